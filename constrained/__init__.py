@@ -1,0 +1,1 @@
+"""Constrained decoding: what may be generated, guaranteed. Integers and bytes only, no torch."""

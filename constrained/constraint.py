@@ -1,0 +1,56 @@
+"""What a user asked to be generated: one hashable value a constraint, whatever API it came through."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+WhiteSpace = Literal["compact", "fixed", "flexible"]
+OnUnsupported = Literal["error", "verify"]
+
+
+class Regex(msgspec.Struct, frozen=True, tag="regex"):
+    """The whole output matches `pattern` (Python's `re.fullmatch`)."""
+
+    pattern: str
+
+
+class JsonSchema(msgspec.Struct, frozen=True, tag="json_schema"):
+    """The output is a JSON document that `schema` (JSON text, drafts 4 to 2020-12) accepts."""
+
+    schema: str
+    whitespace: WhiteSpace = "fixed"
+    """compact: none. fixed: one space after ":" and ",". flexible: optional, bounded."""
+    strict: bool = False
+    """OpenAI's strict mode: additionalProperties defaults to false, and annotations that cannot be enforced are refused."""
+    on_unsupported: OnUnsupported = "error"
+
+
+class JsonObject(msgspec.Struct, frozen=True, tag="json_object"):
+    """Any JSON object."""
+
+    whitespace: WhiteSpace = "fixed"
+
+
+class Choice(msgspec.Struct, frozen=True, tag="choice"):
+    """One of these strings."""
+
+    choices: tuple[str, ...]
+
+
+class Grammar(msgspec.Struct, frozen=True, tag="grammar"):
+    """A context-free grammar."""
+
+    source: str
+    syntax: Literal["ebnf", "gbnf", "lark"] = "ebnf"
+    """ebnf: SGLang's and xgrammar's spelling, start rule `root`; gbnf: llama.cpp's."""
+
+
+class StructuralTag(msgspec.Struct, frozen=True, tag="structural_tag"):
+    """Free text with constrained parts: SGLang's or xgrammar's JSON form."""
+
+    spec: str
+
+
+Constraint = Regex | JsonSchema | JsonObject | Choice | Grammar | StructuralTag

@@ -1,0 +1,61 @@
+"""The protocol between the scheduler and every grammar engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Matcher(Protocol):
+    """One request's place in a compiled grammar. Not thread-safe; different matchers may be used from different threads."""
+
+    def fill(self, mask_W: NDArray[np.uint32]) -> None:
+        """Writes the tokens allowed next: bit t % 32 of word t // 32. End-of-sequence ids are set exactly when accepting."""
+        ...
+
+    def accept(self, token_id: int) -> bool:
+        """Advances by one token; False, and unchanged, if it is not allowed."""
+        ...
+
+    def rollback(self, num_tokens: int) -> None:
+        """Takes back the last accepted tokens."""
+        ...
+
+    def would_accept(self, token_ids: Sequence[int]) -> int:
+        """How many of the ids, from the first, are legal in a row. Changes nothing."""
+        ...
+
+    def forced(self) -> list[int]:
+        """Ids that must come next whatever is sampled, canonically tokenized; empty when there is a choice."""
+        ...
+
+    def copy(self) -> Matcher: ...
+
+    @property
+    def is_accepting(self) -> bool:
+        """The output so far is complete."""
+        ...
+
+    @property
+    def is_finished(self) -> bool:
+        """Complete, and nothing but an end of sequence may follow."""
+        ...
+
+    @property
+    def error(self) -> str | None:
+        """Why this matcher cannot go on, if it cannot: its request ends with this, the batch goes on."""
+        ...
+
+
+class CompiledGrammar(Protocol):
+    """A constraint tied to a vocabulary; shared by all requests that ask for it. Thread-safe."""
+
+    num_bytes: int
+    """Memory it holds, for the cache's bound."""
+
+    def matcher(self) -> Matcher:
+        """A new matcher at the start."""
+        ...

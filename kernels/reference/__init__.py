@@ -1,0 +1,1 @@
+"""Plain torch: the meaning of every kernel."""

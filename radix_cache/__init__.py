@@ -1,0 +1,1 @@
+"""The prefix cache: a radix tree of token ids over KV slots. Integers only, no torch."""

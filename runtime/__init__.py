@@ -1,0 +1,1 @@
+"""The runtime: scheduler, executors, engine and servers."""

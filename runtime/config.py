@@ -1,0 +1,80 @@
+"""Configuration: frozen, documented, checked, passed in. Command-line options are derived from these fields (args.py)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ..errors import ConfigError
+
+
+def _at_least(name: str, value: float, low: float) -> None:
+    if value < low:
+        raise ConfigError(f"--{name.replace('_', '-')} must be at least {low}, found {value}", param=name)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineConfig:
+    """What runs and how much of the machine it takes."""
+
+    model_path: str = "smollm2-135m-instruct"
+    """A name of the model store, a GGUF file, a Hugging Face directory or hub id."""
+    tokenizer_path: str | None = None
+    """Where the tokenizer lies, when not with the model."""
+    chat_template: str | None = None
+    """Jinja file or registered template name that replaces the model's own."""
+    context_length: int | None = None
+    """Tokens of prompt and output together; default: the model's own limit."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the model runs."""
+    executor: Literal["auto", "native", "torch"] = "auto"
+    """native: the C++ step. torch: the reference. auto: native where it covers the model."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of activations and unquantised weights, in the torch executor."""
+    kv_cache_dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = "auto"
+    """Of cached K and V."""
+    num_threads: int = 0
+    """Compute threads; 0: the cores that this process may use."""
+    max_total_tokens: int = 0
+    """KV slots; 0: what mem_fraction_static of the free memory holds, at most 64 full contexts."""
+    mem_fraction_static: float = 0.5
+    """Share of the free memory for weights and KV."""
+    max_running_requests: int = 256
+    """Requests in one step."""
+    max_queued_requests: int = 1024
+    """Waiting requests; more are refused with 429."""
+    chunked_prefill_size: int = 512
+    """Token budget of one step: decode rows and prefill chunks together."""
+    page_size: int = 1
+    """KV slots handed out together; a power of two."""
+    disable_radix_cache: bool = False
+    """Share nothing: the baseline to measure against."""
+    radix_eviction_policy: str = "lru"
+    """Which unlocked leaf goes first."""
+    schedule_policy: Literal["lpm", "fcfs"] = "lpm"
+    """lpm: longest cached prefix first, nobody starved. fcfs: in order of arrival."""
+    disable_overlap_schedule: bool = False
+    """Plan a step only when the one before is committed."""
+    random_seed: int | None = None
+    """Of requests that bring none; default: from the system."""
+    weight_cache: bool = True
+    """Keep packed weights in the cache folder and map them next time."""
+    load_format: Literal["auto", "dummy"] = "auto"
+    """dummy: random weights (benchmarks)."""
+    trust_remote_code: bool = False
+    """Refused: code in model folders is never run."""
+
+    def __post_init__(self) -> None:
+        _at_least("num_threads", self.num_threads, 0)
+        if self.num_threads > 1024:
+            raise ConfigError(f"--num-threads must be at most 1024, found {self.num_threads}", param="num_threads")
+        _at_least("max_total_tokens", self.max_total_tokens, 0)
+        _at_least("max_running_requests", self.max_running_requests, 1)
+        _at_least("max_queued_requests", self.max_queued_requests, 1)
+        _at_least("chunked_prefill_size", self.chunked_prefill_size, 1)
+        if not 0.0 < self.mem_fraction_static <= 1.0:
+            raise ConfigError("--mem-fraction-static must lie in (0, 1]", param="mem_fraction_static")
+        if self.page_size < 1 or self.page_size & (self.page_size - 1):
+            raise ConfigError("--page-size must be a power of two", param="page_size")
+        if self.trust_remote_code:
+            raise ConfigError("code in model folders is never run; drop --trust-remote-code", param="trust_remote_code")

@@ -1,0 +1,149 @@
+"""What the front and the engine tell each other: msgspec structs, in one process or over zmq, never pickle.
+
+A stream is a path of token ids that the engine keeps under a name: a Submit may start from the first `parent_len` tokens
+of a kept path, and may keep its own path (prompt and output) under a name. Forking is several Submits with one parent.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from ..constrained.constraint import Constraint
+from .sampling_params import SamplingParams
+
+Ids = list[int]
+
+
+class LogprobRequest(msgspec.Struct, frozen=True, array_like=True):
+    """Which log-probabilities a request reports."""
+
+    output: bool = False
+    prompt_start: int = -1
+    """First prompt position reported (position 0 has none); -1: no prompt scoring."""
+    num_top: int = 0
+    token_ids: tuple[int, ...] = ()
+
+
+class Submit(msgspec.Struct, frozen=True, tag="submit"):
+    """One generation (n > 1 is n of these with one `group`)."""
+
+    rid: str
+    token_ids: Ids
+    """What follows the parent's first `parent_len` tokens; the whole prompt without a parent."""
+    sampling: SamplingParams
+    constraint: Constraint | None = None
+    logprobs: LogprobRequest | None = None
+    parent: str | None = None
+    parent_len: int = 0
+    keep: str | None = None
+    """Name under which prompt and output stay leased after the end, until Release."""
+    group: str | None = None
+    """Requests of one fork or one n > 1: admitted as a unit where they fit."""
+    client: str = ""
+    """Whose share of the machine this takes (API key or user)."""
+    namespace: str = ""
+    """Prefixes are shared within it alone (tenant salt, adapter)."""
+    priority: int = 0
+    timeout_s: float = 600.0
+    want_hidden: bool = False
+    """Report the final hidden state of the last prompt token (embeddings)."""
+    echo_steps: bool = True
+    """False: one Output at the end instead of one a step (non-streaming requests)."""
+
+
+class Abort(msgspec.Struct, frozen=True, tag="abort"):
+    """Ends a request, exactly that id; unknown ids are remembered 30 s. Idempotent."""
+
+    rid: str
+    reason: str = "aborted by the client"
+
+
+class AbortAll(msgspec.Struct, frozen=True, tag="abort_all"):
+    reason: str = "aborted by an operator"
+
+
+class Release(msgspec.Struct, frozen=True, tag="release"):
+    """Drops leases of kept paths."""
+
+    streams: list[str]
+
+
+class Control(msgspec.Struct, frozen=True, tag="control"):
+    """flush (drop unlocked cache), stats, ping, pause, resume, shutdown. Answered by Reply with the same id."""
+
+    id: str
+    action: str
+
+
+ToEngine = Submit | Abort | AbortAll | Release | Control
+
+
+class TokenLogprobs(msgspec.Struct, array_like=True):
+    """Of one position: [logprob | None, token id, [[logprob, id], …], [logprob of asked ids …]]."""
+
+    logprob: float | None
+    token_id: int
+    top: list[tuple[float, int]] = []
+    asked: list[float] = []
+
+
+class Finish(msgspec.Struct, frozen=True):
+    """Why a request ended. type: stop, length, abort, error."""
+
+    type: str
+    matched: str | int | None = None
+    """stop: the string, pattern or id that matched; None: the model's own end or a completed grammar."""
+    length: int = 0
+    message: str = ""
+    status: int = 0
+    code: str | None = None
+    param: str | None = None
+    """error: what an API tells (errors.py)."""
+
+
+class Output(msgspec.Struct, array_like=True):
+    """What one request got in one step."""
+
+    rid: str
+    token_ids: Ids
+    prompt_len: int = 0
+    cached_len: int = 0
+    """Prompt tokens that needed no computing."""
+    forced_len: int = 0
+    """Output tokens that the grammar forced."""
+    logprobs: list[TokenLogprobs] = []
+    prompt_logprobs: list[TokenLogprobs] = []
+    """With the first output: positions prompt_start … end of the prompt."""
+    finish: Finish | None = None
+    hidden: list[float] = []
+    queue_s: float = 0.0
+    prefill_s: float = 0.0
+    """Seconds waiting, and from admission to the first token; with the first output."""
+    grammar_s: float = 0.0
+
+
+class Outputs(msgspec.Struct, frozen=True, tag="outputs"):
+    """One message a step."""
+
+    items: list[Output]
+
+
+class Reply(msgspec.Struct, frozen=True, tag="reply"):
+    id: str
+    data: dict[str, object]
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    """The engine serves; what the front must know of the model."""
+
+    info: dict[str, object]
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """The engine could not start or died: the error's message, and its type's name."""
+
+    message: str
+    kind: str = "ModelError"
+
+
+FromEngine = Outputs | Reply | Ready | Failed

@@ -1,0 +1,1 @@
+"""Architecture facts, and the reference decoder that they drive."""

@@ -1,0 +1,1 @@
+"""Executors: a step plan in, sampled token ids out."""

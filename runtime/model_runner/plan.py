@@ -1,0 +1,156 @@
+"""One step: what the scheduler asks of an executor, and what comes back. numpy only.
+
+T packed tokens, B sequences (requests that compute something in this step), S samples, N scored rows, W mask words.
+Decode rows, prefill chunks, forced tokens and drafts are all rows of one packed batch; every layer writes K and V of all
+rows before it attends, so a sequence may read slots that another sequence of the same step computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Int32 = NDArray[np.int32]
+Float32 = NDArray[np.float32]
+
+
+class SharedPrefix(NamedTuple):
+    """Sequences [first, end) begin with the same `length` slots: their attention over it may be computed as one (cascade)."""
+
+    first: int
+    end: int
+    length: int
+
+
+class SamplePlan(NamedTuple):
+    """How to draw one token. Order of application: see SamplingParams."""
+
+    row: int
+    """Packed row whose logits decide. Several samples may read one row (n > 1, forks)."""
+    temperature: float
+    """0: arg max, lowest id on ties."""
+    top_k: int
+    """0: all."""
+    top_p: float
+    min_p: float
+    seed: int
+    """Unsigned 64 bits."""
+    counter: int
+    """Draws this request has made: the random number is a function of (seed, counter) alone; see `uniform`."""
+    mask_row: int
+    """Row of `StepPlan.masks_MW`, -1: everything is allowed."""
+    bias_ids: Int32
+    bias_values: Float32
+    """Added to the logits; -inf bans."""
+    penalty_ids: Int32
+    """Distinct tokens of prompt and output, when a penalty is set; else empty."""
+    penalty_counts: Int32
+    """How often each occurs in the output (0: prompt only); frequency and presence look at the output alone."""
+    frequency_penalty: float
+    presence_penalty: float
+    repetition_penalty: float
+    num_top: int
+    """-1: no log-probabilities; k >= 0: the drawn token's and those of the k likeliest."""
+    logprob_ids: Int32
+    """Further ids whose log-probabilities are wanted."""
+
+
+class ScorePlan(NamedTuple):
+    """A row whose log-probabilities are wanted without a draw (prompt scoring)."""
+
+    row: int
+    target: int
+    """The token that follows in the prompt; -1: none."""
+    num_top: int
+    logprob_ids: Int32
+
+
+@dataclass(slots=True)
+class StepPlan:
+    """The arrays are valid until the executor returns; the page table belongs to the scheduler and is only read."""
+
+    step: int
+    token_ids_T: Int32
+    positions_T: Int32
+    slots_T: Int32
+    """KV slot that each token writes."""
+    query_start_B1: Int32
+    """[B + 1] row offsets: sequence b owns rows query_start[b] .. query_start[b + 1]."""
+    kv_lens_B: Int32
+    """Tokens visible to the last row of each sequence, itself included; row r of it sees positions <= its own."""
+    table_rows_B: Int32
+    """Row of `page_table` of each sequence."""
+    page_table: Int32
+    """[rows, max_context]: slot of each position. C-contiguous, persistent."""
+    groups: list[SharedPrefix] = field(default_factory=list)
+    samples: list[SamplePlan] = field(default_factory=list)
+    scores: list[ScorePlan] = field(default_factory=list)
+    masks_MW: NDArray[np.uint32] = field(default_factory=lambda: np.zeros((0, 0), np.uint32))
+    """Bit t % 32 of word t // 32: token t is allowed."""
+    fill_masks: Callable[[], None] | None = None
+    """Fills `masks_MW`; the executor calls it once before it samples, after the forward pass started where it can."""
+    hidden_rows: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
+    """Rows whose final hidden state (after the last norm) is wanted, for embeddings."""
+
+
+class Logprobs(NamedTuple):
+    """Natural logarithms under the model's own distribution (no temperature, penalty or mask)."""
+
+    logprob: float
+    """Of the drawn or target token; nan where there is none."""
+    top_ids: list[int]
+    top_logprobs: list[float]
+    """Likeliest first; lowest id first on ties."""
+    id_logprobs: list[float]
+    """Of SamplePlan.logprob_ids, in their order."""
+
+
+@dataclass(slots=True)
+class StepOutput:
+    token_ids_S: Int32
+    logprobs_S: list[Logprobs | None]
+    scores_N: list[Logprobs]
+    hidden_RE: Float32
+    """[len(hidden_rows), hidden_size]"""
+
+
+class Executor(Protocol):
+    """Runs steps on one device. Owns the weights and the KV pool, never a request. Not thread-safe: one step at a time.
+
+    Batch invariance: a row's result must not depend on the other rows, on chunking or on what was cached.
+    """
+
+    vocab_size: int
+    """Logits per row."""
+    num_slots: int
+    """KV slots, 0 .. num_slots - 1."""
+    hidden_size: int
+    device: str
+    """For people: "cpu (native, avx512-vnni, 2 threads)"."""
+    kv_bytes_per_token: int
+
+    def execute(self, plan: StepPlan) -> StepOutput:
+        """Blocks without the GIL where it can. An exception leaves the executor usable for the next step."""
+        ...
+
+    def close(self) -> None: ...
+
+
+_MASK64 = (1 << 64) - 1
+
+
+def uniform(seed: int, counter: int) -> float:
+    """The step's random number in [0, 1), 53 bits: splitmix64 (Steele et al., OOPSLA 2014) of seed and counter.
+
+    Every sampler draws as follows, so that all agree: survivors of the filters get p = exp((logit - max) / temperature);
+    the draw is the first survivor in order of ascending id whose running sum (float64) exceeds u * total.
+    """
+    x = (seed + 0x9E3779B97F4A7C15 * (counter + 1)) & _MASK64
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK64
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK64
+    x ^= x >> 31
+    return (x >> 11) * 2.0**-53

@@ -1,0 +1,1 @@
+"""The HTTP server: each API's routes on one front."""

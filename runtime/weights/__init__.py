@@ -1,0 +1,1 @@
+"""Checkpoints on disk: GGUF and safetensors, mapped and never trusted."""
