@@ -1,0 +1,62 @@
+"""What a caller asks of the front, and what it gets: the same for every API and for programs in this process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..constrained.constraint import Constraint
+from .messages import Finish, LogprobRequest, TokenLogprobs
+from .sampling_params import SamplingParams
+
+PromptPart = str | list[int]
+
+
+@dataclass(slots=True, kw_only=True)
+class GenerateRequest:
+    """One prompt, `sampling.n` generations."""
+
+    prompt: list[PromptPart]
+    """Spans of text, each tokenized by itself, and spans of token ids; the prompt is their concatenation."""
+    sampling: SamplingParams
+    constraint: Constraint | None = None
+    logprobs: LogprobRequest | None = None
+    rid: str | None = None
+    """Unique; made up when absent. Generation i > 0 of n runs under "rid#i"."""
+    stream: bool = False
+    """Chunks as they come; otherwise one chunk per generation, at its end."""
+    client: str = ""
+    namespace: str = ""
+    priority: int = 0
+    timeout_s: float = 600.0
+    keep: str | None = None
+    """Name under which the engine keeps prompt and output as a path (n must be 1)."""
+    parent: str | None = None
+    """A kept path whose first `parent_len` tokens precede `prompt`."""
+    parent_len: int = 0
+    want_hidden: bool = False
+    add_bos: bool = True
+    """Begin with the tokenizer's BOS where the model wants one."""
+
+
+@dataclass(slots=True, kw_only=True)
+class GenerateChunk:
+    """What generation `index` got since its last chunk."""
+
+    index: int
+    text: str = ""
+    """New text: stop strings cut off, never half a character."""
+    token_ids: list[int] = field(default_factory=list)
+    """New ids, the one that ended the generation included."""
+    logprobs: list[TokenLogprobs] = field(default_factory=list)
+    prompt_logprobs: list[TokenLogprobs] = field(default_factory=list)
+    prompt_len: int = 0
+    cached_len: int = 0
+    completion_len: int = 0
+    """Tokens generated so far."""
+    forced_len: int = 0
+    finish: Finish | None = None
+    """Set in the last chunk of this generation."""
+    hidden: list[float] = field(default_factory=list)
+    queue_s: float = 0.0
+    prefill_s: float = 0.0
+    grammar_s: float = 0.0
