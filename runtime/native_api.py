@@ -1,0 +1,338 @@
+"""SGLang's native generate request and answer, as plain data: one reading of it for HTTP and for programs in this process.
+
+Ours beyond SGLang's: `prompt_parts`, `stream_deltas`, `constraint`, `keep`, `parent`, `parent_len` (see NativeBackend).
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from ..constrained.constraint import Constraint
+from ..constrained.parse import constraint_from_fields
+from ..errors import InvalidSampling, ModelNotFound, RequestError, UnsupportedContent
+from .generate_request import GenerateChunk, GenerateRequest, PromptPart
+from .messages import Finish, LogprobRequest, TokenLogprobs
+from .sampling_params import SamplingParams
+
+MAX_BATCH = 1024
+_CONSTRAINTS = ("regex", "ebnf", "json_schema", "structural_tag")
+_DTYPE_REGEX = {"int": r"[-+]?[0-9]+[ \n]*", "float": r"[-+]?[0-9]*\.?[0-9]+[ \n]*"}
+
+
+class NativeSampling(msgspec.Struct, forbid_unknown_fields=True):
+    """`sampling_params` on the wire; null is the default."""
+
+    max_new_tokens: int | None = None
+    min_new_tokens: int | None = None
+    stop: str | list[str] | None = None
+    stop_token_ids: list[int] | None = None
+    stop_regex: str | list[str] | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    repetition_penalty: float | None = None
+    n: int | None = None
+    json_schema: Any = None
+    regex: str | None = None
+    ebnf: str | None = None
+    structural_tag: Any = None
+    ignore_eos: bool | None = None
+    skip_special_tokens: bool | None = None
+    spaces_between_special_tokens: bool | None = None
+    no_stop_trim: bool | None = None
+    logit_bias: dict[str, float] | None = None
+    sampling_seed: int | None = None
+    custom_params: dict[str, Any] | None = None
+    """SGLang passes these to custom logit processors, which radixlang does not run; an empty one is harmless."""
+    dtype: str | None = None
+    """SGLang 0.1's frontends: "int" or "float"."""
+    stream_interval: int | None = None
+    """Accepted: every step streams."""
+
+
+class NativeBody(msgspec.Struct):
+    """A /generate request; a list in `text`, `input_ids` (of lists) makes it a batch."""
+
+    text: str | list[str] | None = None
+    input_ids: list[int] | list[list[int]] | None = None
+    prompt_parts: list[str | list[int]] | None = None
+    sampling_params: NativeSampling | list[NativeSampling] | None = None
+    rid: str | list[str] | None = None
+    return_logprob: bool | list[bool] | None = None
+    logprob_start_len: int | list[int] | None = None
+    top_logprobs_num: int | list[int] | None = None
+    token_ids_logprob: list[int] | list[list[int] | None] | None = None
+    return_text_in_logprobs: bool = False
+    stream: bool = False
+    stream_deltas: bool = False
+    constraint: Constraint | None = None
+    keep: str | None = None
+    parent: str | None = None
+    parent_len: int = 0
+    priority: int | None = None
+    timeout: float | None = None
+    extra_key: str | list[str] | None = None
+    cache_salt: str | None = None
+    image_data: Any = None
+    video_data: Any = None
+    audio_data: Any = None
+    lora_path: Any = None
+    session_params: Any = None
+
+
+@dataclass(slots=True)
+class NativeCall:
+    """A parsed body: one GenerateRequest a prompt, and how to answer."""
+
+    requests: list[GenerateRequest]
+    is_batch: bool
+    stream: bool
+    deltas: bool
+    texts_in_logprobs: bool
+
+
+def convert(data: object) -> NativeBody:
+    """A body from parsed JSON or a Python dict. Raises RequestError naming the field."""
+    try:
+        return msgspec.convert(data, NativeBody)
+    except msgspec.ValidationError as error:
+        raise wrong_type(error) from None
+
+
+def wrong_type(error: msgspec.ValidationError) -> RequestError:
+    """msgspec's message as an error whose `param` is the JSON path."""
+    message = str(error)
+    found = re.search(r" - at `\$\.?([^`]*)`$", message)
+    unknown = re.search(r"unknown field `([^`]*)`", message)
+    path = found.group(1) if found else None
+    if unknown:
+        path = f"{path}.{unknown.group(1)}" if path else unknown.group(1)
+    text = message.split(" - at ")[0]
+    kind = InvalidSampling if path and path.startswith("sampling_params") else RequestError
+    return kind(f"{path}: {text}" if path else text, param=path)
+
+
+def parse(body: NativeBody, *, client: str = "") -> NativeCall:
+    """Raises RequestError or GrammarError naming the field."""
+    _refuse_unserved(body)
+    prompts, is_batch = _prompts(body)
+    if len(prompts) > MAX_BATCH:
+        raise RequestError(f"at most {MAX_BATCH} prompts a request, found {len(prompts)}", param="text")
+
+    def each(name: str, value: Any, index: int, listed: type | tuple[type, ...] = list) -> Any:
+        if not isinstance(value, list):
+            return value
+        if not is_batch and len(value) == 1:
+            return value[0]
+        if len(value) != len(prompts):
+            raise RequestError(f"{name} has {len(value)} entries for {len(prompts)} prompts", param=name)
+        return value[index]
+
+    requests = []
+    for index, prompt in enumerate(prompts):
+        sampling, constraint = sampling_of(
+            each("sampling_params", body.sampling_params, index) or NativeSampling(), body.constraint
+        )
+        token_ids = body.token_ids_logprob
+        if is_batch and token_ids and any(isinstance(t, list) or t is None for t in token_ids):
+            token_ids = each("token_ids_logprob", token_ids, index)
+        requests.append(
+            GenerateRequest(
+                prompt=prompt,
+                sampling=sampling,
+                constraint=constraint,
+                logprobs=_logprobs(
+                    bool(each("return_logprob", body.return_logprob, index)),
+                    each("logprob_start_len", body.logprob_start_len, index),
+                    each("top_logprobs_num", body.top_logprobs_num, index) or 0,
+                    token_ids or [],  # type: ignore[arg-type]
+                    sampling,
+                ),
+                rid=each("rid", body.rid, index) if isinstance(body.rid, list) or not is_batch else f"{body.rid}_{index}"
+                if body.rid
+                else None,
+                stream=body.stream,
+                client=client,
+                namespace=each("extra_key", body.extra_key, index) or body.cache_salt or "",
+                priority=body.priority or 0,
+                timeout_s=body.timeout if body.timeout is not None else 600.0,
+                keep=body.keep,
+                parent=body.parent,
+                parent_len=body.parent_len,
+            )
+        )
+    if (body.keep or body.parent) and (is_batch or requests[0].sampling.n > 1):
+        raise RequestError("keep and parent take one prompt and n = 1", param="keep")
+    return NativeCall(requests, is_batch, body.stream, body.stream_deltas, body.return_text_in_logprobs)
+
+
+def _refuse_unserved(body: NativeBody) -> None:
+    for name in ("image_data", "video_data", "audio_data"):
+        if getattr(body, name):
+            raise UnsupportedContent(f"this model takes text only; drop {name}", param=name)
+    if body.lora_path:
+        raise ModelNotFound(f"no adapter {body.lora_path!r} is loaded", param="lora_path")
+
+
+def _prompts(body: NativeBody) -> tuple[list[list[PromptPart]], bool]:
+    given = [n for n in ("text", "input_ids", "prompt_parts") if getattr(body, n) is not None]
+    if len(given) != 1:
+        found = "none" if not given else " and ".join(given)
+        raise RequestError(f"give one of text, input_ids or prompt_parts; found {found}", param="text")
+    if body.prompt_parts is not None:
+        return [list(body.prompt_parts)], False
+    value: Any = body.text if body.text is not None else body.input_ids
+    if isinstance(value, str):
+        return [[value]], False
+    if not value:
+        raise RequestError(f"{given[0]} must not be empty", param=given[0])
+    if isinstance(value[0], int):
+        return [[list(value)]], False
+    return [[p if isinstance(p, str) else list(p)] for p in value], True
+
+
+def sampling_of(wire: NativeSampling, constraint: Constraint | None) -> tuple[SamplingParams, Constraint | None]:
+    """The runtime's parameters and the constraint of a wire `sampling_params`."""
+    fields: dict[str, Any] = {}
+    for name in NativeSampling.__struct_fields__:
+        value = getattr(wire, name)
+        if value is not None and name in SamplingParams.__struct_fields__:
+            fields[name] = value
+    for name in ("stop", "stop_regex"):
+        value = fields.get(name)
+        if value is not None:
+            fields[name] = (value,) if isinstance(value, str) else tuple(value)
+    if "stop" in fields:
+        fields["stop"] = tuple(s for s in fields["stop"] if s)
+    if "stop_token_ids" in fields:
+        fields["stop_token_ids"] = tuple(fields["stop_token_ids"])
+    if "logit_bias" in fields:
+        fields["logit_bias"] = _bias(fields["logit_bias"])
+    if wire.custom_params:
+        raise InvalidSampling("custom_params need a custom logit processor, which is not served", param="custom_params")
+    asked = {n: getattr(wire, n) for n in _CONSTRAINTS if getattr(wire, n) is not None}
+    if wire.dtype is not None and "regex" not in asked:
+        if wire.dtype not in _DTYPE_REGEX:
+            raise InvalidSampling('dtype is "int" or "float"', param="dtype")
+        asked["regex"] = _DTYPE_REGEX[wire.dtype]
+    if constraint is not None and asked:
+        raise RequestError(
+            f"constraint and {', '.join(asked)} cannot be combined; give one", param="constraint", code="conflicting_constraints"
+        )
+    return SamplingParams(**fields), constraint if constraint is not None else constraint_from_fields(asked)
+
+
+def _bias(given: Mapping[str, float]) -> dict[int, float]:
+    try:
+        return {int(token): float(bias) for token, bias in given.items()}
+    except ValueError:
+        raise InvalidSampling("logit_bias maps token ids to numbers", param="logit_bias") from None
+
+
+def _logprobs(
+    wanted: bool, start: int | None, num_top: int, token_ids: list[int], sampling: SamplingParams
+) -> LogprobRequest | None:
+    if not wanted:
+        return None
+    if not 0 <= num_top <= 1024:
+        raise RequestError(f"top_logprobs_num must be in [0, 1024], found {num_top}", param="top_logprobs_num")
+    if start is None or start < 0:
+        # With nothing to generate the prompt's own log-probabilities are the only sense of the request.
+        prompt_start = 0 if sampling.max_new_tokens == 0 else -1
+    else:
+        # SGLang's frontend asks from prompt_len - 2 and takes the first entry for the last prompt token.
+        prompt_start = start + 1 if start > 0 else 0
+    return LogprobRequest(output=True, prompt_start=prompt_start, num_top=num_top, token_ids=tuple(token_ids))
+
+
+class Answer:
+    """Builds SGLang's answer of one generation from its chunks; `stream` bodies are cumulative unless `deltas`."""
+
+    def __init__(self, rid: str, token_text: Callable[[int], str] | None, *, deltas: bool, has_logprobs: bool) -> None:
+        self._rid = rid
+        self._token_text = token_text
+        """For texts in log-probabilities; None: leave them out."""
+        self._deltas = deltas
+        self._started = time.perf_counter()
+        self._text: list[str] = []
+        self._ids: list[int] = []
+        self._meta: dict[str, Any] = {
+            "id": rid, "finish_reason": None, "prompt_tokens": 0, "weight_version": "default",
+            "completion_tokens": 0, "cached_tokens": 0, "forced_tokens": 0,
+        }  # fmt: skip
+        self._hidden: list[float] = []
+        if has_logprobs:
+            for side in ("input", "output"):
+                for kind in ("token_logprobs", "top_logprobs", "token_ids_logprobs"):
+                    self._meta[f"{side}_{kind}"] = []
+        self._has_logprobs = has_logprobs
+
+    def take(self, chunk: GenerateChunk, *, asked: tuple[int, ...] = ()) -> None:
+        """`asked`: the ids whose log-probabilities were wanted."""
+        if self._deltas:
+            self._text.clear()
+            self._ids = []
+        self._text.append(chunk.text)
+        self._ids.extend(chunk.token_ids)
+        meta = self._meta
+        meta["prompt_tokens"] = chunk.prompt_len
+        meta["cached_tokens"] = chunk.cached_len
+        meta["completion_tokens"] = chunk.completion_len
+        meta["forced_tokens"] = chunk.forced_len
+        meta["finish_reason"] = None if chunk.finish is None else finish_reason(chunk.finish)
+        if chunk.queue_s or chunk.prefill_s or chunk.grammar_s:
+            meta["queue_ms"] = round(chunk.queue_s * 1e3, 3)
+            meta["prefill_ms"] = round(chunk.prefill_s * 1e3, 3)
+            meta["grammar_ms"] = round(chunk.grammar_s * 1e3, 3)
+        if self._has_logprobs:
+            self._add("input", chunk.prompt_logprobs, asked)
+            self._add("output", chunk.logprobs, asked)
+        if chunk.hidden:
+            self._hidden = chunk.hidden
+        if chunk.finish is not None:
+            meta["e2e_latency"] = time.perf_counter() - self._started
+
+    def _add(self, side: str, positions: list[TokenLogprobs], asked: tuple[int, ...]) -> None:
+        meta, text = self._meta, self._text_of
+        if self._deltas:
+            for kind in ("token_logprobs", "top_logprobs", "token_ids_logprobs"):
+                meta[f"{side}_{kind}"] = []
+        for p in positions:
+            meta[f"{side}_token_logprobs"].append([p.logprob, p.token_id, text(p.token_id)])
+            known = p.logprob is not None or p.top
+            meta[f"{side}_top_logprobs"].append([[lp, i, text(i)] for lp, i in p.top] if known else None)
+            meta[f"{side}_token_ids_logprobs"].append(
+                [[lp, i, text(i)] for lp, i in zip(p.asked, asked, strict=True)] if p.asked else None
+            )
+        if side == "input" and positions:
+            values = [p.logprob for p in positions if p.logprob is not None]
+            meta["prompt_logprob"] = sum(values)
+            meta["normalized_prompt_logprob"] = sum(values) / max(1, len(values))
+
+    def _text_of(self, token_id: int) -> str | None:
+        return self._token_text(token_id) if self._token_text is not None else None
+
+    def body(self) -> dict[str, Any]:
+        """{"text", "output_ids", "meta_info"}; independent of later `take`s except for log-probability lists."""
+        answer: dict[str, Any] = {"text": "".join(self._text), "output_ids": list(self._ids), "meta_info": dict(self._meta)}
+        if self._hidden:
+            answer["embedding"] = self._hidden
+        return answer
+
+
+def finish_reason(finish: Finish) -> dict[str, Any]:
+    """SGLang's finish_reason object."""
+    if finish.type == "length":
+        return {"type": "length", "length": finish.length}
+    if finish.type == "stop":
+        return {"type": "stop", "matched": finish.matched}
+    return {"type": finish.type, "message": finish.message}
