@@ -1,0 +1,232 @@
+"""The engine's process: started, watched and started again.
+
+`EngineSupervisor` lives in the API process. What the engine says arrives through one callback, and so does its death,
+as `Failed(kind="EngineDead")`; a `Ready` after it means that a new engine serves. Restarts back off; five deaths in a
+minute end them. Every few seconds the engine's loop is pinged: no answer in time means that a step is stuck, its
+stacks are written to the log, and it is killed. The child never outlives this process (PDEATHSIG, and its standard
+input ends).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import faulthandler
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+
+from ..errors import EngineDead, OverloadedError
+from .config import EngineConfig
+from .messages import Control, Failed, FromEngine, Ready, Reply, ToEngine
+from .sockets import EngineSocket, FrontSocket
+
+logger = logging.getLogger(__name__)
+
+_BACK_OFF_S = (0.1, 0.5, 2.0, 5.0)
+_HEALTHY_AFTER_S = 60.0
+_MAX_DEATHS = 5
+_PING_EVERY_S = 2.0
+_PING = "supervisor:"
+_GRACE_S = 10.0
+
+
+class EngineSupervisor:
+    """One engine process at a time. All methods on the event loop's thread.
+
+    `on_message` gets what the engine sends, and `Failed` when it died (kind EngineDead) or could not load its model
+    (another kind). `stuck_after_s`: how long a ping may stay unanswered.
+    """
+
+    def __init__(
+        self, config: EngineConfig, on_message: Callable[[FromEngine], None], *, stuck_after_s: float = 10.0
+    ) -> None:
+        self._config = config
+        self._on_message = on_message
+        self._stuck_after_s = stuck_after_s
+        self._socket = FrontSocket(self._receive)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._generation = 0
+        self._watch: asyncio.Task[None] | None = None
+        self._deaths: deque[float] = deque(maxlen=_MAX_DEATHS)
+        self._ready = False
+        self._ever_ready = False
+        self._failed: Failed | None = None
+        self._last_answer = 0.0
+        self._stopping = False
+        self.state = "loading"
+        """loading, ready, stuck, restarting, down (given up) or stopped."""
+
+    @property
+    def pid(self) -> int | None:
+        """Of the engine process that runs now."""
+        return self._process.pid if self._process is not None and self._process.poll() is None else None
+
+    @property
+    def answer_age_s(self) -> float:
+        """Seconds since the engine's loop last answered or sent anything; 0 while it loads."""
+        return time.monotonic() - self._last_answer if self._ready else 0.0
+
+    def start(self) -> None:
+        """Starts the process and returns at once; `Ready` or `Failed` comes by the callback."""
+        self._spawn()
+        self._watch = asyncio.get_running_loop().create_task(self._watch_engine())
+
+    def send(self, message: ToEngine) -> None:
+        """Raises OverloadedError (503) while no engine serves, EngineDead when it just went."""
+        if not self._ready:
+            if self.state == "loading":
+                raise OverloadedError("the model is still loading", code="loading", retry_after_s=1)
+            raise EngineDead("the engine is restarting" if self.state == "restarting" else "the engine is down")
+        if not self._socket.send(message):
+            raise EngineDead("the engine went away")
+
+    async def stop(self, timeout_s: float = 5.0) -> None:
+        """Asks the engine to end, then kills it."""
+        self._stopping = True
+        self.state = "stopped"
+        if self._watch is not None:
+            self._watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watch
+        process = self._process
+        if process is not None and process.poll() is None:
+            if self._ready:
+                self._socket.send(Control(id=f"{_PING}bye", action="shutdown"))
+            else:
+                process.terminate()
+            deadline = time.monotonic() + timeout_s
+            while process.poll() is None and time.monotonic() < deadline:
+                await asyncio.sleep(0.02)
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+        self._ready = False
+        self._socket.close()
+
+    def _spawn(self) -> None:
+        self._generation += 1
+        identity = f"engine-{self._generation}"
+        self._socket.listen(identity)
+        code = "from radixlang.runtime.processes import run_child; run_child()"
+        # From the main thread: PDEATHSIG follows the thread that forked.
+        process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, start_new_session=True)
+        assert process.stdin is not None
+        setup = {"config": self._config, "address": self._socket.address, "identity": identity, "parent": os.getpid()}
+        process.stdin.write(msgspec.json.encode(setup) + b"\n")
+        process.stdin.flush()  # and stays open: its end tells the child that we are gone
+        self._process = process
+        self._failed = None
+
+    def _receive(self, message: FromEngine) -> None:
+        self._last_answer = time.monotonic()
+        if isinstance(message, Ready):
+            self._ready = self._ever_ready = True
+            self.state = "ready"
+            message.info.setdefault("scheduler_pid", self.pid)
+        elif isinstance(message, Failed):
+            self._failed = message  # told when the process is gone
+            return
+        elif isinstance(message, Reply) and message.id.startswith(_PING):
+            return
+        self._on_message(message)
+
+    async def _watch_engine(self) -> None:
+        while True:
+            code = await self._wait_for_end()
+            self._ready = False
+            process, self._process = self._process, None
+            if process is not None and process.stdin is not None:
+                process.stdin.close()
+            if not self._tell_death(code):
+                return
+            delay = _BACK_OFF_S[min(len(self._deaths) - 1, len(_BACK_OFF_S) - 1)]
+            logger.warning("the engine is started again in %.1f s", delay)
+            await asyncio.sleep(delay)
+            self._spawn()
+
+    def _tell_death(self, code: int) -> bool:
+        """Reports the end of the process. True: start another."""
+        failed = self._failed or Failed(message=f"the engine process ended ({_describe(code)})", kind="EngineDead")
+        if not self._ever_ready:  # the model, or the machine: trying again would not help
+            self.state = "down"
+            self._on_message(failed)
+            return False
+        now = time.monotonic()
+        if self._deaths and now - self._deaths[-1] > _HEALTHY_AFTER_S:
+            self._deaths.clear()
+        self._deaths.append(now)
+        given_up = len(self._deaths) == _MAX_DEATHS and now - self._deaths[0] < _HEALTHY_AFTER_S
+        self.state = "down" if given_up else "restarting"
+        logger.error("%s%s", failed.message, f": given up after {_MAX_DEATHS} deaths in a minute" if given_up else "")
+        self._on_message(Failed(message=failed.message, kind="EngineDead"))
+        return not given_up
+
+    async def _wait_for_end(self) -> int:
+        """Polls the process and pings its loop. Returns the exit code (negative: the signal)."""
+        process = self._process
+        assert process is not None
+        next_ping, asked, warned = 0.0, 0.0, 0.0
+        while (code := process.poll()) is None:
+            await asyncio.sleep(0.05)
+            now = time.monotonic()
+            if not self._ready:
+                continue
+            if now >= next_ping:
+                next_ping = now + _PING_EVERY_S
+                if self._last_answer >= asked:
+                    asked = now
+                self._socket.send(Control(id=f"{_PING}{self._generation}", action="ping"))
+            if self._last_answer >= asked:
+                warned = 0.0
+                if self.state == "stuck":
+                    self.state = "ready"
+            elif not warned and now - asked > self._stuck_after_s:
+                self.state, warned = "stuck", now
+                logger.error("the engine has not answered for %.0f s; its stacks follow", now - asked)
+                process.send_signal(signal.SIGUSR1)
+            elif warned and now - warned > _GRACE_S:
+                process.kill()
+        return code
+
+
+def _describe(code: int) -> str:
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            return f"signal {signal.Signals(-code).name}"
+    return f"exit code {code}"
+
+
+class _ChildSetup(msgspec.Struct):
+    config: EngineConfig
+    address: str
+    identity: str
+    parent: int
+
+
+def run_child() -> None:
+    """What the engine process runs: the setup comes as one line of JSON on standard input."""
+    setup = msgspec.json.decode(sys.stdin.buffer.readline(), type=_ChildSetup)
+    die_with_parent(setup.parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the API process decides
+    faulthandler.register(signal.SIGUSR1)
+    from .engine_process import main
+
+    main(setup.config, EngineSocket(setup.address, setup.identity))
+
+
+def die_with_parent(parent: int) -> None:
+    """This process gets SIGKILL when the one that started it ends (Linux); elsewhere its standard input ends."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, int(signal.SIGKILL))
+    if os.getppid() != parent:  # it ended before we asked
+        raise SystemExit(1)

@@ -1,0 +1,135 @@
+"""The zmq sockets between the API process and its engine, and their codec: msgspec's msgpack, never pickle.
+
+The API process binds a ROUTER in a folder of mode 0700; each engine process connects a DEALER whose identity is the
+generation that the supervisor gave it. A message of a former generation, or one that does not decode, is dropped and
+counted. Frames: one msgpack message each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+
+import msgspec
+import zmq
+
+from .messages import FromEngine, ToEngine
+
+logger = logging.getLogger(__name__)
+
+_encoder = msgspec.msgpack.Encoder()
+_to_engine = msgspec.msgpack.Decoder(ToEngine)
+_from_engine: msgspec.msgpack.Decoder[FromEngine] = msgspec.msgpack.Decoder(FromEngine)
+
+
+def encode(message: ToEngine | FromEngine) -> bytes:
+    """One frame."""
+    return _encoder.encode(message)
+
+
+class EngineSocket:
+    """The engine's end. Used from one thread; `send` may be called from another only if that one alone sends."""
+
+    def __init__(self, address: str, identity: str) -> None:
+        self._socket = zmq.Context.instance().socket(zmq.DEALER)
+        self._socket.setsockopt(zmq.IDENTITY, identity.encode())
+        self._socket.setsockopt(zmq.SNDHWM, 0)
+        self._socket.setsockopt(zmq.RCVHWM, 0)
+        self._socket.setsockopt(zmq.LINGER, 1000)
+        self._socket.connect(address)
+        self.num_dropped = 0
+
+    def send(self, message: FromEngine) -> None:
+        """Never blocks: the queue is unbounded, its content bounded by the requests in flight."""
+        self._socket.send(_encoder.encode(message))
+
+    def receive(self, timeout_s: float | None = 0.0) -> list[ToEngine]:
+        """All messages that are there; waits up to `timeout_s` (None: without end) for the first."""
+        messages: list[ToEngine] = []
+        wait_ms = -1 if timeout_s is None else int(timeout_s * 1000)
+        if wait_ms and not self._socket.poll(wait_ms):
+            return messages
+        while True:
+            try:
+                frame = self._socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                return messages
+            try:
+                messages.append(_to_engine.decode(frame))
+            except msgspec.MsgspecError as error:
+                self.num_dropped += 1
+                logger.warning("dropped a message that does not decode: %s", error)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class FrontSocket:
+    """The API process's end, on its event loop: `on_message` is called for each message of the current engine."""
+
+    def __init__(self, on_message: Callable[[FromEngine], None]) -> None:
+        self._on_message = on_message
+        self._folder = tempfile.mkdtemp(prefix="radixlang-")  # mkdtemp: mode 0700, random name
+        self.address = f"ipc://{os.path.join(self._folder, 'engine')}"
+        self._socket = zmq.Context.instance().socket(zmq.ROUTER)
+        self._socket.setsockopt(zmq.SNDHWM, 0)
+        self._socket.setsockopt(zmq.RCVHWM, 0)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        self._socket.bind(self.address)
+        self._fd: int = self._socket.getsockopt(zmq.FD)
+        self._peer = b""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.num_dropped = 0
+
+    def listen(self, identity: str) -> None:
+        """Hears the engine of that identity, and no other, from now on."""
+        self._peer = identity.encode()
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            self._loop.add_reader(self._fd, self._drain)
+        self._drain()
+
+    def send(self, message: ToEngine) -> bool:
+        """False when that engine is not connected (yet, or any more)."""
+        try:
+            self._socket.send_multipart((self._peer, _encoder.encode(message)), zmq.NOBLOCK)
+        except zmq.ZMQError as error:
+            if error.errno in (zmq.EHOSTUNREACH, zmq.EAGAIN):
+                return False
+            raise
+        # zmq's descriptor is edge triggered: a send may have consumed the edge of a message that came meanwhile.
+        if self._loop is not None and self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            self._loop.call_soon(self._drain)
+        return True
+
+    def _drain(self) -> None:
+        while True:
+            try:
+                peer, frame = self._socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            except ValueError:
+                self.num_dropped += 1
+                continue
+            if peer != self._peer:
+                self.num_dropped += 1
+                continue
+            try:
+                message = _from_engine.decode(frame)
+            except msgspec.MsgspecError as error:
+                self.num_dropped += 1
+                logger.warning("dropped a message that does not decode: %s", error)
+                continue
+            self._on_message(message)
+
+    def close(self) -> None:
+        if self._loop is not None:
+            self._loop.remove_reader(self._fd)
+            self._loop = None
+        self._socket.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
