@@ -147,7 +147,9 @@ def uniform(seed: int, counter: int) -> float:
     """The step's random number in [0, 1), 53 bits: splitmix64 (Steele et al., OOPSLA 2014) of seed and counter.
 
     Every sampler draws as follows, so that all agree: survivors of the filters get p = exp((logit - max) / temperature);
-    the draw is the first survivor in order of ascending id whose running sum (float64) exceeds u * total.
+    the draw is the first survivor in order of ascending id whose running sum (float64) exceeds u * total. The filters,
+    one after the other, over p of what the one before left, likeliest first and lowest id first on ties: top_k keeps k
+    tokens; top_p keeps tokens until their sum reaches top_p of the total (at least one); min_p keeps p >= min_p * largest.
     """
     x = (seed + 0x9E3779B97F4A7C15 * (counter + 1)) & _MASK64
     x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK64
