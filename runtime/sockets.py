@@ -21,6 +21,8 @@ from .messages import FromEngine, ToEngine
 
 logger = logging.getLogger(__name__)
 
+_OUT = "/out"
+"""Ends the identity of the socket that an engine sends by; its receiving one has the bare identity."""
 _encoder = msgspec.msgpack.Encoder()
 _to_engine = msgspec.msgpack.Decoder(ToEngine)
 _from_engine: msgspec.msgpack.Decoder[FromEngine] = msgspec.msgpack.Decoder(FromEngine)
@@ -32,20 +34,16 @@ def encode(message: ToEngine | FromEngine) -> bytes:
 
 
 class EngineSocket:
-    """The engine's end. Used from one thread; `send` may be called from another only if that one alone sends."""
+    """The engine's end. One thread may send while another receives: each way has a zmq socket of its own."""
 
     def __init__(self, address: str, identity: str) -> None:
-        self._socket = zmq.Context.instance().socket(zmq.DEALER)
-        self._socket.setsockopt(zmq.IDENTITY, identity.encode())
-        self._socket.setsockopt(zmq.SNDHWM, 0)
-        self._socket.setsockopt(zmq.RCVHWM, 0)
-        self._socket.setsockopt(zmq.LINGER, 1000)
-        self._socket.connect(address)
+        self._socket = _dealer(address, identity)
+        self._out = _dealer(address, identity + _OUT)
         self.num_dropped = 0
 
     def send(self, message: FromEngine) -> None:
         """Never blocks: the queue is unbounded, its content bounded by the requests in flight."""
-        self._socket.send(_encoder.encode(message))
+        self._out.send(_encoder.encode(message))
 
     def receive(self, timeout_s: float | None = 0.0) -> list[ToEngine]:
         """All messages that are there; waits up to `timeout_s` (None: without end) for the first."""
@@ -66,6 +64,17 @@ class EngineSocket:
 
     def close(self) -> None:
         self._socket.close()
+        self._out.close()
+
+
+def _dealer(address: str, identity: str) -> zmq.Socket[bytes]:
+    socket = zmq.Context.instance().socket(zmq.DEALER)
+    socket.setsockopt(zmq.IDENTITY, identity.encode())
+    socket.setsockopt(zmq.SNDHWM, 0)
+    socket.setsockopt(zmq.RCVHWM, 0)
+    socket.setsockopt(zmq.LINGER, 1000)
+    socket.connect(address)
+    return socket
 
 
 class FrontSocket:
@@ -116,7 +125,7 @@ class FrontSocket:
             except ValueError:
                 self.num_dropped += 1
                 continue
-            if peer != self._peer:
+            if peer.removesuffix(_OUT.encode()) != self._peer:
                 self.num_dropped += 1
                 continue
             try:

@@ -1,0 +1,381 @@
+"""The front of an engine: text in, text out; every API and every program's backend goes through it.
+
+Tokenizes, submits, collects what each step brought, decodes, and gives errors their type back. Lives on one event loop.
+The engine behind `link` is a scheduler in this process or in another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
+from functools import lru_cache
+from typing import Any, Protocol
+
+from .. import errors
+from ..lang.jinja import JinjaChatTemplate
+from .generate_request import GenerateChunk, GenerateRequest, PromptPart
+from .messages import (
+    Abort,
+    AbortAll,
+    Control,
+    Failed,
+    Finish,
+    FromEngine,
+    LogprobRequest,
+    Output,
+    Outputs,
+    Ready,
+    Release,
+    Reply,
+    Submit,
+    ToEngine,
+)
+from .sampling_params import SamplingParams
+from .text_stream import TextStream
+from .tokenizer.interface import Tokenizer
+
+LONG_TEXT = 8192
+"""Characters above which text is tokenized in a thread (the library releases the GIL)."""
+CACHED_SPANS = 4096
+
+
+class EngineLink(Protocol):
+    """The way to a scheduler; what comes back goes to `Front.receive` on the front's loop."""
+
+    def send(self, message: ToEngine) -> None: ...
+
+
+class _Mailbox:
+    """What the steps brought for one request and nobody has read yet."""
+
+    __slots__ = ("items", "waiter")
+
+    def __init__(self) -> None:
+        self.items: deque[tuple[int, Output]] = deque()
+        self.waiter: asyncio.Future[None] | None = None
+
+    def put(self, index: int, output: Output) -> None:
+        self.items.append((index, output))
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
+
+    async def get(self) -> list[tuple[int, Output]]:
+        while not self.items:
+            self.waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self.waiter
+            finally:
+                self.waiter = None
+        taken = list(self.items)
+        self.items.clear()
+        return taken
+
+
+class _Generation:
+    """One of a request's n: its text and its counts."""
+
+    __slots__ = ("completion_len", "forced_len", "cached_len", "index", "prompt_len", "text")
+
+    def __init__(self, index: int, text: TextStream) -> None:
+        self.index = index
+        self.text = text
+        self.prompt_len = self.cached_len = self.completion_len = self.forced_len = 0
+
+    def take(self, output: Output) -> GenerateChunk:
+        self.prompt_len = output.prompt_len or self.prompt_len
+        self.cached_len = max(self.cached_len, output.cached_len)
+        self.completion_len += len(output.token_ids)
+        self.forced_len += output.forced_len
+        return GenerateChunk(
+            index=self.index,
+            text=self.text.push(output.token_ids, output.finish),
+            token_ids=output.token_ids,
+            logprobs=output.logprobs,
+            prompt_logprobs=output.prompt_logprobs,
+            prompt_len=self.prompt_len,
+            cached_len=self.cached_len,
+            completion_len=self.completion_len,
+            forced_len=self.forced_len,
+            finish=output.finish,
+            hidden=output.hidden,
+            queue_s=output.queue_s,
+            prefill_s=output.prefill_s,
+            grammar_s=output.grammar_s,
+        )
+
+
+class Front:
+    """One engine's requests. All coroutines and `receive` run on one loop."""
+
+    def __init__(self, link: EngineLink, tokenizer: Tokenizer, info: dict[str, Any]) -> None:
+        self.link = link
+        self.tokenizer = tokenizer
+        self.info = info
+        """What /get_model_info tells: model_path, tokenizer_path, max_context, vocab_size, chat_template …"""
+        source = info.get("chat_template")
+        self.template = (
+            JinjaChatTemplate(source, bos_token=info.get("bos_token") or "", eos_token=info.get("eos_token") or "")
+            if source
+            else None
+        )
+        self._boxes: dict[str, tuple[_Mailbox, int]] = {}
+        self._replies: dict[str, asyncio.Future[dict[str, Any]]] = {}
+        self._numbers = itertools.count()
+        self._prefix = os.urandom(6).hex()
+        self._dead: errors.RadixlangError | None = None
+        self._span = lru_cache(maxsize=CACHED_SPANS)(self._encode_span)
+        self.last_message_at = time.monotonic()
+
+    # -- generation
+
+    async def generate(self, request: GenerateRequest) -> AsyncGenerator[GenerateChunk, None]:
+        """Chunks of all n generations as they come (one each, at the end, unless `request.stream`).
+
+        Raises a RadixlangError for a request that cannot be served, before its first chunk, or when the engine fails.
+        Leaving the iterator early aborts what still runs; that is freed within two steps.
+        """
+        if self._dead is not None:
+            raise self._dead
+        request.sampling.check(self.info["vocab_size"])
+        ids = await self.tokenize(request.prompt, add_bos=request.add_bos and request.parent is None)
+        if not ids and request.parent is None:
+            ids = [self._empty_prompt()]
+        rid = request.rid or self.new_id()
+        rids = [rid if i == 0 else f"{rid}#{i}" for i in range(request.sampling.n)]
+        box = _Mailbox()
+        generations = [_Generation(i, TextStream(self.tokenizer, request.sampling)) for i in range(len(rids))]
+        for other in rids:
+            if other in self._boxes:
+                raise errors.RequestError(f"a request with id {other!r} is running; ids must be unique", param="rid")
+        running = dict(enumerate(rids))
+        for index, other in running.items():
+            self._boxes[other] = (box, index)
+        try:
+            for other in rids:
+                self.link.send(_submit(request, other, ids, group=rid if len(rids) > 1 else None))
+            while running:
+                for index, output in await box.get():
+                    finish = output.finish
+                    if finish is not None:
+                        running.pop(index, None)
+                        if finish.type == "error":
+                            raise error_of(finish)
+                    yield generations[index].take(output)
+        finally:
+            for other in rids:
+                self._boxes.pop(other, None)
+            for other in running.values():
+                self.link.send(Abort(rid=other, reason="the client went away"))
+
+    async def score_choices(
+        self, prompt_parts: Sequence[PromptPart], choices: Sequence[str], *, unconditional: bool, client: str = ""
+    ) -> dict[str, Any]:
+        """Log-probabilities of each choice as the continuation of the prompt; shape: NativeBackend.native_score.
+
+        A choice may merge with the prompt's last tokens (" Par" + "is"): all choices are then scored from the first
+        token that differs for any of them, so that they stay comparable (token healing).
+        """
+        if not choices or not all(choices):
+            raise errors.RequestError("choices must be one or more strings, none of them empty", param="choices")
+        prompt = await self.tokenize(prompt_parts)
+        joints = [await self._joint(prompt_parts, prompt, choice) for choice in choices]
+        start = min(_common_len(prompt, joint) for joint in joints)
+        context = [] if start > 0 else [self._empty_prompt()]
+        group = self.new_id()
+        scored = await asyncio.gather(
+            *(self._score(context + joint, len(context) + start, group, client) for joint in joints)
+        )
+        alone: list[list[list[Any]] | None] = [None] * len(choices)
+        if unconditional:
+            alone = [s[0] for s in await asyncio.gather(*(self._score(j[start:], 0, group, client) for j in joints))]
+        return {
+            "choices": [
+                {"token_logprobs": lps, "unconditional": prior, "token_ids": joint[start:], "healed": len(prompt) - start}
+                for (lps, _), prior, joint in zip(scored, alone, joints, strict=True)
+            ],
+            "prompt_tokens": len(prompt),
+            "cached_tokens": max(cached for _, cached in scored),
+        }
+
+    async def _joint(self, parts: Sequence[PromptPart], prompt: list[int], choice: str) -> list[int]:
+        """The prompt and the choice, tokenized as one text where the prompt ends in text."""
+        if not parts:
+            return await self.tokenize([choice])
+        last = parts[-1]
+        if isinstance(last, str):
+            joint = await self.tokenize([*parts[:-1], last + choice])
+            if _common_len(prompt, joint) < len(joint):
+                return joint
+        return prompt + await self.tokenize([[], choice])
+
+    async def _score(self, ids: list[int], start: int, group: str, client: str) -> tuple[list[list[Any]], int]:
+        sampling = SamplingParams(max_new_tokens=0, temperature=0.0)
+        wanted = LogprobRequest(output=False, prompt_start=start)
+        request = GenerateRequest(prompt=[ids], sampling=sampling, logprobs=wanted, client=client, add_bos=False)
+        positions, cached = [], 0
+        async for chunk in self.generate(request):
+            positions.extend(chunk.prompt_logprobs)
+            cached = chunk.cached_len
+        return [[p.logprob, p.token_id, self.tokenizer.token_text(p.token_id)] for p in positions], cached
+
+    # -- text to ids
+
+    async def tokenize(self, parts: Sequence[PromptPart], *, add_bos: bool = True) -> list[int]:
+        """Ids of a prompt. Raises RequestError for ids that the model does not know."""
+        ids: list[int] = []
+        for index, part in enumerate(parts):
+            if isinstance(part, str):
+                first = index == 0
+                if len(part) > LONG_TEXT:
+                    ids += await asyncio.to_thread(self._encode_span, part, first, add_bos)
+                else:
+                    ids += self._span(part, first, add_bos)
+            else:
+                ids += part
+        vocab_size: int = self.info["vocab_size"]
+        for token in ids:
+            if not 0 <= token < vocab_size:
+                raise errors.RequestError(
+                    f"token id {token} is outside of the vocabulary (0 … {vocab_size - 1})", param="input_ids"
+                )
+        return ids
+
+    def _encode_span(self, text: str, first: bool, add_bos: bool) -> list[int]:
+        try:
+            ids = self.tokenizer.encode(text, add_bos=add_bos) if first else self.tokenizer.encode_continuation(text)
+        except UnicodeEncodeError:
+            raise errors.RequestError("the text holds a lone surrogate, which is no character", param="text") from None
+        if first and self.tokenizer.adds_bos and len(ids) > 1 and ids[0] == ids[1] == self.tokenizer.bos_token_id:
+            ids = ids[1:]  # the text (a rendered chat template) began with it already
+        return ids
+
+    def _empty_prompt(self) -> int:
+        """The token that stands before everything, for prompts without any."""
+        bos = self.tokenizer.bos_token_id
+        return bos if bos is not None else min(self.tokenizer.eos_token_ids, default=0)
+
+    def new_id(self) -> str:
+        return f"{self._prefix}-{next(self._numbers)}"
+
+    # -- control
+
+    async def abort(self, rid: str) -> None:
+        """Ends the request of exactly this id, all of its n; unknown ids do nothing."""
+        self.link.send(Abort(rid=rid))
+        index = 1
+        while (other := f"{rid}#{index}") in self._boxes:
+            self.link.send(Abort(rid=other))
+            index += 1
+
+    async def abort_all(self) -> None:
+        self.link.send(AbortAll())
+
+    async def release(self, paths: list[str]) -> None:
+        """Drops kept paths."""
+        if paths:
+            self.link.send(Release(streams=paths))
+
+    async def flush_cache(self) -> bool:
+        """Drops everything from the prefix cache that no running request holds."""
+        return bool((await self._control("flush")).get("success", True))
+
+    async def stats(self) -> dict[str, Any]:
+        """The scheduler's gauges and counters, one consistent snapshot."""
+        return await self._control("stats")
+
+    async def _control(self, action: str, timeout_s: float = 30.0) -> dict[str, Any]:
+        if self._dead is not None:
+            raise self._dead
+        key = self.new_id()
+        future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._replies[key] = future
+        try:
+            self.link.send(Control(id=key, action=action))
+            return await asyncio.wait_for(future, timeout_s)
+        finally:
+            self._replies.pop(key, None)
+
+    # -- what comes back
+
+    def receive(self, message: FromEngine) -> None:
+        """One message of the engine; on the front's loop."""
+        self.last_message_at = time.monotonic()
+        if isinstance(message, Outputs):
+            boxes = self._boxes
+            for output in message.items:
+                found = boxes.get(output.rid)
+                if found is not None:
+                    found[0].put(found[1], output)
+        elif isinstance(message, Reply):
+            future = self._replies.get(message.id)
+            if future is not None and not future.done():
+                future.set_result(message.data)
+        elif isinstance(message, Failed):
+            self.fail(errors.EngineDead(message.message))
+        else:
+            assert isinstance(message, Ready)
+            self._dead = None
+
+    def fail(self, error: errors.RadixlangError) -> None:
+        """The engine is gone: everything in flight is answered with `error`, and new requests until `receive(Ready)`."""
+        self._dead = error
+        finish = Finish(type="error", message=error.message, status=error.status, code=error.code)
+        for rid, (box, index) in list(self._boxes.items()):
+            box.put(index, Output(rid=rid, token_ids=[], finish=finish))
+        for future in self._replies.values():
+            if not future.done():
+                future.set_exception(error)
+
+    @property
+    def num_open(self) -> int:
+        """Generations not yet answered whole."""
+        return len(self._boxes)
+
+    def health(self) -> dict[str, Any]:
+        """{"ready": bool, "reason": str}: what /health tells."""
+        return {"ready": self._dead is None, "reason": "" if self._dead is None else self._dead.message}
+
+
+def error_of(finish: Finish) -> errors.RadixlangError:
+    """The exception that an error finish stands for: its status, code and param survive the process border."""
+    kinds: dict[int, type[errors.RadixlangError]] = {404: errors.ModelNotFound, 499: errors.Aborted}
+    if finish.status in (429, 503) and finish.code != errors.EngineDead.code:
+        return errors.OverloadedError(finish.message, status=finish.status, code=finish.code)
+    if finish.status == 503:
+        return errors.EngineDead(finish.message)
+    if finish.status == 400 and (finish.code or "").endswith(("_schema", "grammar_too_large")):
+        kind: type[errors.RadixlangError] = errors.GrammarError
+    else:
+        kind = kinds.get(finish.status, errors.RequestError if finish.status < 500 else errors.InternalError)
+    return kind(finish.message, param=finish.param, code=finish.code)
+
+
+def _submit(request: GenerateRequest, rid: str, ids: list[int], *, group: str | None) -> Submit:
+    return Submit(
+        rid=rid,
+        token_ids=ids,
+        sampling=request.sampling,
+        constraint=request.constraint,
+        logprobs=request.logprobs,
+        parent=request.parent,
+        parent_len=request.parent_len,
+        keep=request.keep,
+        group=group,
+        client=request.client,
+        namespace=request.namespace,
+        priority=request.priority,
+        timeout_s=request.timeout_s,
+        want_hidden=request.want_hidden,
+        echo_steps=request.stream,
+    )
+
+
+def _common_len(a: Sequence[int], b: Sequence[int]) -> int:
+    for index, (x, y) in enumerate(zip(a, b, strict=False)):
+        if x != y:
+            return index
+    return min(len(a), len(b))

@@ -1,0 +1,83 @@
+"""Native calls on a front: answers as they come, or whole."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from .front import Front
+from .native_api import Answer, NativeCall
+
+
+async def stream(front: Front, call: NativeCall) -> AsyncIterator[dict[str, Any]]:
+    """Bodies as they come; `index` (prompt * n + generation) when there are several. Closing the iterator aborts all."""
+    if len(call.requests) == 1:
+        async for body in _one(front, call, 0):
+            yield body
+        return
+    queue: asyncio.Queue[dict[str, Any] | BaseException | None] = asyncio.Queue()
+
+    async def pump(index: int) -> None:
+        try:
+            async for body in _one(front, call, index):
+                queue.put_nowait(body)
+            queue.put_nowait(None)
+        except BaseException as error:
+            queue.put_nowait(error)
+
+    tasks = [asyncio.create_task(pump(index)) for index in range(len(call.requests))]
+    try:
+        running = len(tasks)
+        while running:
+            item = await queue.get()
+            if item is None:
+                running -= 1
+            elif isinstance(item, BaseException):
+                raise item
+            else:
+                yield item
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def whole(front: Front, call: NativeCall) -> dict[str, Any] | list[dict[str, Any]]:
+    """The finished answers: one object, or a list for a batch or n > 1."""
+    call.deltas = False
+    for request in call.requests:
+        request.stream = False
+    finished: dict[int, dict[str, Any]] = {}
+    async for body in stream(front, call):
+        if body["meta_info"]["finish_reason"] is not None:
+            finished[body.pop("index", 0)] = body
+    answers = [finished[index] for index in sorted(finished)]
+    return answers if call.is_batch or call.requests[0].sampling.n > 1 else answers[0]
+
+
+async def _one(front: Front, call: NativeCall, position: int) -> AsyncIterator[dict[str, Any]]:
+    request = call.requests[position]
+    count = request.sampling.n
+    rid = request.rid = request.rid or front.new_id()
+    token_text = front.tokenizer.token_text if call.texts_in_logprobs else None
+    asked = request.logprobs.token_ids if request.logprobs is not None else ()
+    answers = [
+        Answer(
+            rid if index == 0 else f"{rid}#{index}",
+            token_text,
+            deltas=call.deltas,
+            has_logprobs=request.logprobs is not None,
+        )
+        for index in range(count)
+    ]
+    chunks = front.generate(request)
+    try:
+        async for chunk in chunks:
+            answers[chunk.index].take(chunk, asked=asked)
+            body = answers[chunk.index].body()
+            if count > 1 or len(call.requests) > 1:
+                body["index"] = position * count + chunk.index
+            yield body
+    finally:
+        await chunks.aclose()

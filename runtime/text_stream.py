@@ -1,0 +1,87 @@
+"""One generation's text on its way to the reader: decoded incrementally, stop strings held back and cut off."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import regex
+
+from .messages import Finish
+from .sampling_params import SamplingParams
+from .tokenizer.interface import Tokenizer
+
+REGEX_TIMEOUT_S = 0.1
+
+
+class TextStream:
+    """Ids in, certain text out. What might become a stop is held back until it is decided."""
+
+    def __init__(self, tokenizer: Tokenizer, sampling: SamplingParams) -> None:
+        self._detokenizer = tokenizer.detokenizer(skip_special_tokens=sampling.skip_special_tokens)
+        self._stop = sampling.stop
+        self._patterns = [regex.compile(p) for p in sampling.stop_regex]
+        self._keep_stop = sampling.no_stop_trim
+        self._text = ""
+        """Everything decoded; empty and unused without stops."""
+        self._given = 0
+        """Characters of it already handed out."""
+
+    @property
+    def _has_stops(self) -> bool:
+        return bool(self._stop or self._patterns)
+
+    def push(self, token_ids: Sequence[int], finish: Finish | None = None) -> str:
+        """The new text that is certain. With `finish` the rest, cut at the stop that ended it.
+
+        A token id that ended the generation (finish.matched an int) is not text, unless no_stop_trim.
+        """
+        ids = list(token_ids)
+        if finish is not None and finish.type == "stop" and isinstance(finish.matched, int) and not self._keep_stop:
+            ids = ids[:-1]
+        text = self._detokenizer.push(ids) if ids else ""
+        if finish is not None:
+            text += self._detokenizer.flush().rstrip("\ufffd")  # half a character at the end is nothing
+        if not self._has_stops:
+            return text
+        self._text += text
+        if finish is not None and finish.type == "stop" and isinstance(finish.matched, str):
+            end = self._stop_at()
+        else:
+            end = len(self._text) if finish is not None else self._certain()
+        piece = self._text[self._given : end] if end > self._given else ""
+        self._given = max(self._given, end)
+        return piece
+
+    def _stop_at(self) -> int:
+        """Where the text ends: at the earliest stop (behind it, if stops are kept)."""
+        found = [(at, at + len(s)) for s in self._stop if (at := self._text.find(s)) >= 0]
+        for pattern in self._patterns:
+            match = _search(pattern, self._text, partial=False)
+            if match is not None:
+                found.append(match)
+        if not found:
+            return len(self._text)
+        start, end = min(found)
+        return end if self._keep_stop else start
+
+    def _certain(self) -> int:
+        """Characters that no continuation can turn into a stop's part."""
+        text, certain = self._text, len(self._text)
+        for stop in self._stop:
+            for held in range(min(len(stop) - 1, len(text) - self._given), 0, -1):
+                if text.endswith(stop[:held]):
+                    certain = min(certain, len(text) - held)
+                    break
+        for pattern in self._patterns:
+            match = _search(pattern, text, partial=True)
+            if match is not None:
+                certain = min(certain, match[0])
+        return certain
+
+
+def _search(pattern: regex.Pattern[str], text: str, *, partial: bool) -> tuple[int, int] | None:
+    try:
+        match = pattern.search(text, partial=partial, timeout=REGEX_TIMEOUT_S)
+    except TimeoutError:
+        return None
+    return None if match is None or match.start() == len(text) and match.start() == match.end() else match.span()
