@@ -1,0 +1,125 @@
+"""Reading facts out of config.json and GGUF metadata, which come from strangers: typed, ranged, named when wrong."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ...errors import BadCheckpoint
+from .config import ModelConfig
+
+MAX_LAYERS = 1024
+MAX_EXTENT = 1 << 24
+"""Of a hidden size or vocabulary."""
+
+
+class Facts:
+    """Named values with their types and ranges checked; `path` is told in errors."""
+
+    def __init__(self, values: Mapping[str, Any], path: Path, prefix: str = "") -> None:
+        self.values = values
+        self.path = path
+        self.prefix = prefix
+
+    def bad(self, key: str, why: str) -> BadCheckpoint:
+        return BadCheckpoint(f"{self.path}: {self.prefix}{key} {why}; download or convert the model again")
+
+    def raw(self, key: str) -> Any:
+        return self.values.get(self.prefix + key)
+
+    def has(self, key: str) -> bool:
+        return self.raw(key) is not None
+
+    def integer(self, key: str, default: int | None = None, *, low: int = 1, high: int = MAX_EXTENT) -> int:
+        """A whole number in [low, high]; no default: it must be there."""
+        found = self.raw(key)
+        if found is None:
+            if default is None:
+                raise self.bad(key, "is missing")
+            return default
+        if isinstance(found, bool) or not isinstance(found, int):
+            raise self.bad(key, f"must be a whole number, found {_short(found)}")
+        if not low <= found <= high:
+            raise self.bad(key, f"is {found}, not from {low} to {high}")
+        return found
+
+    def number(self, key: str, default: float, *, low: float = -1e30, high: float = 1e30) -> float:
+        found = self.raw(key)
+        if found is None:
+            return default
+        if isinstance(found, bool) or not isinstance(found, int | float):
+            raise self.bad(key, f"must be a number, found {_short(found)}")
+        if not (math.isfinite(found) and low <= found <= high):
+            raise self.bad(key, f"is {found}, not from {low:g} to {high:g}")
+        return float(found)
+
+    def text(self, key: str, default: str = "") -> str:
+        found = self.raw(key)
+        if found is None:
+            return default
+        if not isinstance(found, str):
+            raise self.bad(key, f"must be text, found {_short(found)}")
+        return found
+
+    def flag(self, key: str, default: bool) -> bool:
+        found = self.raw(key)
+        if found is None:
+            return default
+        if not isinstance(found, bool):
+            raise self.bad(key, f"must be true or false, found {_short(found)}")
+        return found
+
+    def numbers(self, key: str) -> tuple[float, ...]:
+        found = self.raw(key)
+        if found is None:
+            return ()
+        if not isinstance(found, list | tuple) or len(found) > MAX_EXTENT:
+            raise self.bad(key, f"must be a list of numbers, found {_short(found)}")
+        if any(isinstance(x, bool) or not isinstance(x, int | float) or not math.isfinite(x) for x in found):
+            raise self.bad(key, "must hold finite numbers only")
+        return tuple(float(x) for x in found)
+
+    def within(self, key: str) -> Facts:
+        """The object under `key`, empty where there is none."""
+        found = self.raw(key)
+        if found is not None and not isinstance(found, Mapping):
+            raise self.bad(key, f"must be an object, found {_short(found)}")
+        return Facts(found or {}, self.path)
+
+
+def _short(value: object) -> str:
+    shown = repr(value) if not isinstance(value, list | dict | str) or len(value) < 40 else repr(type(value).__name__)
+    return shown[:80]
+
+
+def checked(config: ModelConfig, path: Path) -> ModelConfig:
+    """The config, once its values agree with each other."""
+
+    def bad(what: str) -> BadCheckpoint:
+        return BadCheckpoint(f"{path}: {what}; download or convert the model again")
+
+    if config.num_heads % config.num_kv_heads:
+        raise bad(f"{config.num_heads} heads cannot share {config.num_kv_heads} key-value heads")
+    for rope in (config.rope, config.local_rope):
+        if rope is None:
+            continue
+        dim = rope.dim or config.head_dim
+        if dim % 2 or dim > config.head_dim:
+            raise bad(f"rotary dimension {dim} of a head of {config.head_dim}")
+        for name in ("short_factor", "long_factor", "freq_factors"):
+            factors = getattr(rope, name)
+            if factors and (len(factors) != dim // 2 or min(factors) <= 0):
+                raise bad(f"rope {name} must be {dim // 2} positive numbers")
+        if rope.kind == "longrope" and not (rope.short_factor and rope.long_factor):
+            raise bad("longrope needs short_factor and long_factor")
+        if rope.theta <= 0 or rope.factor <= 0:
+            raise bad(f"rope theta {rope.theta} and factor {rope.factor} must be positive")
+    for name in ("windows", "rope_layers"):
+        if getattr(config, name) and len(getattr(config, name)) != config.num_layers:
+            raise bad(f"{name} must have {config.num_layers} entries")
+    for token_id in (*config.eos_token_ids, config.bos_token_id):
+        if token_id is not None and not 0 <= token_id < config.vocab_size:
+            raise bad(f"special token id {token_id} is outside the vocabulary of {config.vocab_size}")
+    return config

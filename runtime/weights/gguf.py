@@ -1,0 +1,185 @@
+"""A GGUF file as a Checkpoint: canonical names, llama.cpp's rearrangements undone, tensors mapped from disk.
+
+llama.cpp's converter permutes the rows of q and k for the families it runs with interleaved rotation, stores Gemma's
+norm weights plus one, and keeps Phi-3's fused projections: all three are undone here, on whole rows, so quantised blocks
+stay as they are. Source: llama.cpp's convert_hf_to_gguf.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import BadCheckpoint
+from ..model.config import ModelConfig
+from ..model.gguf_config import config_from_gguf
+from .checkpoint import PackedTensor
+from .dequant import dequantise, row_bytes
+from .gguf_header import Header, StringArray, TensorInfo, read_header, read_strings
+from .shapes import check_shapes
+
+PERMUTED_FAMILIES = frozenset({"llama", "mistral", "granite", "smollm3", "olmo"})
+"""Families whose q and k rows the converter permutes."""
+NORM_PLUS_ONE = frozenset({"gemma", "gemma2", "gemma3"})
+
+_TOP = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
+_LAYER = {
+    "attn_norm": "input_layernorm", "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj", "attn_q_norm": "self_attn.q_norm",
+    "attn_k_norm": "self_attn.k_norm", "post_attention_norm": "post_attention_layernorm",
+    "ffn_norm": "post_attention_layernorm", "post_ffw_norm": "post_feedforward_layernorm",
+    "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
+}  # fmt: skip
+_IN_CONFIG = frozenset({"rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"})
+_LAYER_NAME = re.compile(r"blk\.(\d{1,6})\.([a-z_]+)\.(weight|bias)")
+
+
+class _Source(NamedTuple):
+    """Rows [first, last) of a tensor of the file; `heads`: undo the permutation of that many heads."""
+
+    tensor: str
+    first: int
+    last: int
+    heads: int = 0
+
+
+class GgufCheckpoint:
+    """See `Checkpoint`. Opening reads the header only; tensors are views of the mapped file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            with path.open("rb") as file:
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
+            raise BadCheckpoint(f"{path}: cannot be opened ({error}); give a GGUF file that can be read") from None
+        self._data = memoryview(self._map)
+        self.header: Header = read_header(self._data, path)
+        self._array = np.frombuffer(self._data, np.uint8)
+        small = {name: self._read(info) for name, info in self.header.tensors.items() if name in _IN_CONFIG}
+        self.config: ModelConfig = config_from_gguf(
+            self.header.metadata, {name: info.shape for name, info in self.header.tensors.items()}, small, path
+        )
+        self._sources = self._canonical()
+        check_shapes({name: self._shape(source) for name, source in self._sources.items()}, self.config, path)
+        self.digest = self._digest()
+
+    def names(self) -> list[str]:
+        return list(self._sources)
+
+    def packed(self, name: str) -> PackedTensor:
+        source = self._sources[name]
+        info = self.header.tensors[source.tensor]
+        shape = self._shape(source)
+        rows = self._array[info.start : info.start + info.nbytes].reshape(info.shape[0] if len(shape) > 1 else 1, -1)
+        if len(shape) > 1:
+            rows = rows[source.first : source.last]
+        elif source.last - source.first != info.shape[0]:
+            rows = rows[:, row_bytes(info.format, source.first) : row_bytes(info.format, source.last)]
+        if source.heads:
+            rows = _unpermuted(rows if len(shape) > 1 else rows.reshape(shape[0], -1), source.heads)
+        if self.config.architecture in NORM_PLUS_ONE and name.endswith("norm.weight"):
+            less = dequantise(rows, info.format, shape) - np.float32(1)
+            return PackedTensor(name, "F32", shape, less.view(np.uint8))
+        return PackedTensor(name, info.format, shape, rows if len(shape) > 1 else rows.reshape(-1))
+
+    def dense(self, name: str) -> NDArray[np.float32]:
+        tensor = self.packed(name)
+        return dequantise(tensor.data, tensor.format, tensor.shape)
+
+    def close(self) -> None:
+        """Lets go of the file; it stays mapped while tensors of it are in use."""
+        self._array = np.empty(0, np.uint8)
+        self._sources = {}
+        self._data = memoryview(b"")
+
+    def strings(self, key: str) -> list[str]:
+        """An array of strings of the metadata, decoded; empty where the file has none of that name."""
+        array = self.header.metadata.get(key)
+        if array is None:
+            return []
+        if not isinstance(array, StringArray):
+            raise BadCheckpoint(f"{self.path}: key {key!r} is not an array of strings; convert the model again")
+        return read_strings(self._data, array)
+
+    def tokenizer_digest(self) -> str:
+        """Of the metadata that describes the vocabulary, whatever the weights."""
+        first, last = self.header.tokenizer_span
+        return hashlib.blake2b(self._data[first:last], digest_size=16).hexdigest()
+
+    def _digest(self) -> str:
+        """Of the header, the file's size and time, and three samples of each tensor: no need to read it all."""
+        stat = self.path.stat()
+        digest = hashlib.blake2b(f"{stat.st_size} {stat.st_mtime_ns}".encode(), digest_size=16)
+        digest.update(self._data[: self.header.data_start])
+        for info in self.header.tensors.values():
+            for start in (info.start, info.start + info.nbytes // 2, info.start + max(0, info.nbytes - 64)):
+                digest.update(self._data[start : min(start + 64, info.start + info.nbytes)])
+        return digest.hexdigest()
+
+    def _read(self, info: TensorInfo) -> NDArray[np.float32]:
+        return dequantise(self._array[info.start : info.start + info.nbytes], info.format, info.shape)
+
+    def _shape(self, source: _Source) -> tuple[int, ...]:
+        return (source.last - source.first, *self.header.tensors[source.tensor].shape[1:])
+
+    def _canonical(self) -> dict[str, _Source]:
+        """Canonical name to where its rows lie."""
+        found: dict[str, _Source] = {}
+        for name, info in self.header.tensors.items():
+            for canonical, source in self._parts(name, info):
+                if canonical in found:
+                    raise BadCheckpoint(
+                        f"{self.path}: tensors {found[canonical].tensor!r} and {name!r} are both {canonical}; convert again"
+                    )
+                found[canonical] = source
+        return found
+
+    def _parts(self, name: str, info: TensorInfo) -> list[tuple[str, _Source]]:
+        rows = info.shape[0]
+        stem, _, kind = name.rpartition(".")
+        if stem in _TOP and kind in ("weight", "bias"):
+            return [(f"{_TOP[stem]}.{kind}", _Source(name, 0, rows))]
+        match = _LAYER_NAME.fullmatch(name)
+        if match is None or name in _IN_CONFIG:
+            return [] if name in _IN_CONFIG else [(name, _Source(name, 0, rows))]
+        layer, part, kind = match.groups()
+        prefix, config = f"model.layers.{int(layer)}", self.config
+        q, kv = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
+        if part == "attn_qkv":
+            return self._split(name, rows, f"{prefix}.self_attn.%s_proj.{kind}", {"q": q, "k": kv, "v": kv})
+        if part == "ffn_up" and rows == 2 * config.intermediate_size:
+            half = config.intermediate_size
+            return self._split(name, rows, f"{prefix}.mlp.%s_proj.{kind}", {"gate": half, "up": half})
+        if part not in _LAYER:
+            return [(f"{prefix}.{part}.{kind}", _Source(name, 0, rows))]
+        canonical = _LAYER[part]
+        if part == "ffn_norm" and config.norm_placement == "sandwich":
+            canonical = "pre_feedforward_layernorm"
+        heads = 0
+        if part in ("attn_q", "attn_k") and config.architecture in PERMUTED_FAMILIES:
+            heads = config.num_heads if part == "attn_q" else config.num_kv_heads
+            if rows != heads * config.head_dim:
+                raise BadCheckpoint(f"{self.path}: tensor {name!r} has {rows} rows, not {heads} heads of {config.head_dim}")
+        return [(f"{prefix}.{canonical}.{kind}", _Source(name, 0, rows, heads))]
+
+    def _split(self, name: str, rows: int, names: str, sizes: dict[str, int]) -> list[tuple[str, _Source]]:
+        if sum(sizes.values()) != rows:
+            raise BadCheckpoint(f"{self.path}: tensor {name!r} has {rows} rows, not {'+'.join(map(str, sizes.values()))}")
+        parts, first = [], 0
+        for key, size in sizes.items():
+            parts.append((names % key, _Source(name, first, first + size)))
+            first += size
+        return parts
+
+
+def _unpermuted(rows: NDArray[np.uint8], heads: int) -> NDArray[np.uint8]:
+    """Rows of each head from (0, half), (1, half + 1), … back to 0, 1, …, half, …: pairs were made neighbours."""
+    half = rows.shape[0] // heads // 2
+    return rows.reshape(heads, half, 2, -1).swapaxes(1, 2).reshape(rows.shape)

@@ -1,0 +1,28 @@
+"""Opens a model, whatever its format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...errors import BadCheckpoint, ModelNotFound
+from .checkpoint import Checkpoint
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """A GGUF file, or a Hugging Face directory with config.json and *.safetensors.
+
+    Raises ModelNotFound where nothing lies, BadCheckpoint for what is damaged or must not be loaded, UnsupportedModel for
+    what no executor runs.
+    """
+    path = Path(path)
+    if path.is_dir():
+        from .safetensors import SafetensorsCheckpoint
+
+        return SafetensorsCheckpoint(path)
+    if not path.is_file():
+        raise ModelNotFound(f"no model at {path}; give a GGUF file or a directory with config.json", param="model")
+    if path.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl"):
+        raise BadCheckpoint(f"{path}: pickled weights can run code and are never loaded; use safetensors or GGUF")
+    from .gguf import GgufCheckpoint
+
+    return GgufCheckpoint(path)
