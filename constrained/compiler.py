@@ -1,0 +1,165 @@
+"""Constraint to compiled grammar: one cache, one bounded pool, limits in time and memory.
+
+Compiling never runs on the scheduler's thread. Identical compiles that run at once share one; what failed is
+remembered for a while, so that a hostile grammar sent again and again costs once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from ..errors import GrammarError, GrammarTooLarge, InternalError, UnsatisfiableGrammar
+from .constraint import Constraint
+from .matcher import CompiledGrammar
+from .translate import check_constraint, compile_constraint
+from .vocabulary import Vocabulary
+
+MiB = 1024 * 1024
+REMEMBERED_FAILURES = 256
+
+
+class GrammarCompiler:
+    """Compiles constraints for one vocabulary. Thread-safe."""
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        *,
+        timeout_s: float = 2.0,
+        max_bytes: int = 256 * MiB,
+        cache_bytes: int = 256 * MiB,
+        num_workers: int = 2,
+    ) -> None:
+        """`timeout_s` and `max_bytes` bound one compile; `cache_bytes` what is kept of finished ones."""
+        self.vocabulary = vocabulary
+        self.timeout_s = timeout_s
+        self.max_bytes = max_bytes
+        self.cache_bytes = cache_bytes
+        self._pool = ThreadPoolExecutor(num_workers, thread_name_prefix="grammar")
+        self._lock = threading.Lock()
+        self._done: OrderedDict[Constraint, CompiledGrammar] = OrderedDict()
+        self._failed: OrderedDict[Constraint, GrammarError] = OrderedDict()
+        self._running: dict[Constraint, list[Future[CompiledGrammar]]] = {}
+        self._held_bytes = 0
+        self.num_compiles = 0
+        self.num_cache_hits = 0
+        self.num_timeouts = 0
+
+    def submit(self, constraint: Constraint) -> Future[CompiledGrammar]:
+        """The grammar, when it is compiled; its exception is a GrammarError. Cancelling affects this caller only."""
+        answer: Future[CompiledGrammar] = Future()
+        with self._lock:
+            known = self._done.get(constraint)
+            failure = self._failed.get(constraint)
+            if known is not None:
+                self._done.move_to_end(constraint)
+                self.num_cache_hits += 1
+            elif failure is None:
+                waiting = self._running.get(constraint)
+                if waiting is not None:
+                    waiting.append(answer)
+                    return answer
+                self._running[constraint] = [answer]
+                self.num_compiles += 1
+                self._pool.submit(self._work, constraint)
+                return answer
+        if known is not None:
+            answer.set_result(known)
+        else:
+            assert failure is not None
+            answer.set_exception(_again(failure))
+        return answer
+
+    def compile(self, constraint: Constraint) -> CompiledGrammar:
+        """The grammar; blocks until it is compiled. Raises a GrammarError."""
+        return self.submit(constraint).result()
+
+    def check(self, constraint: Constraint) -> None:
+        """Raises the GrammarError that reading the constraint finds, at once; compiling may find more."""
+        check_constraint(constraint)
+
+    def close(self) -> None:
+        """Ends the pool; compiles under way are abandoned."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _work(self, constraint: Constraint) -> None:
+        """Compiles in a worker thread; a timer answers in its place when it takes too long."""
+        timer = threading.Timer(self.timeout_s, self._time_out, (constraint,))
+        timer.daemon = True
+        timer.start()
+        try:
+            grammar = compile_constraint(constraint, self.vocabulary, deadline_s=time.monotonic() + self.timeout_s)
+            self._check_first_mask(grammar)
+            if grammar.num_bytes > self.max_bytes:
+                raise GrammarTooLarge(
+                    f"the compiled grammar takes {grammar.num_bytes // MiB} MiB, at most {self.max_bytes // MiB} are allowed"
+                )
+            self._finish(constraint, grammar)
+        except GrammarError as error:
+            self._finish(constraint, error)
+        except MemoryError:
+            self._finish(constraint, GrammarTooLarge("compiling the grammar ran out of memory"))
+        except RecursionError:
+            self._finish(constraint, GrammarTooLarge("the grammar is nested too deeply"))
+        except BaseException as error:  # whoever waits must be answered, whatever went wrong
+            failure = InternalError(f"compiling a grammar failed: {error!r}")
+            failure.__cause__ = error
+            self._answer(constraint, failure)
+        finally:
+            timer.cancel()
+
+    def _check_first_mask(self, grammar: CompiledGrammar) -> None:
+        matcher = grammar.matcher()
+        mask_W = np.zeros(self.vocabulary.words, np.uint32)
+        matcher.fill(mask_W)
+        if matcher.error is not None or not mask_W.any():
+            raise UnsatisfiableGrammar(
+                f"nothing can satisfy this constraint: {matcher.error or 'no token may begin it'}"
+            )
+
+    def _time_out(self, constraint: Constraint) -> None:
+        with self._lock:
+            if constraint not in self._running:
+                return
+            self.num_timeouts += 1
+        self._finish(constraint, GrammarTooLarge(f"the grammar did not compile within {self.timeout_s:g} s"))
+
+    def _finish(self, constraint: Constraint, outcome: CompiledGrammar | GrammarError) -> None:
+        with self._lock:
+            if isinstance(outcome, GrammarError):
+                self._failed[constraint] = outcome
+                while len(self._failed) > REMEMBERED_FAILURES:
+                    self._failed.popitem(last=False)
+            elif constraint not in self._done:
+                self._failed.pop(constraint, None)
+                self._done[constraint] = outcome
+                self._held_bytes += outcome.num_bytes
+                while self._held_bytes > self.cache_bytes and len(self._done) > 1:
+                    self._held_bytes -= self._done.popitem(last=False)[1].num_bytes
+        self._answer(constraint, outcome)
+
+    def _answer(self, constraint: Constraint, outcome: CompiledGrammar | Exception) -> None:
+        with self._lock:
+            waiting = self._running.pop(constraint, [])
+        for answer in waiting:
+            if not answer.set_running_or_notify_cancel():
+                continue
+            if isinstance(outcome, GrammarError):
+                answer.set_exception(_again(outcome))
+            elif isinstance(outcome, Exception):
+                answer.set_exception(outcome)
+            else:
+                answer.set_result(outcome)
+
+
+def _again(error: GrammarError) -> GrammarError:
+    """A copy for one caller, who may add where in its request the constraint stood."""
+    copy = type(error).__new__(type(error))
+    copy.__dict__.update(error.__dict__)
+    copy.args = error.args
+    return copy

@@ -1,0 +1,283 @@
+"""The spellings in which clients ask for a constraint, to one Constraint: SGLang, OpenAI, vLLM, llama.cpp, Ollama.
+
+Nothing is dropped: a field that is not understood is refused with its JSON path, and two constraints at once too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from ..errors import GrammarError, UnsupportedGrammar
+from .constraint import Choice, Constraint, Grammar, JsonObject, JsonSchema, Regex, StructuralTag, WhiteSpace
+
+ANY_OBJECT = "$$ANY$$"  # SGLang's spelling of "any JSON object" in json_schema
+
+
+class FoundConstraint(NamedTuple):
+    """A constraint and where the client wrote it."""
+
+    constraint: Constraint
+    param: str
+    """JSON path of the field, such as "response_format.json_schema.schema"."""
+
+
+def constraint_from_fields(fields: Mapping[str, Any]) -> Constraint | None:
+    """The constraint that a request's fields ask for; None if none does. Raises GrammarError with `param`."""
+    found = find_constraint(fields)
+    return found.constraint if found else None
+
+
+def find_constraint(fields: Mapping[str, Any]) -> FoundConstraint | None:
+    """As `constraint_from_fields`, and where it stood: for errors that only compiling finds (`locate`)."""
+    white_space = _guided_white_space(fields)
+    found: list[FoundConstraint] = []
+    for name, reader in _READERS.items():
+        value = fields.get(name)
+        if value is not None:
+            read = reader(value, name)
+            if read is not None:
+                found.append(read)
+    if len(found) > 1:
+        names = ", ".join(one.param for one in found)
+        raise GrammarError(f"only one constraint at a time; found {names}", code="conflicting_constraints")
+    if not found:
+        return None
+    if white_space is not None:
+        return FoundConstraint(_with_white_space(found[0].constraint, white_space), found[0].param)
+    return found[0]
+
+
+def locate(error: GrammarError, param: str) -> GrammarError:
+    """Sets the error's `param` to `param` followed by its JSON pointer, as a path; returns it for raising."""
+    pointer = getattr(error, "pointer", None) or ""
+    steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer.lstrip("#").split("/")[1:]]
+    error.param = ".".join([param, *steps])
+    return error
+
+
+def response_format(value: Any, param: str = "response_format") -> FoundConstraint | None:
+    """OpenAI's `response_format` (also `text.format` of its Responses API): text, json_object, json_schema, …"""
+    spec = _object(value, param)
+    kind = spec.get("type")
+    if kind == "text":
+        return None
+    if kind == "json_object":
+        if spec.get("schema") is not None:  # llama.cpp and others: the schema beside json_object
+            return _json_schema(spec["schema"], f"{param}.schema")
+        return FoundConstraint(JsonObject(), f"{param}.type")
+    if kind == "json_schema":
+        if "json_schema" in spec:
+            path, holder = f"{param}.json_schema", _object(spec["json_schema"], f"{param}.json_schema")
+        else:
+            path, holder = param, spec  # llama.cpp and the Responses API: no inner object
+        if holder.get("schema") is None:
+            raise GrammarError("json_schema needs a schema", param=f"{path}.schema")
+        return _json_schema(holder["schema"], f"{path}.schema", strict=_bool(holder.get("strict"), f"{path}.strict"))
+    if kind == "structural_tag":
+        return _structural_tag(spec, param)
+    if kind in ("regex", "grammar", "ebnf", "gbnf", "lark"):
+        text = spec.get("pattern") if kind == "regex" and "pattern" in spec else spec.get(kind)
+        key = "pattern" if kind == "regex" and "pattern" in spec else kind
+        return _TEXT_KINDS[kind](text, f"{param}.{key}")
+    raise GrammarError(
+        f"type must be text, json_object, json_schema, structural_tag, regex or grammar, found {kind!r}",
+        param=f"{param}.type",
+    )
+
+
+def _regex(value: Any, param: str) -> FoundConstraint:
+    return FoundConstraint(Regex(_text(value, param)), param)
+
+
+def _ebnf(value: Any, param: str) -> FoundConstraint:
+    return FoundConstraint(Grammar(_text(value, param), "ebnf"), param)
+
+
+def _lark(value: Any, param: str) -> FoundConstraint:
+    return FoundConstraint(Grammar(_text(value, param), "lark"), param)
+
+
+def _gbnf(value: Any, param: str) -> FoundConstraint | None:
+    text = _text(value, param)
+    return FoundConstraint(Grammar(text, "gbnf"), param) if text else None  # llama.cpp's default is ""
+
+
+def _any_grammar(value: Any, param: str) -> FoundConstraint:
+    """vLLM takes Lark and EBNF in one field: Lark is what has no `::=`."""
+    text = _text(value, param)
+    return FoundConstraint(Grammar(text, "ebnf" if "::=" in text else "lark"), param)
+
+
+def _json_schema(value: Any, param: str, *, strict: bool = False) -> FoundConstraint:
+    if value == ANY_OBJECT:
+        return FoundConstraint(JsonObject(), param)
+    if isinstance(value, str):
+        return FoundConstraint(JsonSchema(value, strict=strict), param)
+    if isinstance(value, Mapping | bool):
+        try:
+            return FoundConstraint(JsonSchema(json.dumps(value, ensure_ascii=False), strict=strict), param)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise GrammarError(f"not a JSON schema: {error}", param=param) from None
+    schema_of = getattr(value, "model_json_schema", None)  # a pydantic model, from a program in this process
+    if callable(schema_of):
+        return _json_schema(schema_of(), param, strict=strict)
+    raise GrammarError("a JSON schema must be an object or its JSON text", param=param)
+
+
+def _structural_tag(value: Any, param: str) -> FoundConstraint:
+    if isinstance(value, Mapping):
+        return FoundConstraint(StructuralTag(json.dumps(value, ensure_ascii=False)), param)
+    return FoundConstraint(StructuralTag(_text(value, param)), param)
+
+
+def _choices(value: Any, param: str) -> FoundConstraint:
+    if not isinstance(value, list | tuple) or not value:
+        raise GrammarError("choices must be a list of strings that is not empty", param=param)
+    for i, choice in enumerate(value):
+        if not isinstance(choice, str):
+            raise GrammarError(f"a choice must be a string, found {type(choice).__name__}", param=f"{param}.{i}")
+    return FoundConstraint(Choice(tuple(dict.fromkeys(value))), param)
+
+
+def _json_object(value: Any, param: str) -> FoundConstraint | None:
+    return FoundConstraint(JsonObject(), param) if _bool(value, param) else None
+
+
+def _ollama_format(value: Any, param: str) -> FoundConstraint | None:
+    if value == "":
+        return None
+    if value == "json":
+        return FoundConstraint(JsonObject(), param)
+    if isinstance(value, str):
+        if value.lstrip().startswith("{"):
+            return _json_schema(value, param)
+        raise GrammarError('format must be "json", a JSON schema, {"regex": …} or {"ebnf": …}', param=param)
+    if isinstance(value, Mapping) and len(value) == 1:
+        (kind,) = value
+        if kind in _TEXT_KINDS:
+            return _TEXT_KINDS[kind](value[kind], f"{param}.{kind}")
+        if kind in ("choices", "choice"):
+            return _choices(value[kind], f"{param}.{kind}")
+    return _json_schema(value, param)
+
+
+def _structured_outputs(value: Any, param: str) -> FoundConstraint | None:
+    """vLLM's object: one of json, regex, choice, grammar, json_object, structural_tag, and two white-space options."""
+    spec = _object(value, param)
+    for key, option in spec.items():
+        if key not in _STRUCTURED_OUTPUTS and option not in (None, False) and not key.startswith("_"):
+            raise UnsupportedGrammar(
+                f"{key} is not supported in structured_outputs; remove it", keyword=key, param=f"{param}.{key}"
+            )
+    found: list[FoundConstraint] = []
+    for key, reader in _STRUCTURED_OUTPUTS.items():
+        if reader is not None and spec.get(key) is not None:
+            read = reader(spec[key], f"{param}.{key}")
+            if read is not None:
+                found.append(read)
+    if len(found) > 1:
+        raise GrammarError(
+            f"only one constraint at a time; found {', '.join(one.param for one in found)}",
+            param=param,
+            code="conflicting_constraints",
+        )
+    if not found:
+        raise GrammarError("structured_outputs holds no constraint", param=param)
+    white_space: WhiteSpace | None = None
+    if spec.get("whitespace_pattern") is not None:
+        white_space = _white_space(spec["whitespace_pattern"], f"{param}.whitespace_pattern")
+    if _bool(spec.get("disable_any_whitespace"), f"{param}.disable_any_whitespace"):
+        white_space = "compact"
+    if white_space is None:
+        return found[0]
+    return FoundConstraint(_with_white_space(found[0].constraint, white_space), found[0].param)
+
+
+def _guided_white_space(fields: Mapping[str, Any]) -> WhiteSpace | None:
+    pattern = fields.get("guided_whitespace_pattern")
+    return None if pattern is None else _white_space(pattern, "guided_whitespace_pattern")
+
+
+def _white_space(pattern: Any, param: str) -> WhiteSpace:
+    """The policy of ours whose every document the pattern allows."""
+    try:
+        allows_none, allows_one = (re.fullmatch(_text(pattern, param), white) is not None for white in ("", " "))
+    except re.error as error:
+        raise GrammarError(f"not a regular expression: {error}", param=param) from None
+    if not allows_none:
+        raise UnsupportedGrammar(
+            "white space that must be there everywhere is not supported; use a pattern that may be empty",
+            keyword="whitespace_pattern",
+            param=param,
+        )
+    return "fixed" if allows_one else "compact"
+
+
+def _with_white_space(constraint: Constraint, white_space: WhiteSpace) -> Constraint:
+    if isinstance(constraint, JsonSchema):
+        return JsonSchema(constraint.schema, white_space, constraint.strict, constraint.on_unsupported)
+    return JsonObject(white_space) if isinstance(constraint, JsonObject) else constraint
+
+
+def _object(value: Any, param: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise GrammarError(f"must be an object, found {type(value).__name__}", param=param)
+    return value
+
+
+def _text(value: Any, param: str) -> str:
+    if not isinstance(value, str):
+        raise GrammarError(f"must be a string, found {type(value).__name__}", param=param)
+    return value
+
+
+def _bool(value: Any, param: str) -> bool:
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    raise GrammarError(f"must be true or false, found {type(value).__name__}", param=param)
+
+
+_Reader = Callable[[Any, str], FoundConstraint | None]
+
+_TEXT_KINDS: dict[str, _Reader] = {
+    "regex": _regex,
+    "ebnf": _ebnf,
+    "gbnf": _gbnf,
+    "lark": _lark,
+    "grammar": _any_grammar,
+}
+
+_STRUCTURED_OUTPUTS: dict[str, _Reader | None] = {
+    "json": _json_schema,
+    "regex": _regex,
+    "choice": _choices,
+    "grammar": _any_grammar,
+    "json_object": _json_object,
+    "structural_tag": _structural_tag,
+    "whitespace_pattern": None,
+    "disable_any_whitespace": None,
+}
+
+_READERS: dict[str, _Reader] = {
+    "regex": _regex,
+    "ebnf": _ebnf,
+    "json_schema": _json_schema,
+    "structural_tag": _structural_tag,
+    "response_format": response_format,
+    "structured_outputs": _structured_outputs,
+    "guided_json": _json_schema,
+    "guided_json_object": _json_object,
+    "guided_regex": _regex,
+    "guided_choice": _choices,
+    "guided_grammar": _any_grammar,
+    "grammar": _gbnf,
+    "lark": _lark,
+    "choices": _choices,
+    "format": _ollama_format,
+}
+
+FIELD_NAMES: frozenset[str] = frozenset(_READERS) | {"guided_whitespace_pattern"}
+"""Every field that `find_constraint` reads: what a route passes on, and no other code needs to know."""

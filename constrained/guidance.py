@@ -1,0 +1,212 @@
+"""The matcher protocol on llguidance: limits set, sticky errors contained, special tokens kept out.
+
+llguidance reports every failure by a state that a matcher never leaves, one illegal token included. So tokens are
+validated before they are consumed, and a matcher that fails for another reason (its limits) says so in `error`.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Sequence
+from functools import cached_property
+
+import llguidance
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import GrammarError, GrammarSyntaxError, GrammarTooLarge, UnsatisfiableGrammar
+from .vocabulary import Vocabulary
+
+LIMITS = llguidance.LLParserLimits(
+    initial_lexer_fuel=1_000_000,  # ~50k a ms
+    step_lexer_fuel=200_000,  # ~14k a ms
+    step_max_items=50_000,
+    max_items_in_row=2_000,
+    max_lexer_states=100_000,  # 1 to 2 kB each
+    max_grammar_size=500_000,
+    verbose_errors=False,
+)
+BYTES_PER_SOURCE_CHAR = 40  # process growth over large compiled schemas, measured
+FIXED_BYTES = 64 * 1024
+
+_tokenizers: weakref.WeakKeyDictionary[Vocabulary, llguidance.LLTokenizer] = weakref.WeakKeyDictionary()
+_tokenizers_lock = threading.Lock()
+
+
+class _TokenizerFace:
+    """What llguidance asks of a tokenizer."""
+
+    bos_token_id = None
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self.eos_token_id = min(vocabulary.eos_token_ids)
+        self.special_token_ids = sorted(
+            t for t in vocabulary.special_token_ids | vocabulary.eos_token_ids if t < len(vocabulary.token_bytes)
+        )
+        padding = [b""] * (vocabulary.size - len(vocabulary.token_bytes))
+        self.tokens = [*vocabulary.token_bytes, *padding]
+
+    def __call__(self, text: bytes) -> list[int]:
+        return self._vocabulary.tokenize(text.encode() if isinstance(text, str) else text)
+
+
+def tokenizer_for(vocabulary: Vocabulary) -> llguidance.LLTokenizer:
+    """llguidance's view of the vocabulary, built once (about 0.2 s for 49,152 tokens)."""
+    with _tokenizers_lock:
+        tokenizer = _tokenizers.get(vocabulary)
+        if tokenizer is None:
+            wrapper = llguidance.TokenizerWrapper(_TokenizerFace(vocabulary))
+            tokenizer = llguidance.LLTokenizer(wrapper, eos_token=sorted(vocabulary.eos_token_ids))
+            _tokenizers[vocabulary] = tokenizer
+        return tokenizer
+
+
+class GuidanceGrammar:
+    """A grammar compiled by llguidance. `source`: its JSON form (`LLMatcher.grammar_from_…`)."""
+
+    def __init__(self, source: str, vocabulary: Vocabulary, *, special_token_ids: frozenset[int] = frozenset()) -> None:
+        """Raises a GrammarError where llguidance refuses; `special_token_ids`: those that the constraint names."""
+        self.vocabulary = vocabulary
+        self._named_special = special_token_ids
+        self.first = llguidance.LLMatcher(tokenizer_for(vocabulary), source, log_level=0, limits=LIMITS)
+        if self.first.is_error():
+            raise error_of(self.first.get_error())
+        self.num_bytes = FIXED_BYTES + BYTES_PER_SOURCE_CHAR * len(source)
+
+    @cached_property
+    def allowed_W(self) -> NDArray[np.uint32]:
+        """The ids that a mask of this grammar may ever hold, end of sequence aside."""
+        allowed = self.vocabulary.text_mask_W
+        if self._named_special:
+            allowed = allowed.copy()
+            for token_id in self._named_special:
+                allowed[token_id // 32] |= np.uint32(1 << (token_id % 32))
+        return allowed
+
+    def matcher(self) -> GuidanceMatcher:
+        return GuidanceMatcher(self, self.first.deep_copy())
+
+
+class GuidanceMatcher:
+    """One request's place in a grammar."""
+
+    def __init__(self, grammar: GuidanceGrammar, raw: llguidance.LLMatcher) -> None:
+        self._grammar = grammar
+        self.raw = raw
+        self._error: str | None = None
+        self._ends = 0  # end-of-sequence tokens accepted: kept here, llguidance never sees them
+
+    @property
+    def can_fill_raw(self) -> bool:
+        """Whether llguidance's executor may fill this row, followed by `finish_raw`."""
+        return self._error is None and not self._ends
+
+    def fill(self, mask_W: NDArray[np.uint32]) -> None:
+        assert mask_W.dtype == np.uint32
+        assert mask_W.flags.c_contiguous
+        if self._error is not None:
+            mask_W.fill(0)
+        elif self._ends:
+            mask_W[:] = self._grammar.vocabulary.eos_mask_W
+        else:
+            self.raw.unsafe_compute_mask_ptr(mask_W.ctypes.data, mask_W.size * 4)
+            self.finish_raw(mask_W)
+
+    def finish_raw(self, mask_W: NDArray[np.uint32]) -> None:
+        """Turns llguidance's own row into ours: named ids only, end of sequence exactly when accepting."""
+        if self.raw.is_error():
+            self._fail(mask_W)
+            return
+        np.bitwise_and(mask_W, self._grammar.allowed_W, out=mask_W)
+        if self.raw.is_accepting():
+            np.bitwise_or(mask_W, self._grammar.vocabulary.eos_mask_W, out=mask_W)
+        elif not mask_W.any():
+            self._error = "no token of this vocabulary can continue the answer"
+
+    def _fail(self, mask_W: NDArray[np.uint32]) -> None:
+        self._error = self.raw.get_error() or "the grammar engine failed"
+        mask_W.fill(0)
+
+    def accept(self, token_id: int) -> bool:
+        if self.would_accept((token_id,)) == 0:
+            return False
+        if token_id in self._grammar.vocabulary.eos_token_ids:
+            self._ends += 1
+            return True
+        if not self.raw.consume_token(token_id):
+            self._error = self.raw.get_error() or "the grammar engine failed"
+            return False
+        return True
+
+    def rollback(self, num_tokens: int) -> None:
+        ends = min(num_tokens, self._ends)
+        self._ends -= ends
+        if num_tokens > ends and not self.raw.rollback(num_tokens - ends):
+            self._error = self.raw.get_error() or "cannot roll back"
+
+    def would_accept(self, token_ids: Sequence[int]) -> int:
+        vocabulary = self._grammar.vocabulary
+        if self._error is not None:
+            return 0
+        text = list(token_ids)
+        if self._ends:
+            text = []
+        for i, token_id in enumerate(text):
+            if not self._is_nameable(token_id):
+                text = text[:i]
+                break
+        accepted = self.raw.validate_tokens(text) if text else 0
+        if accepted < len(text) or accepted == len(token_ids) or token_ids[accepted] not in vocabulary.eos_token_ids:
+            return accepted
+        if not self._accepts_after(text):
+            return accepted
+        while accepted < len(token_ids) and token_ids[accepted] in vocabulary.eos_token_ids:
+            accepted += 1
+        return accepted
+
+    def _is_nameable(self, token_id: int) -> bool:
+        if not 0 <= token_id < self._grammar.vocabulary.size:
+            return False
+        return bool((int(self._grammar.allowed_W[token_id // 32]) >> (token_id % 32)) & 1)
+
+    def _accepts_after(self, token_ids: list[int]) -> bool:
+        if self._ends or not token_ids:
+            return self.is_accepting
+        ahead = self.raw.deep_copy()
+        return bool(ahead.consume_tokens(token_ids)) and ahead.is_accepting()
+
+    def forced(self) -> list[int]:
+        if self._error is not None or self._ends:
+            return []
+        token_ids = self.raw.compute_ff_tokens()
+        return token_ids[: self.would_accept(token_ids)]
+
+    def copy(self) -> GuidanceMatcher:
+        other = GuidanceMatcher(self._grammar, self.raw.deep_copy())
+        other._error, other._ends = self._error, self._ends
+        return other
+
+    @property
+    def is_accepting(self) -> bool:
+        return self._error is None and (self._ends > 0 or self.raw.is_accepting())
+
+    @property
+    def is_finished(self) -> bool:
+        return self._error is None and (self._ends > 0 or (self.raw.is_accepting() and self.raw.is_stopped()))
+
+    @property
+    def error(self) -> str | None:
+        return self._error
+
+
+def error_of(message: str) -> GrammarError:
+    """llguidance's message as one of our errors."""
+    text = message.splitlines()[0][:500] if message else "the grammar engine failed"
+    lowered = message.lower()
+    if "unsatisfiable" in lowered:
+        return UnsatisfiableGrammar(text)
+    if any(word in lowered for word in ("too large", "too big", "fuel", "limit", "too many", "too complex")):
+        return GrammarTooLarge(text)
+    return GrammarSyntaxError(text)

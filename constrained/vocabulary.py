@@ -1,0 +1,108 @@
+"""What a constraint knows of a tokenizer: the bytes of every token, and which ids are not text."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ConfigError
+from .token_trie import TokenTrie
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """Token ids and their bytes. Shared by all grammars of a model; thread-safe.
+
+    Special tokens and ids without bytes are never allowed by a mask unless a constraint names them; rows from
+    `len(token_bytes)` to `size` (an embedding padded beyond its tokenizer) never.
+    """
+
+    token_bytes: Sequence[bytes]
+    """The bytes that each id stands for; b"" for unused ids."""
+    eos_token_ids: frozenset[int]
+    """Ids that end an answer: allowed exactly when the constraint accepts."""
+    special_token_ids: frozenset[int]
+    """Ids that are not text, whatever their bytes say."""
+    size: int
+    """Rows of the logits."""
+    digest: str = ""
+    """Key for caches; computed from the content when not given."""
+    encode: Callable[[str], list[int]] | None = field(default=None, repr=False)
+    """Canonical ids of text that follows other tokens (no BOS); None: longest token first."""
+
+    def __post_init__(self) -> None:
+        if len(self.token_bytes) > self.size:
+            raise ConfigError(
+                f"the tokenizer has {len(self.token_bytes)} ids, the model only {self.size}", param="size"
+            )
+        if not self.eos_token_ids:
+            raise ConfigError("constrained decoding needs an end-of-sequence token", param="eos_token_ids")
+        for token_id in self.eos_token_ids:
+            if not 0 <= token_id < self.size:
+                raise ConfigError(f"end-of-sequence id {token_id} is not below {self.size}", param="eos_token_ids")
+        if not self.digest:
+            object.__setattr__(self, "digest", self._content_digest())
+
+    def _content_digest(self) -> str:
+        digest = hashlib.sha256(repr((self.size, sorted(self.eos_token_ids), sorted(self.special_token_ids))).encode())
+        for piece in self.token_bytes:
+            digest.update(len(piece).to_bytes(4, "little") + piece)
+        return digest.hexdigest()
+
+    @property
+    def words(self) -> int:
+        """uint32 words of one mask row."""
+        return (self.size + 31) // 32
+
+    def is_text(self, token_id: int) -> bool:
+        """Whether the id stands for bytes of text: within the tokenizer, not special, not unused."""
+        return (
+            0 <= token_id < len(self.token_bytes)
+            and token_id not in self.special_token_ids
+            and token_id not in self.eos_token_ids
+            and len(self.token_bytes[token_id]) > 0
+        )
+
+    @cached_property
+    def text_mask_W(self) -> NDArray[np.uint32]:
+        """One bit for every id that is text."""
+        bits = np.zeros(self.words * 32, np.uint8)
+        bits[[t for t in range(len(self.token_bytes)) if self.is_text(t)]] = 1
+        return np.packbits(bits, bitorder="little").view(np.uint32)
+
+    @cached_property
+    def eos_mask_W(self) -> NDArray[np.uint32]:
+        """One bit for every end-of-sequence id."""
+        bits = np.zeros(self.words * 32, np.uint8)
+        bits[list(self.eos_token_ids)] = 1
+        return np.packbits(bits, bitorder="little").view(np.uint32)
+
+    @cached_property
+    def trie(self) -> TokenTrie:
+        """The text tokens by their bytes."""
+        return TokenTrie([(self.token_bytes[t], t) for t in range(len(self.token_bytes)) if self.is_text(t)])
+
+    def tokenize(self, text: bytes) -> list[int]:
+        """Ids whose bytes join to `text`: canonical where `encode` and UTF-8 permit, else longest token first.
+
+        Bytes that no token begins with end the list early.
+        """
+        if self.encode is not None:
+            try:
+                token_ids = self.encode(text.decode())
+            except UnicodeDecodeError:
+                pass
+            else:
+                # A special token written out in the text is text here, and is never what `encode` makes of it.
+                if all(self.is_text(t) for t in token_ids) and self.join(token_ids) == text:
+                    return token_ids
+        return self.trie.tokenize(text)
+
+    def join(self, token_ids: Sequence[int]) -> bytes:
+        """The bytes of the ids together."""
+        return b"".join(self.token_bytes[t] for t in token_ids)
