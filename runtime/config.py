@@ -1,4 +1,4 @@
-"""Configuration: frozen, documented, checked, passed in. Command-line options are derived from these fields (args.py)."""
+"""Configuration: frozen, documented, checked, passed in. Command-line options are derived from these fields."""
 
 from __future__ import annotations
 
@@ -78,3 +78,50 @@ class EngineConfig:
             raise ConfigError("--page-size must be a power of two", param="page_size")
         if self.trust_remote_code:
             raise ConfigError("code in model folders is never run; drop --trust-remote-code", param="trust_remote_code")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServerConfig:
+    """How the server listens, whom it lets in, and what it tells."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; on a loopback one, only requests with a loopback Host are answered."""
+    port: int = 30000
+    """Port to listen on."""
+    api_key: str | None = None
+    """Key that every request must bring; also from RADIXLANG_API_KEY. Default: none asked."""
+    admin_api_key: str | None = None
+    """Key of the operators' routes (flush_cache, abort_request, adapters); default: the API key."""
+    api_key_file: str | None = None
+    """File whose first line is the API key, so that it stands in no process list."""
+    served_model_name: str | None = None
+    """What requests call the model; default: model_path as given."""
+    max_body_mb: float = 64.0
+    """MiB of a request's body; more is refused with 413."""
+    cors_origins: tuple[str, ...] = ()
+    """Web origins whose pages may call this server; "*" for all. Default: none."""
+    request_timeout: float = 600.0
+    """Seconds that a request may take, waiting included; its own `timeout` can only lower it."""
+    shutdown_drain_secs: float = 0.0
+    """Seconds between SIGTERM and refusing new work, for load balancers to notice /ready."""
+    shutdown_timeout: float = 30.0
+    """Seconds that running requests get to finish after SIGTERM."""
+    stuck_after: float = 10.0
+    """Seconds without an answer of the engine's loop after which it counts as stuck and is started again."""
+    strict_fields: bool = False
+    """Refuse bodies with unknown fields (400) instead of naming them in x-radixlang-ignored."""
+    trust_request_chat_template: bool = False
+    """Accept a chat template that comes with a request."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe log lines that are written."""
+    log_requests: bool = True
+    """One log line a request, without its text."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ConfigError(f"--port must be at most 65535, found {self.port}", param="port")
+        _at_least("max_body_mb", self.max_body_mb, 0)
+        _at_least("request_timeout", self.request_timeout, 0)
+        _at_least("shutdown_drain_secs", self.shutdown_drain_secs, 0)
+        _at_least("shutdown_timeout", self.shutdown_timeout, 0)
+        _at_least("stuck_after", self.stuck_after, 1)

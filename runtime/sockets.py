@@ -1,8 +1,9 @@
 """The zmq sockets between the API process and its engine, and their codec: msgspec's msgpack, never pickle.
 
-The API process binds a ROUTER in a folder of mode 0700; each engine process connects a DEALER whose identity is the
-generation that the supervisor gave it. A message of a former generation, or one that does not decode, is dropped and
-counted. Frames: one msgpack message each.
+The API process binds a ROUTER in a folder of mode 0700; each engine process connects two DEALERs, one that only
+receives and one that only sends (a zmq socket belongs to one thread), whose identities are the generation that the
+supervisor gave it. A message of a former generation, or one that does not decode, is dropped and counted. Frames: one
+msgpack message each.
 """
 
 from __future__ import annotations
@@ -33,12 +34,16 @@ def encode(message: ToEngine | FromEngine) -> bytes:
     return _encoder.encode(message)
 
 
+_OUT = b":out"
+"""Added to an engine's identity: its sending socket."""
+
+
 class EngineSocket:
-    """The engine's end. One thread may send while another receives: each way has a zmq socket of its own."""
+    """The engine's end. One thread may call `receive` while another calls `send`."""
 
     def __init__(self, address: str, identity: str) -> None:
-        self._socket = _dealer(address, identity)
-        self._out = _dealer(address, identity + _OUT)
+        self._in = _dealer(address, identity.encode())
+        self._out = _dealer(address, identity.encode() + _OUT)
         self.num_dropped = 0
 
     def send(self, message: FromEngine) -> None:
@@ -49,11 +54,11 @@ class EngineSocket:
         """All messages that are there; waits up to `timeout_s` (None: without end) for the first."""
         messages: list[ToEngine] = []
         wait_ms = -1 if timeout_s is None else int(timeout_s * 1000)
-        if wait_ms and not self._socket.poll(wait_ms):
+        if wait_ms and not self._in.poll(wait_ms):
             return messages
         while True:
             try:
-                frame = self._socket.recv(zmq.NOBLOCK)
+                frame = self._in.recv(zmq.NOBLOCK)
             except zmq.Again:
                 return messages
             try:
@@ -63,7 +68,19 @@ class EngineSocket:
                 logger.warning("dropped a message that does not decode: %s", error)
 
     def close(self) -> None:
-        self._socket.close()
+        """What was sent is still delivered, for up to a second."""
+        self._in.close()
+        self._out.close()
+
+
+def _dealer(address: str, identity: bytes) -> zmq.Socket[bytes]:
+    socket = zmq.Context.instance().socket(zmq.DEALER)
+    socket.setsockopt(zmq.IDENTITY, identity)
+    socket.setsockopt(zmq.SNDHWM, 0)
+    socket.setsockopt(zmq.RCVHWM, 0)
+    socket.setsockopt(zmq.LINGER, 1000)
+    socket.connect(address)
+    return socket
         self._out.close()
 
 

@@ -1,0 +1,46 @@
+"""API keys: compared in constant time, looked for where clients put them."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+
+from .http import HttpError, Request
+from .route import Route
+
+
+class Keys:
+    """The server's key, and the operators' one. `None`: everybody may."""
+
+    def __init__(self, api_key: str | None, admin_key: str | None) -> None:
+        self._api = api_key.encode() if api_key else None
+        self._admin = admin_key.encode() if admin_key else None
+
+    def check(self, route: Route, request: Request) -> None:
+        """Sets `request.client`. Raises HttpError 401 (no or wrong key) or 403 (a user's key on an admin route)."""
+        if route.is_open:
+            return
+        given = _given(request)
+        if given:
+            request.client = hashlib.sha256(given).hexdigest()[:16]
+        is_admin = self._admin is not None and hmac.compare_digest(given, self._admin)
+        is_user = self._api is not None and hmac.compare_digest(given, self._api)
+        if route.is_admin and self._admin is not None:
+            if is_admin:
+                return
+            if is_user:
+                raise HttpError(403, "this route needs the admin key", kind="permission_error", code="admin_key_required")
+        elif is_user or is_admin or self._api is None:
+            return
+        what = "no API key was given" if not given else "the API key is wrong"
+        raise HttpError(
+            401, f"{what}; send it as Authorization: Bearer …", kind="authentication_error", code="invalid_api_key",
+            headers={"www-authenticate": "Bearer"},
+        )  # fmt: skip
+
+
+def _given(request: Request) -> bytes:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token:
+        return token.strip().encode("latin-1", "replace")
+    return request.headers.get("x-api-key", "").encode("latin-1", "replace")

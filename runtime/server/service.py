@@ -1,0 +1,112 @@
+"""What every route shares: the front once the model is loaded, names, limits, and whether new work is taken."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ... import __version__
+from ...errors import EngineDead, ModelNotFound, OverloadedError, RadixlangError
+from ..config import EngineConfig, ServerConfig
+from ..front import Front
+from ..metrics import Metrics
+from .streaming import Sweeper
+
+
+class Service:
+    """One server's state. Everything on its event loop."""
+
+    def __init__(self, engine: EngineConfig, server: ServerConfig, metrics: Metrics | None = None) -> None:
+        self.engine_config = engine
+        self.config = server
+        self.metrics = metrics or Metrics()
+        self.sweeper = Sweeper()
+        self.created = int(time.time())
+        self.started = time.monotonic()
+        self.engine_state: Callable[[], str] = lambda: "ready" if self._front is not None else "loading"
+        """loading, ready, stuck, restarting, down: what the supervisor says."""
+        self.engine_age_s: Callable[[], float] = lambda: 0.0
+        self.is_draining = False
+        self.num_active = 0
+        """Requests being answered, health checks excluded."""
+        self.failure: str | None = None
+        """Why the model could not be loaded."""
+        self._front: Front | None = None
+
+    # -- the model
+
+    def serve(self, front: Front) -> None:
+        """The model is loaded; requests are taken from now on."""
+        self._front = front
+        self.metrics.model_loaded.labels(self.model_name).set(1)
+        self.metrics.startup_time.labels("ready").set(time.monotonic() - self.started)
+
+    @property
+    def front(self) -> Front:
+        """Raises OverloadedError (503) while loading or draining."""
+        if self.is_draining:
+            raise OverloadedError("the server is shutting down", code="shutting_down", retry_after_s=5)
+        if self._front is None:
+            raise OverloadedError(f"the model is not loaded: {self.failure or 'still loading'}", code="loading")
+        return self._front
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """Of the model; empty while it loads."""
+        return self._front.info if self._front is not None else {}
+
+    @property
+    def model_name(self) -> str:
+        return self.config.served_model_name or self.engine_config.model_path
+
+    @property
+    def fingerprint(self) -> str:
+        """OpenAI's system_fingerprint: changes with the version and the model."""
+        told = f"{__version__}:{self.engine_config.model_path}:{self.engine_config.dtype}"
+        return "fp_" + hashlib.sha256(told.encode()).hexdigest()[:10]
+
+    @property
+    def max_context(self) -> int:
+        return int(self.info.get("max_context", 0))
+
+    def check_model(self, name: str | None) -> None:
+        """Raises ModelNotFound for a model that is not served; none means the one that is."""
+        if name and name not in self.names():
+            raise ModelNotFound(f"the model {name!r} is not served here; this server has {self.model_name!r}", param="model")
+
+    def names(self) -> tuple[str, ...]:
+        """What requests may call the model: its served name, its path, the last part of its path, "default"."""
+        path = self.engine_config.model_path
+        return (self.model_name, path, path.rstrip("/").rsplit("/", 1)[-1], "default")
+
+    # -- health
+
+    def not_ready(self) -> str | None:
+        """Why new requests are refused; None when they are taken."""
+        if self.is_draining:
+            return "shutting down"
+        return self.not_healthy()
+
+    def not_healthy(self) -> str | None:
+        """Why this server does not work; None when it does."""
+        if self._front is None:
+            return self.failure or "the model is loading"
+        state = self.engine_state()
+        if state == "stuck":
+            return f"the engine has not finished a step for {self.engine_age_s():.0f} s"
+        if state != "ready":
+            return f"the engine is {state}"
+        health = self._front.health()
+        return None if health.get("ready", True) else str(health.get("reason") or "the engine is not ready")
+
+    async def stats(self) -> dict[str, Any]:
+        """The scheduler's snapshot; empty when it does not answer within a second."""
+        if self._front is None or self.engine_state() != "ready":
+            return {}
+        try:
+            return await asyncio.wait_for(self._front.stats(), 1.0)
+        except (EngineDead, RadixlangError, asyncio.TimeoutError):
+            return {}
