@@ -48,7 +48,7 @@ class _TokenizerFace:
         padding = [b""] * (vocabulary.size - len(vocabulary.token_bytes))
         self.tokens = [*vocabulary.token_bytes, *padding]
 
-    def __call__(self, text: bytes) -> list[int]:
+    def __call__(self, text: bytes | str) -> list[int]:
         return self._vocabulary.tokenize(text.encode() if isinstance(text, str) else text)
 
 

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 
 class Matcher(Protocol):
-    """One request's place in a compiled grammar. Not thread-safe; different matchers may be used from different threads."""
+    """One request's place in a compiled grammar. Not thread-safe; different matchers may live in different threads."""
 
     def fill(self, mask_W: NDArray[np.uint32]) -> None:
-        """Writes the tokens allowed next: bit t % 32 of word t // 32. End-of-sequence ids are set exactly when accepting."""
+        """Writes the tokens allowed next: bit t % 32 of word t // 32. End-of-sequence ids are set iff accepting."""
         ...
 
     def accept(self, token_id: int) -> bool:

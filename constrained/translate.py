@@ -37,11 +37,11 @@ def _source(constraint: Constraint) -> str:
             return str(matcher.grammar_from_regex(pattern))
         case JsonSchema(schema, whitespace, strict):
             normalised = normalise(schema, strict=strict)
-            options = {**ENGINE_OPTIONS[whitespace], "lenient": False, "coerce_one_of": False}
-            return str(matcher.grammar_from_json_schema(json.dumps(normalised.schema), overrides=options))
+            return str(
+                matcher.grammar_from_json_schema(json.dumps(normalised.schema), overrides=ENGINE_OPTIONS[whitespace])
+            )
         case JsonObject(whitespace):
-            options = {**ENGINE_OPTIONS[whitespace], "lenient": False, "coerce_one_of": False}
-            return str(matcher.grammar_from_json_schema('{"type":"object"}', overrides=options))
+            return str(matcher.grammar_from_json_schema('{"type":"object"}', overrides=ENGINE_OPTIONS[whitespace]))
         case Choice(choices):
             return str(matcher.grammar_from_lark("start: " + " | ".join(json.dumps(c) for c in choices)))
         case Grammar(source, syntax):

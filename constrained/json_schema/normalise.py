@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from ...errors import GrammarSyntaxError, GrammarTooLarge
 
 MAX_BYTES = 4 * 1024 * 1024
-MAX_DEPTH = 256  # nested containers of the schema's text
 
 
 class NormalisedSchema(NamedTuple):
@@ -23,27 +22,10 @@ def parse(text: str) -> Any:
     """The schema's JSON. Raises GrammarSyntaxError (line, column) or GrammarTooLarge (size, depth)."""
     if len(text) > MAX_BYTES:
         raise GrammarTooLarge(f"the schema has {len(text)} characters, at most {MAX_BYTES} are taken")
-    depth = deepest = 0
-    in_string = escaped = False
-    for character in text:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif character == "\\":
-                escaped = True
-            elif character == '"':
-                in_string = False
-        elif character == '"':
-            in_string = True
-        elif character in "[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif character in "]}":
-            depth -= 1
-    if deepest > MAX_DEPTH:
-        raise GrammarTooLarge(f"the schema is nested {deepest} deep, at most {MAX_DEPTH} is taken")
     try:
         return json.loads(text)
+    except RecursionError:
+        raise GrammarTooLarge("the schema is nested too deeply") from None
     except json.JSONDecodeError as error:
         raise GrammarSyntaxError(
             f"the schema is not JSON: {error.msg} (line {error.lineno}, column {error.colno})",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..constraint import WhiteSpace
 
-ENGINE_OPTIONS: dict[WhiteSpace, dict[str, Any]] = {
+if TYPE_CHECKING:
+    from llguidance._lib import JsonCompileOptions
+
+ENGINE_OPTIONS: dict[WhiteSpace, JsonCompileOptions] = {
     "compact": {"item_separator": ",", "key_separator": ":", "whitespace_flexible": False},
     "fixed": {"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False},
     # At each place one character or none: indentation and newline floods cannot be written.
