@@ -228,8 +228,6 @@ def engine_config(options: dict[str, Any]) -> EngineConfig:
     return EngineConfig(**options)
 
 
-def _body(
-    prompt: Any, sampling_params: Any, input_ids: Any, stream: bool, options: dict[str, Any]
-) -> dict[str, Any]:
+def _body(prompt: Any, sampling_params: Any, input_ids: Any, stream: bool, options: dict[str, Any]) -> dict[str, Any]:
     body = {"text": prompt, "input_ids": input_ids, "sampling_params": sampling_params, "stream": stream, **options}
     return {k: v for k, v in body.items() if v is not None}

@@ -1,4 +1,4 @@
-"""What runs in the engine's process: the scheduler on the main thread, a thread that reads the socket into its inbox."""
+"""What runs in the process of an engine: the scheduler on the main thread, and a thread that reads its inbox."""
 
 from __future__ import annotations
 
@@ -37,9 +37,7 @@ def main(config: EngineConfig, socket: EngineSocket) -> None:
                 if isinstance(message, Control) and message.action == "shutdown":
                     return
 
-    socket.send(
-        Ready(info={**assembled.files.info, "device": assembled.executor.device, "scheduler_pid": os.getpid()})
-    )
+    socket.send(Ready(info={**assembled.files.info, "device": assembled.executor.device, "scheduler_pid": os.getpid()}))
     gc.collect()
     gc.freeze()  # what is loaded now stays; the collector need not look at it again
     reader = threading.Thread(target=read, name="radixlang-reader", daemon=True)

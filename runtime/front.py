@@ -78,7 +78,7 @@ class _Mailbox:
 class _Generation:
     """One of a request's n: its text and its counts."""
 
-    __slots__ = ("completion_len", "forced_len", "cached_len", "index", "prompt_len", "text")
+    __slots__ = ("cached_len", "completion_len", "forced_len", "index", "prompt_len", "text")
 
     def __init__(self, index: int, text: TextStream) -> None:
         self.index = index
@@ -194,7 +194,12 @@ class Front:
             alone = [s[0] for s in await asyncio.gather(*(self._score(j[start:], 0, group, client) for j in joints))]
         return {
             "choices": [
-                {"token_logprobs": lps, "unconditional": prior, "token_ids": joint[start:], "healed": len(prompt) - start}
+                {
+                    "token_logprobs": lps,
+                    "unconditional": prior,
+                    "token_ids": joint[start:],
+                    "healed": len(prompt) - start,
+                }
                 for (lps, _), prior, joint in zip(scored, alone, joints, strict=True)
             ],
             "prompt_tokens": len(prompt),
@@ -321,7 +326,7 @@ class Front:
             self._dead = None
 
     def fail(self, error: errors.RadixlangError) -> None:
-        """The engine is gone: everything in flight is answered with `error`, and new requests until `receive(Ready)`."""
+        """The engine is gone: all that is in flight is answered with `error`, and new requests until `Ready`."""
         self._dead = error
         finish = Finish(type="error", message=error.message, status=error.status, code=error.code)
         for rid, (box, index) in list(self._boxes.items()):

@@ -1,7 +1,8 @@
 """What the front and the engine tell each other: msgspec structs, in one process or over zmq, never pickle.
 
-A stream is a path of token ids that the engine keeps under a name: a Submit may start from the first `parent_len` tokens
-of a kept path, and may keep its own path (prompt and output) under a name. Forking is several Submits with one parent.
+A stream is a path of token ids that the engine keeps under a name: a Submit may start from the first `parent_len`
+tokens of a kept path, and may keep its own path (prompt and output) under a name. Forking is several Submits with
+one parent.
 """
 
 from __future__ import annotations

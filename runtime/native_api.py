@@ -1,4 +1,4 @@
-"""SGLang's native generate request and answer, as plain data: one reading of it for HTTP and for programs in this process.
+"""SGLang's native generate request and answer as plain data: one reading of it for HTTP and for this process.
 
 Ours beyond SGLang's: `prompt_parts`, `stream_deltas`, `constraint`, `keep`, `parent`, `parent_len` (see NativeBackend).
 """
@@ -157,7 +157,9 @@ def parse(body: NativeBody, *, client: str = "") -> NativeCall:
                     token_ids or [],  # type: ignore[arg-type]
                     sampling,
                 ),
-                rid=each("rid", body.rid, index) if isinstance(body.rid, list) or not is_batch else f"{body.rid}_{index}"
+                rid=each("rid", body.rid, index)
+                if isinstance(body.rid, list) or not is_batch
+                else f"{body.rid}_{index}"
                 if body.rid
                 else None,
                 stream=body.stream,
@@ -226,7 +228,9 @@ def sampling_of(wire: NativeSampling, constraint: Constraint | None) -> tuple[Sa
         asked["regex"] = _DTYPE_REGEX[wire.dtype]
     if constraint is not None and asked:
         raise RequestError(
-            f"constraint and {', '.join(asked)} cannot be combined; give one", param="constraint", code="conflicting_constraints"
+            f"constraint and {', '.join(asked)} cannot be combined; give one",
+            param="constraint",
+            code="conflicting_constraints",
         )
     return SamplingParams(**fields), constraint if constraint is not None else constraint_from_fields(asked)
 
@@ -323,7 +327,11 @@ class Answer:
 
     def body(self) -> dict[str, Any]:
         """{"text", "output_ids", "meta_info"}; independent of later `take`s except for log-probability lists."""
-        answer: dict[str, Any] = {"text": "".join(self._text), "output_ids": list(self._ids), "meta_info": dict(self._meta)}
+        answer: dict[str, Any] = {
+            "text": "".join(self._text),
+            "output_ids": list(self._ids),
+            "meta_info": dict(self._meta),
+        }
         if self._hidden:
             answer["embedding"] = self._hidden
         return answer

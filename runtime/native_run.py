@@ -11,7 +11,7 @@ from .native_api import Answer, NativeCall
 
 
 async def stream(front: Front, call: NativeCall) -> AsyncIterator[dict[str, Any]]:
-    """Bodies as they come; `index` (prompt * n + generation) when there are several. Closing the iterator aborts all."""
+    """Bodies as they come; `index` (prompt * n + generation) when there are several. Closing it aborts all."""
     if len(call.requests) == 1:
         async for body in _one(front, call, 0):
             yield body

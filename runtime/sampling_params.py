@@ -86,6 +86,4 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
 def _between(name: str, value: float, low: float, high: float, *, open_low: bool = False) -> None:
     if not math.isfinite(value) or value < low or value > high or (open_low and value == low):
-        raise InvalidSampling(
-            f"{name} must be in {'(' if open_low else '['}{low}, {high}], found {value}", param=name
-        )
+        raise InvalidSampling(f"{name} must be in {'(' if open_low else '['}{low}, {high}], found {value}", param=name)

@@ -84,4 +84,4 @@ def _search(pattern: regex.Pattern[str], text: str, *, partial: bool) -> tuple[i
         match = pattern.search(text, partial=partial, timeout=REGEX_TIMEOUT_S)
     except TimeoutError:
         return None
-    return None if match is None or match.start() == len(text) and match.start() == match.end() else match.span()
+    return None if match is None or (match.start() == len(text) and match.start() == match.end()) else match.span()

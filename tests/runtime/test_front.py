@@ -1,0 +1,185 @@
+"""The front: requests in, chunks out, nobody left waiting."""
+
+import asyncio
+
+import pytest
+
+from radixlang.errors import EngineDead, InvalidSampling, OverloadedError, RequestError
+from radixlang.runtime.generate_request import GenerateRequest
+from radixlang.runtime.messages import Finish, Release, Submit
+from radixlang.runtime.sampling_params import SamplingParams
+
+
+def request(prompt="hi", *, n=1, tokens=8, **fields):
+    parts = prompt if isinstance(prompt, list) else [prompt]
+    return GenerateRequest(prompt=parts, sampling=SamplingParams(max_new_tokens=tokens, n=n), stream=True, **fields)
+
+
+async def collect(front, asked):
+    return [chunk async for chunk in front.generate(asked)]
+
+
+def test_chunks_add_up_and_counts_grow(make_front):
+    front, _ = make_front(reply=b"hello")
+    chunks = asyncio.run(collect(front, request()))
+    assert "".join(c.text for c in chunks) == "hello"
+    assert [c.completion_len for c in chunks] == [1, 2, 3, 4, 5]
+    assert [c.finish is not None for c in chunks] == [False] * 4 + [True]
+    assert front.num_open == 0
+
+
+def test_n_generations_have_their_own_text_and_ids(make_front):
+    front, engine = make_front(reply=b"ab")
+    chunks = asyncio.run(collect(front, request(n=3, rid="r")))
+    submits = [m for m in engine.sent if isinstance(m, Submit)]
+    assert [m.rid for m in submits] == ["r", "r#1", "r#2"]
+    assert len({m.group for m in submits}) == 1
+    for index in range(3):
+        assert "".join(c.text for c in chunks if c.index == index) == "ab"
+
+
+def test_spans_of_text_and_ids_are_one_prompt(make_front):
+    front, engine = make_front()
+    asyncio.run(collect(front, request(["ab", [1, 2], "c"])))
+    assert engine.sent[0].token_ids == [97, 98, 1, 2, 99]
+
+
+def test_an_empty_prompt_begins_with_the_first_token(make_front, byte_tokenizer):
+    front, engine = make_front()
+    asyncio.run(collect(front, request("")))
+    assert engine.sent[0].token_ids == [byte_tokenizer.bos_token_id]
+
+
+def test_leaving_early_aborts_exactly_what_still_runs(make_front):
+    front, engine = make_front(reply=b"hello")
+
+    async def leave():
+        chunks = front.generate(request(rid="gone"))
+        async for _ in chunks:
+            break
+        await chunks.aclose()
+
+    asyncio.run(leave())
+    assert engine.aborted == ["gone"]
+    assert front.num_open == 0
+
+
+def test_a_cancelled_waiter_aborts(make_front):
+    front, engine = make_front(stall=True)
+
+    async def cancel():
+        task = asyncio.create_task(collect(front, request(rid="gone")))
+        while not engine.sent:
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancel())
+    assert engine.aborted == ["gone"]
+
+
+def test_errors_of_the_engine_keep_their_status_code_and_param(make_front):
+    finish = Finish(type="error", status=400, code="context_length_exceeded", param="text", message="too long: 9 > 8")
+    front, _ = make_front(finish=finish)
+    with pytest.raises(RequestError) as caught:
+        asyncio.run(collect(front, request()))
+    error = caught.value
+    assert (error.status, error.code, error.param, str(error)) == (400, finish.code, "text", "too long: 9 > 8")
+
+
+def test_a_full_queue_is_an_overload(make_front):
+    front, _ = make_front(finish=Finish(type="error", status=429, code="queue_full", message="full"))
+    with pytest.raises(OverloadedError) as caught:
+        asyncio.run(collect(front, request()))
+    assert caught.value.status == 429
+
+
+def test_a_dead_engine_answers_everything_and_refuses_the_next(make_front):
+    front, engine = make_front(stall=True)
+
+    async def die():
+        waiting = asyncio.create_task(collect(front, request()))
+        while not engine.sent:
+            await asyncio.sleep(0)
+        front.fail(EngineDead("killed"))
+        with pytest.raises(EngineDead):
+            await waiting
+        with pytest.raises(EngineDead):
+            await collect(front, request())
+
+    asyncio.run(die())
+    assert not front.health()["ready"]
+
+
+@pytest.mark.parametrize(
+    ("sampling", "param"),
+    [(dict(temperature=-1), "temperature"), (dict(top_p=0), "top_p"), (dict(logit_bias={999: 1.0}), "logit_bias")],
+)
+def test_bad_sampling_is_refused_by_name_before_the_engine_sees_it(make_front, sampling, param):
+    front, engine = make_front()
+    asked = GenerateRequest(prompt=["x"], sampling=SamplingParams(**sampling))
+    with pytest.raises(InvalidSampling) as caught:
+        asyncio.run(collect(front, asked))
+    assert caught.value.param == param
+    assert not engine.sent
+
+
+def test_ids_outside_of_the_vocabulary_are_refused(make_front):
+    front, _ = make_front()
+    with pytest.raises(RequestError, match="outside of the vocabulary"):
+        asyncio.run(collect(front, request([[5, 259]])))
+
+
+def test_a_running_id_is_refused_and_the_first_goes_on(make_front):
+    front, engine = make_front(stall=True)
+
+    async def twice():
+        first = asyncio.create_task(collect(front, request(rid="same")))
+        while not engine.sent:
+            await asyncio.sleep(0)
+        with pytest.raises(RequestError, match="unique"):
+            await collect(front, request(rid="same"))
+        assert front.num_open == 1
+        first.cancel()
+
+    asyncio.run(twice())
+
+
+def scores(front, prompt, choices, **options):
+    return asyncio.run(front.score_choices(prompt, choices, unconditional=False, **options))
+
+
+def test_choices_are_scored_on_their_own_tokens(make_front):
+    front, _ = make_front()
+    got = scores(front, ["ab"], [" x", " yz"])
+    texts = ["".join(text for _, _, text in c["token_logprobs"]) for c in got["choices"]]
+    assert texts == [" x", " yz"]
+    assert all(c["healed"] == 0 for c in got["choices"])
+
+
+def test_a_choice_that_merges_with_the_prompt_heals_it_for_all(make_front):
+    front, _ = make_front()
+    got = scores(front, ["Par i"], ["s", "x"])
+    assert [c["healed"] for c in got["choices"]] == [1, 1]
+    assert ["".join(t for _, _, t in c["token_logprobs"]) for c in got["choices"]] == ["is", "ix"]
+
+
+def test_choices_of_an_empty_prompt_are_scored_after_the_first_token(make_front):
+    front, _ = make_front()
+    got = scores(front, [], ["Yes", "No"])
+    assert ["".join(t for _, _, t in c["token_logprobs"]) for c in got["choices"]] == ["Yes", "No"]
+    assert all(lp is not None for c in got["choices"] for lp, _, _ in c["token_logprobs"])
+
+
+def test_empty_choices_are_refused(make_front):
+    front, _ = make_front()
+    for choices in ([], ["a", ""]):
+        with pytest.raises(RequestError):
+            scores(front, ["x"], choices)
+
+
+def test_paths_are_released_by_name(make_front):
+    front, engine = make_front()
+    asyncio.run(front.release(["p1"]))
+    assert engine.sent == [Release(streams=["p1"])]

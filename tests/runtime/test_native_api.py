@@ -1,0 +1,132 @@
+"""The native request and answer: SGLang's shapes, nothing dropped, every refusal by name."""
+
+import pytest
+
+from radixlang.constrained.constraint import Regex
+from radixlang.errors import GrammarError, RadixlangError, RequestError, UnsupportedContent
+from radixlang.runtime import native_api
+from radixlang.runtime.generate_request import GenerateChunk
+from radixlang.runtime.messages import Finish, TokenLogprobs
+
+
+def parse(**body):
+    return native_api.parse(native_api.convert(body))
+
+
+def refusal(**body):
+    with pytest.raises(RadixlangError) as caught:
+        parse(**body)
+    assert caught.value.status in (400, 404)
+    return caught.value
+
+
+def test_text_and_ids_single_and_batch():
+    assert parse(text="a").requests[0].prompt == ["a"]
+    assert not parse(text="a").is_batch
+    assert [r.prompt for r in parse(text=["a", "b"]).requests] == [["a"], ["b"]]
+    assert parse(input_ids=[1, 2]).requests[0].prompt == [[1, 2]]
+    assert [r.prompt for r in parse(input_ids=[[1], [2, 3]]).requests] == [[[1]], [[2, 3]]]
+    assert parse(prompt_parts=["a", [5], "b"]).requests[0].prompt == ["a", [5], "b"]
+
+
+def test_one_prompt_exactly():
+    for body in ({}, {"text": "a", "input_ids": [1]}, {"text": []}):
+        assert isinstance(refusal(**body), RequestError)
+
+
+def test_null_is_the_default():
+    body = {name: None for name in native_api.NativeSampling.__struct_fields__}
+    assert parse(text="a", sampling_params=body).requests[0].sampling == parse(text="a").requests[0].sampling
+
+
+def test_a_string_stop_is_one_stop():
+    assert parse(text="a", sampling_params={"stop": "END"}).requests[0].sampling.stop == ("END",)
+
+
+def test_sampling_parameters_of_a_batch_are_matched_up():
+    params = [{"max_new_tokens": 2}, {"max_new_tokens": 4}]
+    assert [r.sampling.max_new_tokens for r in parse(text=["a", "b"], sampling_params=params).requests] == [2, 4]
+    assert refusal(text=["a", "b", "c"], sampling_params=params).param == "sampling_params"
+
+
+@pytest.mark.parametrize(
+    ("params", "path"),
+    [
+        ({"temperature": "hot"}, "sampling_params.temperature"),
+        ({"no_such_parameter": 1}, "sampling_params.no_such_parameter"),
+        ({"max_new_tokens": 1.5}, "sampling_params.max_new_tokens"),
+    ],
+)
+def test_wrong_types_and_unknown_parameters_are_named(params, path):
+    assert refusal(text="a", sampling_params=params).param == path
+
+
+def test_a_regex_becomes_a_constraint_and_two_constraints_are_refused():
+    assert parse(text="a", sampling_params={"regex": "x+"}).requests[0].constraint == Regex("x+")
+    error = refusal(text="a", sampling_params={"regex": "x+", "json_schema": "{}"})
+    assert isinstance(error, GrammarError) or error.code == "conflicting_constraints"
+
+
+def test_a_constraint_of_the_language_and_a_parameter_conflict():
+    error = refusal(text="a", constraint={"type": "regex", "pattern": "x"}, sampling_params={"regex": "y"})
+    assert error.code == "conflicting_constraints"
+
+
+def test_images_are_refused_not_dropped():
+    assert isinstance(refusal(text="a", image_data="x"), UnsupportedContent)
+    assert refusal(text="a", lora_path="nope").status == 404
+
+
+def test_log_probabilities_start_where_asked():
+    def wanted(**body):
+        return parse(text="a", return_logprob=True, **body).requests[0].logprobs
+
+    assert parse(text="a").requests[0].logprobs is None
+    assert wanted().prompt_start == -1
+    assert wanted(logprob_start_len=0).prompt_start == 0
+    # SGLang's frontend asks from two before the end and expects the last prompt token first
+    assert wanted(logprob_start_len=5).prompt_start == 6
+    assert wanted(sampling_params={"max_new_tokens": 0}).prompt_start == 0
+    assert wanted(top_logprobs_num=3, token_ids_logprob=[7]).token_ids == (7,)
+
+
+def answer(deltas=False, **options):
+    return native_api.Answer("r", lambda t: f"<{t}>", deltas=deltas, has_logprobs=True, **options)
+
+
+def chunks():
+    first = GenerateChunk(
+        index=0, text="a", token_ids=[1], prompt_len=4, cached_len=2, completion_len=1,
+        prompt_logprobs=[TokenLogprobs(None, 9), TokenLogprobs(-1.0, 8)], logprobs=[TokenLogprobs(-0.5, 1, [(-0.5, 1)])],
+    )  # fmt: skip
+    last = GenerateChunk(
+        index=0, text="b", token_ids=[2], prompt_len=4, cached_len=2, completion_len=2,
+        logprobs=[TokenLogprobs(-0.25, 2, [(-0.25, 2)])], finish=Finish(type="length", length=2),
+    )  # fmt: skip
+    return first, last
+
+
+def test_answers_are_cumulative():
+    built = answer()
+    for chunk in chunks():
+        built.take(chunk)
+    body = built.body()
+    assert (body["text"], body["output_ids"]) == ("ab", [1, 2])
+    meta = body["meta_info"]
+    assert meta["finish_reason"] == {"type": "length", "length": 2}
+    assert (meta["prompt_tokens"], meta["cached_tokens"], meta["completion_tokens"]) == (4, 2, 2)
+    assert meta["input_token_logprobs"] == [[None, 9, "<9>"], [-1.0, 8, "<8>"]]
+    assert meta["output_token_logprobs"] == [[-0.5, 1, "<1>"], [-0.25, 2, "<2>"]]
+    assert meta["output_top_logprobs"] == [[[-0.5, 1, "<1>"]], [[-0.25, 2, "<2>"]]]
+    assert meta["e2e_latency"] > 0
+
+
+def test_deltas_hold_what_is_new():
+    built = answer(deltas=True)
+    bodies = []
+    for chunk in chunks():
+        built.take(chunk)
+        bodies.append(built.body())
+    assert [b["text"] for b in bodies] == ["a", "b"]
+    assert [b["output_ids"] for b in bodies] == [[1], [2]]
+    assert [len(b["meta_info"]["output_token_logprobs"]) for b in bodies] == [1, 1]
