@@ -14,7 +14,15 @@ from .config import ModelConfig, RopeConfig
 from .facts import MAX_LAYERS, Facts, checked
 from .families import Family, family_of
 
-_END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>", "<|eom_id|>")
+_END_OF_TURN = (
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|end|>",
+    "<end_of_turn>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<|eom_id|>",
+)
 """Names of control tokens that end a turn in files that give one eos id only (llama.cpp ends on the same)."""
 
 
@@ -72,7 +80,9 @@ def config_from_gguf(
         residual_multiplier=facts.number("residual_scale", 1.0) or 1.0,
         logit_divisor=facts.number("logit_scale", 1.0) or 1.0,
         eos_token_ids=_eos(top),
-        bos_token_id=top.integer("tokenizer.ggml.bos_token_id", 0, low=0) if top.has("tokenizer.ggml.bos_token_id") else None,
+        bos_token_id=top.integer("tokenizer.ggml.bos_token_id", 0, low=0)
+        if top.has("tokenizer.ggml.bos_token_id")
+        else None,
         name=top.text("general.name"),
     )
     return checked(config, path)
@@ -111,7 +121,9 @@ def _rope(facts: Facts, head_dim: int, small: Mapping[str, NDArray[np.float32]])
         kind="longrope" if long else "default" if kind in ("none", "longrope") else kind,
         factor=facts.number("rope.scaling.factor", facts.number("rope.scale_linear", 1.0)) or 1.0,
         original_max_context=facts.integer("rope.scaling.original_context_length", 0, low=0, high=1 << 30),
-        attention_factor=facts.number("rope.scaling.attn_factor", 1.0) if facts.has("rope.scaling.attn_factor") else None,
+        attention_factor=facts.number("rope.scaling.attn_factor", 1.0)
+        if facts.has("rope.scaling.attn_factor")
+        else None,
         beta_fast=facts.number("rope.scaling.yarn_beta_fast", 32.0),
         beta_slow=facts.number("rope.scaling.yarn_beta_slow", 1.0),
         short_factor=short,
@@ -136,7 +148,9 @@ def _windows(facts: Facts, architecture: str, layers: int) -> tuple[int, ...]:
         if pattern.size != layers:
             raise facts.bad("attention.sliding_window_pattern", f"must have {layers} entries")
         return tuple(window if slides else 0 for slides in pattern.tolist())
-    period = facts.integer("attention.sliding_window_pattern", {"gemma2": 2, "gemma3": 6, "olmo2": 4}.get(architecture, 1))
+    period = facts.integer(
+        "attention.sliding_window_pattern", {"gemma2": 2, "gemma3": 6, "olmo2": 4}.get(architecture, 1)
+    )
     return tuple(0 if period > 1 and (i + 1) % period == 0 else window for i in range(layers))
 
 

@@ -166,12 +166,16 @@ class GgufCheckpoint:
         if part in ("attn_q", "attn_k") and config.architecture in PERMUTED_FAMILIES:
             heads = config.num_heads if part == "attn_q" else config.num_kv_heads
             if rows != heads * config.head_dim:
-                raise BadCheckpoint(f"{self.path}: tensor {name!r} has {rows} rows, not {heads} heads of {config.head_dim}")
+                raise BadCheckpoint(
+                    f"{self.path}: tensor {name!r} has {rows} rows, not {heads} heads of {config.head_dim}"
+                )
         return [(f"{prefix}.{canonical}.{kind}", _Source(name, 0, rows, heads))]
 
     def _split(self, name: str, rows: int, names: str, sizes: dict[str, int]) -> list[tuple[str, _Source]]:
         if sum(sizes.values()) != rows:
-            raise BadCheckpoint(f"{self.path}: tensor {name!r} has {rows} rows, not {'+'.join(map(str, sizes.values()))}")
+            raise BadCheckpoint(
+                f"{self.path}: tensor {name!r} has {rows} rows, not {'+'.join(map(str, sizes.values()))}"
+            )
         parts, first = [], 0
         for key, size in sizes.items():
             parts.append((names % key, _Source(name, first, first + size)))

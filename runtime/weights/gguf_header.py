@@ -88,7 +88,9 @@ class HeaderReader:
         """Where the next `size` bytes begin; moves past them."""
         start = self.at
         if size > len(self.data) - start:
-            raise self.bad(f"{what} needs {size} bytes at offset {start}, past the end of the file ({len(self.data)} bytes)")
+            raise self.bad(
+                f"{what} needs {size} bytes at offset {start}, past the end of the file ({len(self.data)} bytes)"
+            )
         self.at = start + size
         return start
 
@@ -191,11 +193,15 @@ def read_header(data: memoryview, path: Path) -> Header:
     version = reader.number("<I", "the version")
     if version not in (2, 3):
         hint = " (big-endian files are not read)" if version & 0xFFFF == 0 and version else ""
-        raise UnsupportedModel(f"{path}: GGUF version {version}{hint}; versions 2 and 3 are read. Convert the file again")
+        raise UnsupportedModel(
+            f"{path}: GGUF version {version}{hint}; versions 2 and 3 are read. Convert the file again"
+        )
     num_tensors = reader.number("<Q", "the number of tensors")
     num_keys = reader.number("<Q", "the number of keys")
     if num_tensors > MAX_TENSORS or num_keys > MAX_KEYS:
-        raise reader.bad(f"{num_tensors} tensors and {num_keys} keys are claimed; at most {MAX_TENSORS} and {MAX_KEYS} are read")
+        raise reader.bad(
+            f"{num_tensors} tensors and {num_keys} keys are claimed; at most {MAX_TENSORS} and {MAX_KEYS} are read"
+        )
     metadata: dict[str, Scalar | StringArray | NDArray[np.generic]] = {}
     first, last = 0, 0
     for _ in range(num_keys):

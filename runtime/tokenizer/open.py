@@ -1,0 +1,71 @@
+"""Opens the tokenizer of a model."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from pathlib import Path
+
+from tokenizers import Tokenizer as Library
+
+from ...errors import BadCheckpoint, ModelNotFound
+from ..store.paths import cache_dir, write_atomically
+from ..weights.checkpoint import Checkpoint
+from ..weights.gguf import GgufCheckpoint
+from .gguf_vocabulary import BUILDER_VERSION, tokenizer_json
+from .tokenizer import Specials, TextTokenizer
+
+logger = logging.getLogger(__name__)
+
+
+def open_tokenizer(source: Path | str | Checkpoint) -> TextTokenizer:
+    """The tokenizer of an opened checkpoint, a GGUF file, a Hugging Face directory or a tokenizer.json.
+
+    What is built from a GGUF's vocabulary is kept in the cache folder under the vocabulary's digest.
+    """
+    if isinstance(source, GgufCheckpoint):
+        return _from_gguf(source)
+    path = source if isinstance(source, Path) else Path(source) if isinstance(source, str) else source.path
+    if path.is_dir() or path.suffix == ".json":
+        from .hf_tokenizer import tokenizer_from_directory
+
+        return tokenizer_from_directory(path)
+    if not path.is_file():
+        raise ModelNotFound(f"no tokenizer at {path}; give a GGUF file, a tokenizer.json or the directory of one")
+    return _from_gguf(GgufCheckpoint(path))
+
+
+def _from_gguf(checkpoint: GgufCheckpoint) -> TextTokenizer:
+    digest = hashlib.blake2b(f"{checkpoint.tokenizer_digest()} {BUILDER_VERSION}".encode(), digest_size=16).hexdigest()
+    library = _cached(checkpoint, cache_dir() / "tokenizers" / f"{checkpoint.config.architecture}-{digest}.json")
+    metadata, config = checkpoint.header.metadata, checkpoint.config
+    is_sentencepiece = metadata.get("tokenizer.ggml.model") == "llama"
+    template = metadata.get("tokenizer.chat_template")
+    specials = Specials(
+        bos_token_id=config.bos_token_id,
+        adds_bos=metadata.get("tokenizer.ggml.add_bos_token", is_sentencepiece) is True,
+        eos_token_ids=frozenset(config.eos_token_ids),
+        chat_template=template if isinstance(template, str) else None,
+    )
+    tokens = metadata["tokenizer.ggml.tokens"]
+    return TextTokenizer(library, specials=specials, vocab_size=getattr(tokens, "count", 0), digest=digest)
+
+
+def _cached(checkpoint: GgufCheckpoint, path: Path) -> Library:
+    try:
+        if path.is_file():
+            return Library.from_file(str(path))
+    except Exception as error:  # the library raises plain Exception: a cut file is built again
+        logger.warning("%s cannot be read (%s); building it again", path, error)
+    text = tokenizer_json(checkpoint)
+    try:
+        library = Library.from_str(text)
+    except Exception as error:
+        raise BadCheckpoint(
+            f"{checkpoint.path}: the vocabulary makes no tokenizer ({error}); convert the model again"
+        ) from None
+    try:
+        write_atomically(path, text.encode())
+    except OSError as error:
+        logger.warning("the tokenizer cannot be kept in %s (%s); every start builds it again", path.parent, error)
+    return library

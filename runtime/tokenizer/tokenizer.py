@@ -1,0 +1,209 @@
+"""Text to ids and back, on the `tokenizers` library; neither torch nor transformers is imported.
+
+Encoding is the library's (it releases the GIL). Decoding is ours, from the bytes of each token: that is what constraints
+and streaming need too, so one table serves all three, and text streamed equals text decoded at once.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from threading import Lock
+from typing import Any, NamedTuple
+
+from tokenizers import Tokenizer as Library
+
+from ...errors import RequestError
+from .detokenizer import ByteDetokenizer
+
+_BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+
+
+def _byte_alphabet() -> dict[int, str]:
+    """GPT-2's spelling of bytes as characters, as a table for str.translate to latin-1. Source: openai/gpt-2, encoder.py."""
+    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in plain]
+    return {**{byte: chr(byte) for byte in plain}, **{256 + i: chr(byte) for i, byte in enumerate(others)}}
+
+
+_BYTE_ALPHABET = _byte_alphabet()
+
+
+class Specials(NamedTuple):
+    """What a checkpoint says about its special tokens."""
+
+    bos_token_id: int | None
+    adds_bos: bool
+    eos_token_ids: frozenset[int]
+    chat_template: str | None
+
+
+class TextTokenizer:
+    """See `Tokenizer`. `library` must not be changed afterwards."""
+
+    def __init__(self, library: Library, *, specials: Specials, vocab_size: int, digest: str) -> None:
+        self.vocab_size = vocab_size
+        self.eos_token_ids = specials.eos_token_ids
+        self.bos_token_id = specials.bos_token_id
+        self.adds_bos = specials.adds_bos and specials.bos_token_id is not None
+        self.chat_template = specials.chat_template
+        self.digest = digest
+        self._library = library
+        added = library.get_added_tokens_decoder()
+        self._added = {token_id: token.content for token_id, token in added.items()}
+        self.special_token_ids = frozenset(token_id for token_id, token in added.items() if token.special)
+        decoder = _parts(library.decoder, "decoders")
+        self._byte_level = any(part["type"] == "ByteLevel" for part in decoder)
+        self._byte_fallback = any(part["type"] == "ByteFallback" for part in decoder)
+        self._space = _word_space(decoder)
+        self._strips_first_space = any(part["type"] == "Strip" and part.get("start") for part in decoder) or any(
+            part["type"] == "Metaspace" and part.get("prepend_scheme") != "never" for part in decoder
+        )
+        self._bytes: dict[int, bytes] = {}
+        self._shown_bytes: dict[int, bytes] = {}
+        self._continuation: Library | None = None
+        self._lock = Lock()
+
+    def encode(self, text: str, *, add_bos: bool = True) -> list[int]:
+        return self._with_bos(self._ids(self._library, text), add_bos)
+
+    def encode_continuation(self, text: str) -> list[int]:
+        return self._ids(self._without_prefix(), text)
+
+    def encode_batch(self, texts: Sequence[str], *, add_bos: bool = True) -> list[list[int]]:
+        try:
+            found = self._library.encode_batch_fast(list(texts), add_special_tokens=False)
+        except UnicodeEncodeError:
+            raise _lone_surrogate() from None
+        return [self._with_bos(encoding.ids, add_bos) for encoding in found]
+
+    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
+        """A whole text: the space that SentencePiece puts before the first word is taken off again."""
+        raw = self._shown(token_ids) if skip_special_tokens else self._all(token_ids)
+        text = raw.decode("utf-8", "replace")
+        return text[1:] if self._strips_first_space and text.startswith(" ") else text
+
+    def detokenizer(self, *, skip_special_tokens: bool = True) -> ByteDetokenizer:
+        """For ids that follow others (a prompt): SentencePiece's first space is part of the text."""
+        return ByteDetokenizer(self._shown if skip_special_tokens else self._all)
+
+    def token_bytes(self, token_id: int) -> bytes:
+        found = self._bytes.get(token_id)
+        if found is None:
+            found = self._bytes[token_id] = self._bytes_of(token_id)
+        return found
+
+    def token_text(self, token_id: int) -> str:
+        return self.token_bytes(token_id).decode("utf-8", "replace")
+
+    def token_id(self, token: str) -> int | None:
+        """The id of a token by its exact spelling in the vocabulary."""
+        found: int | None = self._library.token_to_id(token)
+        return found
+
+    def _with_bos(self, ids: list[int], add_bos: bool) -> list[int]:
+        if add_bos and self.adds_bos:
+            assert self.bos_token_id is not None
+            return [self.bos_token_id, *ids]
+        return ids
+
+    @staticmethod
+    def _ids(library: Library, text: str) -> list[int]:
+        try:
+            ids: list[int] = library.encode(text, add_special_tokens=False).ids
+        except UnicodeEncodeError:
+            raise _lone_surrogate() from None
+        return ids
+
+    def _all(self, token_ids: Sequence[int]) -> bytes:
+        return b"".join(map(self.token_bytes, token_ids))
+
+    def _shown(self, token_ids: Sequence[int]) -> bytes:
+        """The bytes of all but special tokens."""
+        known = self._shown_bytes
+        try:
+            return b"".join([known[token_id] for token_id in token_ids])
+        except KeyError:
+            for token_id in token_ids:
+                known[token_id] = b"" if token_id in self.special_token_ids else self.token_bytes(token_id)
+            return b"".join([known[token_id] for token_id in token_ids])
+
+    def _bytes_of(self, token_id: int) -> bytes:
+        if not 0 <= token_id < self.vocab_size:
+            return b""
+        if token_id in self._added:
+            return self._added[token_id].encode()
+        token: str | None = self._library.id_to_token(token_id)
+        if token is None:
+            return b""
+        if self._byte_level:
+            try:
+                return token.translate(_BYTE_ALPHABET).encode("latin-1") if _spelled_in_bytes(token) else token.encode()
+            except UnicodeEncodeError:
+                return token.encode()
+        if self._byte_fallback:
+            match = _BYTE_TOKEN.fullmatch(token)
+            if match is not None:
+                return bytes([int(match[1], 16)])
+        return token.replace(self._space, " ").encode() if self._space else token.encode()
+
+    def _without_prefix(self) -> Library:
+        """The library object that puts no space before a text: the same one where it never does."""
+        if self._continuation is None:
+            with self._lock:
+                if self._continuation is None:
+                    self._continuation = _prefixless(self._library)
+        return self._continuation
+
+
+def _spelled_in_bytes(token: str) -> bool:
+    return all(ord(character) in _BYTE_ALPHABET for character in token)
+
+
+def _parts(component: Any, key: str) -> list[dict[str, Any]]:
+    """A component of the library as its JSON, a Sequence as its parts."""
+    if component is None:
+        return []
+    state = json.loads(component.__getstate__())
+    parts: list[dict[str, Any]] = state[key] if state.get("type") == "Sequence" else [state]
+    return parts
+
+
+def _word_space(decoder: list[dict[str, Any]]) -> str:
+    """The character that stands for a space; empty where there is none."""
+    for part in decoder:
+        if part["type"] == "Metaspace":
+            return str(part["replacement"])
+        if part["type"] == "Replace" and part.get("content") == " ":
+            return str(part["pattern"].get("String", ""))
+    return ""
+
+
+def _prefixless(library: Library) -> Library:
+    normalizer = _parts(library.normalizer, "normalizers")
+    splitter = _parts(library.pre_tokenizer, "pretokenizers")
+    prepends = any(part["type"] == "Prepend" for part in normalizer)
+    spaces = any(
+        (part["type"] == "Metaspace" and part.get("prepend_scheme") != "never")
+        or (part["type"] == "ByteLevel" and part.get("add_prefix_space"))
+        for part in splitter
+    )
+    if not prepends and not spaces:
+        return library
+    whole = json.loads(library.to_str())
+    if prepends:
+        kept = [part for part in normalizer if part["type"] != "Prepend"]
+        whole["normalizer"] = {"type": "Sequence", "normalizers": kept}
+    for part in splitter:
+        if part["type"] == "Metaspace":
+            part["prepend_scheme"] = "never"
+        elif part["type"] == "ByteLevel":
+            part["add_prefix_space"] = False
+    if splitter:
+        whole["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": splitter}
+    return Library.from_str(json.dumps(whole))
+
+
+def _lone_surrogate() -> RequestError:
+    return RequestError("the text holds half of a surrogate pair, which is no character; send valid Unicode")
