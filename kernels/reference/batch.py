@@ -1,0 +1,96 @@
+"""Which cached slots each row of a packed batch may read: built once a step, used by every layer.
+
+B sequences, T packed rows, L slots of a sequence. Slot i of a sequence holds its position i.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Extend(NamedTuple):
+    """One sequence's rows."""
+
+    first: int
+    end: int
+    slots_L: Tensor
+    """int64, in order of position."""
+
+
+class DecodeGroup(NamedTuple):
+    """Sequences of one row each, of similar length, padded to the longest."""
+
+    rows_B: Tensor
+    """int64: packed rows."""
+    slots_BL: Tensor
+    """int64; past a sequence's end its last slot again."""
+    positions_B: Tensor
+
+
+def _mask(positions_N: Tensor, num_slots: int, window: int) -> Tensor:
+    """[N, L] bool: slot i is visible to a row at position p when p - window < i <= p."""
+    slot_positions_L = torch.arange(num_slots, device=positions_N.device)
+    visible_NL = slot_positions_L <= positions_N[:, None]
+    if window:
+        visible_NL &= slot_positions_L > positions_N[:, None] - window
+    return visible_NL
+
+
+@dataclass(slots=True)
+class PackedBatch:
+    """Rows query_start[b] .. query_start[b + 1] belong to sequence b."""
+
+    sequences: list[Extend]
+    positions_T: Tensor
+    """int64: a row sees the slots of its sequence at positions up to its own."""
+    _groups: list[DecodeGroup] | None = None
+    _additive: dict[tuple[int, int, torch.dtype], Tensor | None] = field(default_factory=dict)
+
+    def extends(self) -> list[Extend]:
+        """Sequences of more than one row."""
+        return [s for s in self.sequences if s.end - s.first > 1]
+
+    def decode_groups(self) -> list[DecodeGroup]:
+        """Sequences of one row, grouped so that none is padded to more than about twice its length."""
+        if self._groups is None:
+            by_size: dict[int, list[Extend]] = {}
+            for sequence in self.sequences:
+                if sequence.end - sequence.first == 1:
+                    by_size.setdefault(max(len(sequence.slots_L), 64).bit_length(), []).append(sequence)
+            self._groups = []
+            for members in by_size.values():
+                rows_B = torch.tensor([s.first for s in members], device=self.positions_T.device)
+                # Padding repeats a sequence's own last slot: another request's values, infinities included, stay out.
+                steps_L = torch.arange(max(len(s.slots_L) for s in members), device=self.positions_T.device)
+                slots_BL = torch.stack([s.slots_L[steps_L.clamp(max=len(s.slots_L) - 1)] for s in members])
+                self._groups.append(DecodeGroup(rows_B, slots_BL, self.positions_T[rows_B]))
+        return self._groups
+
+    def visible(self, sequence: Extend, window: int) -> Tensor:
+        """[rows, L] bool of one sequence."""
+        return _mask(self.positions_T[sequence.first : sequence.end], len(sequence.slots_L), window)
+
+    def extend_bias(self, sequence: Extend, window: int, dtype: torch.dtype) -> Tensor | None:
+        """`visible` as 0 and -inf, [rows, L]; None when everything is visible."""
+        key = (sequence.first, window, dtype)
+        if key not in self._additive:
+            self._additive[key] = _bias(self.visible(sequence, window), dtype)
+        return self._additive[key]
+
+    def group_bias(self, index: int, window: int, dtype: torch.dtype) -> Tensor | None:
+        """The same of a decode group, [B, L]."""
+        key = (-1 - index, window, dtype)
+        if key not in self._additive:
+            group = self.decode_groups()[index]
+            self._additive[key] = _bias(_mask(group.positions_B, group.slots_BL.shape[1], window), dtype)
+        return self._additive[key]
+
+
+def _bias(visible: Tensor, dtype: torch.dtype) -> Tensor | None:
+    if bool(visible.all()):
+        return None
+    return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(~visible, float("-inf"))

@@ -1,0 +1,19 @@
+"""Plain torch: rotary positions (RoFormer, arXiv 2104.09864). T tokens, H heads, D head dim, R pairs that turn."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def rotate(x_THD: Tensor, cos_TR: Tensor, sin_TR: Tensor, *, interleaved: bool) -> None:
+    """In place, arithmetic in float32. interleaved: pairs are (0, 1), (2, 3)…; else (0, R), (1, R + 1)…"""
+    num_pairs = cos_TR.shape[-1]
+    cos_T1R, sin_T1R = cos_TR.unsqueeze(1), sin_TR.unsqueeze(1)
+    if interleaved:
+        first, second = x_THD[..., 0 : 2 * num_pairs : 2], x_THD[..., 1 : 2 * num_pairs : 2]
+    else:
+        first, second = x_THD[..., :num_pairs], x_THD[..., num_pairs : 2 * num_pairs]
+    a, b = first.float(), second.float()
+    turned = a * cos_T1R - b * sin_T1R
+    second.copy_(b * cos_T1R + a * sin_T1R)
+    first.copy_(turned)

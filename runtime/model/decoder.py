@@ -1,0 +1,144 @@
+"""One decoder that ModelConfig switches: Llama, Mistral, Qwen, SmolLM, Gemma, Phi-3, OLMo 2, Granite.
+
+T packed rows, E hidden size, V vocabulary, R rows whose logits are read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ...errors import UnsupportedModel
+from ...kernels.load import load_kernels
+from ...kernels.reference.batch import PackedBatch
+from ..weights.checkpoint import Checkpoint
+from .attention import Attention, Step
+from .config import ModelConfig
+from .kv_pool import KvPool
+from .layers import Linear, Mlp, Norm, Weights
+from .rope import Frequencies, frequencies
+
+_DERIVED = ("rotary_emb.inv_freq", "attn.bias", "attn.masked_bias", "rope_freqs.weight")
+"""Tensors of old checkpoints that hold what the config says as well."""
+
+
+@dataclass(slots=True)
+class Layer:
+    """Norms that the placement does not have are None."""
+
+    before_attention: Norm | None
+    attention: Attention
+    after_attention: Norm | None
+    before_mlp: Norm | None
+    mlp: Mlp
+    after_mlp: Norm | None
+    residual: float
+
+    def __call__(self, x_TE: Tensor, step: Step, pool: KvPool) -> Tensor:
+        """Adds both blocks to `x_TE`, in place."""
+        h_TE = self.attention(self.before_attention(x_TE) if self.before_attention else x_TE, step, pool)
+        x_TE.add_(self.after_attention(h_TE) if self.after_attention else h_TE, alpha=self.residual)
+        h_TE = self.mlp(self.before_mlp(x_TE) if self.before_mlp else x_TE)
+        return x_TE.add_(self.after_mlp(h_TE) if self.after_mlp else h_TE, alpha=self.residual)
+
+    @classmethod
+    def load(cls, weights: Weights, config: ModelConfig, index: int) -> Layer:
+        prefix = f"model.layers.{index}"
+        pre, post, before_mlp, after_mlp = {
+            "pre": ("input_layernorm", "", "post_attention_layernorm", ""),
+            "post": ("", "post_attention_layernorm", "", "post_feedforward_layernorm"),
+            "sandwich": (
+                "input_layernorm",
+                "post_attention_layernorm",
+                "pre_feedforward_layernorm",
+                "post_feedforward_layernorm",
+            ),
+        }[config.norm_placement]
+
+        def norm(name: str) -> Norm | None:
+            return Norm.load(weights, f"{prefix}.{name}", config.hidden_size, config) if name else None
+
+        return cls(
+            norm(pre),
+            Attention.load(weights, f"{prefix}.self_attn", config, index),
+            norm(post),
+            norm(before_mlp),
+            Mlp.load(weights, f"{prefix}.mlp", config),
+            norm(after_mlp),
+            config.residual_multiplier,
+        )
+
+
+class Decoder:
+    """Weights on a device. Holds no sequence: what it remembers lies in the pool that it is given."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, *, dtype: torch.dtype, device: torch.device, served_context: int | None = None
+    ) -> None:
+        """Raises WeightMismatch for tensors missing or misshapen, UnsupportedModel for ones it has no place for."""
+        load_kernels()
+        config = checkpoint.config
+        weights = Weights(checkpoint, dtype, device)
+        self.config = config
+        self.device = device
+        self.embedding_VE = weights.take("model.embed_tokens.weight", config.vocab_size, config.hidden_size)
+        self.layers = [Layer.load(weights, config, i) for i in range(config.num_layers)]
+        self.norm = Norm.load(weights, "model.norm", config.hidden_size, config)
+        if "lm_head.weight" in weights:
+            self.head = Linear.load(weights, ["lm_head"], [config.vocab_size], config.hidden_size)
+        else:
+            self.head = Linear(self.embedding_VE, None)
+        unused = sorted(n for n in weights.unread if not n.endswith(_DERIVED))
+        if unused:
+            raise UnsupportedModel(
+                f"{checkpoint.path}: the {config.architecture} decoder has no place for {len(unused)} tensors, "
+                f"the first is {unused[0]}"
+            )
+        served = served_context or config.max_context
+        self._rope = self._frequencies(0, served)
+        sliding = next((i for i in range(config.num_layers) if config.window(i)), 0)
+        self._local_rope = self._frequencies(sliding, served) if config.local_rope else self._rope
+
+    def _frequencies(self, layer: int, served: int) -> Frequencies:
+        config = self.config
+        found = frequencies(
+            config.rope_of(layer), config.head_dim, max_context=config.max_context, served_context=served
+        )
+        return Frequencies(found.inverse_R.to(self.device), found.magnitude)
+
+    def forward(self, token_ids_T: Tensor, slots_T: Tensor, batch: PackedBatch, pool: KvPool) -> Tensor:
+        """Residual stream after the last layer, [T, E]; writes the rows' K and V to their slots."""
+        x_TE = functional.embedding(token_ids_T, self.embedding_VE)
+        if self.config.embedding_multiplier != 1.0:
+            # Rounded to the working type first, as the models were trained.
+            x_TE = x_TE * torch.tensor(self.config.embedding_multiplier, dtype=x_TE.dtype, device=x_TE.device)
+        rope_TR = self._rope.angles(batch.positions_T)
+        local_TR = rope_TR if self._local_rope is self._rope else self._local_rope.angles(batch.positions_T)
+        step = Step(batch, slots_T, rope_TR, local_TR)
+        for layer in self.layers:
+            x_TE = layer(x_TE, step, pool)
+        return x_TE
+
+    def logits(self, hidden_RE: Tensor) -> Tensor:
+        """float32 [R, V] of rows that passed `norm`."""
+        logits_RV = self.head(hidden_RE).float()
+        if self.config.logit_divisor != 1.0:
+            logits_RV /= self.config.logit_divisor
+        if self.config.logit_softcap:
+            cap = self.config.logit_softcap
+            logits_RV = torch.tanh(logits_RV / cap) * cap
+        return logits_RV
+
+    @property
+    def weight_bytes(self) -> int:
+        tensors = {id(t): t for t in self._tensors()}
+        return sum(t.numel() * t.itemsize for t in tensors.values())
+
+    def _tensors(self) -> list[Tensor]:
+        linears = [self.head]
+        for layer in self.layers:
+            linears += [layer.attention.qkv, layer.attention.out, layer.mlp.inner, layer.mlp.down]
+        return [self.embedding_VE, *(linear.weight_NE for linear in linears)]

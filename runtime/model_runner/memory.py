@@ -1,0 +1,107 @@
+"""How much memory this process may take, and how many KV slots fit. All sizes in bytes."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from ...errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+_GROUPS = Path("/sys/fs/cgroup")
+MAX_CONTEXTS = 64
+"""Full contexts that a pool holds at most: more would only cost memory."""
+MIN_CONTEXT = 512
+"""Tokens that a pool must hold to be of use, when nobody asked for a context length."""
+
+
+def free_memory() -> int:
+    """What the machine has free, or less where a control group allows less. Swap is not counted."""
+    free = _available(Path("/proc/meminfo"))
+    allowed = _group_headroom(_GROUPS)
+    return free if allowed is None else min(free, allowed)
+
+
+def _available(meminfo: Path) -> int:
+    if meminfo.exists():
+        for line in meminfo.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _group_headroom(root: Path) -> int | None:
+    """Limit less use, page cache given back, of the control group seen at `root` (version 2, else 1); None: no limit."""
+    for limit_file, used_file, cache_key in (
+        (root / "memory.max", root / "memory.current", "inactive_file"),
+        (root / "memory/memory.limit_in_bytes", root / "memory/memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        if limit_file.exists() and used_file.exists():
+            text = limit_file.read_text().strip()
+            if text == "max" or int(text) >= 1 << 60:
+                return None
+            reclaimable = 0
+            statistics = limit_file.parent / "memory.stat"
+            if statistics.exists():
+                for line in statistics.read_text().splitlines():
+                    key, _, value = line.partition(" ")
+                    if key == cache_key:
+                        reclaimable = int(value)
+            return max(0, int(text) - int(used_file.read_text()) + reclaimable)
+    return None
+
+
+def plan_slots(
+    *,
+    free_bytes: int,
+    fraction: float,
+    weight_bytes: int,
+    kv_bytes_per_token: int,
+    model_context: int,
+    asked_context: int | None = None,
+    asked_slots: int = 0,
+) -> int:
+    """KV slots: `asked_slots` where given, else what the fraction of the free memory holds beside the weights.
+
+    A context length that was asked for must fit whole, or a request of full length could never run; the model's own limit
+    may be cut by the pool, down to MIN_CONTEXT tokens. Raises ConfigError, with the numbers, when it does not fit or when
+    the weights alone are too large.
+    """
+    if weight_bytes > free_bytes:
+        raise ConfigError(
+            f"the model is larger than the memory: {_size(weight_bytes)} of weights, {_size(free_bytes)} free; "
+            f"take a smaller model or a smaller quantisation",
+            param="model_path",
+        )
+    context = asked_context or model_context
+    if asked_slots:
+        if weight_bytes + asked_slots * kv_bytes_per_token > free_bytes:
+            raise ConfigError(
+                f"--max-total-tokens {asked_slots} needs {_size(asked_slots * kv_bytes_per_token)} beside "
+                f"{_size(weight_bytes)} of weights; {_size(free_bytes)} are free",
+                param="max_total_tokens",
+            )
+        num_slots = asked_slots
+    else:
+        budget = max(0, int(free_bytes * fraction) - weight_bytes)
+        num_slots = min(budget // kv_bytes_per_token, MAX_CONTEXTS * context)
+    needed = asked_context or (1 if asked_slots else min(model_context, MIN_CONTEXT))
+    if num_slots < needed:
+        option = "--max-total-tokens" if asked_slots else "--mem-fraction-static"
+        raise ConfigError(
+            f"a context larger than the pool: {needed} tokens of context, {num_slots} KV slots of "
+            f"{_size(kv_bytes_per_token)} ({_size(weight_bytes)} of weights, {fraction:g} of {_size(free_bytes)} free); "
+            f"lower --context-length or raise {option}",
+            param="context_length",
+        )
+    if num_slots < context:
+        logger.warning("the pool of %d tokens cuts the context of %d tokens", num_slots, context)
+    return num_slots
+
+
+def _size(num_bytes: int) -> str:
+    if num_bytes < 1 << 20:
+        return f"{num_bytes / 1024:.1f} KiB"
+    return f"{num_bytes / (1 << 20):.1f} MiB" if num_bytes < 1 << 30 else f"{num_bytes / (1 << 30):.1f} GiB"

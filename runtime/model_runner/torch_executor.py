@@ -1,0 +1,107 @@
+"""The reference executor: any covered model, in eager torch. T packed rows, B sequences, R rows with logits.
+
+Batch invariance: attention is computed for each sequence over its own slots, so a row never reads what another row
+holds. The linears and the fused attention are the library's: the order of their sums may change with the number of rows,
+so a row's logits agree across batches and chunkings to rounding (about 1e-5 relative in float32), and a greedy token may
+differ only where two logits are that close.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...errors import ConfigError
+from ...kernels.reference.batch import Extend, PackedBatch
+from ..model.decoder import Decoder
+from ..model.kv_pool import KvPool
+from ..weights.checkpoint import Checkpoint
+from .plan import StepOutput, StepPlan
+from .torch_sampler import LogitRows, sample
+
+_TYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "int8": torch.int8,
+}
+
+
+class TorchExecutor:
+    """Implements `Executor`. Not thread-safe."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        num_slots: int,
+        dtype: str = "float32",
+        kv_dtype: str = "auto",
+        num_threads: int = 0,
+        device: str = "cpu",
+        context_length: int | None = None,
+    ) -> None:
+        """dtype, kv_dtype: as in EngineConfig; "auto" is float32 on the CPU, bfloat16 elsewhere, and dtype for the cache.
+
+        num_threads sets torch's threads of this process; 0 leaves them. context_length: the longest sequence that will be
+        served (length-dependent rotary scalings are fixed by it); None: the model's own.
+        Raises ConfigError, WeightMismatch or UnsupportedModel.
+        """
+        if num_slots < 1:
+            raise ConfigError(f"num_slots must be at least 1, found {num_slots}", param="num_slots")
+        if num_threads:
+            torch.set_num_threads(num_threads)
+        self._device = torch.device(device)
+        if dtype == "auto":
+            dtype = "float32" if self._device.type == "cpu" else "bfloat16"
+        config = checkpoint.config
+        with torch.inference_mode():
+            self._decoder = Decoder(checkpoint, dtype=_TYPES[dtype], device=self._device, served_context=context_length)
+            self._pool = KvPool(config, num_slots, _TYPES[dtype if kv_dtype == "auto" else kv_dtype], self._device)
+        self.vocab_size = config.vocab_size
+        self.num_slots = num_slots
+        self.hidden_size = config.hidden_size
+        self.kv_bytes_per_token = self._pool.bytes_per_token
+        threads = f", {torch.get_num_threads()} threads" if self._device.type == "cpu" else ""
+        self.device = f"{device} (torch, {dtype}{threads})"
+
+    @torch.inference_mode()
+    def execute(self, plan: StepPlan) -> StepOutput:
+        """See `Executor`."""
+        hidden_TE = self._decoder.forward(
+            self._tensor(plan.token_ids_T), self._tensor(plan.slots_T), self._batch(plan), self._pool
+        )
+        if plan.fill_masks is not None:
+            plan.fill_masks()
+        rows_R = sorted({s.row for s in plan.samples} | {s.row for s in plan.scores})
+        read = rows_R + plan.hidden_rows.tolist()
+        normed_E = self._decoder.norm(hidden_TE[read])
+        rows = LogitRows(self._decoder.logits(normed_E[: len(rows_R)]), rows_R, plan)
+        drawn = sample(rows, plan.samples, plan.masks_MW)
+        return StepOutput(
+            token_ids_S=np.array(drawn, np.int32),
+            logprobs_S=[
+                rows.logprobs(s.row, token, s.num_top, s.logprob_ids) if s.num_top >= 0 else None
+                for s, token in zip(plan.samples, drawn, strict=True)
+            ],
+            scores_N=[rows.score(s) for s in plan.scores],
+            hidden_RE=normed_E[len(rows_R) :].float().cpu().numpy(),
+        )
+
+    def close(self) -> None:
+        """Frees weights and pool; the executor must not be used again."""
+        del self._decoder, self._pool
+
+    def _tensor(self, array: NDArray[np.int32]) -> Tensor:
+        return torch.from_numpy(array.astype(np.int64)).to(self._device)
+
+    def _batch(self, plan: StepPlan) -> PackedBatch:
+        starts = plan.query_start_B1.tolist()
+        table = plan.page_table
+        sequences = [
+            Extend(starts[b], starts[b + 1], self._tensor(table[row, :kv_len]))
+            for b, (row, kv_len) in enumerate(zip(plan.table_rows_B.tolist(), plan.kv_lens_B.tolist(), strict=True))
+        ]
+        return PackedBatch(sequences, self._tensor(plan.positions_T))
