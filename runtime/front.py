@@ -13,10 +13,9 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import errors
-from ..lang.jinja import JinjaChatTemplate
 from .generate_request import GenerateChunk, GenerateRequest, PromptPart
 from .messages import (
     Abort,
@@ -37,6 +36,9 @@ from .messages import (
 from .sampling_params import SamplingParams
 from .text_stream import TextStream
 from .tokenizer.interface import Tokenizer
+
+if TYPE_CHECKING:
+    from ..lang.jinja import JinjaChatTemplate
 
 LONG_TEXT = 8192
 """Characters above which text is tokenized in a thread (the library releases the GIL)."""
@@ -116,12 +118,7 @@ class Front:
         self.tokenizer = tokenizer
         self.info = info
         """What /get_model_info tells: model_path, tokenizer_path, max_context, vocab_size, chat_template …"""
-        source = info.get("chat_template")
-        self.template = (
-            JinjaChatTemplate(source, bos_token=info.get("bos_token") or "", eos_token=info.get("eos_token") or "")
-            if source
-            else None
-        )
+        self.template = _template(info)
         self._boxes: dict[str, tuple[_Mailbox, int]] = {}
         self._replies: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._numbers = itertools.count()
@@ -343,6 +340,17 @@ class Front:
     def health(self) -> dict[str, Any]:
         """{"ready": bool, "reason": str}: what /health tells."""
         return {"ready": self._dead is None, "reason": "" if self._dead is None else self._dead.message}
+
+
+def _template(info: dict[str, Any]) -> JinjaChatTemplate | None:
+    """The model's own chat template, if it has one."""
+    if not info.get("chat_template"):
+        return None
+    from ..lang.jinja import JinjaChatTemplate  # jinja2 is not needed for models without
+
+    return JinjaChatTemplate(
+        info["chat_template"], bos_token=info.get("bos_token") or "", eos_token=info.get("eos_token") or ""
+    )
 
 
 def error_of(finish: Finish) -> errors.RadixlangError:

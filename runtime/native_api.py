@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from ..constrained.constraint import Constraint
-from ..constrained.parse import constraint_from_fields
+from ..constrained.fields import constraint_from_fields
 from ..errors import InvalidSampling, ModelNotFound, RequestError, UnsupportedContent
 from .generate_request import GenerateChunk, GenerateRequest, PromptPart
 from .messages import Finish, LogprobRequest, TokenLogprobs
@@ -63,14 +63,14 @@ class NativeBody(msgspec.Struct):
     """A /generate request; a list in `text`, `input_ids` (of lists) makes it a batch."""
 
     text: str | list[str] | None = None
-    input_ids: list[int] | list[list[int]] | None = None
+    input_ids: list[int | list[int]] | None = None
     prompt_parts: list[str | list[int]] | None = None
     sampling_params: NativeSampling | list[NativeSampling] | None = None
     rid: str | list[str] | None = None
     return_logprob: bool | list[bool] | None = None
     logprob_start_len: int | list[int] | None = None
     top_logprobs_num: int | list[int] | None = None
-    token_ids_logprob: list[int] | list[list[int] | None] | None = None
+    token_ids_logprob: list[int | list[int] | None] | None = None
     return_text_in_logprobs: bool = False
     stream: bool = False
     stream_deltas: bool = False
@@ -197,6 +197,8 @@ def _prompts(body: NativeBody) -> tuple[list[list[PromptPart]], bool]:
         return [[value]], False
     if not value:
         raise RequestError(f"{given[0]} must not be empty", param=given[0])
+    if body.input_ids is not None and len({isinstance(item, int) for item in value}) > 1:
+        raise RequestError("input_ids is a list of ids or a list of such lists, not both", param="input_ids")
     if isinstance(value[0], int):
         return [[list(value)]], False
     return [[p if isinstance(p, str) else list(p)] for p in value], True
