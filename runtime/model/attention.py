@@ -1,4 +1,4 @@
-"""Self-attention of one layer: projections, q/k norms, rotary positions, the KV pool. T rows, H query heads, C = H + 2K.
+"""Self-attention of a layer: projections, q/k norms, rotary positions, the KV pool. T rows, H query heads, C = H + 2K.
 
 K and V of all rows are written before any row attends, so rows of one step read each other's slots.
 """

@@ -1,8 +1,8 @@
 """Rotary frequencies of a model, fixed at load. R pairs that turn.
 
 Sources: RoFormer (arXiv 2104.09864); YaRN (arXiv 2309.00071); LongRoPE (arXiv 2402.13753); Llama 3.1's and the dynamic
-scaling as in transformers' `modeling_rope_utils`. Where a scaling depends on the length of the sequence (longrope, dynamic),
-the served context length decides, once: the frequencies of a cached key must not depend on who else is in the batch.
+scaling as in transformers' `modeling_rope_utils`. Where a scaling depends on the length of the sequence (longrope,
+dynamic), the served context length decides, once: what a cached key was turned by must not depend on the batch.
 """
 
 from __future__ import annotations

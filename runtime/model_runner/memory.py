@@ -33,7 +33,7 @@ def _available(meminfo: Path) -> int:
 
 
 def _group_headroom(root: Path) -> int | None:
-    """Limit less use, page cache given back, of the control group seen at `root` (version 2, else 1); None: no limit."""
+    """Limit less use, page cache not counted, of the control group at `root` (version 2, else 1); None: no limit."""
     for limit_file, used_file, cache_key in (
         (root / "memory.max", root / "memory.current", "inactive_file"),
         (root / "memory/memory.limit_in_bytes", root / "memory/memory.usage_in_bytes", "total_inactive_file"),
@@ -65,9 +65,9 @@ def plan_slots(
 ) -> int:
     """KV slots: `asked_slots` where given, else what the fraction of the free memory holds beside the weights.
 
-    A context length that was asked for must fit whole, or a request of full length could never run; the model's own limit
-    may be cut by the pool, down to MIN_CONTEXT tokens. Raises ConfigError, with the numbers, when it does not fit or when
-    the weights alone are too large.
+    A context length that was asked for must fit whole, or a request of full length could never run; the model's own
+    limit may be cut by the pool, down to MIN_CONTEXT tokens. Raises ConfigError, with the numbers, when it does not fit
+    or when the weights alone are too large.
     """
     if weight_bytes > free_bytes:
         raise ConfigError(
@@ -91,8 +91,8 @@ def plan_slots(
     if num_slots < needed:
         option = "--max-total-tokens" if asked_slots else "--mem-fraction-static"
         raise ConfigError(
-            f"a context larger than the pool: {needed} tokens of context, {num_slots} KV slots of "
-            f"{_size(kv_bytes_per_token)} ({_size(weight_bytes)} of weights, {fraction:g} of {_size(free_bytes)} free); "
+            f"a context larger than the pool: {needed} tokens of context, {num_slots} KV slots "
+            f"of {_size(kv_bytes_per_token)} ({_size(weight_bytes)} of weights, {fraction:g} of {_size(free_bytes)} free); "
             f"lower --context-length or raise {option}",
             param="context_length",
         )

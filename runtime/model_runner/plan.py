@@ -1,8 +1,8 @@
 """One step: what the scheduler asks of an executor, and what comes back. numpy only.
 
 T packed tokens, B sequences (requests that compute something in this step), S samples, N scored rows, W mask words.
-Decode rows, prefill chunks, forced tokens and drafts are all rows of one packed batch; every layer writes K and V of all
-rows before it attends, so a sequence may read slots that another sequence of the same step computes.
+Decode rows, prefill chunks, forced tokens and drafts are all rows of one packed batch; every layer writes K and V of
+all rows before it attends, so a sequence may read slots that another sequence of the same step computes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Float32 = NDArray[np.float32]
 
 
 class SharedPrefix(NamedTuple):
-    """Sequences [first, end) begin with the same `length` slots: their attention over it may be computed as one (cascade)."""
+    """Sequences [first, end) begin with the same `length` slots: attention over it may be computed as one (cascade)."""
 
     first: int
     end: int
@@ -146,10 +146,11 @@ _MASK64 = (1 << 64) - 1
 def uniform(seed: int, counter: int) -> float:
     """The step's random number in [0, 1), 53 bits: splitmix64 (Steele et al., OOPSLA 2014) of seed and counter.
 
-    Every sampler draws as follows, so that all agree: survivors of the filters get p = exp((logit - max) / temperature);
+    Every sampler draws as follows, so that all agree: survivors get p = exp((logit - max) / temperature);
     the draw is the first survivor in order of ascending id whose running sum (float64) exceeds u * total. The filters,
-    one after the other, over p of what the one before left, likeliest first and lowest id first on ties: top_k keeps k
-    tokens; top_p keeps tokens until their sum reaches top_p of the total (at least one); min_p keeps p >= min_p * largest.
+    one after the other, over p of what the one before left, likeliest first and lowest id first on ties: top_k keeps
+    k tokens; top_p keeps tokens until their sum reaches top_p of the total (at least one); min_p keeps those whose
+    p >= min_p * largest.
     """
     x = (seed + 0x9E3779B97F4A7C15 * (counter + 1)) & _MASK64
     x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK64

@@ -1,9 +1,9 @@
 """The reference executor: any covered model, in eager torch. T packed rows, B sequences, R rows with logits.
 
 Batch invariance: attention is computed for each sequence over its own slots, so a row never reads what another row
-holds. The linears and the fused attention are the library's: the order of their sums may change with the number of rows,
-so a row's logits agree across batches and chunkings to rounding (about 1e-5 relative in float32), and a greedy token may
-differ only where two logits are that close.
+holds. The linears and the fused attention are the library's: the order of their sums may change with the number of
+rows, so a row's logits agree across batches and chunkings to rounding (about 1e-5 relative in float32), and a greedy
+token may differ only where two logits are that close.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ class TorchExecutor:
         device: str = "cpu",
         context_length: int | None = None,
     ) -> None:
-        """dtype, kv_dtype: as in EngineConfig; "auto" is float32 on the CPU, bfloat16 elsewhere, and dtype for the cache.
+        """dtype, kv_dtype: as in EngineConfig; "auto" is float32 on the CPU, bfloat16 elsewhere; for the cache, dtype.
 
-        num_threads sets torch's threads of this process; 0 leaves them. context_length: the longest sequence that will be
-        served (length-dependent rotary scalings are fixed by it); None: the model's own.
+        num_threads sets torch's threads of this process; 0 leaves them. context_length: the longest sequence that will
+        be served (length-dependent rotary scalings are fixed by it); None: the model's own.
         Raises ConfigError, WeightMismatch or UnsupportedModel.
         """
         if num_slots < 1:

@@ -1,4 +1,4 @@
-"""Samples and scores of a step from its logits. R rows with logits, V vocabulary, S samples, N scored rows, W mask words."""
+"""A step's samples and scores from its logits. R rows with logits, V vocabulary, S samples, W mask words."""
 
 from __future__ import annotations
 
