@@ -92,7 +92,7 @@ def plan_slots(
         option = "--max-total-tokens" if asked_slots else "--mem-fraction-static"
         raise ConfigError(
             f"a context larger than the pool: {needed} tokens of context, {num_slots} KV slots "
-            f"of {_size(kv_bytes_per_token)} ({_size(weight_bytes)} of weights, {fraction:g} of {_size(free_bytes)} free); "
+            f"of {_size(kv_bytes_per_token)} ({_size(weight_bytes)} weights, {fraction:g} of {_size(free_bytes)} free); "
             f"lower --context-length or raise {option}",
             param="context_length",
         )
