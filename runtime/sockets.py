@@ -81,7 +81,6 @@ def _dealer(address: str, identity: bytes) -> zmq.Socket[bytes]:
     socket.setsockopt(zmq.LINGER, 1000)
     socket.connect(address)
     return socket
-        self._out.close()
 
 
 def _dealer(address: str, identity: str) -> zmq.Socket[bytes]:
