@@ -83,16 +83,6 @@ def _dealer(address: str, identity: bytes) -> zmq.Socket[bytes]:
     return socket
 
 
-def _dealer(address: str, identity: str) -> zmq.Socket[bytes]:
-    socket = zmq.Context.instance().socket(zmq.DEALER)
-    socket.setsockopt(zmq.IDENTITY, identity.encode())
-    socket.setsockopt(zmq.SNDHWM, 0)
-    socket.setsockopt(zmq.RCVHWM, 0)
-    socket.setsockopt(zmq.LINGER, 1000)
-    socket.connect(address)
-    return socket
-
-
 class FrontSocket:
     """The API process's end, on its event loop: `on_message` is called for each message of the current engine."""
 
