@@ -1,4 +1,4 @@
-"""Ids to text, incrementally: bytes go through one UTF-8 decoder, so a character appears when its last byte is there."""
+"""Ids to text, incrementally: bytes go through one UTF-8 decoder, so a character appears with its last byte."""
 
 from __future__ import annotations
 

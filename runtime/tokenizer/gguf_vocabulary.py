@@ -31,7 +31,8 @@ def tokenizer_json(checkpoint: GgufCheckpoint) -> str:
         raise BadCheckpoint(f"{checkpoint.path}: has no vocabulary; give a tokenizer.json with --tokenizer-path")
     if len(tokens) > checkpoint.config.vocab_size:
         raise BadCheckpoint(
-            f"{checkpoint.path}: {len(tokens)} tokens but {checkpoint.config.vocab_size} embeddings; convert the model again"
+            f"{checkpoint.path}: {len(tokens)} tokens but {checkpoint.config.vocab_size} embeddings; "
+            "convert the model again"
         )
     types = _numbers(checkpoint, "token_type", len(tokens)) or [1] * len(tokens)
     if kind == "gpt2":
@@ -40,7 +41,8 @@ def tokenizer_json(checkpoint: GgufCheckpoint) -> str:
         content = _sentencepiece(checkpoint, tokens, types)
     else:
         raise UnsupportedModel(
-            f"{checkpoint.path}: tokenizer kind {kind!r}; gpt2 and llama are read. Give a tokenizer.json with --tokenizer-path",
+            f"{checkpoint.path}: tokenizer kind {kind!r}; gpt2 and llama are read. "
+            "Give a tokenizer.json with --tokenizer-path",
             param="tokenizer_path",
         )
     added = [
@@ -161,7 +163,14 @@ def _bpe(
     ignore_merges: bool = False,
 ) -> dict[str, Any]:
     return {
-        "type": "BPE", "dropout": None, "unk_token": unk_token, "continuing_subword_prefix": None,
-        "end_of_word_suffix": None, "fuse_unk": fuse_unk, "byte_fallback": byte_fallback, "ignore_merges": ignore_merges,
-        "vocab": vocab, "merges": merges,
-    }  # fmt: skip
+        "type": "BPE",
+        "dropout": None,
+        "unk_token": unk_token,
+        "continuing_subword_prefix": None,
+        "end_of_word_suffix": None,
+        "fuse_unk": fuse_unk,
+        "byte_fallback": byte_fallback,
+        "ignore_merges": ignore_merges,
+        "vocab": vocab,
+        "merges": merges,
+    }

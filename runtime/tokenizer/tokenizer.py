@@ -1,7 +1,7 @@
 """Text to ids and back, on the `tokenizers` library; neither torch nor transformers is imported.
 
-Encoding is the library's (it releases the GIL). Decoding is ours, from the bytes of each token: that is what constraints
-and streaming need too, so one table serves all three, and text streamed equals text decoded at once.
+Encoding is the library's (it releases the GIL). Decoding is ours, from the bytes of each token: that is what
+constraints and streaming need too, so one table serves all three, and text streamed equals text decoded at once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
 def _byte_alphabet() -> dict[int, str]:
-    """GPT-2's spelling of bytes as characters, as a table for str.translate to latin-1. Source: openai/gpt-2, encoder.py."""
+    """GPT-2's spelling of bytes, as a table for str.translate to latin-1. Source: openai/gpt-2, encoder.py."""
     plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [byte for byte in range(256) if byte not in plain]
     return {**{byte: chr(byte) for byte in plain}, **{256 + i: chr(byte) for i, byte in enumerate(others)}}

@@ -1,7 +1,7 @@
 """Packed weights to float32, exactly as their formats define them.
 
-Each format packs a row into blocks; a function here takes blocks [n, bytes of a block] and returns [n, values of a block].
-`low` and `high` nibbles are not neighbours: byte i of a half block holds values i and i + half. Source: ggml's
+Each format packs a row into blocks; a function here takes blocks [n, bytes of a block] and returns [n, values of one].
+The nibbles of a byte are not neighbours: byte i of a half block holds values i and i + half. Source: ggml's
 ggml-quants.c (dequantize_row_*); the tests hold every function to the gguf package, bit for bit.
 """
 
@@ -28,7 +28,7 @@ def _half(blocks: Bytes, at: int) -> Floats:
 
 
 def _bits(packed: Bytes, width: int, run: int) -> Bytes:
-    """Fields of `width` bits: of every `run` bytes first all lowest fields, then the next. [n, bytes] to [n, fields]."""
+    """Fields of `width` bits: of each `run` bytes all lowest fields, then the next. [n, bytes] to [n, fields]."""
     shifts = np.arange(0, 8, width, dtype=np.uint8).reshape(1, 1, -1, 1)
     fields = (packed.reshape(len(packed), -1, 1, run) >> shifts) & np.uint8((1 << width) - 1)
     return fields.reshape(len(packed), -1)

@@ -1,8 +1,8 @@
 """A GGUF file as a Checkpoint: canonical names, llama.cpp's rearrangements undone, tensors mapped from disk.
 
 llama.cpp's converter permutes the rows of q and k for the families it runs with interleaved rotation, stores Gemma's
-norm weights plus one, and keeps Phi-3's fused projections: all three are undone here, on whole rows, so quantised blocks
-stay as they are. Source: llama.cpp's convert_hf_to_gguf.py.
+norm weights plus one, and keeps Phi-3's fused projections: all three are undone here, on whole rows, so quantised
+blocks stay as they are. Source: llama.cpp's convert_hf_to_gguf.py.
 """
 
 from __future__ import annotations
@@ -136,7 +136,8 @@ class GgufCheckpoint:
             for canonical, source in self._parts(name, info):
                 if canonical in found:
                     raise BadCheckpoint(
-                        f"{self.path}: tensors {found[canonical].tensor!r} and {name!r} are both {canonical}; convert again"
+                        f"{self.path}: tensors {found[canonical].tensor!r} and {name!r} are both {canonical}; "
+                        "convert the model again"
                     )
                 found[canonical] = source
         return found

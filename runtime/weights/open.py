@@ -11,8 +11,8 @@ from .checkpoint import Checkpoint
 def open_checkpoint(path: Path) -> Checkpoint:
     """A GGUF file, or a Hugging Face directory with config.json and *.safetensors.
 
-    Raises ModelNotFound where nothing lies, BadCheckpoint for what is damaged or must not be loaded, UnsupportedModel for
-    what no executor runs.
+    Raises ModelNotFound where nothing lies, BadCheckpoint for what is damaged or must not be loaded, UnsupportedModel
+    for what no executor runs.
     """
     path = Path(path)
     if path.is_dir():
