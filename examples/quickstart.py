@@ -85,10 +85,8 @@ def main():
     assert set(json.loads(state["city"])) == {"name", "country", "population"}
 
     stats = engine.get_server_info()["internal_states"][0]
-    print(
-        f"\n{time.perf_counter() - started:.2f} s; in all {stats['cached_tokens_total']} of {stats['prompt_tokens_total']}"
-    )
-    print("prompt tokens came from the cache.")
+    reused, prompts = stats["cached_tokens_total"], stats["prompt_tokens_total"]
+    print(f"\n{time.perf_counter() - started:.2f} s; {reused} of {prompts} prompt tokens came from the cache")
     engine.shutdown()
 
 
