@@ -108,9 +108,15 @@ class UnsupportedGrammar(GrammarError):
     code = "unsupported_schema"
 
     def __init__(
-        self, message: str, *, keyword: str | None = None, pointer: str | None = None, param: str | None = None
+        self,
+        message: str,
+        *,
+        keyword: str | None = None,
+        pointer: str | None = None,
+        param: str | None = None,
+        code: str | None = None,
     ) -> None:
-        super().__init__(message, param=param)
+        super().__init__(message, param=param, code=code)
         self.keyword = keyword
         self.pointer = pointer
 

@@ -59,7 +59,7 @@ class Engine(NativeBackend):
 
     # -- SGLang's offline interface
 
-    def generate(
+    def generate(  # type: ignore[override]  # SGLang's Engine.generate; the language calls native_generate
         self,
         prompt: str | list[str] | None = None,
         sampling_params: dict[str, Any] | list[dict[str, Any]] | None = None,
