@@ -1,0 +1,53 @@
+"""From what a user calls a model to where it lies."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ...errors import BadCheckpoint, ModelNotFound
+from .fetch import fetch
+from .files import folder_of, is_name
+from .hub import fetch_from_hub
+from .known import KNOWN_MODELS
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+
+
+def resolve_model(model_path: str, progress: bool = True) -> Path:
+    """A GGUF file or a directory with config.json.
+
+    `model_path`: a name of the store (known ones are fetched once), a GGUF file, a Hugging Face directory or a hub id
+    ("organisation/model"). Raises ModelNotFound, or ModelError where a model cannot be fetched.
+    """
+    if model_path in KNOWN_MODELS:
+        return fetch(KNOWN_MODELS[model_path], progress=progress)
+    if is_name(model_path) and folder_of(model_path).is_dir():
+        return model_inside(folder_of(model_path))
+    path = Path(model_path).expanduser()
+    try:
+        if path.is_dir():
+            return model_inside(path)
+        if path.exists():
+            return path
+    except (OSError, ValueError) as error:  # too long a name, a NUL in it, no permission
+        raise ModelNotFound(f"no model at {model_path[:200]!r}: {error}", param="model") from None
+    if _HUB_ID.fullmatch(model_path):
+        return fetch_from_hub(model_path, progress=progress)
+    names = ", ".join(sorted(KNOWN_MODELS))
+    raise ModelNotFound(
+        f"no model {model_path[:200]!r}: give a name ({names}), a GGUF file, a directory with config.json, or a hub id",
+        param="model",
+    )
+
+
+def model_inside(folder: Path) -> Path:
+    """The folder itself if it is a Hugging Face one, else the one GGUF file in it."""
+    if (folder / "config.json").is_file():
+        return folder
+    files = sorted(path for path in folder.glob("*.gguf") if path.is_file())
+    if len(files) == 1:
+        return files[0]
+    if files:
+        raise BadCheckpoint(f"{folder} holds {len(files)} GGUF files; give the path of one of them", param="model")
+    raise ModelNotFound(f"{folder} holds neither config.json nor a GGUF file", param="model")
