@@ -1,7 +1,7 @@
 """Counters, gauges and histograms of one server, with SGLang's words, as Prometheus text.
 
-Requests and HTTP are counted here, in the API process. What the scheduler counts comes as one snapshot a scrape, so that
-its gauges belong together.
+Requests and HTTP are counted here, in the API process. What the scheduler counts comes as one snapshot a scrape, so
+that its gauges belong together.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Metrics:
     def __init__(self) -> None:
         registry = self._registry = CollectorRegistry()
         self._engine = _Snapshot()
-        registry.register(self._engine)  # type: ignore[arg-type]
+        registry.register(self._engine)
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"radixlang:{name}", text, labels, registry=registry)
@@ -89,7 +89,9 @@ class Metrics:
             "radixlang:engine_last_step_age_seconds", "Since the engine last said anything.", registry=registry
         )
         self.model_loaded = Gauge("radixlang:model_loaded", "1: serves.", ["model"], registry=registry)
-        self.time_to_first_token = histogram("time_to_first_token_seconds", "From arrival to the first token.", _LATENCY)
+        self.time_to_first_token = histogram(
+            "time_to_first_token_seconds", "From arrival to the first token.", _LATENCY
+        )
         self.inter_token_latency = histogram("inter_token_latency_seconds", "Between tokens of a stream.", _LATENCY)
         self.e2e_latency = histogram("e2e_request_latency_seconds", "From arrival to the end.", _LATENCY)
         self.queue_time = histogram("queue_time_seconds", "Waiting for admission.", _LATENCY)

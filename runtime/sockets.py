@@ -14,6 +14,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from typing import Final
 
 import msgspec
 import zmq
@@ -22,19 +23,10 @@ from .messages import FromEngine, ToEngine
 
 logger = logging.getLogger(__name__)
 
-_OUT = "/out"
-"""Ends the identity of the socket that an engine sends by; its receiving one has the bare identity."""
 _encoder = msgspec.msgpack.Encoder()
 _to_engine = msgspec.msgpack.Decoder(ToEngine)
 _from_engine: msgspec.msgpack.Decoder[FromEngine] = msgspec.msgpack.Decoder(FromEngine)
-
-
-def encode(message: ToEngine | FromEngine) -> bytes:
-    """One frame."""
-    return _encoder.encode(message)
-
-
-_OUT = b":out"
+_SENDER: Final = b":out"
 """Added to an engine's identity: its sending socket."""
 
 
@@ -43,7 +35,7 @@ class EngineSocket:
 
     def __init__(self, address: str, identity: str) -> None:
         self._in = _dealer(address, identity.encode())
-        self._out = _dealer(address, identity.encode() + _OUT)
+        self._out = _dealer(address, identity.encode() + _SENDER)
         self.num_dropped = 0
 
     def send(self, message: FromEngine) -> None:
@@ -74,7 +66,7 @@ class EngineSocket:
 
 
 def _dealer(address: str, identity: bytes) -> zmq.Socket[bytes]:
-    socket = zmq.Context.instance().socket(zmq.DEALER)
+    socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
     socket.setsockopt(zmq.IDENTITY, identity)
     socket.setsockopt(zmq.SNDHWM, 0)
     socket.setsockopt(zmq.RCVHWM, 0)
@@ -90,13 +82,13 @@ class FrontSocket:
         self._on_message = on_message
         self._folder = tempfile.mkdtemp(prefix="radixlang-")  # mkdtemp: mode 0700, random name
         self.address = f"ipc://{os.path.join(self._folder, 'engine')}"
-        self._socket = zmq.Context.instance().socket(zmq.ROUTER)
+        self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.SNDHWM, 0)
         self._socket.setsockopt(zmq.RCVHWM, 0)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self._socket.bind(self.address)
-        self._fd: int = self._socket.getsockopt(zmq.FD)
+        self._fd = int(self._socket.getsockopt(zmq.FD))
         self._peer = b""
         self._loop: asyncio.AbstractEventLoop | None = None
         self.num_dropped = 0
@@ -118,7 +110,7 @@ class FrontSocket:
                 return False
             raise
         # zmq's descriptor is edge triggered: a send may have consumed the edge of a message that came meanwhile.
-        if self._loop is not None and self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+        if self._loop is not None and int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             self._loop.call_soon(self._drain)
         return True
 
@@ -131,7 +123,7 @@ class FrontSocket:
             except ValueError:
                 self.num_dropped += 1
                 continue
-            if peer.removesuffix(_OUT.encode()) != self._peer:
+            if peer != self._peer + _SENDER:
                 self.num_dropped += 1
                 continue
             try:

@@ -141,9 +141,13 @@ class App:
         headers = [(b"x-request-id", request.id.encode())]
         if request.ignored:
             for name in request.ignored:
-                self.service.metrics.ignored_fields.labels(name if name.isidentifier() and len(name) < 40 else "other").inc()
+                self.service.metrics.ignored_fields.labels(
+                    name if name.isidentifier() and len(name) < 40 else "other"
+                ).inc()
             told = ",".join(request.ignored)[:1000]
-            headers.append((b"x-radixlang-ignored", told.encode("ascii", "replace").replace(b"\n", b" ").replace(b"\r", b" ")))
+            headers.append(
+                (b"x-radixlang-ignored", told.encode("ascii", "replace").replace(b"\n", b" ").replace(b"\r", b" "))
+            )
         origin = request.headers.get("origin")
         if origin and self._origins and ("*" in self._origins or origin in self._origins):
             headers += [

@@ -29,7 +29,9 @@ class Keys:
             if is_admin:
                 return
             if is_user:
-                raise HttpError(403, "this route needs the admin key", kind="permission_error", code="admin_key_required")
+                raise HttpError(
+                    403, "this route needs the admin key", kind="permission_error", code="admin_key_required"
+                )
         elif is_user or is_admin or self._api is None:
             return
         what = "no API key was given" if not given else "the API key is wrong"

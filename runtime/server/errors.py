@@ -41,7 +41,9 @@ def error_object(error: BaseException) -> dict[str, Any]:
     """OpenAI's {message, type, param, code}."""
     error = known(error)
     status = status_of(error)
-    kind = getattr(error, "kind", None) or _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    kind = getattr(error, "kind", None) or _TYPES.get(
+        status, "server_error" if status >= 500 else "invalid_request_error"
+    )
     return {"message": error.message, "type": kind, "param": error.param, "code": error.code}
 
 

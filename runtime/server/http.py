@@ -79,7 +79,19 @@ def text_response(text: str, *, status: int = 200, content_type: str = "text/pla
 class Request:
     """One HTTP request. `params` are those of the route's path; `id` is in the answer's x-request-id."""
 
-    __slots__ = ("_body", "_receive", "client", "headers", "id", "ignored", "max_body", "method", "params", "path", "scope")
+    __slots__ = (
+        "_body",
+        "_receive",
+        "client",
+        "headers",
+        "id",
+        "ignored",
+        "max_body",
+        "method",
+        "params",
+        "path",
+        "scope",
+    )
 
     def __init__(self, scope: Scope, receive: Receive, *, request_id: str, max_body: int) -> None:
         self.scope = scope
@@ -132,7 +144,10 @@ class Request:
     def _too_large(self) -> HttpError:
         limit = self.max_body / (1 << 20)
         return HttpError(
-            413, f"the body is over the limit of {limit:g} MiB", code="request_too_large", headers={"connection": "close"}
+            413,
+            f"the body is over the limit of {limit:g} MiB",
+            code="request_too_large",
+            headers={"connection": "close"},
         )
 
     async def json_object(self) -> dict[str, Any]:

@@ -60,9 +60,7 @@ class MeteredFront(Front):
         finally:
             self._account(request, ended, time.perf_counter() - started, failure)
 
-    def _account(
-        self, request: GenerateRequest, ended: dict[int, GenerateChunk], seconds: float, failure: str
-    ) -> None:
+    def _account(self, request: GenerateRequest, ended: dict[int, GenerateChunk], seconds: float, failure: str) -> None:
         metrics = self._metrics
         prompt = max((c.prompt_len for c in ended.values()), default=0)
         cached = max((c.cached_len for c in ended.values()), default=0)

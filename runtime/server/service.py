@@ -9,10 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 from ... import __version__
-from ...errors import EngineDead, ModelNotFound, OverloadedError, RadixlangError
+from ...errors import ModelNotFound, OverloadedError, RadixlangError, RequestError
 from ..config import EngineConfig, ServerConfig
 from ..front import Front
 from ..metrics import Metrics
+from .http import Request
 from .streaming import Sweeper
 
 
@@ -29,7 +30,10 @@ class Service:
         self.engine_state: Callable[[], str] = lambda: "ready" if self._front is not None else "loading"
         """loading, ready, stuck, restarting, down: what the supervisor says."""
         self.engine_age_s: Callable[[], float] = lambda: 0.0
+        self.is_leaving = False
+        """/ready says no; requests are still taken."""
         self.is_draining = False
+        """New requests are refused."""
         self.num_active = 0
         """Requests being answered, health checks excluded."""
         self.failure: str | None = None
@@ -72,21 +76,41 @@ class Service:
     def max_context(self) -> int:
         return int(self.info.get("max_context", 0))
 
+    @property
+    def vocab_size(self) -> int:
+        return int(self.info.get("vocab_size", 0))
+
     def check_model(self, name: str | None) -> None:
         """Raises ModelNotFound for a model that is not served; none means the one that is."""
         if name and name not in self.names():
-            raise ModelNotFound(f"the model {name!r} is not served here; this server has {self.model_name!r}", param="model")
+            raise ModelNotFound(
+                f"the model {name!r} is not served here; this server has {self.model_name!r}", param="model"
+            )
 
     def names(self) -> tuple[str, ...]:
         """What requests may call the model: its served name, its path, the last part of its path, "default"."""
         path = self.engine_config.model_path
         return (self.model_name, path, path.rstrip("/").rsplit("/", 1)[-1], "default")
 
+    def timeout(self, asked_s: float | None) -> float:
+        """Seconds that a request gets. Raises RequestError for a `timeout` that is not positive."""
+        if asked_s is None:
+            return self.config.request_timeout
+        if asked_s <= 0:
+            raise RequestError(f"timeout must be more than 0 seconds, found {asked_s}", param="timeout")
+        return min(asked_s, self.config.request_timeout)
+
+    def check_fields(self, request: Request) -> None:
+        """With --strict-fields or the header x-radixlang-strict: 1, unknown fields are a 400."""
+        strict = self.config.strict_fields or request.headers.get("x-radixlang-strict") == "1"
+        if strict and request.ignored:
+            raise RequestError(f"unknown field {request.ignored[0]!r}", param=request.ignored[0], code="unknown_field")
+
     # -- health
 
     def not_ready(self) -> str | None:
         """Why new requests are refused; None when they are taken."""
-        if self.is_draining:
+        if self.is_leaving or self.is_draining:
             return "shutting down"
         return self.not_healthy()
 
@@ -108,5 +132,5 @@ class Service:
             return {}
         try:
             return await asyncio.wait_for(self._front.stats(), 1.0)
-        except (EngineDead, RadixlangError, asyncio.TimeoutError):
+        except (RadixlangError, asyncio.TimeoutError):
             return {}

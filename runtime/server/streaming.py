@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 
 from .errors import error_body, error_response
 from .http import ClientGone, EventStream, Request, Response, Send
@@ -158,11 +158,11 @@ class Sweeper:
                 await self._task
 
 
-async def merge(streams: list[AsyncIterator[bytes]]) -> AsyncIterator[bytes]:
+async def merge(streams: list[AsyncGenerator[bytes, None]]) -> AsyncGenerator[bytes, None]:
     """Frames of several streams as they come; leaving it closes them all."""
     queue: asyncio.Queue[bytes | BaseException | None] = asyncio.Queue(maxsize=len(streams) * 4)
 
-    async def pump(stream: AsyncIterator[bytes]) -> None:
+    async def pump(stream: AsyncGenerator[bytes, None]) -> None:
         try:
             async for frame in stream:
                 await queue.put(frame)
@@ -170,9 +170,7 @@ async def merge(streams: list[AsyncIterator[bytes]]) -> AsyncIterator[bytes]:
         except Exception as error:
             await queue.put(error)
         finally:
-            close = getattr(stream, "aclose", None)
-            if close is not None:
-                await close()
+            await stream.aclose()
 
     tasks = [asyncio.ensure_future(pump(s)) for s in streams]
     try:

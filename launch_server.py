@@ -1,0 +1,70 @@
+"""python -m radixlang.launch_server: a server, with SGLang's options."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from radixlang.errors import ConfigError, RadixlangError
+from radixlang.runtime.args import add_ignored, add_options, config_of, fail, warn_ignored
+from radixlang.runtime.config import EngineConfig, ServerConfig
+from radixlang.runtime.log import set_up_logging
+
+
+def add_serve_options(parser: argparse.ArgumentParser) -> None:
+    """The options of a server on `parser`."""
+    add_options(parser, EngineConfig, title="engine")
+    add_options(parser, ServerConfig, title="server")
+    add_ignored(parser)
+
+
+def serve(options: argparse.Namespace, model: str | None = None) -> int:
+    """Runs the server that the options describe. Returns the exit code."""
+    try:
+        engine = config_of(EngineConfig, options, model_path=model)
+        server = _with_key(config_of(ServerConfig, options))
+        set_up_logging(server.log_level, requests=server.log_requests)
+        warn_ignored(options)
+        from radixlang.runtime.server import run  # late: a wrong option is told before the web stack is there
+
+        run.serve(engine, server)
+    except RadixlangError as error:
+        return fail(error)
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _with_key(config: ServerConfig) -> ServerConfig:
+    """The API key from where it stands: option, file, environment."""
+    from dataclasses import replace
+
+    if config.api_key is not None and config.api_key_file is not None:
+        raise ConfigError("give --api-key or --api-key-file, not both", param="api_key_file")
+    if config.api_key_file is not None:
+        try:
+            lines = Path(config.api_key_file).read_text(encoding="utf-8").splitlines()
+        except OSError as error:
+            raise ConfigError(f"--api-key-file {config.api_key_file}: {error.strerror}", param="api_key_file") from None
+        if not lines or not lines[0].strip():
+            raise ConfigError(f"--api-key-file {config.api_key_file}: its first line is empty", param="api_key_file")
+        return replace(config, api_key=lines[0].strip())
+    if config.api_key is None and os.environ.get("RADIXLANG_API_KEY"):
+        return replace(config, api_key=os.environ["RADIXLANG_API_KEY"])
+    return config
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The program. Returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m radixlang.launch_server", description="Serve a model over HTTP.", allow_abbrev=False
+    )
+    add_serve_options(parser)
+    return serve(parser.parse_args(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
