@@ -1,0 +1,106 @@
+"""PrefixCache: what the scheduler sees of a cache of computed prefixes. No internals cross this seam.
+
+A *handle* is a node that its holder has locked: the path to it cannot be evicted. A request holds one handle, moves it
+forward as its prompt is computed, and unlocks it at its end.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+from .node import Int32, Node
+from .slot_pool import SlotPool
+from .stats import CacheStats
+
+
+class Match(NamedTuple):
+    """The longest known prefix ends in `node` (perhaps inside it) after `length` tokens. Nothing is locked."""
+
+    node: Node
+    length: int
+
+
+class PrefixCache(Protocol):
+    """Lengths are in tokens and multiples of `page_size`."""
+
+    page_size: int
+    pool: SlotPool
+    evictable_len: int
+    """Tokens that evict() can free."""
+    total_len: int
+    """Tokens that it holds."""
+    woken: list[Any]
+    """Waiters whose path grew since somebody last emptied the list."""
+
+    def match(self, ids: Int32, *, end: int, namespace: str = "", step: int = 0) -> Match:
+        """The longest prefix of ids[:end] that is computed in `step` or before."""
+        ...
+
+    def extend(self, handle: Node, ids: Int32, *, end: int, step: int = 0) -> Match:
+        """The same, from a handle on whose path ids[: handle.end] already is."""
+        ...
+
+    def clip(self, match: Match, length: int) -> Match:
+        """The part of a match that lies within its first `length` tokens, in whole pages."""
+        ...
+
+    def lock(self, match: Match) -> Node:
+        """A handle on exactly the match (a node is split where it ends inside one); counts as a use of the path."""
+        ...
+
+    def move(self, handle: Node, match: Match) -> Node:
+        """A handle moved down its path to `match`."""
+        ...
+
+    def unlock(self, handle: Node) -> None: ...
+
+    def write_slots(self, handle: Node, row: Int32, *, start: int) -> None:
+        """row[start : handle.end] = the slots of the path. `start` is a node boundary or 0."""
+        ...
+
+    def publish(self, handle: Node, ids: Int32, slots: Int32, *, step: int) -> Node | None:
+        """Shares what `step` is about to compute: `ids` follow the handle, `slots` will hold them (whole pages).
+
+        The moved handle; None, and nothing changed, where others already share some of it or nothing is shared at all:
+        then the slots stay the caller's own.
+        """
+        ...
+
+    def insert(self, handle: Node, ids: Int32, slots: Int32, *, fence: int | None = None) -> Node:
+        """Gives computed tokens to the cache: `ids` follow the handle. Slots that it need not keep are freed.
+
+        The node where the path ends, not locked.
+        """
+        ...
+
+    def commit(self, step: int) -> None:
+        """What was published for `step` is computed."""
+        ...
+
+    def discard(self, step: int) -> None:
+        """`step` failed: forgets what was published for it. Its handles are unlocked by now."""
+        ...
+
+    def evict(self, num_tokens: int) -> int:
+        """Frees at least `num_tokens`, or all that is unlocked. Returns the tokens freed."""
+        ...
+
+    def pin(self, node: Node) -> None:
+        """The path to `node` is evicted only when nothing else is left."""
+        ...
+
+    def unpin(self, node: Node) -> None: ...
+
+    def wait(self, match: Match, ids: Int32, waiter: Any) -> None:
+        """`waiter` comes into `woken` when the path of `ids` grows beyond the match."""
+        ...
+
+    def flush(self) -> None:
+        """Forgets everything that is not locked."""
+        ...
+
+    def stats(self) -> CacheStats: ...
+
+    def check(self) -> list[Int32]:
+        """Asserts every invariant; the slots of each node."""
+        ...

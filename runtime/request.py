@@ -1,0 +1,154 @@
+"""One request as the scheduler sees it: what was asked, where it stands, what it has got so far."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..constrained.matcher import Matcher
+from ..radix_cache.node import Int32, Node
+from .messages import Submit, TokenLogprobs
+
+if TYPE_CHECKING:
+    from .scheduler.penalties import Penalties
+    from .scheduler.stops import StopChecker
+
+Float32 = NDArray[np.float32]
+
+
+class Status(Enum):
+    """WAITING → RUNNING → FINISHED; a retracted request goes back to WAITING. COMPILING waits for its grammar first."""
+
+    COMPILING = "compiling"
+    WAITING = "waiting"
+    RUNNING = "running"
+    FINISHED = "finished"
+
+
+class Request:
+    """Counts that change every step (known, computed, allocated …) lie in the arrays of `Rows` while it runs."""
+
+    __slots__ = (
+        "admitted_s",
+        "admitted_seq",
+        "arrival_s",
+        "asks_logprobs",
+        "ban_bias",
+        "benefit",
+        "bias",
+        "cached_len",
+        "client",
+        "deadline_s",
+        "forced_len",
+        "grammar_s",
+        "group",
+        "handle",
+        "hidden",
+        "ids",
+        "is_starved",
+        "logprobs",
+        "matcher",
+        "max_new_tokens",
+        "penalties",
+        "prefill_s",
+        "prompt_len",
+        "prompt_logprobs",
+        "queue_s",
+        "queue_seq",
+        "reported_len",
+        "rid",
+        "row",
+        "sample_head",
+        "sample_tail",
+        "scored_len",
+        "seed",
+        "seq",
+        "status",
+        "stint",
+        "stop_ids",
+        "stops",
+        "submit",
+        "times_retracted",
+        "waiting_since_s",
+    )
+
+    def __init__(self, submit: Submit, ids: Int32, *, seq: int, now_s: float) -> None:
+        self.submit = submit
+        self.rid = submit.rid
+        self.client = submit.client
+        self.group = submit.group
+        self.seq = seq
+        """Order of arrival."""
+        self.ids = ids
+        """Prompt, and the output so far when it was retracted; while it runs the ids lie in `Rows.ids`."""
+        self.prompt_len = ids.size
+        self.max_new_tokens = submit.sampling.max_new_tokens
+        self.status = Status.WAITING
+        self.arrival_s = now_s
+        self.waiting_since_s = now_s
+        self.deadline_s = now_s + submit.timeout_s
+        self.admitted_s = 0.0
+        self.admitted_seq = 0
+        self.queue_s = self.prefill_s = self.grammar_s = 0.0
+        self.row = -1
+        self.handle: Node | None = None
+        self.benefit = 0
+        """Cached tokens when it last looked."""
+        self.queue_seq = 0
+        """Number of its valid entry in the waiting queue; 0: it is not there."""
+        self.stint = 0
+        self.is_starved = False
+        self.times_retracted = 0
+        self.cached_len = -1
+        self.forced_len = 0
+        self.reported_len = 0
+        """Output tokens told so far."""
+        self.seed = 0
+        self.bias: tuple[Int32, Float32] = _NO_BIAS
+        self.ban_bias: tuple[Int32, Float32] | None = None
+        """The bias while min_new_tokens bans the ids that end the text."""
+        self.stop_ids: frozenset[int] = frozenset()
+        """Ids that end the text, the model's own included unless they are ignored."""
+        self.stops: StopChecker | None = None
+        self.penalties: Penalties | None = None
+        self.matcher: Matcher | None = None
+        self.asks_logprobs = submit.logprobs is not None and submit.logprobs.output
+        self.sample_head: tuple[object, ...] = ()
+        self.sample_tail: tuple[object, ...] | None = None
+        """The unchanging parts of its SamplePlan before and after `counter`; None where some of it changes."""
+        self.scored_len = 0
+        """Prompt positions whose log-probability is known end here."""
+        self.logprobs: list[TokenLogprobs] = []
+        self.prompt_logprobs: list[TokenLogprobs] = []
+        self.hidden: list[float] = []
+
+    @property
+    def is_scoring(self) -> bool:
+        """Prompt positions are still to be scored."""
+        logprobs = self.submit.logprobs
+        return logprobs is not None and logprobs.prompt_start >= 0 and self.scored_len < self.prompt_len
+
+    @property
+    def first_needed(self) -> int:
+        """The first position of `ids` that must be computed whatever the cache holds: its output row is read."""
+        need = self.ids.size
+        if not self.wants_no_token or self.asks_logprobs:
+            need -= 1
+        if self.is_scoring:
+            need = min(need, max(self.scored_len - 1, 0))
+        if self.submit.want_hidden and not self.hidden:
+            need = min(need, self.prompt_len - 1)
+        return need
+
+    @property
+    def wants_no_token(self) -> bool:
+        return self.max_new_tokens == 0
+
+    def __repr__(self) -> str:
+        return f"Request({self.rid!r}, {self.status.value}, row={self.row})"
+
+
+_NO_BIAS: tuple[Int32, Float32] = (np.zeros(0, np.int32), np.zeros(0, np.float32))

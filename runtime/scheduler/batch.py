@@ -1,0 +1,67 @@
+"""One step in the making: which rows compute what, and who reads which result."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ...radix_cache.node import EMPTY, Int32, Node
+from ..model_runner.plan import SamplePlan, ScorePlan
+from ..request import Request
+
+
+class Span(NamedTuple):
+    """A request that computes positions [start, start + length) in packed rows [first_row, first_row + length)."""
+
+    request: Request
+    first_row: int
+    start: int
+    length: int
+
+
+class Score(NamedTuple):
+    """Who gets the result of one ScorePlan. position -1: the distribution after the prompt."""
+
+    request: Request
+    position: int
+
+
+class Batch:
+    """The step's members in the order of its arrays: decode rows first, then spans."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+        self.decode_rows: Int32 = EMPTY
+        self.decoding: list[Request] = []
+        self.spans: list[Span] = []
+        self.num_tokens = 0
+        self.samples: list[SamplePlan] = []
+        self.readers: list[tuple[Request, int]] = []
+        """Who draws from which packed row, beside the decode rows."""
+        self.sampling: list[Request] = []
+        """Who gets samples[len(decoding) + i]."""
+        self.scores: list[ScorePlan] = []
+        self.scoring: list[Score] = []
+        self.hidden_rows: list[int] = []
+        self.hiding: list[Request] = []
+        """Who gets hidden row i."""
+        self.masked: list[Request] = []
+        """Who fills mask row i."""
+        self.mask_errors: dict[Request, str] = {}
+        self.complete: list[Request] = []
+        """Requests that ask for no token and whose prompt ends in this step."""
+        self.ends: dict[Node, int] = {}
+        """Where prompts end that this step computes, and the packed row of their last token."""
+
+    @property
+    def is_empty(self) -> bool:
+        return self.num_tokens == 0
+
+    def members(self) -> list[Request]:
+        """Every request that this step computes for."""
+        shared = [*(request for request, _ in self.readers), *self.complete, *(score.request for score in self.scoring)]
+        return list(dict.fromkeys([*self.decoding, *(span.request for span in self.spans), *shared]))
+
+
+NO_HIDDEN: Int32 = np.zeros(0, np.int32)

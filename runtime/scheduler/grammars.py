@@ -1,0 +1,85 @@
+"""Requests that wait for their grammar; masks while the model runs; tokens that a grammar forces."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...constrained.constraint import Constraint
+from ...constrained.matcher import CompiledGrammar
+from ...errors import UnsupportedGrammar
+from ..request import Request
+from .batch import Batch
+
+logger = logging.getLogger(__name__)
+
+_ALL = np.uint32(0xFFFFFFFF)
+
+
+class GrammarCompiler(Protocol):
+    """constrained.compiler."""
+
+    def submit(self, constraint: Constraint) -> Future[CompiledGrammar]: ...
+
+
+class Grammars:
+    """Compiles off the loop's path; `wake` is called from another thread when a grammar is ready."""
+
+    def __init__(
+        self, compiler: GrammarCompiler | None, vocab_size: int, num_rows: int, wake: Callable[[], None]
+    ) -> None:
+        self._compiler = compiler
+        self._wake = wake
+        self._futures: dict[Request, Future[CompiledGrammar]] = {}
+        self._masks: NDArray[np.uint32] = np.zeros((0, -(-vocab_size // 32)), np.uint32)
+        self._num_rows = num_rows
+
+    def compile(self, request: Request) -> None:
+        """Raises UnsupportedGrammar where this engine has no compiler, and what the compiler raises."""
+        constraint = request.submit.constraint
+        assert constraint is not None
+        if self._compiler is None:
+            raise UnsupportedGrammar("this engine compiles no constraints", code="constraints_disabled")
+        future = self._futures[request] = self._compiler.submit(constraint)
+        future.add_done_callback(lambda _: self._wake())
+
+    def ready(self) -> list[tuple[Request, Future[CompiledGrammar]]]:
+        """Those whose compilation ended, well or not, in order of arrival."""
+        if not self._futures:
+            return []
+        done = [(request, future) for request, future in self._futures.items() if future.done()]
+        for request, _ in done:
+            del self._futures[request]
+        return done
+
+    def forget(self, request: Request) -> None:
+        self._futures.pop(request, None)
+
+    def masks(self, batch: Batch) -> tuple[NDArray[np.uint32], Callable[[], None] | None]:
+        """The batch's masks and what fills them; a matcher that fails ends its own request only."""
+        if not batch.masked:
+            return self._masks[:0], None
+        if not self._masks.size:
+            self._masks = np.zeros((self._num_rows, self._masks.shape[1]), np.uint32)
+        masks = self._masks[: len(batch.masked)]
+
+        def fill() -> None:
+            for request, mask_W in zip(batch.masked, masks, strict=True):
+                matcher = request.matcher
+                assert matcher is not None
+                mask_W[:] = 0
+                try:
+                    matcher.fill(mask_W)
+                except Exception:
+                    logger.exception("request %s: its grammar failed", request.rid)
+                    batch.mask_errors[request] = "the grammar failed"
+                if not mask_W.any():
+                    batch.mask_errors.setdefault(request, matcher.error or "no token fits the constraint here")
+                    mask_W[:] = _ALL
+
+        return masks, fill

@@ -1,0 +1,145 @@
+"""From a Submit to a waiting request, or to the error that says why not. Every path answers."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from ...constrained.matcher import CompiledGrammar
+from ...errors import InternalError, OverloadedError, PromptTooLong, RadixlangError, RequestError
+from ...radix_cache.node import Int32
+from ..messages import Finish, Output, Submit, TokenLogprobs
+from ..request import Request, Status
+from ..tokenizer.interface import Tokenizer
+from .grammars import Grammars
+from .sampling import prepare
+from .state import State
+from .stops import StopChecker
+
+logger = logging.getLogger(__name__)
+
+
+def error_finish(error: BaseException) -> Finish:
+    """What a client is told; an exception that is no RadixlangError is our bug, and only the log has its details."""
+    if isinstance(error, RadixlangError):
+        return Finish("error", message=error.message, status=error.status, code=error.code, param=error.param)
+    return Finish("error", message="internal error: a bug in radixlang", status=500, code=InternalError.code)
+
+
+class Intake:
+    """Validates and enters requests."""
+
+    def __init__(self, state: State, tokenizer: Tokenizer, grammars: Grammars) -> None:
+        self._state = state
+        self._tokenizer = tokenizer
+        self._grammars = grammars
+
+    def submit(self, submit: Submit) -> None:
+        state = self._state
+        state.counters.num_requests_total += 1
+        try:
+            request = self._request(submit)
+            if submit.constraint is not None:
+                state.counters.num_so_requests_total += 1
+                self._grammars.compile(request)
+        except RadixlangError as error:
+            self._refuse(submit, error)
+            return
+        except Exception as error:
+            logger.exception("request %s: could not be taken in", submit.rid)
+            self._refuse(submit, error)
+            return
+        state.requests[request.rid] = request
+        if submit.constraint is not None:
+            request.status = Status.COMPILING
+            state.compiling[request] = None
+        else:
+            self.enqueue(request)
+
+    def enqueue(self, request: Request) -> None:
+        """Into the waiting queue, with what the cache holds of it."""
+        state = self._state
+        request.status = Status.WAITING
+        match = state.cache.match(
+            request.ids, end=request.first_needed, namespace=request.submit.namespace, step=state.step
+        )
+        request.benefit = match.length
+        state.queue.add(request)
+
+    def accept(self, request: Request, grammar: CompiledGrammar) -> None:
+        """Its grammar is ready."""
+        request.matcher = grammar.matcher()
+        self.enqueue(request)
+
+    def _refuse(self, submit: Submit, error: Exception) -> None:
+        self._state.counters.num_failed_requests_total += 1
+        output = Output(submit.rid, [], len(submit.token_ids))
+        output.finish = error_finish(error)
+        self._state.outputs.append(output)
+
+    def _request(self, submit: Submit) -> Request:
+        state = self._state
+        if submit.rid in state.requests:
+            raise RequestError(f"a request {submit.rid!r} is running already", param="rid", code="duplicate_request_id")
+        if len(state.queue) + len(state.compiling) >= state.config.max_queued_requests:
+            raise OverloadedError(
+                f"the queue is full ({state.config.max_queued_requests} requests wait); try again",
+                status=429,
+                code="queue_full",
+            )
+        ids = self._ids(submit)
+        state.num_seen += 1
+        request = Request(submit, ids, seq=state.num_seen, now_s=state.now_s)
+        request.max_new_tokens = self._room(ids.size, submit.sampling.max_new_tokens)
+        sampling = submit.sampling
+        prepare(request, state, index=_index(submit))
+        if sampling.stop or sampling.stop_regex:
+            detokenizer = self._tokenizer.detokenizer(skip_special_tokens=sampling.skip_special_tokens)
+            request.stops = StopChecker(sampling.stop, sampling.stop_regex, detokenizer)
+        if submit.logprobs is not None and submit.logprobs.prompt_start >= 0:
+            request.scored_len = submit.logprobs.prompt_start
+            if request.scored_len == 0:
+                request.prompt_logprobs.append(TokenLogprobs(None, int(ids[0])))
+                request.scored_len = 1
+        return request
+
+    def _ids(self, submit: Submit) -> Int32:
+        ids = np.array(submit.token_ids, np.int64)
+        if ids.size and (ids.min() < 0 or ids.max() >= self._state.vocab_size):
+            raise RequestError(
+                f"token ids must be in [0, {self._state.vocab_size - 1}], found {int(ids.max())}", param="input_ids"
+            )
+        whole: Int32 = ids.astype(np.int32)
+        if submit.parent is not None:
+            lease = self._state.leases.use(submit.parent, self._state.now_s)
+            if lease is None or lease.namespace != submit.namespace:
+                error = RequestError(
+                    f"no path is kept under {submit.parent!r}: send the whole prompt",
+                    param="parent",
+                    code="unknown_stream",
+                )
+                error.status = 404
+                raise error
+            if not 0 <= submit.parent_len <= lease.ids.size:
+                raise RequestError(
+                    f"parent_len must be in [0, {lease.ids.size}], found {submit.parent_len}", param="parent_len"
+                )
+            whole = np.concatenate((lease.ids[: submit.parent_len], whole))
+        if not whole.size:
+            raise RequestError("the prompt is empty", param="input_ids", code="empty_prompt")
+        return whole
+
+    def _room(self, prompt_len: int, max_new_tokens: int) -> int:
+        """max_new_tokens, capped at the room that the prompt leaves; PromptTooLong where it leaves none."""
+        state = self._state
+        limit = min(state.max_context, state.pool.num_slots)
+        if prompt_len + min(1, max_new_tokens) > limit:
+            raise PromptTooLong(prompt_len + max_new_tokens, limit, param="input_ids")
+        return min(max_new_tokens, limit - prompt_len)
+
+
+def _index(submit: Submit) -> int:
+    """Place in its n > 1: generation i of "rid" runs under "rid#i"."""
+    _, mark, place = submit.rid.rpartition("#")
+    return int(place) if submit.sampling.n > 1 and mark and place.isdecimal() else 0

@@ -1,0 +1,37 @@
+"""Which tokens a request has used how often, kept up to date token by token."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...radix_cache.node import Int32
+
+
+class Penalties:
+    """Distinct tokens of prompt and output, and how often each occurs in the output."""
+
+    def __init__(self, prompt_ids: Int32) -> None:
+        distinct = np.unique(prompt_ids)
+        self._len = distinct.size
+        self._ids = np.concatenate((distinct, np.zeros(64, np.int32))).astype(np.int32)
+        self._counts = np.zeros(self._ids.size, np.int32)
+        self._place = {token: place for place, token in enumerate(distinct.tolist())}
+
+    def add(self, token_id: int) -> None:
+        place = self._place.get(token_id)
+        if place is None:
+            place = self._place[token_id] = self._len
+            if place == self._ids.size:
+                self._ids = np.concatenate((self._ids, np.zeros_like(self._ids)))
+                self._counts = np.concatenate((self._counts, np.zeros_like(self._counts)))
+            self._ids[place] = token_id
+            self._len += 1
+        self._counts[place] += 1
+
+    @property
+    def ids(self) -> Int32:
+        return self._ids[: self._len]
+
+    @property
+    def counts(self) -> Int32:
+        return self._counts[: self._len]

@@ -1,0 +1,160 @@
+"""Builds a step: decode rows, then forced tokens, then prompts, under one budget of tokens."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...radix_cache.node import EMPTY, Int32
+from ..model_runner.plan import SamplePlan, StepPlan
+from ..request import Request
+from .batch import NO_HIDDEN, Batch
+from .grammars import Grammars
+from .memory import RUN, Memory
+from .prefill import Prefill
+from .sampling import sample_plan
+from .state import State
+
+
+class Planner:
+    """One per scheduler; its buffers are valid until the next build."""
+
+    def __init__(self, state: State, grammars: Grammars) -> None:
+        self._state = state
+        self._grammars = grammars
+        self._memory = Memory(state)
+        self._prefill = Prefill(state, self._memory)
+        self._budget = state.config.chunked_prefill_size
+        self._rows: Int32 = EMPTY
+        self._first = 0
+        capacity = self._budget + 1
+        self._token_ids: Int32 = np.zeros(capacity, np.int32)
+        self._positions: Int32 = np.zeros(capacity, np.int32)
+        self._slots: Int32 = np.zeros(capacity, np.int32)
+        self._counting: Int32 = np.arange(capacity + 1, dtype=np.int32)
+
+    def build(self) -> tuple[Batch, StepPlan | None]:
+        """The next step. The plan is None when nothing is to be computed (the batch may still hold completions)."""
+        state = self._state
+        batch = Batch(state.step)
+        self._decode(batch)
+        left = self._budget - batch.num_tokens
+        left = self._prefill.continue_running(batch, left)
+        self._prefill.admit(batch, left)
+        return batch, None if batch.is_empty else self._plan(batch)
+
+    def _decode(self, batch: Batch) -> None:
+        """Decode rows and their slots; retracts when memory is out."""
+        state, rows = self._state, self._state.rows
+        page_size = state.cache.page_size
+        while True:
+            if state.rows_changed:
+                self._rows = np.fromiter((r.row for r in state.running), np.int32, len(state.running))
+                state.rows_changed = False
+            mine = self._rows
+            if not mine.size:
+                return
+            mine = mine[(rows.known[mine] - rows.computed[mine] == 1) & ~rows.in_prompt[mine]]
+            if mine.size > self._budget:  # take turns, the oldest always goes
+                turn = 1 + (np.arange(self._budget - 1) + self._first) % (mine.size - 1)
+                self._first = (self._first + self._budget - 1) % (mine.size - 1)
+                mine = np.concatenate((mine[:1], np.sort(mine[turn]))) if turn.size else mine[:1]
+            computed = rows.computed[mine]
+            short = mine[computed >= rows.allocated[mine]]
+            if not short.size:
+                break
+            run = max(page_size, RUN)
+            if state.pool.free_len < 4 * run * short.size:
+                run = page_size
+            if self._memory.make_room(run * short.size):
+                self._allocate(short, run)
+                break
+            if not self._memory.retract_one(keep=set()):
+                fit = state.pool.free_len // page_size  # the youngest wait a step
+                stalled = short[fit:]
+                mine = mine[~np.isin(mine, stalled)]
+                self._allocate(short[:fit], page_size)
+                computed = rows.computed[mine]
+                break
+        batch.decode_rows = mine
+        by_row = state.by_row
+        batch.decoding = [request for row in mine.tolist() if (request := by_row[row]) is not None]
+        batch.num_tokens = mine.size
+
+    def _allocate(self, short: Int32, run: int) -> None:
+        rows, pool = self._state.rows, self._state.pool
+        if not short.size:
+            return
+        start = rows.allocated[short]
+        if run > pool.page_size and int(start.max()) + run > rows.width:
+            run = pool.page_size
+        slots = pool.allocate(run * short.size).reshape(short.size, run)
+        rows.page_table[short[:, None], start[:, None] + np.arange(run, dtype=np.int32)] = slots
+        rows.allocated[short] += run
+
+    def _plan(self, batch: Batch) -> StepPlan:
+        state, rows = self._state, self._state.rows
+        num_tokens, num_decode, num_spans = batch.num_tokens, len(batch.decoding), len(batch.spans)
+        token_ids, positions, slots = (
+            self._token_ids[:num_tokens],
+            self._positions[:num_tokens],
+            self._slots[:num_tokens],
+        )
+        kv_lens = np.empty(num_decode + num_spans, np.int32)
+        table_rows = np.empty(num_decode + num_spans, np.int32)
+        query_start = np.empty(num_decode + num_spans + 1, np.int32)
+        query_start[: num_decode + 1] = self._counting[: num_decode + 1]
+        if num_decode:
+            mine = batch.decode_rows
+            at = rows.computed[mine]
+            positions[:num_decode] = at
+            token_ids[:num_decode] = rows.ids[mine, at]
+            slots[:num_decode] = rows.page_table[mine, at]
+            kv_lens[:num_decode] = at + 1
+            table_rows[:num_decode] = mine
+            counters = (at + 1 - rows.prompt[mine]).tolist()
+            rows.computed[mine] += 1
+            samples = []
+            new = tuple.__new__
+            for row, (request, output_len) in enumerate(zip(batch.decoding, counters, strict=True)):
+                tail = request.sample_tail
+                if tail is not None:
+                    samples.append(new(SamplePlan, (row, *request.sample_head, output_len, *tail)))
+                else:
+                    samples.append(sample_plan(request, row, output_len, _mask_row(batch, request)))
+            batch.samples[:0] = samples
+        for place, (request, first_row, start, count) in enumerate(batch.spans, num_decode):
+            end, row = start + count, request.row
+            rows_of = slice(first_row, first_row + count)
+            token_ids[rows_of] = rows.ids[row, start:end]
+            positions[rows_of] = np.arange(start, end, dtype=np.int32)
+            slots[rows_of] = rows.page_table[row, start:end]
+            kv_lens[place] = end
+            table_rows[place] = row
+            query_start[place + 1] = first_row + count
+        for request, row in batch.readers:
+            output_len = int(rows.known[request.row]) - request.prompt_len
+            batch.sampling.append(request)
+            batch.samples.append(sample_plan(request, row, output_len, _mask_row(batch, request)))
+        masks, fill = self._grammars.masks(batch)
+        return StepPlan(
+            step=batch.step,
+            token_ids_T=token_ids,
+            positions_T=positions,
+            slots_T=slots,
+            query_start_B1=query_start,
+            kv_lens_B=kv_lens,
+            table_rows_B=table_rows,
+            page_table=rows.page_table,
+            samples=batch.samples,
+            scores=batch.scores,
+            masks_MW=masks,
+            fill_masks=fill,
+            hidden_rows=np.array(batch.hidden_rows, np.int32) if batch.hidden_rows else NO_HIDDEN,
+        )
+
+
+def _mask_row(batch: Batch, request: Request) -> int:
+    if request.matcher is None:
+        return -1
+    batch.masked.append(request)
+    return len(batch.masked) - 1

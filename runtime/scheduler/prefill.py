@@ -1,0 +1,237 @@
+"""Prompts: admitting requests, and computing what the cache does not hold in chunks."""
+
+from __future__ import annotations
+
+from ...radix_cache.interface import Match
+from ..messages import Finish
+from ..model_runner.plan import ScorePlan
+from ..request import Request
+from .batch import Batch, Score, Span
+from .memory import Memory
+from .sampling import logprob_ids
+from .state import State
+
+_MAX_MISFITS = 16
+
+
+class Prefill:
+    """Adds spans to a batch. All methods that take `left`, the token budget that is left, return what then is left."""
+
+    def __init__(self, state: State, memory: Memory) -> None:
+        self._state = state
+        self._memory = memory
+
+    def continue_running(self, batch: Batch, left: int) -> int:
+        """Forced tokens first (they hold up an answer that streams), then prompts in order of admission."""
+        rows = self._state.rows
+        behind = [
+            r for r in self._state.running if rows.in_prompt[r.row] or rows.known[r.row] - rows.computed[r.row] > 1
+        ]
+        behind.sort(key=lambda request: bool(rows.in_prompt[request.row]))
+        for request in behind:
+            if left <= 0:
+                break
+            if request.row >= 0:  # not retracted meanwhile
+                left -= self._extend(batch, request, left)
+        return left
+
+    def admit(self, batch: Batch, left: int) -> None:
+        """Waiting requests in the queue's order, siblings with the first of them; up to 16 misfits are skipped."""
+        state = self._state
+        misfits: list[Request] = []
+        while left > 0 and state.rows.num_free and len(misfits) < _MAX_MISFITS:
+            request = state.queue.pop(state.now_s)
+            if request is None:
+                break
+            used = self._start(batch, request, left)
+            if used is None:
+                misfits.append(request)
+                if request.times_retracted or request.is_starved:
+                    break  # what becomes free is for it
+                continue
+            left -= used
+            for sibling in state.queue.siblings(request):
+                if not state.rows.num_free:
+                    break
+                state.queue.remove(sibling)
+                used = self._start(batch, sibling, left)
+                if used is None:
+                    misfits.append(sibling)
+                else:
+                    left -= used
+        for request in misfits:
+            state.queue.put_back(request)
+
+    def _start(self, batch: Batch, request: Request, left: int) -> int | None:
+        """Admits one request that left the queue; the tokens that it computes, None if it must wait."""
+        state, cache = self._state, self._state.cache
+        known, needed = request.ids.size, request.first_needed
+        match = cache.match(request.ids, end=known, namespace=request.submit.namespace, step=batch.step)
+        source = batch.ends.get(match.node) if match.length == known == match.node.end else None
+        if source is None or needed < known - 1:
+            source = None
+            match = cache.clip(match, needed)
+        if match.length == known and source is None:  # cached whole, and nobody reads its last row
+            request.cached_len = known if request.cached_len < 0 else request.cached_len
+            self._count_prompt(request)
+            state.queue.put_back(request)
+            state.finish(request, Finish("length"))
+            return 0
+        if left <= 0 and source is None:
+            return None
+        handle = cache.lock(match)
+        if not self._memory.fits(request, match.length):
+            cache.unlock(handle)
+            return None
+        self._enter_row(request, match)
+        request.handle = handle
+        cache.write_slots(handle, state.rows.page_table[request.row], start=0)
+        self._count_prompt(request)
+        if source is None:
+            return self._extend(batch, request, left)
+        state.rows.in_prompt[request.row] = False
+        self._read_last(batch, request, source)
+        return 0
+
+    def _enter_row(self, request: Request, match: Match) -> None:
+        state, rows = self._state, self._state.rows
+        row = rows.take()
+        known = request.ids.size
+        rows.ids[row, :known] = request.ids
+        rows.known[row] = known
+        rows.computed[row] = rows.allocated[row] = rows.shared[row] = match.length
+        rows.prompt[row] = request.prompt_len
+        rows.limit[row] = request.prompt_len + request.max_new_tokens
+        expected = state.estimator.expected_len(request, state.max_context)
+        rows.expected[row] = max(known, request.prompt_len + expected)
+        rows.in_prompt[row] = True
+        sampling = request.submit.sampling
+        rows.checks_eos[row] = not sampling.ignore_eos
+        rows.careful[row] = (
+            request.submit.echo_steps
+            or request.sample_tail is None
+            or request.stops is not None
+            or bool(sampling.stop_token_ids)
+            or request.asks_logprobs
+        )
+        if request.cached_len < 0:
+            request.cached_len = match.length
+            request.queue_s = state.now_s - request.arrival_s
+            request.admitted_s = state.now_s
+        state.start(request, row)
+
+    def _count_prompt(self, request: Request) -> None:
+        if not request.times_retracted:
+            self._state.counters.prompt_tokens_total += request.prompt_len
+            self._state.counters.cached_tokens_total += request.cached_len
+
+    def _extend(self, batch: Batch, request: Request, left: int) -> int:
+        """Computes up to `left` more of what it knows; 0 when there is no memory now."""
+        state, rows, row = self._state, self._state.rows, request.row
+        if rows.in_prompt[row]:
+            self._skip_ahead(batch, request)
+        page_size = state.cache.page_size
+        known, start = int(rows.known[row]), int(rows.computed[row])
+        count = min(known - start, left)
+        allocated = int(rows.allocated[row])
+        short = -(-(start + count) // page_size) * page_size - allocated
+        if short > 0:
+            while not self._memory.make_room(short):
+                if request is not next(iter(state.running)) or not self._memory.retract_one(keep=set(batch.members())):
+                    break
+            room = state.pool.free_len - state.pool.free_len % page_size
+            short = min(short, room)
+            count = min(count, allocated + short - start)
+            if count <= 0:
+                return 0
+            if short:
+                rows.page_table[row, allocated : allocated + short] = state.pool.allocate(short)
+                rows.allocated[row] = allocated + short
+        span = Span(request, batch.num_tokens, start, count)
+        batch.spans.append(span)
+        batch.num_tokens += count
+        rows.computed[row] = start + count
+        if rows.in_prompt[row]:
+            self._publish(batch, request)
+            self._score(batch, span)
+            self._hide(batch, span)
+        if start + count == known:
+            rows.in_prompt[row] = False
+            last_row = span.first_row + count - 1
+            handle = request.handle
+            if handle is not None and handle.end == known:
+                batch.ends.setdefault(handle, last_row)
+            self._read_last(batch, request, last_row)
+        return count
+
+    def _read_last(self, batch: Batch, request: Request, packed_row: int) -> None:
+        """The row of the last known token is computed in this step: draw from it, or whatever was asked."""
+        if request.submit.want_hidden and not request.hidden and request not in batch.hiding:
+            batch.hidden_rows.append(packed_row)
+            batch.hiding.append(request)
+        if not request.wants_no_token:
+            batch.readers.append((request, packed_row))
+            return
+        batch.complete.append(request)
+        logprobs = request.submit.logprobs
+        if request.asks_logprobs and logprobs is not None:
+            batch.scores.append(ScorePlan(packed_row, -1, max(1, logprobs.num_top), logprob_ids(request)))
+            batch.scoring.append(Score(request, -1))
+
+    def _skip_ahead(self, batch: Batch, request: Request) -> None:
+        """Others may have computed what comes next since it last looked."""
+        state, rows, row = self._state, self._state.rows, request.row
+        handle = request.handle
+        assert handle is not None
+        computed, shared = int(rows.computed[row]), int(rows.shared[row])
+        needed = request.first_needed
+        if needed <= computed or handle.end != shared:
+            return
+        match = state.cache.extend(handle, rows.ids[row], end=needed, step=batch.step)
+        if match.length <= computed:
+            return
+        state.pool.free(rows.page_table[row, shared : rows.allocated[row]])
+        request.handle = state.cache.move(handle, match)
+        state.cache.write_slots(request.handle, rows.page_table[row], start=shared)
+        rows.computed[row] = rows.allocated[row] = rows.shared[row] = match.length
+        if not request.times_retracted:
+            skipped = match.length - computed
+            request.cached_len += skipped
+            state.counters.cached_tokens_total += skipped
+
+    def _publish(self, batch: Batch, request: Request) -> None:
+        """Shares the whole pages computed so far."""
+        state, rows, row = self._state, self._state.rows, request.row
+        shared, computed = int(rows.shared[row]), int(rows.computed[row])
+        whole = computed - computed % state.cache.page_size
+        if whole <= shared or request.handle is None:
+            return
+        slots = rows.page_table[row, shared:whole]
+        moved = state.cache.publish(request.handle, rows.ids[row, shared:whole], slots, step=batch.step)
+        if moved is not None:
+            request.handle = moved
+            rows.shared[row] = whole
+
+    def _score(self, batch: Batch, span: Span) -> None:
+        """Row of position p scores the prompt's token p + 1."""
+        request, first_row, start, count = span
+        if not request.is_scoring:
+            return
+        logprobs = request.submit.logprobs
+        assert logprobs is not None
+        asked = logprob_ids(request)
+        ids = self._state.rows.ids[request.row]
+        end = min(request.prompt_len, start + count + 1)
+        for position in range(max(request.scored_len, start + 1), end):
+            row = first_row + position - 1 - start
+            batch.scores.append(ScorePlan(row, int(ids[position]), logprobs.num_top, asked))
+            batch.scoring.append(Score(request, position))
+        request.scored_len = max(request.scored_len, end)
+
+    def _hide(self, batch: Batch, span: Span) -> None:
+        """The hidden state of the last prompt token, where a retracted request computes beyond it."""
+        request, first_row, start, count = span
+        last = request.prompt_len - 1
+        if request.submit.want_hidden and not request.hidden and start <= last < start + count:
+            batch.hidden_rows.append(first_row + last - start)
+            batch.hiding.append(request)

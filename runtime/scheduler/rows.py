@@ -1,0 +1,47 @@
+"""The state of running requests as persistent arrays: a row each, so that a step is a few numpy calls, not a loop.
+
+A row's tokens: ids[: known] are known; K and V of [: computed] are in the pool; slots of [: allocated] are its own or
+the tree's; [: shared] belong to the tree (the request's handle ends there). A row decodes when known - computed == 1.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...radix_cache.node import Int32
+
+
+class Rows:
+    """`num_rows` rows of `max_context` tokens."""
+
+    def __init__(self, num_rows: int, max_context: int, page_size: int) -> None:
+        self.width = -(-max_context // page_size) * page_size
+        self.page_table: Int32 = np.zeros((num_rows, self.width), np.int32)
+        self.ids: Int32 = np.zeros((num_rows, self.width + 1), np.int32)
+        self.known: Int32 = np.zeros(num_rows, np.int32)
+        self.computed: Int32 = np.zeros(num_rows, np.int32)
+        self.allocated: Int32 = np.zeros(num_rows, np.int32)
+        self.shared: Int32 = np.zeros(num_rows, np.int32)
+        self.prompt: Int32 = np.zeros(num_rows, np.int32)
+        """Prompt length."""
+        self.limit: Int32 = np.zeros(num_rows, np.int32)
+        """`known` at which the request ends by length."""
+        self.expected: Int32 = np.zeros(num_rows, np.int32)
+        """`known` that admission reserved room for."""
+        self.checks_eos = np.zeros(num_rows, bool)
+        self.careful = np.zeros(num_rows, bool)
+        """Every token needs a look: streams, stop strings, grammars, penalties, log-probabilities."""
+        self.in_prompt = np.zeros(num_rows, bool)
+        """The prompt (or what a retracted request knew) is not computed yet."""
+        self._free = list(range(num_rows - 1, -1, -1))
+
+    @property
+    def num_free(self) -> int:
+        return len(self._free)
+
+    def take(self) -> int:
+        return self._free.pop()
+
+    def give(self, row: int) -> None:
+        self.known[row] = self.computed[row] = self.allocated[row] = self.shared[row] = 0
+        self._free.append(row)

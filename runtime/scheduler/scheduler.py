@@ -1,0 +1,250 @@
+"""The loop: read the inbox, build a step, run it, commit it, tell what happened.
+
+One Scheduler owns every request of an engine. `post` may be called from any thread; all else happens on the thread that
+calls `run` (or `step`).
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from ...radix_cache.interface import PrefixCache
+from ...radix_cache.no_cache import NoCache
+from ...radix_cache.slot_pool import SlotPool
+from ...radix_cache.tree import RadixTree
+from ..config import EngineConfig
+from ..messages import Abort, AbortAll, Control, Finish, FromEngine, Outputs, Release, Reply, Submit, ToEngine
+from ..model_runner.plan import Executor
+from ..request import Request, Status
+from ..tokenizer.interface import Tokenizer
+from .audit import audit
+from .commit import Committer
+from .grammars import GrammarCompiler, Grammars
+from .intake import Intake, error_finish
+from .planner import Planner
+from .state import State
+from .stats import snapshot
+
+logger = logging.getLogger(__name__)
+
+_REMEMBER_S = 30.0  # aborts of unknown ids, and ids that finished
+_AUDIT_STEPS = 1000
+
+
+class Scheduler:
+    """Continuous batching over one executor."""
+
+    def __init__(
+        self,
+        config: EngineConfig,
+        executor: Executor,
+        tokenizer: Tokenizer,
+        grammars: GrammarCompiler | None,
+        send: Callable[[FromEngine], None],
+        *,
+        max_context: int,
+        eos_token_ids: frozenset[int],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`send` is called on the loop's thread: at most one Outputs a step. Raises ConfigError for a bad policy."""
+        self._executor = executor
+        self._send = send
+        self._inbox: deque[ToEngine] = deque()
+        self._wake = threading.Event()
+        pool = SlotPool(executor.num_slots, config.page_size, strict=False)
+        policy = config.radix_eviction_policy
+        cache: PrefixCache = NoCache(pool) if config.disable_radix_cache else RadixTree(pool, policy=policy)
+        self._state = State(
+            config,
+            cache,
+            max_context=max_context,
+            vocab_size=executor.vocab_size,
+            eos_token_ids=eos_token_ids,
+            clock=clock,
+        )
+        self._grammars = Grammars(grammars, executor.vocab_size, config.max_running_requests, self._wake.set)
+        self._intake = Intake(self._state, tokenizer, self._grammars)
+        self._planner = Planner(self._state, self._grammars)
+        self._committer = Committer(self._state)
+        self._deadlines: list[tuple[float, int, Request]] = []
+        self._aborted: dict[str, tuple[float, str]] = {}
+        self._paused = False
+        self._shut_down = False
+
+    # ---- from outside
+
+    def post(self, message: ToEngine) -> None:
+        """Thread-safe; wakes the loop."""
+        self._inbox.append(message)
+        self._wake.set()
+
+    def stats(self) -> dict[str, object]:
+        """Gauges and counters, each counted by its owner."""
+        return snapshot(self._state)
+
+    def run(self) -> None:
+        """Until Control "shutdown"; blocks while there is nothing to do."""
+        while not self._shut_down:
+            self._wake.clear()
+            if not self.step() and not self._shut_down:
+                self._wake.wait(self._idle_s())
+
+    # ---- one step
+
+    def step(self) -> bool:
+        """One iteration. True if something was done."""
+        state = self._state
+        begun = time.perf_counter()
+        state.now_s = state.clock()
+        busy = self._drain()
+        busy |= self._expire()
+        busy |= self._poll_grammars()
+        if self._paused:
+            self._flush_outputs()
+            return busy
+        batch, plan = self._planner.build()
+        waited = 0.0
+        if plan is not None:
+            launched = time.perf_counter()
+            try:
+                output = self._executor.execute(plan)
+            except Exception as error:
+                logger.exception("step %d failed", state.step)
+                waited = time.perf_counter() - launched
+                self._committer.fail(batch, error_finish(error))
+            else:
+                waited = time.perf_counter() - launched
+                self._committer.commit(batch, output)
+                state.measure(batch, waited)
+            state.counters.num_steps += 1
+            state.counters.executor_seconds += waited
+            state.step += 1
+            if state.counters.num_steps % _AUDIT_STEPS == 0:
+                audit(state)
+            busy = True
+        busy |= bool(state.outputs)
+        self._flush_outputs()
+        state.counters.scheduler_seconds += time.perf_counter() - begun - waited
+        return busy
+
+    def _flush_outputs(self) -> None:
+        outputs = self._state.outputs
+        if outputs:
+            self._state.outputs = []
+            self._send(Outputs(outputs))
+
+    def _idle_s(self) -> float | None:
+        """How long the loop may sleep if nothing arrives."""
+        while self._deadlines and self._deadlines[0][2].status is Status.FINISHED:
+            heapq.heappop(self._deadlines)
+        if not self._deadlines:
+            return None
+        return max(0.0, self._deadlines[0][0] - self._state.clock())
+
+    # ---- the inbox
+
+    def _drain(self) -> bool:
+        inbox = self._inbox
+        busy = bool(inbox)
+        while inbox:
+            message = inbox.popleft()
+            if isinstance(message, Submit):
+                self._submit(message)
+            elif isinstance(message, Abort):
+                self._abort(message.rid, message.reason)
+            elif isinstance(message, AbortAll):
+                for request in list(self._state.requests.values()):
+                    self._end(request, Finish("abort", message=message.reason))
+            elif isinstance(message, Release):
+                for name in message.streams:
+                    self._state.leases.release(name)
+            else:
+                self._control(message)
+        return busy
+
+    def _submit(self, submit: Submit) -> None:
+        aborted = self._aborted.pop(submit.rid, None)
+        self._intake.submit(submit)
+        request = self._state.requests.get(submit.rid)
+        if request is None or request.submit is not submit:
+            return
+        if aborted is not None and aborted[0] > self._state.now_s:
+            self._end(request, Finish("abort", message=aborted[1]))
+            return
+        heapq.heappush(self._deadlines, (request.deadline_s, request.seq, request))
+
+    def _abort(self, rid: str, reason: str) -> None:
+        request = self._state.requests.get(rid)
+        if request is not None:
+            self._end(request, Finish("abort", message=reason))
+        elif rid and not any(rid == finished for _, finished in self._state.finished_rids):
+            self._aborted[rid] = (self._state.now_s + _REMEMBER_S, reason)
+
+    def _end(self, request: Request, finish: Finish) -> None:
+        self._grammars.forget(request)
+        self._state.finish(request, finish)
+
+    def _control(self, message: Control) -> None:
+        data: dict[str, object] = {"ok": True}
+        if message.action == "flush":
+            self._state.cache.flush()
+        elif message.action == "stats":
+            data = self.stats()
+        elif message.action == "pause":
+            self._paused = True
+        elif message.action == "resume":
+            self._paused = False
+        elif message.action == "shutdown":
+            for request in list(self._state.requests.values()):
+                self._end(request, Finish("abort", message="the engine shuts down"))
+            self._flush_outputs()
+            self._shut_down = True
+        elif message.action != "ping":
+            data = {"ok": False, "error": f"unknown action {message.action!r}"}
+        self._send(Reply(message.id, data))
+
+    # ---- time
+
+    def _expire(self) -> bool:
+        """Deadlines, leases, remembered aborts."""
+        state, now_s = self._state, self._state.now_s
+        busy = False
+        while self._deadlines and self._deadlines[0][0] <= now_s:
+            _, _, request = heapq.heappop(self._deadlines)
+            if request.status is not Status.FINISHED:
+                message = f"not finished within {request.submit.timeout_s:g} s"
+                self._end(request, Finish("abort", message=message, code="timeout"))
+                busy = True
+        state.leases.expire(now_s)
+        finished = state.finished_rids
+        while finished and finished[0][0] + _REMEMBER_S <= now_s:
+            finished.popleft()
+        while self._aborted:
+            rid, (until_s, _) = next(iter(self._aborted.items()))
+            if until_s > now_s and len(self._aborted) < 65536:
+                break
+            del self._aborted[rid]
+        return busy
+
+    def _poll_grammars(self) -> bool:
+        ready = self._grammars.ready()
+        for request, future in ready:
+            if request.status is not Status.COMPILING:
+                continue
+            state = self._state
+            request.grammar_s = state.now_s - request.arrival_s
+            try:
+                self._intake.accept(request, future.result())
+            except Exception as error:
+                finish = error_finish(error)
+                if finish.status == 500:
+                    logger.exception("request %s: its constraint failed", request.rid)
+                state.finish(request, finish)
+            else:
+                state.compiling.pop(request, None)
+        return bool(ready)

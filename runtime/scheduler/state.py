@@ -1,0 +1,176 @@
+"""What the scheduler's parts share: the one owner of every request, its row and its slots."""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections import deque
+from collections.abc import Callable
+
+import numpy as np
+
+from ...radix_cache.interface import PrefixCache
+from ...radix_cache.node import Node
+from ...radix_cache.slot_pool import SlotPool
+from ..config import EngineConfig
+from ..messages import Finish, Output
+from ..request import Request, Status
+from .batch import Batch
+from .counters import Counters
+from .estimate import OutputEstimator
+from .leases import Leases
+from .queue import WaitingQueue
+from .rows import Rows
+
+
+class State:
+    """Plain fields; each part changes only what its module's docstring says."""
+
+    def __init__(
+        self,
+        config: EngineConfig,
+        cache: PrefixCache,
+        *,
+        max_context: int,
+        vocab_size: int,
+        eos_token_ids: frozenset[int],
+        clock: Callable[[], float],
+    ) -> None:
+        self.config = config
+        self.cache = cache
+        self.pool: SlotPool = cache.pool
+        self.max_context = max_context
+        self.vocab_size = vocab_size
+        self.eos_token_ids = eos_token_ids
+        self.is_eos = np.zeros(vocab_size, bool)
+        self.is_eos[[token for token in eos_token_ids if 0 <= token < vocab_size]] = True
+        self.clock = clock
+        self.now_s = clock()
+        """The clock at the top of this step."""
+        self.step = 0
+        self.rows = Rows(config.max_running_requests, max_context, cache.page_size)
+        self.requests: dict[str, Request] = {}
+        """Every request that is not finished, by id."""
+        self.running: dict[Request, None] = {}
+        """In order of admission."""
+        self.by_row: list[Request | None] = [None] * config.max_running_requests
+        self.rows_changed = True
+        """The set of running rows is not what the planner remembers."""
+        self.compiling: dict[Request, None] = {}
+        self.queue = WaitingQueue(lpm=config.schedule_policy == "lpm")
+        self.leases = Leases(cache)
+        self.estimator = OutputEstimator()
+        self.counters = Counters()
+        self.outputs: list[Output] = []
+        """What the next message tells."""
+        self.finished_rids: deque[tuple[float, str]] = deque()
+        self.num_seen = 0
+        self.num_admitted = 0
+        self._random = random.Random(config.random_seed) if config.random_seed is not None else None
+
+    def draw_seed(self) -> int:
+        """Unsigned 64 bits for a request that brings no seed."""
+        return secrets.randbits(64) if self._random is None else self._random.getrandbits(64)
+
+    def measure(self, batch: Batch, seconds: float) -> None:
+        """Learns how fast prompts are computed, from steps that are mostly prompt."""
+        prompt_len = batch.num_tokens - len(batch.decoding)
+        if seconds > 0 and prompt_len > len(batch.decoding):
+            rate = batch.num_tokens / seconds
+            self.queue.prefill_tokens_per_s += 0.1 * (rate - self.queue.prefill_tokens_per_s)
+
+    # ---- one function makes each transition
+
+    def start(self, request: Request, row: int) -> None:
+        """WAITING → RUNNING on a row."""
+        request.status = Status.RUNNING
+        request.row = row
+        self.num_admitted += 1
+        request.admitted_seq = self.num_admitted
+        self.running[request] = None
+        self.by_row[row] = request
+        self.rows_changed = True
+
+    def retract(self, request: Request) -> None:
+        """RUNNING → WAITING: what was computed stays as ordinary evictable cache."""
+        request.ids = self.rows.ids[request.row, : self.rows.known[request.row]].copy()
+        request.times_retracted += 1
+        self._leave_row(request, insert=True)
+        request.status = Status.WAITING
+        request.waiting_since_s = self.now_s
+        self.counters.num_retracted_reqs += 1
+        self.queue.add(request)
+
+    def finish(self, request: Request, finish: Finish, *, insert: bool = True) -> None:
+        """Any status → FINISHED, once; the last Output. `insert`: what was computed is sound and may be shared."""
+        if request.status is Status.FINISHED:
+            return
+        self.report(request, finish)
+        done = finish.type in ("stop", "length")
+        keep = request.submit.keep if done else None
+        if request.status is Status.RUNNING:
+            ids = self.rows.ids[request.row, : self.rows.known[request.row]]
+            if done and not request.wants_no_token:
+                self.estimator.add(request.client, ids.size - request.prompt_len)
+            if keep is not None:
+                ids = ids.copy()
+            node = self._leave_row(request, insert=insert)
+            if keep is not None:
+                self.leases.keep(keep, ids, node, request.submit.namespace, self.now_s)
+        elif request.status is Status.WAITING:
+            self.queue.remove(request)
+            if keep is not None:  # nothing was left to compute
+                node = self.cache.match(request.ids, end=request.ids.size, namespace=request.submit.namespace).node
+                self.leases.keep(keep, request.ids, node, request.submit.namespace, self.now_s)
+        else:
+            self.compiling.pop(request, None)
+        request.status = Status.FINISHED
+        request.matcher = request.stops = request.penalties = None
+        del self.requests[request.rid]
+        self.finished_rids.append((self.now_s, request.rid))
+        self.counters.finished(finish)
+
+    def _leave_row(self, request: Request, *, insert: bool) -> Node:
+        """Gives back row, handle and slots; the node where the computed path ends in the cache."""
+        rows, row, handle = self.rows, request.row, request.handle
+        assert handle is not None
+        shared, allocated = int(rows.shared[row]), int(rows.allocated[row])
+        whole = shared
+        node = handle
+        if insert:
+            computed = int(rows.computed[row])
+            whole = max(shared, computed - computed % self.cache.page_size)
+        if whole > shared:
+            table = rows.page_table[row]
+            node = self.cache.insert(handle, rows.ids[row, shared:whole], table[shared:whole])
+        self.pool.free(rows.page_table[row, whole:allocated])
+        self.cache.unlock(handle)
+        request.handle = None
+        request.row = -1
+        rows.give(row)
+        del self.running[request]
+        self.by_row[row] = None
+        self.rows_changed = True
+        return node
+
+    def report(self, request: Request, finish: Finish | None) -> None:
+        """Adds to the next message what the request got since it last reported."""
+        first = request.prompt_len + request.reported_len
+        if request.status is Status.RUNNING:
+            ids = self.rows.ids[request.row, first : self.rows.known[request.row]].tolist()
+        else:
+            ids = request.ids[first:].tolist()
+        request.reported_len += len(ids)
+        self.counters.generation_tokens_total += len(ids)
+        output = Output(request.rid, ids, request.prompt_len, max(request.cached_len, 0))
+        output.finish = finish
+        output.queue_s, output.prefill_s, output.grammar_s = request.queue_s, request.prefill_s, request.grammar_s
+        if request.forced_len:
+            output.forced_len, request.forced_len = request.forced_len, 0
+        if request.logprobs:
+            output.logprobs, request.logprobs = request.logprobs, []
+        if request.prompt_logprobs:
+            output.prompt_logprobs, request.prompt_logprobs = request.prompt_logprobs, []
+        if request.hidden:
+            output.hidden = request.hidden
+        self.outputs.append(output)

@@ -1,0 +1,26 @@
+"""One snapshot of the scheduler's gauges and counters, by the names of /metrics."""
+
+from __future__ import annotations
+
+from .state import State
+
+
+def snapshot(state: State) -> dict[str, object]:
+    """used = private + locked tree + fenced (0 when idle); evictable is the rest of the tree, leased paths included."""
+    cache, pool, counters = state.cache, state.pool, state.counters
+    used = pool.num_slots - pool.free_len - cache.evictable_len
+    prompt = counters.prompt_tokens_total
+    gauges: dict[str, object] = {
+        "num_running_reqs": len(state.running),
+        "num_queue_reqs": len(state.queue),
+        "num_grammar_queue_reqs": len(state.compiling),
+        "token_usage": used / pool.num_slots if pool.num_slots else 0.0,
+        "num_used_tokens": used,
+        "max_total_num_tokens": pool.num_slots,
+        "kv_available_tokens": pool.free_len,
+        "kv_evictable_tokens": cache.evictable_len,
+        "cache_hit_rate": counters.cached_tokens_total / prompt if prompt else 0.0,
+        "num_kept_streams": len(state.leases),
+        "evicted_tokens_total": cache.stats().evicted_len,
+    }
+    return gauges | vars(counters)

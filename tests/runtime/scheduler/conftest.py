@@ -1,0 +1,223 @@
+"""An executor without a model that checks every slot it reads, and what else a scheduler needs to run."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from radixlang.runtime.config import EngineConfig
+from radixlang.runtime.messages import Outputs, Reply, Submit
+from radixlang.runtime.model_runner.plan import Logprobs, StepOutput, StepPlan
+from radixlang.runtime.sampling_params import SamplingParams
+from radixlang.runtime.scheduler.audit import check
+from radixlang.runtime.scheduler.scheduler import Scheduler
+
+VOCAB = 61
+MASK = (1 << 61) - 1
+
+
+def mix(prefix_hash: int, token: int) -> int:
+    """Hash of a prefix with one more token."""
+    return (prefix_hash * 6364136223846793005 + token * 1442695040888963407 + 1) & MASK
+
+
+def next_token(prefix_hash: int, seed: int, counter: int, temperature: float) -> int:
+    """What the shadow model draws: arg max depends on the prefix alone, a draw on seed and counter too."""
+    if temperature == 0:
+        return (prefix_hash >> 20) % VOCAB
+    return (mix(mix(prefix_hash, seed % (1 << 32)), counter) >> 20) % VOCAB
+
+
+class ShadowExecutor:
+    """Each slot holds (token, position, hash of the whole prefix); reading goes through the page table, as attention would.
+
+    Any wrong share, early free, stale row or race shows as a failed assertion or a wrong token.
+    """
+
+    vocab_size = VOCAB
+    hidden_size = 2
+    device = "shadow"
+    kv_bytes_per_token = 1
+
+    def __init__(self, num_slots: int = 4096, seconds_per_token: float = 0.0, clock=None) -> None:
+        self.num_slots = num_slots
+        self.token = np.full(num_slots, -1, np.int64)
+        self.position = np.full(num_slots, -1, np.int64)
+        self.prefix = [0] * num_slots
+        self.num_computed = 0
+        self.num_steps = 0
+        self.max_tokens = 0
+        self.fail_at: int | None = None
+        self.clock = clock
+        self.seconds_per_token = seconds_per_token
+        self.plans: list[tuple[int, int]] = []
+
+    def execute(self, plan: StepPlan) -> StepOutput:
+        self.num_steps += 1
+        if self.fail_at is not None and self.num_steps == self.fail_at:
+            raise RuntimeError("injected")
+        num_tokens = plan.token_ids_T.size
+        self.num_computed += num_tokens
+        self.max_tokens = max(self.max_tokens, num_tokens)
+        assert num_tokens == plan.query_start_B1[-1] == plan.positions_T.size == plan.slots_T.size
+        assert len(set(plan.slots_T.tolist())) == num_tokens, "two rows write one slot"
+        assert np.array_equal(plan.query_start_B1[1:] - plan.query_start_B1[:-1] > 0, np.ones(plan.kv_lens_B.size, bool))
+        hashes = [0] * num_tokens
+        self.token[plan.slots_T] = plan.token_ids_T
+        self.position[plan.slots_T] = plan.positions_T
+        order = sorted(range(num_tokens), key=lambda row: int(plan.positions_T[row]))
+        owner = np.repeat(np.arange(plan.kv_lens_B.size), np.diff(plan.query_start_B1))
+        for row in order:  # a position at a time over the batch, so that sharing within the step sees what is written
+            b, position, slot = int(owner[row]), int(plan.positions_T[row]), int(plan.slots_T[row])
+            table = plan.page_table[plan.table_rows_B[b]]
+            assert int(table[position]) == slot, "a row writes a slot that its table does not name"
+            before = self.prefix[int(table[position - 1])] if position else 0
+            self.prefix[slot] = hashes[row] = mix(before, int(plan.token_ids_T[row]))
+        for b in range(plan.kv_lens_B.size):
+            last = int(plan.query_start_B1[b + 1]) - 1
+            length = int(plan.kv_lens_B[b])
+            assert int(plan.positions_T[last]) == length - 1
+            slots = plan.page_table[plan.table_rows_B[b], :length]
+            assert np.array_equal(self.position[slots], np.arange(length)), "a slot holds another position"
+            expected = 0
+            for slot in slots.tolist():
+                expected = mix(expected, int(self.token[slot]))
+                assert self.prefix[slot] == expected, "a slot was computed behind another prefix"
+        for group in plan.groups:
+            shared = [plan.page_table[plan.table_rows_B[b], : group.length] for b in range(group.first, group.end)]
+            assert len(shared) > 1
+            assert all(np.array_equal(shared[0], other) for other in shared)
+        if plan.fill_masks is not None:
+            plan.fill_masks()
+        tokens = np.zeros(len(plan.samples), np.int32)
+        logprobs: list[Logprobs | None] = []
+        for i, sample in enumerate(plan.samples):
+            token = next_token(hashes[sample.row], sample.seed, sample.counter, sample.temperature)
+            banned = set(sample.bias_ids[np.isneginf(sample.bias_values)].tolist())
+            for _ in range(VOCAB):
+                allowed = sample.mask_row < 0 or plan.masks_MW[sample.mask_row, token // 32] >> (token % 32) & 1
+                if allowed and token not in banned:
+                    break
+                token = (token + 1) % VOCAB
+            tokens[i] = token
+            scored = self.score(hashes[sample.row], token, max(0, sample.num_top), sample.logprob_ids)
+            logprobs.append(scored if sample.num_top >= 0 else None)
+        scores = [self.score(hashes[s.row], s.target, s.num_top, s.logprob_ids) for s in plan.scores]
+        hidden = np.array([[hashes[row] % 1000, 1.0] for row in plan.hidden_rows.tolist()], np.float32).reshape(-1, 2)
+        if self.clock is not None:
+            self.clock.now += self.seconds_per_token * num_tokens
+        return StepOutput(tokens, logprobs, scores, hidden)
+
+    @staticmethod
+    def score(prefix_hash: int, target: int, num_top: int, asked) -> Logprobs:
+        def of(token: int) -> float:
+            return -1.0 - (mix(prefix_hash, token) % 1000) / 100
+
+        top = sorted(range(VOCAB), key=lambda token: (-of(token), token))[:num_top]
+        return Logprobs(
+            of(target) if target >= 0 else math.nan, top, [of(t) for t in top], [of(int(t)) for t in asked]
+        )
+
+    def close(self) -> None:
+        pass
+
+
+class LetterDetokenizer:
+    def push(self, token_ids) -> str:
+        return "".join(chr(ord("A") + token) for token in token_ids)
+
+    def flush(self) -> str:
+        return ""
+
+
+class LetterTokenizer:
+    """Token t is the character chr(65 + t)."""
+
+    vocab_size = VOCAB
+
+    def detokenizer(self, *, skip_special_tokens: bool = True) -> LetterDetokenizer:
+        return LetterDetokenizer()
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Harness:
+    """A scheduler on the shadow executor; collects what it tells and audits after each step."""
+
+    def __init__(self, *, num_slots=4096, max_context=512, eos=frozenset(), grammars=None, seconds_per_token=0.0, **config):
+        self.clock = Clock()
+        self.executor = ShadowExecutor(num_slots, seconds_per_token, self.clock)
+        self.token_ids: dict[str, list[int]] = {}
+        self.finish = {}
+        self.outputs: dict[str, list] = {}
+        self.replies = []
+        self.scheduler = Scheduler(
+            EngineConfig(**config),
+            self.executor,
+            LetterTokenizer(),
+            grammars,
+            self.receive,
+            max_context=max_context,
+            eos_token_ids=frozenset(eos),
+            clock=self.clock,
+        )
+        self.scheduler._state.pool.strict = True
+
+    def receive(self, message) -> None:
+        if isinstance(message, Reply):
+            self.replies.append(message)
+            return
+        assert isinstance(message, Outputs)
+        for output in message.items:
+            assert output.rid not in self.finish or output.finish is not None, "an answer after its end"
+            self.outputs.setdefault(output.rid, []).append(output)
+            self.token_ids.setdefault(output.rid, []).extend(output.token_ids)
+            if output.finish is not None:
+                assert output.rid not in self.finish, f"{output.rid} ended twice"
+                self.finish[output.rid] = output.finish
+
+    def submit(self, rid: str, token_ids, *, max_new_tokens=8, **fields):
+        names = SamplingParams.__struct_fields__
+        sampling = {name: fields.pop(name) for name in list(fields) if name in names}
+        sampling.setdefault("temperature", 0.0)
+        sampling = SamplingParams(max_new_tokens=max_new_tokens, **sampling)
+        self.scheduler.post(Submit(rid=rid, token_ids=list(token_ids), sampling=sampling, **fields))
+
+    def step(self) -> bool:
+        busy = self.scheduler.step()
+        check(self.scheduler._state)
+        return busy
+
+    def run(self, max_steps: int = 10_000) -> None:
+        for _ in range(max_steps):
+            if not self.step():
+                return
+        raise AssertionError("it did not come to an end")
+
+    def expected(self, token_ids, max_new_tokens=8, *, eos=frozenset(), seed=0, temperature=0.0) -> list[int]:
+        """The sequential reference."""
+        prefix_hash, out = 0, []
+        for token in token_ids:
+            prefix_hash = mix(prefix_hash, token)
+        for counter in range(max_new_tokens):
+            out.append(next_token(prefix_hash, seed, counter, temperature))
+            prefix_hash = mix(prefix_hash, out[-1])
+            if out[-1] in eos:
+                break
+        return out
+
+    @property
+    def stats(self):
+        return self.scheduler.stats()
+
+
+@pytest.fixture
+def make_harness():
+    return Harness
