@@ -36,6 +36,7 @@ enum WeightKind : int32_t {
     kW8Affine16 = 6, // w = d * q + m, fp16                                        Q5_1
     kW8Sym32 = 7,    // w = d * q, d float                                         IQ4_XS, Q6_K (requantised)
     kW8Affine32 = 8, // w = d * q + m, float                                       Q5_K, Q2_K (requantised)
+    kF16 = 9,        // plain half precision
 };
 
 // How the columns of a matrix follow from the rows of the checkpoint.
@@ -65,7 +66,7 @@ struct Activations {
     int8_t* codes;   // kInt8: [rows, padded K]; a group is round(x / scale), scale = max|x| / 127
     float* scales;   // kInt8: [rows, groups]
     float* sums;     // kInt8: [rows, groups], scale * sum of the codes: what a weight's offset m multiplies
-    int32_t* starts; // kInt8: [rows, groups], sum of the codes
+    int32_t* starts; // kInt8: [rows, groups], -8 * sum of the codes: takes the 8 off codes that are stored with it
     void* dense;     // kActBF16, kActF32: [rows, padded K]
     int32_t form;
     int32_t rows;         // capacity
@@ -106,7 +107,7 @@ struct LinearCall {
     void* scratch;                     // scratch_bytes(weight) of this thread's own, 64-byte aligned
 };
 
-// Scratch that linear() and gather() need for this weight, a multiple of 64.
+// Scratch that linear() needs for this weight, a multiple of 64.
 size_t scratch_bytes(const Weight& weight);
 
 struct LinearKernels {
@@ -120,9 +121,8 @@ struct LinearKernels {
     void (*linear)(const LinearCall& call);
 
     // One row, given output columns only (a head under a mask): out[i] = y[ids[i]], bit-identical to linear() with kStore.
-    // ids ascend; kInOrder weights only. Costs about 16 columns for each id whose neighbours are not wanted.
-    void (*gather)(const Weight& weight, const Activations& input, int row, const int32_t* ids, int count, float* out,
-                   void* scratch);
+    // ids ascend; kInOrder weights only. Columns are computed 16 at a time, so ids that lie together are cheaper.
+    void (*gather)(const Weight& weight, const Activations& input, int row, const int32_t* ids, int count, float* out);
 
     // Embedding look-up: out row i = multiplier * (column ids[i] of the weight, which is row ids[i] of the checkpoint's
     // matrix), K floats. ids must lie in [0, columns).

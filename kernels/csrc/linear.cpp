@@ -1,0 +1,42 @@
+// What the linears need that is the same for every instruction set: where prepared rows lie, and how much scratch.
+
+#include "linear.h"
+
+#include "pack.h"
+
+namespace rx {
+
+static size_t rounded(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
+
+size_t activation_bytes(ActivationForm form, int rows, int depth) {
+    const size_t elements = (size_t)rows * padded_depth(depth);
+    if (form == kInt8) return rounded(elements) + 3 * rounded(elements / kGroup * 4);
+    return rounded(elements * (form == kActBF16 ? 2 : 4));
+}
+
+Activations activations_in(void* memory, ActivationForm form, int rows, int depth) {
+    Activations a = {};
+    a.form = form;
+    a.rows = rows;
+    a.depth = depth;
+    a.padded_depth = padded_depth(depth);
+    const size_t elements = (size_t)rows * a.padded_depth, per_group = rounded(elements / kGroup * 4);
+    char* p = (char*)memory;
+    if (form == kInt8) {
+        a.codes = (int8_t*)p;
+        p += rounded(elements);
+        a.scales = (float*)p;
+        a.sums = (float*)(p + per_group);
+        a.starts = (int32_t*)(p + 2 * per_group);
+    } else {
+        a.dense = p;
+    }
+    return a;
+}
+
+size_t scratch_bytes(const Weight& weight) {
+    if (!is_4bit(weight.kind)) return 0;
+    return (size_t)padded_depth(weight.depth) / kGroup * panel_tile_bytes(weight.kind);
+}
+
+}  // namespace rx

@@ -1,0 +1,155 @@
+// The linear layers for one instruction set: walks strips and rows, picks the micro-kernel, finishes the results.
+
+#include "isa.h"
+#include "linear_epilogue.h"
+#include "linear_micro.h"
+#include "linear_prepare.h"
+
+namespace rx::RX_ISA {
+
+// Up to so many rows nibbles are decoded in registers by every block of rows; above, a strip is unpacked once.
+constexpr int kDirectRows = 6 * kMaxRows;
+
+constexpr int kBlockColumns = kVectors * kLanes;  // columns of one micro-kernel: 32 or 16
+
+// micro<T, n, kVectors> for n = rows.
+template <class T, int Rows = kMaxRows>
+RX_INLINE void micro_rows(int rows, const uint8_t* strip, int groups, const RowView& a, int column, float* out) {
+    if constexpr (Rows > 1) {
+        if (rows < Rows) return micro_rows<T, Rows - 1>(rows, strip, groups, a, column, out);
+    }
+    micro<T, Rows, kVectors>(strip, groups, a, column, out);
+}
+
+template <int Kind, int Rows = kMaxRows>
+RX_INLINE void dense_rows(int rows, const uint8_t* strip, int depth, const RowView& a, int column, float* out) {
+    if constexpr (Rows > 1) {
+        if (rows < Rows) return dense_rows<Kind, Rows - 1>(rows, strip, depth, a, column, out);
+    }
+    micro_dense<Kind, Rows, kVectors>(strip, depth, a, column, out);
+}
+
+// All rows of the call against one strip, in blocks of nearly equal size; block(rows, first row, column, out) computes
+// one. `next` is the strip that follows, or null: it is fetched into the second-level cache meanwhile.
+template <class Block>
+RX_INLINE void each_block(const LinearCall& call, int strip, const uint8_t* next, Block block) {
+    const Weight& w = *call.weight;
+    const int rows = call.row_end - call.row_begin, blocks = (rows + kMaxRows - 1) / kMaxRows;
+    const int64_t lines = next ? w.strip_bytes / 64 : 0;
+    alignas(64) float y[kMaxRows * kStrip];
+    int done = 0;
+    for (int b = 0; b < blocks; b++) {
+        const int end = (int)((int64_t)rows * (b + 1) / blocks), first = call.row_begin + done;
+        for (int64_t line = lines * b / blocks; line < lines * (b + 1) / blocks; line++) prefetch_far(next + line * 64);
+        for (int column = 0; column < kStrip; column += kBlockColumns) block(end - done, first, column, y + column);
+        const int64_t width = w.order == kGateUp && call.epilogue == kGated ? kStrip / 2 : kStrip;
+        for (int r = 0; r < end - done; r++)
+            finish_row(call, strip, y + r * kStrip, call.out + (first + r) * call.out_stride + strip * width);
+        done = end;
+    }
+}
+
+template <int Kind>
+static void linear_quantised(const LinearCall& call) {
+    const Weight& w = *call.weight;
+    const int groups = padded_depth(w.depth) / kGroup, rows = call.row_end - call.row_begin;
+    const int last = call.column_end / kStrip;
+    for (int strip = call.column_begin / kStrip; strip < last; strip++) {
+        const uint8_t* tiles = w.tiles + strip * w.strip_bytes;
+        const uint8_t* next = rows > kMaxRows && strip + 1 < last ? tiles + w.strip_bytes : nullptr;
+        if (is_4bit(Kind) && rows > kDirectRows) {
+            if constexpr (is_4bit(Kind)) {
+                uint8_t* panel = (uint8_t*)call.scratch;
+                make_panel<Kind>(tiles, groups, panel);
+                each_block(call, strip, next, [&](int n, int row, int column, float* y) {
+                    micro_rows<PanelTile<Kind>>(n, panel, groups, rows_from(*call.input, row), column, y);
+                });
+            }
+        } else {
+            each_block(call, strip, next, [&](int n, int row, int column, float* y) {
+                micro_rows<Tile<Kind>>(n, tiles, groups, rows_from(*call.input, row), column, y);
+            });
+        }
+    }
+}
+
+template <int Kind>
+static void linear_dense(const LinearCall& call) {
+    const Weight& w = *call.weight;
+    const int depth = padded_depth(w.depth), last = call.column_end / kStrip;
+    for (int strip = call.column_begin / kStrip; strip < last; strip++) {
+        const uint8_t* tiles = w.tiles + strip * w.strip_bytes;
+        each_block(call, strip, nullptr, [&](int n, int row, int column, float* y) {
+            dense_rows<Kind>(n, tiles, depth, rows_from(*call.input, row), column, y);
+        });
+    }
+}
+
+static void linear(const LinearCall& call) {
+    switch (call.weight->kind) {
+        case kF32: return linear_dense<kF32>(call);
+        case kBF16: return linear_dense<kBF16>(call);
+        case kF16: return linear_dense<kF16>(call);
+        case kW4Sym16: return linear_quantised<kW4Sym16>(call);
+        case kW4Affine16: return linear_quantised<kW4Affine16>(call);
+        case kW4Affine32: return linear_quantised<kW4Affine32>(call);
+        case kW8Sym16: return linear_quantised<kW8Sym16>(call);
+        case kW8Affine16: return linear_quantised<kW8Affine16>(call);
+        case kW8Sym32: return linear_quantised<kW8Sym32>(call);
+        case kW8Affine32: return linear_quantised<kW8Affine32>(call);
+    }
+}
+
+// Half a strip of one row: the 16 columns from `column` on.
+constexpr int kHalf = kStrip / 2;
+
+static void half_strip(const Weight& w, const uint8_t* tiles, const RowView& a, int column, float* y) {
+    constexpr int kHalfVectors = kHalf / kLanes;
+    const int depth = padded_depth(w.depth), groups = depth / kGroup;
+    switch (w.kind) {
+        case kF32: return micro_dense<kF32, 1, kHalfVectors>(tiles, depth, a, column, y);
+        case kBF16: return micro_dense<kBF16, 1, kHalfVectors>(tiles, depth, a, column, y);
+        case kF16: return micro_dense<kF16, 1, kHalfVectors>(tiles, depth, a, column, y);
+        case kW4Sym16: return micro<Tile<kW4Sym16>, 1, kHalfVectors>(tiles, groups, a, column, y);
+        case kW4Affine16: return micro<Tile<kW4Affine16>, 1, kHalfVectors>(tiles, groups, a, column, y);
+        case kW4Affine32: return micro<Tile<kW4Affine32>, 1, kHalfVectors>(tiles, groups, a, column, y);
+        case kW8Sym16: return micro<Tile<kW8Sym16>, 1, kHalfVectors>(tiles, groups, a, column, y);
+        case kW8Affine16: return micro<Tile<kW8Affine16>, 1, kHalfVectors>(tiles, groups, a, column, y);
+        case kW8Sym32: return micro<Tile<kW8Sym32>, 1, kHalfVectors>(tiles, groups, a, column, y);
+        case kW8Affine32: return micro<Tile<kW8Affine32>, 1, kHalfVectors>(tiles, groups, a, column, y);
+    }
+}
+
+static void gather(const Weight& w, const Activations& input, int row, const int32_t* ids, int count, float* out) {
+    const RowView a = rows_from(input, row);
+    alignas(64) float y[kStrip];
+    int current = -1;
+    for (int i = 0; i < count; i++) {
+        const int half = ids[i] / kHalf, lane = ids[i] % kHalf;
+        if (half != current) {
+            half_strip(w, w.tiles + half / 2 * w.strip_bytes, a, half % 2 * kHalf, y);
+            current = half;
+        }
+        out[i] = w.bias ? y[lane] + w.bias[ids[i]] : y[lane];
+    }
+}
+
+static void embed(const Weight& w, const int32_t* ids, int count, float multiplier, float* out, int64_t out_stride) {
+    for (int i = 0; i < count; i++, out += out_stride) {
+        unpack_column(w, ids[i], out);
+        if (multiplier == 1.0f) continue;
+        for (int k = 0; k < w.depth; k++) out[k] *= multiplier;
+    }
+}
+
+static ActivationForm activation_form(int32_t kind) {
+    if (is_quantised(kind)) return kInt8;
+    return kind == kBF16 && kDotBF16 ? kActBF16 : kActF32;
+}
+
+const LinearKernels* linear_kernels() {
+    static const LinearKernels table = {activation_form, prepare_rows, linear, gather, embed};
+    return &table;
+}
+
+}  // namespace rx::RX_ISA

@@ -1,0 +1,94 @@
+// The linears from Python, one call each on the calling thread: for tests and benchmarks. The step calls the tables itself.
+
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+
+#include "isa.h"
+#include "linear.h"
+#include "pack.h"
+
+using namespace rx;
+
+namespace {
+
+void* aligned(size_t bytes) { return aligned_alloc(64, (bytes + 127) & ~(size_t)63); }
+
+}  // namespace
+
+extern "C" {
+
+// Names of the sets that can run here, best first: the i-th, or null past the end.
+const char* rx_isa_name(int i) {
+    const Kernels* all[16];
+    const int count = runnable_kernels(all, 16);
+    return i >= 0 && i < count ? all[i]->name : nullptr;
+}
+
+// The set that is used, or null: see kernels_for_this_cpu.
+const char* rx_isa_chosen() {
+    const Kernels* k = kernels_for_this_cpu();
+    return k ? k->name : nullptr;
+}
+
+// x [rows, depth] -> out [rows, out_stride] for the packed columns [column_begin, column_end). Returns the seconds of the
+// product alone, best of `repeats`; negative: no such instruction set. Repeats accumulate when the epilogue does.
+double rx_linear(const char* isa, const Weight* weight, const float* x, int rows, int column_begin, int column_end,
+                 int epilogue, int activation, float multiplier, float* out, int64_t out_stride, int repeats) {
+    const Kernels* k = kernels_named(isa);
+    if (!k) return -1;
+    const ActivationForm form = k->linear->activation_form(weight->kind);
+    void* memory = aligned(activation_bytes(form, rows, weight->depth));
+    void* scratch = aligned(scratch_bytes(*weight));
+    const Activations input = activations_in(memory, form, rows, weight->depth);
+    k->linear->prepare_rows(x, weight->depth, 0, rows, input);
+    const LinearCall call = {weight,   &input,     0,          rows, column_begin, column_end,
+                             epilogue, activation, multiplier, out,  out_stride,   scratch};
+    double best = 1e30;
+    for (int i = 0; i < repeats; i++) {
+        const auto start = std::chrono::steady_clock::now();
+        k->linear->linear(call);
+        const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+        if (took.count() < best) best = took.count();
+    }
+    free(memory);
+    free(scratch);
+    return best;
+}
+
+// out[i] = product of the one row x with column ids[i]. Returns 0, or -1: no such instruction set.
+int rx_linear_gather(const char* isa, const Weight* weight, const float* x, const int32_t* ids, int count, float* out) {
+    const Kernels* k = kernels_named(isa);
+    if (!k) return -1;
+    const ActivationForm form = k->linear->activation_form(weight->kind);
+    void* memory = aligned(activation_bytes(form, 1, weight->depth));
+    const Activations input = activations_in(memory, form, 1, weight->depth);
+    k->linear->prepare_rows(x, weight->depth, 0, 1, input);
+    k->linear->gather(*weight, input, 0, ids, count, out);
+    free(memory);
+    return 0;
+}
+
+int rx_linear_embed(const char* isa, const Weight* weight, const int32_t* ids, int count, float multiplier, float* out) {
+    const Kernels* k = kernels_named(isa);
+    if (!k) return -1;
+    k->linear->embed(*weight, ids, count, multiplier, out, weight->depth);
+    return 0;
+}
+
+// What prepare_rows makes of int8 rows: codes [rows, padded depth], scales and sums [rows, groups]. For tests.
+int rx_linear_quantise(const char* isa, const float* x, int rows, int depth, int8_t* codes, float* scales, float* sums) {
+    const Kernels* k = kernels_named(isa);
+    if (!k) return -1;
+    void* memory = aligned(activation_bytes(kInt8, rows, depth));
+    const Activations a = activations_in(memory, kInt8, rows, depth);
+    k->linear->prepare_rows(x, depth, 0, rows, a);
+    const size_t elements = (size_t)rows * a.padded_depth;
+    memcpy(codes, a.codes, elements);
+    memcpy(scales, a.scales, elements / kGroup * 4);
+    memcpy(sums, a.sums, elements / kGroup * 4);
+    free(memory);
+    return 0;
+}
+
+}  // extern "C"
