@@ -97,7 +97,7 @@ class GrammarCompiler:
             self._check_first_mask(grammar)
             if grammar.num_bytes > self.max_bytes:
                 raise GrammarTooLarge(
-                    f"compiled, the grammar takes {grammar.num_bytes // MiB} MiB; at most {self.max_bytes // MiB} are allowed"
+                    f"compiled, the grammar takes {grammar.num_bytes // MiB} MiB of {self.max_bytes // MiB} allowed"
                 )
             self._finish(constraint, grammar)
         except GrammarError as error:

@@ -23,7 +23,7 @@ class JsonSchema(msgspec.Struct, frozen=True, tag="json_schema"):
     whitespace: WhiteSpace = "fixed"
     """compact: none. fixed: one space after ":" and ",". flexible: optional, bounded."""
     strict: bool = False
-    """OpenAI's strict mode: additionalProperties is false by default; annotations that cannot be enforced are refused."""
+    """OpenAI's strict mode: additionalProperties is false by default; what cannot be enforced is refused."""
     on_unsupported: OnUnsupported = "error"
 
 

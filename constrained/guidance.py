@@ -29,6 +29,7 @@ LIMITS = llguidance.LLParserLimits(
 )
 BYTES_PER_SOURCE_CHAR = 40  # process growth over large compiled schemas, measured
 FIXED_BYTES = 64 * 1024
+MAX_FORCED_TOKENS = 256  # at once; the rest is forced after these
 
 _tokenizers: weakref.WeakKeyDictionary[Vocabulary, llguidance.LLTokenizer] = weakref.WeakKeyDictionary()
 _tokenizers_lock = threading.Lock()
@@ -180,7 +181,7 @@ class GuidanceMatcher:
     def forced(self) -> list[int]:
         if self._error is not None or self._ends:
             return []
-        token_ids = self.raw.compute_ff_tokens()
+        token_ids = self.raw.compute_ff_tokens()[:MAX_FORCED_TOKENS]
         return token_ids[: self.would_accept(token_ids)]
 
     def copy(self) -> GuidanceMatcher:

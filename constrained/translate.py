@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 
 import llguidance
 
-from ..errors import GrammarSyntaxError
+from ..errors import GrammarSyntaxError, GrammarTooLarge, UnsatisfiableGrammar
 from .constraint import Choice, Constraint, Grammar, JsonObject, JsonSchema, Regex, StructuralTag
+from .fsm.choices import of_strings
+from .fsm.determinise import alphabet_of, determinise
+from .fsm.fallback import to_engine
+from .fsm.index import FsmGrammar
+from .fsm.pattern import Node, char_sets, parse
+from .fsm.utf8 import to_bytes
 from .guidance import GuidanceGrammar
 from .json_schema.normalise import normalise
 from .json_schema.whitespace import ENGINE_OPTIONS
@@ -23,18 +28,38 @@ def check_constraint(constraint: Constraint) -> None:
 
 def compile_constraint(constraint: Constraint, vocabulary: Vocabulary, *, deadline_s: float) -> CompiledGrammar:
     """The grammar on the engine that serves it. `deadline_s`: of `time.monotonic`."""
-    return GuidanceGrammar(_source(constraint), vocabulary)
+    match constraint:
+        case Regex(pattern):
+            return _compile_regex(parse(pattern), vocabulary)
+        case Choice(choices):
+            dfa = of_strings([choice.encode() for choice in choices], vocabulary.absent_bytes)
+            return _nonempty(FsmGrammar(dfa, vocabulary))
+        case _:
+            return GuidanceGrammar(_source(constraint), vocabulary)
+
+
+def _compile_regex(tree: Node, vocabulary: Vocabulary) -> CompiledGrammar:
+    """On our automata if small, else on the engine."""
+    alphabet = alphabet_of(char_sets(tree))
+    try:
+        dfa = to_bytes(determinise(tree, alphabet), alphabet, vocabulary.absent_bytes)
+    except GrammarTooLarge:
+        source = llguidance.LLMatcher.grammar_from_regex(to_engine(tree))
+        return GuidanceGrammar(str(source), vocabulary)
+    return _nonempty(FsmGrammar(dfa, vocabulary))
+
+
+def _nonempty(grammar: FsmGrammar) -> FsmGrammar:
+    if not grammar.is_open(1):
+        raise UnsatisfiableGrammar("nothing matches: the language is empty")
+    return grammar
 
 
 def _source(constraint: Constraint) -> str:
     matcher = llguidance.LLMatcher
     match constraint:
         case Regex(pattern):
-            try:
-                re.compile(pattern)
-            except (re.error, RecursionError, OverflowError) as error:
-                raise GrammarSyntaxError(f"not a regular expression: {error}") from None
-            return str(matcher.grammar_from_regex(pattern))
+            return str(matcher.grammar_from_regex(to_engine(parse(pattern))))
         case JsonSchema(schema, whitespace, strict):
             normalised = normalise(schema, strict=strict)
             return str(

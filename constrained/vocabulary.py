@@ -87,6 +87,16 @@ class Vocabulary:
         """The text tokens by their bytes."""
         return TokenTrie([(self.token_bytes[t], t) for t in range(len(self.token_bytes)) if self.is_text(t)])
 
+    @cached_property
+    def single_bytes(self) -> frozenset[int]:
+        """Bytes that are a token by themselves."""
+        return frozenset(piece[0] for t, piece in enumerate(self.token_bytes) if len(piece) == 1 and self.is_text(t))
+
+    @cached_property
+    def absent_bytes(self) -> frozenset[int]:
+        """Bytes that no text token holds: no answer can."""
+        return frozenset(range(256)) - frozenset(self.trie.edge_byte_N[1:].tolist())
+
     def tokenize(self, text: bytes) -> list[int]:
         """Ids whose bytes join to `text`: canonical where `encode` and UTF-8 permit, else longest token first.
 

@@ -1,0 +1,222 @@
+"""A regular expression as a tree, read by Python's own parser so that syntax and flags mean what `re` says."""
+
+from __future__ import annotations
+
+import re
+import sys
+import warnings
+from typing import Any, NamedTuple
+
+from ...errors import GrammarSyntaxError, GrammarTooLarge, UnsupportedGrammar
+from . import charset
+from .charset import Ranges
+
+if sys.version_info >= (3, 11):
+    from re import _constants as sre
+    from re import _parser as sre_parse  # type: ignore[attr-defined]
+else:
+    import sre_constants as sre
+    import sre_parse
+
+MAX_PATTERN_CHARS = 100_000
+
+
+class Chars(NamedTuple):
+    """One character of a set."""
+
+    ranges: Ranges
+
+
+class Seq(NamedTuple):
+    """One after the other; no parts: the empty string."""
+
+    parts: tuple[Node, ...]
+
+
+class Alt(NamedTuple):
+    """One of these; no options: nothing matches."""
+
+    options: tuple[Node, ...]
+
+
+class Repeat(NamedTuple):
+    """`low` to `high` times; None: without end."""
+
+    node: Node
+    low: int
+    high: int | None
+
+
+class Look(NamedTuple):
+    """Matches no text, but demands that `node` matches (or not) what follows or, backwards, what precedes."""
+
+    node: Node
+    behind: bool
+    negate: bool
+
+
+Node = Chars | Seq | Alt | Repeat | Look
+
+EMPTY = Seq(())
+NOTHING = Alt(())
+ANY = Chars(charset.ALL)
+NEWLINE = Chars(((10, 10),))
+NOT_NEWLINE = Chars(charset.complement(NEWLINE.ranges))
+START = Look(ANY, behind=True, negate=True)
+END = Look(ANY, behind=False, negate=True)
+END_OR_LAST_NEWLINE = Look(Seq((Repeat(NEWLINE, 0, 1), END)), behind=False, negate=False)
+
+
+def parse(pattern: str) -> Node:
+    """The tree of `re.fullmatch(pattern, …)`.
+
+    Raises GrammarSyntaxError (line, column) for what `re` refuses, UnsupportedGrammar for what is not regular, such as
+    backreferences, and GrammarTooLarge.
+    """
+    if len(pattern) > MAX_PATTERN_CHARS:
+        raise GrammarTooLarge(f"the pattern has {len(pattern)} characters; at most {MAX_PATTERN_CHARS} are taken")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # re's own advice about future syntax
+            tree = sre_parse.parse(pattern)
+        return strip_anchors(_Reader().sequence(tree, tree.state.flags))
+    except re.error as error:
+        raise GrammarSyntaxError(
+            f"not a regular expression: {error.msg} (line {error.lineno}, column {error.colno})",
+            line=error.lineno,
+            column=error.colno,
+        ) from None
+    except (RecursionError, MemoryError):
+        raise GrammarTooLarge("the pattern is nested too deeply") from None
+    except OverflowError as error:
+        raise GrammarTooLarge(f"a repetition is too large: {error}") from None
+
+
+class _Reader:
+    """From the parser's operations to our tree."""
+
+    def sequence(self, operations: Any, flags: int) -> Node:
+        parts = [self.node(op, value, flags) for op, value in operations]
+        return parts[0] if len(parts) == 1 else Seq(tuple(parts))
+
+    def node(self, op: Any, value: Any, flags: int) -> Node:
+        if op is sre.LITERAL:
+            return Chars(self._cased(((value, value),), flags))
+        if op is sre.NOT_LITERAL:
+            return Chars(charset.complement(self._cased(((value, value),), flags)))
+        if op is sre.ANY:
+            return ANY if flags & re.DOTALL else NOT_NEWLINE
+        if op is sre.IN:
+            return Chars(self._class(value, flags))
+        if op is sre.BRANCH:
+            return Alt(tuple(self.sequence(option, flags) for option in value[1]))
+        if op is sre.SUBPATTERN:
+            _, added, removed, inner = value
+            return self.sequence(inner, (flags | added) & ~removed)
+        if op in (sre.MAX_REPEAT, sre.MIN_REPEAT):
+            low, high, inner = value
+            return Repeat(self.sequence(inner, flags), low, None if high is sre.MAXREPEAT else high)
+        if op in (sre.ASSERT, sre.ASSERT_NOT):
+            direction, inner = value
+            return Look(self.sequence(inner, flags), behind=direction < 0, negate=op is sre.ASSERT_NOT)
+        if op is sre.AT:
+            return self._at(value, flags)
+        if op is sre.FAILURE:
+            return NOTHING
+        name = str(op).lower()
+        what = "a reference to a group" if name.startswith("groupref") else name.replace("_", " ")
+        raise UnsupportedGrammar(
+            f"{what} is not a regular language and cannot be enforced; write out what it may match", keyword=name
+        )
+
+    def _cased(self, ranges: Ranges, flags: int) -> Ranges:
+        ranges = charset.ranges_of(ranges)
+        return charset.ignore_case(ranges, flags & re.ASCII) if flags & re.IGNORECASE else ranges
+
+    def _class(self, items: Any, flags: int) -> Ranges:
+        plain: list[tuple[int, int]] = []
+        sets: list[tuple[int, int]] = []
+        negate = False
+        for op, value in items:
+            if op is sre.NEGATE:
+                negate = True
+            elif op is sre.LITERAL:
+                plain.append((value, value))
+            elif op is sre.RANGE:
+                plain.append(value)
+            else:
+                assert op is sre.CATEGORY
+                sets += self._category(value, flags)
+        ranges = charset.ranges_of([*self._cased(tuple(plain), flags), *sets])
+        return charset.complement(ranges) if negate else ranges
+
+    def _category(self, value: Any, flags: int) -> Ranges:
+        name = str(value).lower().removeprefix("category_")
+        positive = charset.category(
+            {"digit": r"\d", "space": r"\s", "word": r"\w"}[name.removeprefix("not_")], flags & re.ASCII
+        )
+        return charset.complement(positive) if name.startswith("not_") else positive
+
+    def _at(self, value: Any, flags: int) -> Node:
+        if value is sre.AT_BEGINNING and flags & re.MULTILINE:
+            return Look(NOT_NEWLINE, behind=True, negate=True)
+        if value in (sre.AT_BEGINNING, sre.AT_BEGINNING_STRING):
+            return START
+        if value is sre.AT_END and flags & re.MULTILINE:
+            return Look(NOT_NEWLINE, behind=False, negate=True)
+        if value is sre.AT_END:
+            return END_OR_LAST_NEWLINE
+        if value is sre.AT_END_STRING:
+            return END
+        word = Chars(charset.category(r"\w", flags & re.ASCII))
+        sides = [
+            [Look(word, behind=True, negate=not before), Look(word, behind=False, negate=not after)]
+            for before in (True, False)
+            for after in (True, False)
+            if (before != after) == (value is sre.AT_BOUNDARY)
+        ]
+        return Alt(tuple(Seq(tuple(side)) for side in sides))
+
+
+def strip_anchors(node: Node) -> Node:
+    """Without the anchors that a full match satisfies anyway: ^ in front, $ at the end."""
+    return _strip(_strip(node, 0), -1)
+
+
+def _strip(node: Node, side: int) -> Node:
+    if isinstance(node, Look) and node in ((START,) if side == 0 else (END, END_OR_LAST_NEWLINE)):
+        return EMPTY
+    if isinstance(node, Alt):
+        return Alt(tuple(_strip(option, side) for option in node.options))
+    if isinstance(node, Seq) and node.parts:
+        edge = _strip(node.parts[side], side)
+        if edge == EMPTY and node.parts[side] != EMPTY:
+            rest = _strip(Seq(node.parts[1:] if side == 0 else node.parts[:-1]), side)
+            return rest
+        return Seq((edge, *node.parts[1:])) if side == 0 else Seq((*node.parts[:-1], edge))
+    return node
+
+
+def has_look(node: Node) -> bool:
+    """Whether the tree looks ahead or behind."""
+    match node:
+        case Look():
+            return True
+        case Seq(children) | Alt(children):
+            return any(map(has_look, children))
+        case Repeat(inner, _, _):
+            return has_look(inner)
+        case _:
+            return False
+
+
+def char_sets(node: Node) -> set[Ranges]:
+    """Every set of characters in the tree."""
+    match node:
+        case Chars(ranges):
+            return {ranges}
+        case Seq(children) | Alt(children):
+            return set().union(*map(char_sets, children))
+        case Repeat(inner, _, _) | Look(inner, _, _):
+            return char_sets(inner)
+    raise AssertionError(node)
