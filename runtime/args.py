@@ -1,7 +1,7 @@
 """Command-line options, derived from the fields of the configuration: one list.
 
-A field `max_body_mb: float = 64.0` with its docstring is the option `--max-body-mb`, its default and its help. Options that
-SGLang's launch_server has and that mean nothing here are taken with a warning, so that existing commands start.
+A field `max_body_mb: float = 64.0` with its docstring is the option `--max-body-mb`, its default and its help. Options
+that SGLang's launch_server has and that mean nothing here are taken with a warning, so that existing commands start.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 
@@ -63,6 +63,7 @@ class Metrics:
     """One server's numbers; a registry of its own, so that servers in one process do not meet."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # a time beside every counter, which nobody charts
         registry = self._registry = CollectorRegistry()
         self._engine = _Snapshot()
         registry.register(self._engine)

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from ...errors import PromptTooLong, RequestError
+from ...errors import GrammarError, PromptTooLong, RequestError
 from ..generate_request import GenerateChunk, GenerateRequest
 from ..messages import LogprobRequest
 from .generation import Tally, chunks_of, finish_reason, gather, usage_of
@@ -21,6 +21,7 @@ from .openai_logprobs import chat_logprobs
 from .route import Route
 from .service import Service
 from .streaming import DONE, event
+from .tools import ToolPlan, ToolStream, call_object, plan_tools, read, with_tool_text
 
 _encode = msgspec.json.Encoder().encode
 
@@ -53,12 +54,19 @@ async def chat(service: Service, request: Request) -> Answer:
     service.check_model(body.model)
     refuse_adapters(body)
     num_top = check_top_logprobs(bool(body.logprobs), body.top_logprobs)
-    ids = await _prompt_ids(service, body)
+    plan = plan_tools(body.tools, body.tool_choice)
+    ids = await _prompt_ids(service, body, plan)
     max_name = "max_completion_tokens" if body.max_completion_tokens is not None else "max_tokens"
     asked = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
     if asked is None:
         asked = body.n_predict if body.n_predict is not None and body.n_predict >= 0 else None
     found = constraint_of(body)
+    if plan is not None and plan.forced is not None:
+        if found is not None:
+            raise GrammarError(
+                f"tool_choice and {found.param} cannot be combined; give one", code="conflicting_constraints"
+            )
+        found = plan.forced
     sampling = sampling_of(
         body,
         max_tokens=asked if asked is not None else max(1, service.max_context - len(ids)),
@@ -79,13 +87,13 @@ async def chat(service: Service, request: Request) -> Answer:
         add_bos=False,
     )
     chunks = chunks_of(front, call, prompt_param="messages", found=found)
-    shape = _Shape(service, body, num_top)
+    shape = _Shape(service, body, plan, num_top)
     if body.stream:
         return EventStream(shape.stream(chunks))
     return await request.guard(shape.whole(chunks, sampling.n))
 
 
-async def _prompt_ids(service: Service, body: ChatBody) -> list[int]:
+async def _prompt_ids(service: Service, body: ChatBody, plan: ToolPlan | None) -> list[int]:
     front = service.front
     if body.chat_template is not None and not service.config.trust_request_chat_template:
         raise RequestError("chat templates from requests are not accepted by this server", param="chat_template")
@@ -93,8 +101,15 @@ async def _prompt_ids(service: Service, body: ChatBody) -> list[int]:
         ids = await front.tokenize([body.input_ids])
     else:
         messages = template_messages(body.messages)
+        knows_tools = front.template is not None and "tools" in front.template.source
+        if plan is not None and not knows_tools:
+            messages = with_tool_text(messages, plan)
         text = render(
-            front, messages, kwargs=body.chat_template_kwargs, continue_final_message=bool(body.continue_final_message)
+            front,
+            messages,
+            tools=plan.tools if plan is not None and knows_tools else None,
+            kwargs=body.chat_template_kwargs,
+            continue_final_message=bool(body.continue_final_message),
         )
         ids = await front.tokenize([text], add_bos=False)
     if len(ids) >= service.max_context:
@@ -105,8 +120,9 @@ async def _prompt_ids(service: Service, body: ChatBody) -> list[int]:
 class _Shape:
     """chat.completion and chat.completion.chunk of one request."""
 
-    def __init__(self, service: Service, body: ChatBody, num_top: int) -> None:
+    def __init__(self, service: Service, body: ChatBody, plan: ToolPlan | None, num_top: int) -> None:
         self._tokenizer = service.front.tokenizer
+        self._plan = plan
         self._body = body
         self._num_top = num_top
         self._head: dict[str, Any] = {
@@ -121,11 +137,19 @@ class _Shape:
         generations, _ = await gather(chunks, count, tally)
         choices = []
         for g in generations:
+            message: dict[str, Any] = {"role": "assistant", "content": "".join(g.text), "refusal": None}
+            reason = finish_reason(g.finish)
+            if self._plan is not None:
+                parsed = read(message["content"], self._plan)
+                if parsed.calls:
+                    message["content"] = parsed.text or None
+                    message["tool_calls"] = [call_object(call) for call in parsed.calls]
+                    reason = "tool_calls" if reason == "stop" else reason
             choice: dict[str, Any] = {
                 "index": g.index,
-                "message": {"role": "assistant", "content": "".join(g.text), "refusal": None},
+                "message": message,
                 "logprobs": chat_logprobs(self._tokenizer, g.logprobs, self._num_top) if self._body.logprobs else None,
-                "finish_reason": finish_reason(g.finish),
+                "finish_reason": reason,
                 "matched_stop": g.finish.matched if g.finish else None,
             }
             if self._body.return_token_ids:
@@ -160,6 +184,7 @@ class _Shape:
             )
 
         begun: set[int] = set()
+        calls: dict[int, ToolStream] = {}
         async with contextlib.aclosing(chunks):
             async for chunk in chunks:
                 tally.take(chunk)
@@ -167,15 +192,30 @@ class _Shape:
                 if index not in begun:
                     begun.add(index)
                     yield frame(index, b'{"role":"assistant","content":""}')
-                if chunk.text or (self._body.logprobs and chunk.logprobs):
-                    told = b"null"
-                    if self._body.logprobs:
-                        told = _encode(chat_logprobs(self._tokenizer, chunk.logprobs, self._num_top))
-                    extra = b',"token_ids":' + _encode(chunk.token_ids) if self._body.return_token_ids else b""
-                    yield frame(index, b'{"content":%b}' % _encode(chunk.text), told, extra=extra)
+                    if self._plan is not None:
+                        calls[index] = ToolStream(self._plan)
+                tools = calls.get(index)
+                told = b"null"
+                if self._body.logprobs and chunk.logprobs:
+                    told = _encode(chat_logprobs(self._tokenizer, chunk.logprobs, self._num_top))
+                extra = b',"token_ids":' + _encode(chunk.token_ids) if self._body.return_token_ids else b""
+                if tools is not None:
+                    deltas = [_encode(delta) for delta in tools.push(chunk.text)]
+                    if chunk.finish is not None:
+                        deltas += [_encode(delta) for delta in tools.finish()]
+                else:
+                    deltas = [b'{"content":%b}' % _encode(chunk.text)] if chunk.text else []
+                if not deltas and (told != b"null" or (extra and chunk.token_ids)):
+                    deltas = [b'{"content":""}']
+                for delta in deltas:
+                    yield frame(index, delta, told, extra=extra)
+                    told, extra = b"null", b""
                 if chunk.finish is not None:
+                    reason = finish_reason(chunk.finish)
+                    if tools is not None and tools.num_calls and reason == "stop":
+                        reason = "tool_calls"
                     matched = b',"matched_stop":' + _encode(chunk.finish.matched)
-                    yield frame(index, b"{}", finish=_encode(finish_reason(chunk.finish)), extra=matched)
+                    yield frame(index, b"{}", finish=_encode(reason), extra=matched)
         if with_usage:
             last = {**self._head, "object": "chat.completion.chunk", "choices": []}
             yield event(_encode({**last, "usage": usage_of([tally]), "timings": tally.timings()}))

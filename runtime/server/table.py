@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from . import chat, completions, health, models, native, openapi, tokens
+from . import (
+    chat,
+    completions,
+    embeddings,
+    health,
+    models,
+    native,
+    openapi,
+    parse_function_call,
+    score,
+    systemone,
+    tokens,
+)
 from .app import App
 from .route import Route
 from .service import Service
@@ -11,7 +23,18 @@ from .service import Service
 def all_routes() -> list[Route]:
     """In the order of /openapi.json."""
     routes: list[Route] = []
-    for module in (native, chat, completions, models, tokens, health):
+    for module in (
+        native,
+        chat,
+        completions,
+        embeddings,
+        score,
+        systemone,
+        models,
+        tokens,
+        parse_function_call,
+        health,
+    ):
         routes += module.routes()
     return [*routes, openapi.route_of(routes)]
 
