@@ -1,0 +1,224 @@
+"""A scheduler in miniature, and tiny random models of every family made by transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from radixlang.runtime.model_runner.plan import Executor, SamplePlan, ScorePlan, StepPlan
+
+NONE = np.zeros(0, np.int32)
+
+
+def sample_plan(row: int, **changes: Any) -> SamplePlan:
+    greedy = SamplePlan(
+        row=row, temperature=0.0, top_k=0, top_p=1.0, min_p=0.0, seed=0, counter=0, mask_row=-1,
+        bias_ids=NONE, bias_values=np.zeros(0, np.float32), penalty_ids=NONE, penalty_counts=NONE,
+        frequency_penalty=0.0, presence_penalty=0.0, repetition_penalty=1.0, num_top=-1, logprob_ids=NONE,
+    )  # fmt: skip
+    return greedy._replace(**changes)
+
+
+@dataclass
+class Sequence:
+    row: int
+    ids: list[int] = field(default_factory=list)
+
+
+class Driver:
+    """Gives every token a slot (in a shuffled order) and runs the steps it is told to."""
+
+    def __init__(self, executor: Executor, *, max_context: int = 128, rows: int = 32) -> None:
+        self.executor = executor
+        self.table = np.full((rows, max_context), -1, np.int32)
+        self.free = np.random.default_rng(7).permutation(executor.num_slots).tolist()
+        self.rows = list(range(rows))
+        self.steps = 0
+
+    def new(self, *, share: Sequence | None = None, length: int = 0) -> Sequence:
+        """A sequence; `length` tokens of its prefix are `share`'s, in the same slots."""
+        sequence = Sequence(self.rows.pop())
+        if share is not None:
+            self.table[sequence.row, :length] = self.table[share.row, :length]
+            sequence.ids = share.ids[:length]
+        return sequence
+
+    def plan(self, work: list[tuple[Sequence, list[int]]]) -> StepPlan:
+        ids: list[int] = []
+        positions: list[int] = []
+        slots: list[int] = []
+        starts = [0]
+        for sequence, new in work:
+            for token in new:
+                position = len(sequence.ids)
+                if self.table[sequence.row, position] < 0:
+                    self.table[sequence.row, position] = self.free.pop()
+                ids.append(token)
+                positions.append(position)
+                slots.append(int(self.table[sequence.row, position]))
+                sequence.ids.append(token)
+            starts.append(len(ids))
+        self.steps += 1
+        return StepPlan(
+            step=self.steps,
+            token_ids_T=np.array(ids, np.int32),
+            positions_T=np.array(positions, np.int32),
+            slots_T=np.array(slots, np.int32),
+            query_start_B1=np.array(starts, np.int32),
+            kv_lens_B=np.array([len(s.ids) for s, _ in work], np.int32),
+            table_rows_B=np.array([s.row for s, _ in work], np.int32),
+            page_table=self.table,
+        )
+
+    def logprobs(self, work: list[tuple[Sequence, list[int]]]) -> list[np.ndarray]:
+        """One step; log-probabilities of every row, [rows, V] for each sequence."""
+        plan = self.plan(work)
+        every = np.arange(self.executor.vocab_size, dtype=np.int32)
+        plan.scores = [ScorePlan(row, -1, 0, every) for row in range(len(plan.token_ids_T))]
+        rows = np.array([s.id_logprobs for s in self.executor.execute(plan).scores_N], np.float32)
+        return np.split(rows, plan.query_start_B1[1:-1].tolist())
+
+    def greedy(self, prompts: list[list[int]], num_tokens: int, *, chunk: int | None = None) -> list[list[int]]:
+        """Greedy continuations, all prompts in one running batch; `chunk` prompt tokens a step."""
+        sequences = [self.new() for _ in prompts]
+        left = [list(p) for p in prompts]
+        out: list[list[int]] = [[] for _ in prompts]
+        while any(len(o) < num_tokens for o in out):
+            busy = [i for i, o in enumerate(out) if len(o) < num_tokens]
+            work = []
+            for i in busy:
+                size = chunk or len(left[i])
+                work.append((sequences[i], left[i][:size]))
+                left[i] = left[i][size:]
+            plan = self.plan(work)
+            drawing = [(k, i) for k, i in enumerate(busy) if not left[i]]
+            plan.samples = [sample_plan(int(plan.query_start_B1[k + 1]) - 1) for k, _ in drawing]
+            drawn = self.executor.execute(plan).token_ids_S.tolist()
+            for (_, i), token in zip(drawing, drawn, strict=True):
+                out[i].append(token)
+                left[i] = [token]
+        return out
+
+
+@pytest.fixture(scope="session")
+def driver() -> type[Driver]:
+    return Driver
+
+
+@pytest.fixture(scope="session")
+def make_sample() -> Callable[..., SamplePlan]:
+    return sample_plan
+
+
+def tiny(architecture: str, **changes: Any) -> Any:
+    """A transformers config of a family, small: 4 layers, 4 heads of 16, 131 words."""
+    import transformers
+
+    common = {
+        "vocab_size": 131, "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 4, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 128, "tie_word_embeddings": False,
+        "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0,
+    }  # fmt: skip
+    return getattr(transformers, f"{architecture}Config")(**{**common, **changes})
+
+
+FAMILIES: dict[str, Callable[[], Any]] = {
+    "llama2": lambda: tiny("Llama", num_key_value_heads=4, head_dim=12),
+    "llama3": lambda: tiny(
+        "Llama",
+        rope_parameters={
+            "rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0, "original_max_position_embeddings": 32,
+        },
+    ),
+    "llama-tied-biased": lambda: tiny("Llama", tie_word_embeddings=True, attention_bias=True, mlp_bias=True),
+    "llama-linear": lambda: tiny(
+        "Llama", rope_parameters={"rope_type": "linear", "rope_theta": 10000.0, "factor": 3.0}
+    ),
+    "llama-yarn": lambda: tiny(
+        "Llama",
+        rope_parameters={
+            "rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 32,
+        },
+    ),
+    "mistral": lambda: tiny("Mistral", sliding_window=9),
+    "qwen2": lambda: tiny("Qwen2", tie_word_embeddings=True),
+    "qwen2-windows": lambda: tiny("Qwen2", use_sliding_window=True, sliding_window=7, max_window_layers=2),
+    "qwen3": lambda: tiny("Qwen3", head_dim=24),
+    "smollm3": lambda: tiny("SmolLM3", no_rope_layer_interval=2, use_sliding_window=False),
+    "gemma": lambda: tiny("Gemma", head_dim=24, tie_word_embeddings=True),
+    "gemma2": lambda: tiny("Gemma2", sliding_window=9, query_pre_attn_scalar=31, tie_word_embeddings=True),
+    "gemma3": lambda: tiny("Gemma3Text", sliding_window=9, query_pre_attn_scalar=31, tie_word_embeddings=True,
+        layer_types=["sliding_attention", "full_attention"] * 2,
+        rope_parameters={
+            "full_attention": {"rope_type": "linear", "rope_theta": 50000.0, "factor": 8.0},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+        }),
+    "phi3": lambda: tiny("Phi3", sliding_window=None),
+    "phi3-partial": lambda: tiny(
+        "Phi3", rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}
+    ),
+    "phi3-longrope": lambda: tiny(
+        "Phi3",
+        original_max_position_embeddings=8,
+        rope_parameters={
+            "rope_type": "longrope", "rope_theta": 10000.0, "original_max_position_embeddings": 8,
+            "short_factor": [1.0] * 6, "long_factor": [1.0, 1.5, 2.0, 3.0, 5.0, 9.0],
+        },
+    ),
+    "olmo2": lambda: tiny("Olmo2"),
+    "granite": lambda: tiny(
+        "Granite", attention_multiplier=0.3, embedding_multiplier=5.0, residual_multiplier=0.4, logits_scaling=3.0,
+        tie_word_embeddings=True,
+    ),
+}  # fmt: skip
+
+
+@dataclass
+class Family:
+    """A tiny random model: transformers' own, and where it is saved."""
+
+    name: str
+    peer: Any
+    path: Path
+
+
+@pytest.fixture(scope="session")
+def make_family(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Family]:
+    """Weights and norms are random: a norm left out or scaled wrongly shows."""
+    made: dict[str, Family] = {}
+
+    def make(name: str) -> Family:
+        if name not in made:
+            import torch
+            import transformers
+
+            torch.manual_seed(len(made) + 1)
+            config = FAMILIES[name]()
+            config._attn_implementation = "eager"
+            peer = transformers.AutoModelForCausalLM.from_config(config).float().eval()
+            with torch.no_grad():
+                for parameter in peer.parameters():
+                    if parameter.dim() == 1:
+                        parameter.add_(torch.randn_like(parameter) * 0.3)
+                    else:
+                        parameter.copy_(torch.randn_like(parameter) * 0.15)
+            path = tmp_path_factory.mktemp(name)
+            peer.save_pretrained(path)
+            made[name] = Family(name, peer, path)
+        return made[name]
+
+    return make
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Tiny models gain nothing from threads, and waiting threads slow whatever else runs."""
+    import torch
+
+    torch.set_num_threads(1)
