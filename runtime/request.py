@@ -33,13 +33,13 @@ class Request:
 
     __slots__ = (
         "admitted_s",
-        "admitted_seq",
         "arrival_s",
         "asks_logprobs",
         "ban_bias",
         "benefit",
         "bias",
         "cached_len",
+        "charged",
         "client",
         "deadline_s",
         "forced_len",
@@ -91,7 +91,6 @@ class Request:
         self.waiting_since_s = now_s
         self.deadline_s = now_s + submit.timeout_s
         self.admitted_s = 0.0
-        self.admitted_seq = 0
         self.queue_s = self.prefill_s = self.grammar_s = 0.0
         self.row = -1
         self.handle: Node | None = None
@@ -103,6 +102,9 @@ class Request:
         self.is_starved = False
         self.times_retracted = 0
         self.cached_len = -1
+        """-1: never admitted."""
+        self.charged = 0.0
+        """Weighted tokens of service that its client has paid for."""
         self.forced_len = 0
         self.reported_len = 0
         """Output tokens told so far."""

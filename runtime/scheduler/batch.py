@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...radix_cache.node import EMPTY, Int32, Node
-from ..model_runner.plan import SamplePlan, ScorePlan
+from ..model_runner.plan import SamplePlan, ScorePlan, SharedPrefix
 from ..request import Request
 
 
@@ -34,7 +34,11 @@ class Batch:
         self.step = step
         self.decode_rows: Int32 = EMPTY
         self.decoding: list[Request] = []
+        self.groups: list[SharedPrefix] = []
+        """Decode rows that share a prefix."""
         self.spans: list[Span] = []
+        self.touching: list[Request] = []
+        """Requests that hold what this step is to compute, though they may compute nothing themselves."""
         self.num_tokens = 0
         self.samples: list[SamplePlan] = []
         self.readers: list[tuple[Request, int]] = []
@@ -59,9 +63,8 @@ class Batch:
         return self.num_tokens == 0
 
     def members(self) -> list[Request]:
-        """Every request that this step computes for."""
-        shared = [*(request for request, _ in self.readers), *self.complete, *(score.request for score in self.scoring)]
-        return list(dict.fromkeys([*self.decoding, *(span.request for span in self.spans), *shared]))
+        """Every request that ends if this step fails."""
+        return list(dict.fromkeys([*self.decoding, *self.touching, *(span.request for span in self.spans)]))
 
 
 NO_HIDDEN: Int32 = np.zeros(0, np.int32)

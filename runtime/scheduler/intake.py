@@ -59,13 +59,9 @@ class Intake:
 
     def enqueue(self, request: Request) -> None:
         """Into the waiting queue, with what the cache holds of it."""
-        state = self._state
         request.status = Status.WAITING
-        match = state.cache.match(
-            request.ids, end=request.first_needed, namespace=request.submit.namespace, step=state.step
-        )
-        request.benefit = match.length
-        state.queue.add(request)
+        request.benefit = self._state.look_up(request)
+        self._state.queue.add(request)
 
     def accept(self, request: Request, grammar: CompiledGrammar) -> None:
         """Its grammar is ready."""

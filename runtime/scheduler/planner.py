@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...radix_cache.node import EMPTY, Int32
-from ..model_runner.plan import SamplePlan, StepPlan
+from ..model_runner.plan import SamplePlan, SharedPrefix, StepPlan
 from ..request import Request
 from .batch import NO_HIDDEN, Batch
 from .grammars import Grammars
+from .groups import group_by_prefix
 from .memory import RUN, Memory
 from .prefill import Prefill
 from .sampling import sample_plan
 from .state import State
+
+_ZERO = np.zeros(1, np.int64)
 
 
 class Planner:
@@ -25,7 +29,8 @@ class Planner:
         self._prefill = Prefill(state, self._memory)
         self._budget = state.config.chunked_prefill_size
         self._rows: Int32 = EMPTY
-        self._first = 0
+        self._groups: list[tuple[int, int, int]] = []
+        self._turn = 0
         capacity = self._budget + 1
         self._token_ids: Int32 = np.zeros(capacity, np.int32)
         self._positions: Int32 = np.zeros(capacity, np.int32)
@@ -48,18 +53,15 @@ class Planner:
         page_size = state.cache.page_size
         while True:
             if state.rows_changed:
-                self._rows = np.fromiter((r.row for r in state.running), np.int32, len(state.running))
-                state.rows_changed = False
-            mine = self._rows
+                self._arrange()
+            every = self._rows
+            goes = (rows.known[every] - rows.computed[every] == 1) & ~rows.in_prompt[every]
+            if np.count_nonzero(goes) > self._budget:
+                goes = self._take_turns(goes)
+            mine = every[goes]
             if not mine.size:
                 return
-            mine = mine[(rows.known[mine] - rows.computed[mine] == 1) & ~rows.in_prompt[mine]]
-            if mine.size > self._budget:  # take turns, the oldest always goes
-                turn = 1 + (np.arange(self._budget - 1) + self._first) % (mine.size - 1)
-                self._first = (self._first + self._budget - 1) % (mine.size - 1)
-                mine = np.concatenate((mine[:1], np.sort(mine[turn]))) if turn.size else mine[:1]
-            computed = rows.computed[mine]
-            short = mine[computed >= rows.allocated[mine]]
+            short = mine[rows.computed[mine] >= rows.allocated[mine]]
             if not short.size:
                 break
             run = max(page_size, RUN)
@@ -70,15 +72,40 @@ class Planner:
                 break
             if not self._memory.retract_one(keep=set()):
                 fit = state.pool.free_len // page_size  # the youngest wait a step
-                stalled = short[fit:]
-                mine = mine[~np.isin(mine, stalled)]
+                short = short[np.argsort(rows.age[short])]
                 self._allocate(short[:fit], page_size)
-                computed = rows.computed[mine]
+                goes &= ~np.isin(every, short[fit:])
+                mine = every[goes]
                 break
         batch.decode_rows = mine
         by_row = state.by_row
         batch.decoding = [request for row in mine.tolist() if (request := by_row[row]) is not None]
         batch.num_tokens = mine.size
+        if self._groups:
+            ends = np.concatenate((_ZERO, np.cumsum(goes)))
+            for first, end, length in self._groups:
+                first, end = int(ends[first]), int(ends[end])
+                if end - first > 1:
+                    batch.groups.append(SharedPrefix(first, end, length))
+
+    def _arrange(self) -> None:
+        """The running rows, those neighbours that share a prefix. Rows that leave need no new arrangement."""
+        state = self._state
+        order, self._groups = group_by_prefix(list(state.running))
+        self._rows = np.fromiter((request.row for request in order), np.int32, len(order))
+        state.rows_changed = False
+
+    def _take_turns(self, goes: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """More rows than budget: the oldest goes, the others in turn."""
+        places = np.flatnonzero(goes)
+        oldest = int(np.argmin(self._state.rows.age[self._rows[places]]))
+        others = np.delete(places, oldest)
+        turn = (np.arange(self._budget - 1) + self._turn) % others.size
+        self._turn = (self._turn + self._budget - 1) % others.size
+        chosen = np.zeros_like(goes)
+        chosen[places[oldest]] = True
+        chosen[others[turn]] = True
+        return chosen
 
     def _allocate(self, short: Int32, run: int) -> None:
         rows, pool = self._state.rows, self._state.pool
@@ -92,7 +119,7 @@ class Planner:
         rows.allocated[short] += run
 
     def _plan(self, batch: Batch) -> StepPlan:
-        state, rows = self._state, self._state.rows
+        rows = self._state.rows
         num_tokens, num_decode, num_spans = batch.num_tokens, len(batch.decoding), len(batch.spans)
         token_ids, positions, slots = (
             self._token_ids[:num_tokens],
@@ -145,6 +172,7 @@ class Planner:
             kv_lens_B=kv_lens,
             table_rows_B=table_rows,
             page_table=rows.page_table,
+            groups=batch.groups,
             samples=batch.samples,
             scores=batch.scores,
             masks_MW=masks,

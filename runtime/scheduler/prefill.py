@@ -5,13 +5,15 @@ from __future__ import annotations
 from ...radix_cache.interface import Match
 from ..messages import Finish
 from ..model_runner.plan import ScorePlan
-from ..request import Request
+from ..request import Request, Status
 from .batch import Batch, Score, Span
 from .memory import Memory
+from .queue import CACHED_COST, DECODE_COST, PREFILL_COST
 from .sampling import logprob_ids
 from .state import State
 
 _MAX_MISFITS = 16
+_MAX_LOOKS = 64  # of a few microseconds each
 
 
 class Prefill:
@@ -38,6 +40,7 @@ class Prefill:
     def admit(self, batch: Batch, left: int) -> None:
         """Waiting requests in the queue's order, siblings with the first of them; up to 16 misfits are skipped."""
         state = self._state
+        self._look_again()
         misfits: list[Request] = []
         while left > 0 and state.rows.num_free and len(misfits) < _MAX_MISFITS:
             request = state.queue.pop(state.now_s)
@@ -62,6 +65,14 @@ class Prefill:
         for request in misfits:
             state.queue.put_back(request)
 
+    def _look_again(self) -> None:
+        """Waiting requests whose prefix grew or was evicted, a bounded number a step."""
+        state, woken = self._state, self._state.cache.woken
+        for _ in range(min(len(woken), _MAX_LOOKS)):
+            request = woken.pop()
+            if isinstance(request, Request) and request.status is Status.WAITING:
+                state.queue.update(request, state.look_up(request))
+
     def _start(self, batch: Batch, request: Request, left: int) -> int | None:
         """Admits one request that left the queue; the tokens that it computes, None if it must wait."""
         state, cache = self._state, self._state.cache
@@ -83,8 +94,9 @@ class Prefill:
         if not self._memory.fits(request, match.length):
             cache.unlock(handle)
             return None
-        self._enter_row(request, match)
         request.handle = handle
+        self._enter_row(request, match)
+        batch.touching.append(request)
         cache.write_slots(handle, state.rows.page_table[request.row], start=0)
         self._count_prompt(request)
         if source is None:
@@ -119,6 +131,12 @@ class Prefill:
             request.queue_s = state.now_s - request.arrival_s
             request.admitted_s = state.now_s
         state.start(request, row)
+        uncached = known - match.length
+        cost = PREFILL_COST * uncached + CACHED_COST * match.length
+        if not request.times_retracted:
+            cost += DECODE_COST * expected
+        request.charged += cost
+        state.queue.charge(request.client, cost)
 
     def _count_prompt(self, request: Request) -> None:
         if not request.times_retracted:
@@ -157,6 +175,7 @@ class Prefill:
             self._hide(batch, span)
         if start + count == known:
             rows.in_prompt[row] = False
+            state.rows_changed = True
             last_row = span.first_row + count - 1
             handle = request.handle
             if handle is not None and handle.end == known:
@@ -192,6 +211,7 @@ class Prefill:
             return
         state.pool.free(rows.page_table[row, shared : rows.allocated[row]])
         request.handle = state.cache.move(handle, match)
+        batch.touching.append(request)
         state.cache.write_slots(request.handle, rows.page_table[row], start=shared)
         rows.computed[row] = rows.allocated[row] = rows.shared[row] = match.length
         if not request.times_retracted:

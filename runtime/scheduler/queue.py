@@ -1,19 +1,50 @@
 """Who goes first among the waiting.
 
-Order: retracted requests, then the starved in order of arrival, then by priority, then longest cached prefix (in powers
-of two, so that near-equals keep their order of arrival), then arrival. Starved: waiting longer than max(2 s, 8 times
-what its own uncached prompt takes to prefill): a hard bound, whatever hit rates the others have.
+Order: retracted requests in order of arrival; then, among clients that have not used up their share, the starved in
+order of arrival, then by priority, then longest cached prefix (in powers of two, so that near-equals keep their order of
+arrival), then arrival. A request starves when it waits longer than max(2 s, 8 times what its own uncached prompt takes
+to prefill): within a client's share that is a hard bound, whatever hit rates the others have.
+
+Shares: Deficit Longest Prefix Match (arXiv 2501.14312). Serving a client costs it deficit; when every client that waits
+is in debt, all of them get another quantum.
 """
 
 from __future__ import annotations
 
 import heapq
-from typing import Any, cast
+from collections import OrderedDict
 
 from ..request import Request
 
-_STARVED_S = 2.0
-_STARVED_PREFILLS = 8.0
+STARVED_S = 2.0
+STARVED_PREFILLS = 8.0
+QUANTUM = 4096.0
+PREFILL_COST, CACHED_COST, DECODE_COST = 1.0, 0.1, 2.0
+_MAX_IDLE_CLIENTS = 4096
+
+Key = tuple[int, int, int, int]
+_Entry = tuple[Key, int, Request]
+
+
+class _Client:
+    """One client's waiting requests, and what it may still take. `offer`: number of its valid entry in the offers."""
+
+    __slots__ = ("deficit", "heap", "num_waiting", "offer", "offered", "round")
+
+    def __init__(self, round: int) -> None:
+        self.heap: list[_Entry] = []
+        self.num_waiting = 0
+        self.deficit = QUANTUM
+        self.round = round
+        self.offer = 0
+        self.offered: Key | None = None
+
+    def head(self) -> _Entry | None:
+        """Its best valid entry."""
+        heap = self.heap
+        while heap and heap[0][2].queue_seq != heap[0][1]:
+            heapq.heappop(heap)
+        return heap[0] if heap else None
 
 
 class WaitingQueue:
@@ -22,12 +53,13 @@ class WaitingQueue:
     def __init__(self, *, lpm: bool) -> None:
         self._lpm = lpm
         self._retracted: list[tuple[int, int, Request]] = []
-        self._starved: list[tuple[int, int, Request]] = []
-        self._ordered: list[tuple[tuple[int, int, int], int, Request]] = []
         self._starving: list[tuple[float, int, int, Request]] = []
+        self._clients: OrderedDict[str, _Client] = OrderedDict()
+        self._offers: list[tuple[Key, int, _Client]] = []
         self._groups: dict[str, dict[Request, None]] = {}
         self._len = 0
         self._num_entries = 0
+        self._round = 0
         self.prefill_tokens_per_s = 1000.0
         """Measured; for the starvation bound."""
 
@@ -41,7 +73,7 @@ class WaitingQueue:
         request.stint = request.queue_seq
         if not request.times_retracted:
             uncached = max(0, request.ids.size - request.benefit)
-            bound = max(_STARVED_S, _STARVED_PREFILLS * uncached / self.prefill_tokens_per_s)
+            bound = max(STARVED_S, STARVED_PREFILLS * uncached / self.prefill_tokens_per_s)
             entry = (request.waiting_since_s + bound, request.seq, request.stint, request)
             heapq.heappush(self._starving, entry)
 
@@ -49,9 +81,11 @@ class WaitingQueue:
         """One that `pop` gave and that did not fit."""
         self._enter(request)
 
-    def update(self, request: Request) -> None:
-        """Its benefit changed."""
-        if request.queue_seq and not request.is_starved and not request.times_retracted:
+    def update(self, request: Request, benefit: int) -> None:
+        """What the cache holds of it changed."""
+        changed = benefit.bit_length() != request.benefit.bit_length()
+        request.benefit = benefit
+        if changed and request.queue_seq and not request.is_starved and not request.times_retracted:
             self._push(request)
 
     def remove(self, request: Request) -> None:
@@ -60,6 +94,8 @@ class WaitingQueue:
             return
         request.queue_seq = 0
         self._len -= 1
+        if not request.times_retracted:
+            self._clients[request.client].num_waiting -= 1
         if request.group is not None:
             members = self._groups[request.group]
             del members[request]
@@ -68,24 +104,48 @@ class WaitingQueue:
 
     def pop(self, now_s: float) -> Request | None:
         """The next to try; it has left the queue."""
-        while self._starving and self._starving[0][0] <= now_s:
-            _, _, stint, request = heapq.heappop(self._starving)
-            if request.queue_seq and request.stint == stint:
-                request.is_starved = True
-                self._push(request)
-        request_or_none = _pop_valid(self._retracted) or _pop_valid(self._starved) or _pop_valid(self._ordered)
-        if request_or_none is not None:
-            self.remove(request_or_none)
-        return request_or_none
+        self._mark_starved(now_s)
+        while self._retracted:
+            _, number, request = heapq.heappop(self._retracted)
+            if request.queue_seq == number:
+                self.remove(request)
+                return request
+        while True:
+            while self._offers:
+                key, number, client = heapq.heappop(self._offers)
+                if client.offer != number:
+                    continue
+                client.offered = None
+                entry = client.head()
+                if entry is None or client.deficit <= 0.0:
+                    continue
+                if entry[0] != key:  # its best one left
+                    self._offer(client, entry[0])
+                    continue
+                heapq.heappop(client.heap)
+                self.remove(entry[2])
+                if (rest := client.head()) is not None:
+                    self._offer(client, rest[0])
+                return entry[2]
+            if not self._replenish():
+                return None
 
     def siblings(self, request: Request) -> list[Request]:
         """The waiting members of its group, in order of arrival."""
         return list(self._groups.get(request.group, ())) if request.group is not None else []
 
+    def charge(self, client_name: str, cost: float) -> None:
+        """A client was served (or given back, cost < 0) that many weighted tokens."""
+        client = self._clients.get(client_name)
+        if client is not None:
+            client.deficit -= cost
+
     def _enter(self, request: Request) -> None:
         self._len += 1
         if request.group is not None:
             self._groups.setdefault(request.group, {})[request] = None
+        if not request.times_retracted:
+            self._client(request.client).num_waiting += 1
         self._push(request)
 
     def _push(self, request: Request) -> None:
@@ -93,17 +153,63 @@ class WaitingQueue:
         number = request.queue_seq = self._num_entries
         if request.times_retracted:
             heapq.heappush(self._retracted, (request.seq, number, request))
-        elif request.is_starved:
-            heapq.heappush(self._starved, (request.seq, number, request))
+            return
+        if request.is_starved:
+            key = (0, 0, 0, request.seq)
         else:
             bucket = request.benefit.bit_length() if self._lpm else 0
-            key = (-request.submit.priority, -bucket, request.seq)
-            heapq.heappush(self._ordered, (key, number, request))
+            key = (1, -request.submit.priority, -bucket, request.seq)
+        client = self._clients[request.client]
+        heapq.heappush(client.heap, (key, number, request))
+        if len(client.heap) > 4 * client.num_waiting + 64:
+            client.heap = [entry for entry in client.heap if entry[2].queue_seq == entry[1]]
+            heapq.heapify(client.heap)
+        if client.offered is None or key < client.offered:
+            self._offer(client, key)
 
+    def _offer(self, client: _Client, key: Key) -> None:
+        self._num_entries += 1
+        client.offer, client.offered = self._num_entries, key
+        heapq.heappush(self._offers, (key, client.offer, client))
+        if len(self._offers) > 4 * len(self._clients) + 64:
+            self._offers = [offer for offer in self._offers if offer[2].offer == offer[1]]
+            heapq.heapify(self._offers)
 
-def _pop_valid(heap: list[Any]) -> Request | None:
-    while heap:
-        _, number, request = heapq.heappop(heap)
-        if request.queue_seq == number:
-            return cast("Request", request)
-    return None
+    def _client(self, name: str) -> _Client:
+        client = self._clients.get(name)
+        if client is None:
+            client = self._clients[name] = _Client(self._round)
+            if len(self._clients) > _MAX_IDLE_CLIENTS:
+                self._forget_idle()
+        elif not client.num_waiting:  # it was away: the rounds it missed count, but are not saved up
+            client.deficit = min(QUANTUM, client.deficit + QUANTUM * (self._round - client.round))
+            client.round = self._round
+        return client
+
+    def _replenish(self) -> bool:
+        """Another quantum for every client that waits, as often as the first of them needs; False if none waits."""
+        waiting = [client for client in self._clients.values() if client.num_waiting]
+        if not waiting:
+            return False
+        rounds = max(1, int(min(-client.deficit for client in waiting) // QUANTUM) + 1)
+        self._round += rounds
+        for client in waiting:
+            client.deficit = min(QUANTUM, client.deficit + rounds * QUANTUM)
+            client.round = self._round
+            if (entry := client.head()) is not None:
+                self._offer(client, entry[0])
+        return True
+
+    def _forget_idle(self) -> None:
+        for name in [name for name, client in self._clients.items() if not client.num_waiting][
+            : _MAX_IDLE_CLIENTS // 2
+        ]:
+            if self._clients[name].deficit >= 0.0 or len(self._clients) > 2 * _MAX_IDLE_CLIENTS:
+                del self._clients[name]
+
+    def _mark_starved(self, now_s: float) -> None:
+        while self._starving and self._starving[0][0] <= now_s:
+            _, _, stint, request = heapq.heappop(self._starving)
+            if request.queue_seq and request.stint == stint:
+                request.is_starved = True
+                self._push(request)

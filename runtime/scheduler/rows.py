@@ -28,6 +28,8 @@ class Rows:
         """`known` at which the request ends by length."""
         self.expected: Int32 = np.zeros(num_rows, np.int32)
         """`known` that admission reserved room for."""
+        self.age = np.zeros(num_rows, np.int64)
+        """Number of its admission: the lowest is the oldest."""
         self.checks_eos = np.zeros(num_rows, bool)
         self.careful = np.zeros(num_rows, bool)
         """Every token needs a look: streams, stop strings, grammars, penalties, log-probabilities."""

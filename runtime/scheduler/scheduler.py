@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 _REMEMBER_S = 30.0  # aborts of unknown ids, and ids that finished
 _AUDIT_STEPS = 1000
+_STALLED_S = 0.05  # requests that wait for nothing but memory or `resume` are looked at this often
 
 
 class Scheduler:
@@ -144,6 +145,8 @@ class Scheduler:
             heapq.heappop(self._deadlines)
         if not self._deadlines:
             return None
+        if self._state.running or len(self._state.queue):
+            return _STALLED_S
         return max(0.0, self._deadlines[0][0] - self._state.clock())
 
     # ---- the inbox
@@ -177,12 +180,15 @@ class Scheduler:
             self._end(request, Finish("abort", message=aborted[1]))
             return
         heapq.heappush(self._deadlines, (request.deadline_s, request.seq, request))
+        if len(self._deadlines) > 2 * len(self._state.requests) + 64:
+            self._deadlines = [entry for entry in self._deadlines if entry[2].status is not Status.FINISHED]
+            heapq.heapify(self._deadlines)
 
     def _abort(self, rid: str, reason: str) -> None:
         request = self._state.requests.get(rid)
         if request is not None:
             self._end(request, Finish("abort", message=reason))
-        elif rid and not any(rid == finished for _, finished in self._state.finished_rids):
+        elif rid and rid not in self._state.finished_rids:
             self._aborted[rid] = (self._state.now_s + _REMEMBER_S, reason)
 
     def _end(self, request: Request, finish: Finish) -> None:
@@ -190,7 +196,7 @@ class Scheduler:
         self._state.finish(request, finish)
 
     def _control(self, message: Control) -> None:
-        data: dict[str, object] = {"ok": True}
+        data: dict[str, object] = {"success": True}
         if message.action == "flush":
             self._state.cache.flush()
         elif message.action == "stats":
@@ -205,7 +211,7 @@ class Scheduler:
             self._flush_outputs()
             self._shut_down = True
         elif message.action != "ping":
-            data = {"ok": False, "error": f"unknown action {message.action!r}"}
+            data = {"success": False, "error": f"unknown action {message.action!r}"}
         self._send(Reply(message.id, data))
 
     # ---- time
@@ -222,8 +228,8 @@ class Scheduler:
                 busy = True
         state.leases.expire(now_s)
         finished = state.finished_rids
-        while finished and finished[0][0] + _REMEMBER_S <= now_s:
-            finished.popleft()
+        while finished and next(iter(finished.values())) + _REMEMBER_S <= now_s:
+            finished.popitem(last=False)
         while self._aborted:
             rid, (until_s, _) = next(iter(self._aborted.items()))
             if until_s > now_s and len(self._aborted) < 65536:

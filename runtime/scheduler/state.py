@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import secrets
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
 
 import numpy as np
@@ -19,7 +19,7 @@ from .batch import Batch
 from .counters import Counters
 from .estimate import OutputEstimator
 from .leases import Leases
-from .queue import WaitingQueue
+from .queue import CACHED_COST, DECODE_COST, PREFILL_COST, WaitingQueue
 from .rows import Rows
 
 
@@ -55,7 +55,7 @@ class State:
         """In order of admission."""
         self.by_row: list[Request | None] = [None] * config.max_running_requests
         self.rows_changed = True
-        """The set of running rows is not what the planner remembers."""
+        """Rows came, or share more than the planner remembers."""
         self.compiling: dict[Request, None] = {}
         self.queue = WaitingQueue(lpm=config.schedule_policy == "lpm")
         self.leases = Leases(cache)
@@ -63,7 +63,8 @@ class State:
         self.counters = Counters()
         self.outputs: list[Output] = []
         """What the next message tells."""
-        self.finished_rids: deque[tuple[float, str]] = deque()
+        self.finished_rids: OrderedDict[str, float] = OrderedDict()
+        """When each request that ended lately did so."""
         self.num_seen = 0
         self.num_admitted = 0
         self._random = random.Random(config.random_seed) if config.random_seed is not None else None
@@ -71,6 +72,14 @@ class State:
     def draw_seed(self) -> int:
         """Unsigned 64 bits for a request that brings no seed."""
         return secrets.randbits(64) if self._random is None else self._random.getrandbits(64)
+
+    def look_up(self, request: Request) -> int:
+        """Tokens of a waiting request that the cache holds; it is told (`woken`) when that changes."""
+        ids, submit = request.ids, request.submit
+        match = self.cache.match(ids, end=request.first_needed, namespace=submit.namespace, step=self.step)
+        if self.config.schedule_policy == "lpm":
+            self.cache.wait(match, ids, request)
+        return match.length
 
     def measure(self, batch: Batch, seconds: float) -> None:
         """Learns how fast prompts are computed, from steps that are mostly prompt."""
@@ -86,7 +95,7 @@ class State:
         request.status = Status.RUNNING
         request.row = row
         self.num_admitted += 1
-        request.admitted_seq = self.num_admitted
+        self.rows.age[row] = self.num_admitted
         self.running[request] = None
         self.by_row[row] = request
         self.rows_changed = True
@@ -110,8 +119,13 @@ class State:
         keep = request.submit.keep if done else None
         if request.status is Status.RUNNING:
             ids = self.rows.ids[request.row, : self.rows.known[request.row]]
+            output_len = ids.size - request.prompt_len
             if done and not request.wants_no_token:
-                self.estimator.add(request.client, ids.size - request.prompt_len)
+                self.estimator.add(request.client, output_len)
+            served = CACHED_COST * request.prompt_len + (PREFILL_COST - CACHED_COST) * (
+                request.prompt_len - max(0, request.cached_len)
+            )
+            self.queue.charge(request.client, served + DECODE_COST * output_len - request.charged)
             if keep is not None:
                 ids = ids.copy()
             node = self._leave_row(request, insert=insert)
@@ -127,7 +141,8 @@ class State:
         request.status = Status.FINISHED
         request.matcher = request.stops = request.penalties = None
         del self.requests[request.rid]
-        self.finished_rids.append((self.now_s, request.rid))
+        self.finished_rids[request.rid] = self.now_s
+        self.finished_rids.move_to_end(request.rid)
         self.counters.finished(finish)
 
     def _leave_row(self, request: Request, *, insert: bool) -> Node:
@@ -150,7 +165,6 @@ class State:
         rows.give(row)
         del self.running[request]
         self.by_row[row] = None
-        self.rows_changed = True
         return node
 
     def report(self, request: Request, finish: Finish | None) -> None:

@@ -62,7 +62,9 @@ class ShadowExecutor:
         self.max_tokens = max(self.max_tokens, num_tokens)
         assert num_tokens == plan.query_start_B1[-1] == plan.positions_T.size == plan.slots_T.size
         assert len(set(plan.slots_T.tolist())) == num_tokens, "two rows write one slot"
-        assert np.array_equal(plan.query_start_B1[1:] - plan.query_start_B1[:-1] > 0, np.ones(plan.kv_lens_B.size, bool))
+        assert np.array_equal(
+            plan.query_start_B1[1:] - plan.query_start_B1[:-1] > 0, np.ones(plan.kv_lens_B.size, bool)
+        )
         hashes = [0] * num_tokens
         self.token[plan.slots_T] = plan.token_ids_T
         self.position[plan.slots_T] = plan.positions_T
@@ -115,9 +117,7 @@ class ShadowExecutor:
             return -1.0 - (mix(prefix_hash, token) % 1000) / 100
 
         top = sorted(range(VOCAB), key=lambda token: (-of(token), token))[:num_top]
-        return Logprobs(
-            of(target) if target >= 0 else math.nan, top, [of(t) for t in top], [of(int(t)) for t in asked]
-        )
+        return Logprobs(of(target) if target >= 0 else math.nan, top, [of(t) for t in top], [of(int(t)) for t in asked])
 
     def close(self) -> None:
         pass
@@ -151,7 +151,9 @@ class Clock:
 class Harness:
     """A scheduler on the shadow executor; collects what it tells and audits after each step."""
 
-    def __init__(self, *, num_slots=4096, max_context=512, eos=frozenset(), grammars=None, seconds_per_token=0.0, **config):
+    def __init__(
+        self, *, num_slots=4096, max_context=512, eos=frozenset(), grammars=None, seconds_per_token=0.0, **config
+    ):
         self.clock = Clock()
         self.executor = ShadowExecutor(num_slots, seconds_per_token, self.clock)
         self.token_ids: dict[str, list[int]] = {}

@@ -14,7 +14,10 @@ def test_outputs_equal_a_sequential_reference(make_harness, page_size, chunk, no
     harness = make_harness(page_size=page_size, chunked_prefill_size=chunk, disable_radix_cache=no_cache)
     draw = random.Random(1)
     stem = [draw.randrange(61) for _ in range(40)]
-    prompts = {f"r{i}": stem[: draw.randrange(1, 40)] + [draw.randrange(3) for _ in range(draw.randrange(9))] for i in range(20)}
+    prompts = {
+        f"r{i}": stem[: draw.randrange(1, 40)] + [draw.randrange(3) for _ in range(draw.randrange(9))]
+        for i in range(20)
+    }
     for rid, prompt in prompts.items():
         harness.submit(rid, prompt, max_new_tokens=10, echo_steps=bool(draw.randrange(2)))
         if draw.random() < 0.5:
