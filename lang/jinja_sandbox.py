@@ -134,6 +134,7 @@ class _Counted(NodeTransformer):
 
     def visit_For(self, node: nodes.For) -> nodes.Node:
         self.generic_visit(node)
+        assert isinstance(node.iter, nodes.Expr)
         node.iter = _filter(node.iter, "_steps")
         return node
 
@@ -269,7 +270,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
             _refuse_large(args)
             name = getattr(__obj, "__name__", "")
             if name == "join":
-                return _bounded_join(*args, d=owner)
+                return _bounded_join(args[0] if args else (), owner)
             if name == "replace":
                 return _bounded_replace(owner, *args)
             if name == "expandtabs":

@@ -36,6 +36,7 @@ FAMILIES: dict[str, Family] = {
     "phi3": Family(),
     "qwen2": Family(),
     "qwen3": Family(qk_norm="head"),
+    "seed_oss": Family(),
     "smollm3": Family(),
 }
 

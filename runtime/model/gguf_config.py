@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,11 @@ _END_OF_TURN = (
     "<|eom_id|>",
 )
 """Names of control tokens that end a turn in files that give one eos id only (llama.cpp ends on the same)."""
+
+_ROPE_KINDS: dict[str, Literal["default", "linear", "yarn"]] = {
+    "none": "default", "linear": "linear", "yarn": "yarn", "longrope": "default",
+}  # fmt: skip
+"""A longrope without its factors is no scaling."""
 
 
 def config_from_gguf(
@@ -111,14 +117,14 @@ def _rope(facts: Facts, head_dim: int, small: Mapping[str, NDArray[np.float32]])
         return tuple(float(x) for x in small[name].reshape(-1)) if name in small else ()
 
     kind = facts.text("rope.scaling.type", "none")
-    if kind not in ("none", "linear", "yarn", "longrope"):
+    if kind not in _ROPE_KINDS:
         raise UnsupportedModel(f"{facts.path}: rope scaling {kind!r}; none, linear, yarn and longrope are supported")
     long, short = factors("rope_factors_long.weight"), factors("rope_factors_short.weight")
     dim = facts.integer("rope.dimension_count", head_dim, high=1 << 14)
     return RopeConfig(
         theta=facts.number("rope.freq_base", 10000.0, low=1e-6),
         dim=0 if dim == head_dim else dim,
-        kind="longrope" if long else "default" if kind in ("none", "longrope") else kind,
+        kind="longrope" if long else _ROPE_KINDS[kind],
         factor=facts.number("rope.scaling.factor", facts.number("rope.scale_linear", 1.0)) or 1.0,
         original_max_context=facts.integer("rope.scaling.original_context_length", 0, low=0, high=1 << 30),
         attention_factor=facts.number("rope.scaling.attn_factor", 1.0)
@@ -130,6 +136,15 @@ def _rope(facts: Facts, head_dim: int, small: Mapping[str, NDArray[np.float32]])
         long_factor=long,
         freq_factors=factors("rope_freqs.weight"),
     )
+
+
+def _attention_factor(facts: Facts, kind: str) -> float | None:
+    """ggml multiplies YaRN's own factor by the file's; the others are the file's alone."""
+    if not facts.has("rope.scaling.attn_factor"):
+        return None
+    given = facts.number("rope.scaling.attn_factor", 1.0)
+    stretch = facts.number("rope.scaling.factor", 1.0, low=1e-6)
+    return given * (0.1 * math.log(stretch) + 1.0) if kind == "yarn" and stretch > 1.0 else given
 
 
 def _local_rope(facts: Facts, architecture: str, head_dim: int) -> RopeConfig | None:

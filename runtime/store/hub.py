@@ -18,7 +18,7 @@ def fetch_from_hub(repository: str, *, progress: bool = True) -> Path:
     try:
         import huggingface_hub
         from huggingface_hub import errors
-        from huggingface_hub.utils import disable_progress_bars
+        from huggingface_hub.utils.tqdm import disable_progress_bars
     except ImportError:
         raise ModelError(
             f"{repository} is a hub id, for which huggingface_hub is needed: pip install 'radixlang[hf]'"

@@ -71,7 +71,8 @@ def _numbers(checkpoint: GgufCheckpoint, key: str, count: int) -> list[Any]:
         raise BadCheckpoint(
             f"{checkpoint.path}: tokenizer.ggml.{key} must have {count} numbers; convert the model again"
         )
-    return found.tolist()
+    numbers: list[Any] = found.tolist()
+    return numbers
 
 
 def _byte_level(checkpoint: GgufCheckpoint, tokens: list[str], types: list[int]) -> dict[str, Any]:

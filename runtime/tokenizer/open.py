@@ -12,6 +12,7 @@ from ...errors import BadCheckpoint, ModelNotFound
 from ..store.paths import cache_dir, write_atomically
 from ..weights.checkpoint import Checkpoint
 from ..weights.gguf import GgufCheckpoint
+from ..weights.gguf_header import StringArray
 from .gguf_vocabulary import BUILDER_VERSION, tokenizer_json
 from .tokenizer import Specials, TextTokenizer
 
@@ -25,11 +26,12 @@ def open_tokenizer(source: Path | str | Checkpoint) -> TextTokenizer:
     """
     if isinstance(source, GgufCheckpoint):
         return _from_gguf(source)
-    path = source if isinstance(source, Path) else Path(source) if isinstance(source, str) else source.path
+    vocab_size = None if isinstance(source, Path | str) else source.config.vocab_size
+    path = Path(source) if isinstance(source, Path | str) else source.path
     if path.is_dir() or path.suffix == ".json":
         from .hf_tokenizer import tokenizer_from_directory
 
-        return tokenizer_from_directory(path)
+        return tokenizer_from_directory(path, vocab_size)
     if not path.is_file():
         raise ModelNotFound(f"no tokenizer at {path}; give a GGUF file, a tokenizer.json or the directory of one")
     return _from_gguf(GgufCheckpoint(path))
@@ -48,7 +50,8 @@ def _from_gguf(checkpoint: GgufCheckpoint) -> TextTokenizer:
         chat_template=template if isinstance(template, str) else None,
     )
     tokens = metadata["tokenizer.ggml.tokens"]
-    return TextTokenizer(library, specials=specials, vocab_size=getattr(tokens, "count", 0), digest=digest)
+    assert isinstance(tokens, StringArray)
+    return TextTokenizer(library, specials=specials, vocab_size=tokens.length, digest=digest)
 
 
 def _cached(checkpoint: GgufCheckpoint, path: Path) -> Library:

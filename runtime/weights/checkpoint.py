@@ -1,11 +1,11 @@
 """What a checkpoint offers, whatever its file format: tensors by Hugging Face's Llama names, packed as stored.
 
-Names: model.embed_tokens.weight, model.layers.{i}.input_layernorm.weight, model.layers.{i}.self_attn.{q,k,v,o}_proj.weight
-(and .bias), .self_attn.{q,k}_norm.weight, .post_attention_layernorm.weight, .pre_feedforward_layernorm.weight,
-.post_feedforward_layernorm.weight, .mlp.{gate,up,down}_proj.weight, model.norm.weight, lm_head.weight (absent when tied).
-Fused projections of a checkpoint (Phi-3's qkv_proj and gate_up_proj) are already split by the reader; rows of q and k are
-in Hugging Face's order (GGUF's permutation is undone); norm weights are as the Hugging Face module holds them (GGUF's
-Gemma weights have their 1 taken off again, so `norm_offset` applies to both).
+Names: model.embed_tokens.weight, model.layers.{i}.input_layernorm.weight, .self_attn.{q,k,v,o}_proj.weight (and .bias),
+.self_attn.{q,k}_norm.weight, .post_attention_layernorm.weight, .pre_feedforward_layernorm.weight,
+.post_feedforward_layernorm.weight, .mlp.{gate,up,down}_proj.weight, model.norm.weight, lm_head.weight (absent when
+tied). Fused projections of a checkpoint (Phi-3's qkv_proj and gate_up_proj) are already split by the reader; rows of q
+and k are in Hugging Face's order (GGUF's permutation is undone); norm weights are as the Hugging Face module holds them
+(GGUF's Gemma weights have their 1 taken off again, so `norm_offset` applies to both).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..model.config import ModelConfig
 
 @dataclass(frozen=True, slots=True)
 class PackedTensor:
-    """A tensor as its file stores it. `data` maps the file; it is read-only and never a copy where the rows are in order."""
+    """A tensor as its file stores it. `data` maps the file: read-only, and no copy where the rows are in order."""
 
     name: str
     format: str

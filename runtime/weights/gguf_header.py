@@ -47,11 +47,11 @@ Scalar = int | float | bool | str
 
 
 class StringArray(NamedTuple):
-    """Where an array of strings lies in the file: `count` of them in bytes [start, end)."""
+    """Where an array of strings lies in the file: `length` of them in bytes [start, end)."""
 
     start: int
     end: int
-    count: int
+    length: int
 
 
 class TensorInfo(NamedTuple):
@@ -120,7 +120,7 @@ class HeaderReader:
         if layout is None:
             raise self.bad(f"key {key!r} has the unknown value type {kind}")
         (found,) = struct.unpack_from(layout, self.data, self._room(struct.calcsize(layout), f"key {key!r}"))
-        return bool(found) if kind == _BOOL else found  # type: ignore[no-any-return]
+        return bool(found) if kind == _BOOL else found
 
     def _array(self, key: str) -> StringArray | NDArray[np.generic]:
         kind = self.number("<I", f"the element type of {key!r}")
@@ -243,7 +243,7 @@ def read_strings(data: memoryview, array: StringArray) -> list[str]:
     at, found = array.start, []
     raw = bytes(data[array.start : array.end])
     at = 0
-    for _ in range(array.count):
+    for _ in range(array.length):
         size = unpack(raw, at)[0]
         at += 8
         found.append(raw[at : at + size].decode("utf-8", "replace"))

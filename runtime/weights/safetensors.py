@@ -1,0 +1,212 @@
+"""A Hugging Face directory as a Checkpoint: config.json, one or many *.safetensors files, mapped from disk.
+
+Tensors are found by canonical names: fused projections are split by rows, prefixes of multimodal models are taken off.
+Nothing in the directory is imported or unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import BadCheckpoint, ModelNotFound, UnsupportedModel
+from ..model.config import ModelConfig
+from ..model.hf_config import config_from_hf
+from .checkpoint import PackedTensor
+from .dequant import dequantise
+from .safetensors_header import StoredTensor, bad, parse_json, read_header
+from .shapes import check_shapes
+
+MAX_JSON = 1 << 24
+"""Bytes of config.json and of a shard index."""
+_INDEX = "model.safetensors.index.json"
+_SHARD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}\.safetensors")
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
+_PREFIXES = (("model.language_model.", "model."), ("language_model.model.", "model."), ("language_model.", ""))
+"""How multimodal checkpoints begin the names of their language part."""
+_LAYER_FUSED = re.compile(r"(model\.layers\.\d{1,6}\.)(self_attn\.qkv_proj|mlp\.gate_up_proj)\.(weight|bias)")
+
+
+class _Source(NamedTuple):
+    """Rows [first, last) of a tensor of one file."""
+
+    shard: int
+    tensor: str
+    first: int
+    last: int
+
+
+class SafetensorsCheckpoint:
+    """See `Checkpoint`. Opening reads headers only; tensors are views of the mapped files."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config: ModelConfig = config_from_hf(
+            read_json(path / "config.json"), path / "config.json", read_json_if_there(path / "generation_config.json")
+        )
+        self._files: list[Path] = []
+        self._arrays: list[NDArray[np.uint8]] = []
+        self._stored: list[dict[str, StoredTensor]] = []
+        for file in _shards(path):
+            self._map(file)
+        self._sources = self._canonical()
+        self._refuse_quantised()
+        check_shapes({name: self._shape(source) for name, source in self._sources.items()}, self.config, path)
+        self.digest = self._digest()
+
+    def names(self) -> list[str]:
+        return list(self._sources)
+
+    def packed(self, name: str) -> PackedTensor:
+        source = self._sources[name]
+        stored = self._stored[source.shard][source.tensor]
+        shape = self._shape(source)
+        data = self._arrays[source.shard][stored.start : stored.start + stored.nbytes]
+        row = stored.nbytes // stored.shape[0]
+        data = data[source.first * row : source.last * row]
+        return PackedTensor(name, stored.dtype, shape, data.reshape(shape[0], -1) if len(shape) > 1 else data)
+
+    def dense(self, name: str) -> NDArray[np.float32]:
+        tensor = self.packed(name)
+        return dequantise(tensor.data, tensor.format, tensor.shape)
+
+    def close(self) -> None:
+        """Lets go of the files; they stay mapped while tensors of them are in use."""
+        self._arrays, self._sources = [], {}
+
+    def _map(self, file: Path) -> None:
+        try:
+            with file.open("rb") as handle:
+                mapped = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
+            raise BadCheckpoint(f"{file}: cannot be opened ({error}); download the model again") from None
+        data = memoryview(mapped)
+        self._files.append(file)
+        self._stored.append(read_header(data, file))
+        self._arrays.append(np.frombuffer(data, np.uint8))
+
+    def _shape(self, source: _Source) -> tuple[int, ...]:
+        return (source.last - source.first, *self._stored[source.shard][source.tensor].shape[1:])
+
+    def _canonical(self) -> dict[str, _Source]:
+        """Canonical name to where its rows lie."""
+        found: dict[str, _Source] = {}
+        for shard, tensors in enumerate(self._stored):
+            for name, stored in tensors.items():
+                canonical = canonical_name(name)
+                if canonical is None or not stored.shape or 0 in stored.shape:
+                    continue
+                if canonical == "lm_head.weight" and self.config.tie_embeddings:
+                    continue  # the embedding is the head; a copy in the file is not read
+                for part, first, last in self._parts(canonical, stored.shape[0], self._files[shard]):
+                    if part in found:
+                        raise bad(self._files[shard], f"tensor {part} is there twice")
+                    found[part] = _Source(shard, name, first, last)
+        return found
+
+    def _parts(self, name: str, rows: int, file: Path) -> list[tuple[str, int, int]]:
+        match = _LAYER_FUSED.fullmatch(name)
+        if match is None:
+            return [(name, 0, rows)]
+        config = self.config
+        prefix, fused, kind = match.groups()
+        if fused == "self_attn.qkv_proj":
+            q, kv = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
+            sizes = {"self_attn.q_proj": q, "self_attn.k_proj": kv, "self_attn.v_proj": kv}
+        else:
+            sizes = dict.fromkeys(("mlp.gate_proj", "mlp.up_proj"), config.intermediate_size)
+        if sum(sizes.values()) != rows:
+            raise bad(file, f"tensor {name} has {rows} rows, not {'+'.join(map(str, sizes.values()))}")
+        parts, first = [], 0
+        for part, size in sizes.items():
+            parts.append((f"{prefix}{part}.{kind}", first, first + size))
+            first += size
+        return parts
+
+    def _refuse_quantised(self) -> None:
+        for name, source in self._sources.items():
+            dtype = self._stored[source.shard][source.tensor].dtype
+            if dtype not in ("F32", "F16", "BF16"):
+                raise UnsupportedModel(
+                    f"{self.path}: tensor {name} is {dtype}; F32, F16 and BF16 are read. "
+                    "Use an unquantised or a GGUF copy"
+                )
+
+    def _digest(self) -> str:
+        """Of the config, the headers, the files' sizes and times, and three samples of each tensor."""
+        digest = hashlib.blake2b((self.path / "config.json").read_bytes(), digest_size=16)
+        for file, array, stored in zip(self._files, self._arrays, self._stored, strict=True):
+            stat = file.stat()
+            digest.update(f"{file.name} {stat.st_size} {stat.st_mtime_ns}".encode())
+            for name, tensor in stored.items():
+                digest.update(f"{name} {tensor}".encode())
+                end = tensor.start + tensor.nbytes
+                for start in (tensor.start, tensor.start + tensor.nbytes // 2, max(tensor.start, end - 64)):
+                    digest.update(array[start : min(start + 64, end)].tobytes())
+        return digest.hexdigest()
+
+
+def canonical_name(name: str) -> str | None:
+    """None for what a decoder does not read: vision towers, stored rotary tables."""
+    for prefix, replacement in _PREFIXES:
+        if name.startswith(prefix):
+            name = replacement + name[len(prefix) :]
+            break
+    if name.endswith("rotary_emb.inv_freq") or not name.startswith(("model.", "lm_head.")):
+        return None
+    return name if name.startswith(("model.layers.", "model.embed_tokens.", "model.norm.", "lm_head.")) else None
+
+
+def read_json(path: Path) -> dict[str, object]:
+    """A JSON object of a model's directory. Raises ModelNotFound where there is none, BadCheckpoint for a bad one."""
+    found = read_json_if_there(path)
+    if found is None:
+        raise ModelNotFound(f"{path.parent} has no {path.name}: not a model's directory", param="model")
+    return found
+
+
+def read_json_if_there(path: Path) -> dict[str, object] | None:
+    try:
+        if not path.is_file():
+            return None
+        if path.stat().st_size > MAX_JSON:
+            raise bad(path, f"more than {MAX_JSON} bytes")
+        return parse_json(path, path.read_bytes(), path.name)
+    except OSError as error:
+        raise BadCheckpoint(f"{path}: cannot be read ({error})") from None
+
+
+def _shards(folder: Path) -> list[Path]:
+    """The weight files, by the index where there is one. Each lies in the folder itself."""
+    index = read_json_if_there(folder / _INDEX)
+    if index is not None:
+        weights = index.get("weight_map")
+        if not isinstance(weights, dict) or not weights:
+            raise bad(folder / _INDEX, "has no weight_map")
+        names = set(weights.values()) if all(isinstance(name, str) for name in weights.values()) else {""}
+        for name in sorted(names):
+            if not _SHARD.fullmatch(name):
+                raise bad(folder / _INDEX, f"names the file {name[:200]!r}, which is no plain *.safetensors name")
+            if not (folder / name).is_file():
+                raise bad(folder / _INDEX, f"names {name}, which is not there")
+        return [folder / name for name in sorted(names)]
+    single = folder / "model.safetensors"
+    if single.is_file():
+        return [single]
+    files = sorted(
+        path for path in folder.glob("*.safetensors") if not path.name.startswith(("consolidated", "adapter"))
+    )
+    if files:
+        return files
+    if any(next(folder.glob(pattern), None) for pattern in _PICKLES):
+        raise BadCheckpoint(
+            f"{folder} has pickled weights only; they can run code and are never loaded. "
+            "Use a safetensors copy of the model"
+        )
+    raise ModelNotFound(f"{folder} has no *.safetensors", param="model")

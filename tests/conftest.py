@@ -1,0 +1,178 @@
+"""Shared by all tests: a cache folder of their own, and a tiny random model with a byte-level tokenizer."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+CHATML = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+MERGES = [
+    tuple(merge.split())
+    for merge in (
+        "Ġ t / h e / Ġ a / i n / Ġt he / r e / o n / e r / Ġ s / a t / Ġ w / o r / e n / Ġ c / i t / i s / a n / "
+        "Ġ o / e s / n d / l l / Ġa nd / in g / Ġ p / a l / Ġ f / Ġ b / o u / Ġ m / a r / Ġ in / e d / Ġo f / "
+        "Ġt o / i on / Ġ d / l e / s t / r o / Ġ h / Ġ is / c t / en t / Ġ n / v e / i c / Ġ e / a s / Ġ re / "
+        "ĠĠ ĠĠ / Ġ Ġ / ' s / Ċ Ċ / t r / u e / Ġ I / " + '" : / " , / Ġ " / { " / " }'
+    ).split(" / ")
+]
+TINY_CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "vocab_size": 320,
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "hidden_act": "silu",
+    "max_position_embeddings": 2048,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 10000.0,
+    "tie_word_embeddings": True,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_the_tests(tmp_path_factory):
+    """What is derived goes to a folder of this run; models that were fetched before are found where they are."""
+    from radixlang.runtime.store.paths import models_dir
+
+    before = {name: os.environ.get(name) for name in ("RADIXLANG_CACHE", "RADIXLANG_MODELS")}
+    os.environ["RADIXLANG_MODELS"] = str(models_dir())
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["RADIXLANG_CACHE"] = str(folder)
+    yield folder
+    for name, value in before.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+
+
+def byte_alphabet():
+    """GPT-2's character for each byte."""
+    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in plain]
+    spelled = {**{byte: chr(byte) for byte in plain}, **{byte: chr(256 + i) for i, byte in enumerate(others)}}
+    return [spelled[byte] for byte in range(256)]
+
+
+def tiny_tokenizer_json():
+    """Three special tokens, 256 bytes and 61 merges: 320 ids."""
+    merges = sorted(MERGES, key=lambda pair: ("ĠĠ" in pair[0], 0))  # a merge comes after those that make its parts
+    tokens = [*SPECIALS, *byte_alphabet(), *("".join(pair) for pair in merges)]
+    assert len(set(tokens)) == 320
+    plain = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    flags = ("single_word", "lstrip", "rstrip", "normalized")
+    added = [
+        {
+            "id": i,
+            "content": token,
+            "single_word": False,
+            "lstrip": False,
+            "rstrip": False,
+            "normalized": False,
+            "special": True,
+        }
+        for i, token in enumerate(SPECIALS)
+    ]
+    model = {
+        "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None, "end_of_word_suffix": None,
+        "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
+        "vocab": {token: i for i, token in enumerate(tokens)}, "merges": merges,
+    }  # fmt: skip
+    return {
+        "version": "1.0", "truncation": None, "padding": None, "added_tokens": added, "normalizer": None,
+        "pre_tokenizer": plain, "post_processor": None, "decoder": plain, "model": model,
+    }  # fmt: skip
+
+
+def tiny_tensors(config, seed=0):
+    """Random weights by Hugging Face's names, norms included, so that a wrong norm or scale shows."""
+    random = np.random.default_rng(seed)
+    hidden, inner, head = config["hidden_size"], config["intermediate_size"], config["head_dim"]
+    query, value = config["num_attention_heads"] * head, config["num_key_value_heads"] * head
+
+    def matrix(rows, columns):
+        return (random.standard_normal((rows, columns)) * columns**-0.5).astype(np.float32)
+
+    def norm():
+        return (1 + 0.2 * random.standard_normal(hidden)).astype(np.float32)
+
+    tensors = {"model.embed_tokens.weight": matrix(config["vocab_size"], hidden) * 4, "model.norm.weight": norm()}
+    if not config["tie_word_embeddings"]:
+        tensors["lm_head.weight"] = matrix(config["vocab_size"], hidden)
+    for layer in range(config["num_hidden_layers"]):
+        prefix = f"model.layers.{layer}."
+        tensors |= {
+            f"{prefix}input_layernorm.weight": norm(),
+            f"{prefix}post_attention_layernorm.weight": norm(),
+            f"{prefix}self_attn.q_proj.weight": matrix(query, hidden),
+            f"{prefix}self_attn.k_proj.weight": matrix(value, hidden),
+            f"{prefix}self_attn.v_proj.weight": matrix(value, hidden),
+            f"{prefix}self_attn.o_proj.weight": matrix(hidden, query),
+            f"{prefix}mlp.gate_proj.weight": matrix(inner, hidden),
+            f"{prefix}mlp.up_proj.weight": matrix(inner, hidden),
+            f"{prefix}mlp.down_proj.weight": matrix(hidden, inner),
+        }
+    return tensors
+
+
+def write_tiny_model(folder, *, seed=0, **changes):
+    """A Hugging Face directory of a random Llama; `changes`: of its config.json."""
+    from safetensors.numpy import save_file
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {**TINY_CONFIG, **changes}
+    save_file(tiny_tensors(config, seed), folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": 2, "bos_token_id": 0}))
+    (folder / "tokenizer.json").write_text(json.dumps(tiny_tokenizer_json(), ensure_ascii=False))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(
+            {"bos_token": SPECIALS[0], "eos_token": SPECIALS[2], "add_bos_token": False, "chat_template": CHATML}
+        )
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model_dir(tmp_path_factory):
+    """A random Llama: 2 layers, hidden 64, 4 heads on 2 KV heads, 320 tokens, ChatML. Not to be changed."""
+    return write_tiny_model(tmp_path_factory.mktemp("tiny") / "tiny-llama")
+
+
+@pytest.fixture(scope="session")
+def make_tiny_model():
+    """`write_tiny_model`, for variants of one's own."""
+    return write_tiny_model
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer(tiny_model_dir):
+    """The byte-level tokenizer of `tiny_model_dir`, opened."""
+    from radixlang.runtime.tokenizer.open import open_tokenizer
+
+    return open_tokenizer(tiny_model_dir)
+
+
+@pytest.fixture(scope="session")
+def default_model_path(cache_of_the_tests):
+    """The GGUF of the default model; tests of it are skipped where it was never fetched."""
+    from radixlang.runtime.store.known import DEFAULT_MODEL, KNOWN_MODELS
+    from radixlang.runtime.store.paths import models_dir
+
+    path = models_dir() / DEFAULT_MODEL / KNOWN_MODELS[DEFAULT_MODEL].filename
+    if not path.is_file():
+        pytest.skip(f"{DEFAULT_MODEL} is not in the store")
+    return path
