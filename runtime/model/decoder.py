@@ -16,7 +16,7 @@ from ...kernels.load import load_kernels
 from ...kernels.reference.batch import PackedBatch
 from ..weights.checkpoint import Checkpoint
 from .attention import Attention, Step
-from .config import ModelConfig
+from .config import ModelConfig, RopeConfig
 from .kv_pool import KvPool
 from .layers import Linear, Mlp, Norm, Weights
 from .rope import Frequencies, frequencies
@@ -98,15 +98,11 @@ class Decoder:
                 f"the first is {unused[0]}"
             )
         served = served_context or config.max_context
-        self._rope = self._frequencies(0, served)
-        sliding = next((i for i in range(config.num_layers) if config.window(i)), 0)
-        self._local_rope = self._frequencies(sliding, served) if config.local_rope else self._rope
+        self._rope = self._frequencies(config.rope, served)
+        self._local_rope = self._rope if config.local_rope is None else self._frequencies(config.local_rope, served)
 
-    def _frequencies(self, layer: int, served: int) -> Frequencies:
-        config = self.config
-        found = frequencies(
-            config.rope_of(layer), config.head_dim, max_context=config.max_context, served_context=served
-        )
+    def _frequencies(self, rope: RopeConfig, served: int) -> Frequencies:
+        found = frequencies(rope, self.config.head_dim, max_context=self.config.max_context, served_context=served)
         return Frequencies(found.inverse_R.to(self.device), found.magnitude)
 
     def forward(self, token_ids_T: Tensor, slots_T: Tensor, batch: PackedBatch, pool: KvPool) -> Tensor:

@@ -165,6 +165,7 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     ),
     "phi3-longrope": lambda: tiny(
         "Phi3",
+        head_dim=12,
         original_max_position_embeddings=8,
         rope_parameters={
             "rope_type": "longrope", "rope_theta": 10000.0, "original_max_position_embeddings": 8,
@@ -198,6 +199,7 @@ def make_family(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Fam
             import torch
             import transformers
 
+            transformers.logging.disable_progress_bar()
             torch.manual_seed(len(made) + 1)
             config = FAMILIES[name]()
             config._attn_implementation = "eager"

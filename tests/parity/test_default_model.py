@@ -1,4 +1,4 @@
-"""The default model against transformers' Llama with the same dequantised tensors, and what bfloat16 and int8 caches cost."""
+"""The default model against transformers' Llama with the same dequantised tensors; what smaller types cost it."""
 
 from __future__ import annotations
 

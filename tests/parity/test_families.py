@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,7 @@ def test_chunks_equal_the_whole(executor: TorchExecutor, driver: Any) -> None:
     sequence = ours.new()
     sizes = [1, 11, 1, 7, 19, 1]
     starts = np.cumsum([0, *sizes])
-    pieces = [ours.logprobs([(sequence, PROMPT[a:b])])[0] for a, b in zip(starts, starts[1:], strict=False)]
+    pieces = [ours.logprobs([(sequence, PROMPT[a:b])])[0] for a, b in pairwise(starts)]
     np.testing.assert_allclose(np.concatenate(pieces), whole, atol=TOLERANCE, rtol=TOLERANCE)
 
 

@@ -73,9 +73,7 @@ def test_ties_go_to_the_lowest_id() -> None:
     logits[[700, 300, 500]] = 1.0
     how = {"top_p": 1.0, "min_p": 0.0}
     assert sampling.draw(logits, temperature=0.0, top_k=0, random_number=0.9, **how) == 300
-    drawn = {
-        sampling.draw(logits, temperature=1.0, top_k=2, random_number=u, **how) for u in np.linspace(0, 0.999, 50)
-    }
+    drawn = {sampling.draw(logits, temperature=1.0, top_k=2, random_number=u, **how) for u in np.linspace(0, 0.999, 50)}
     assert drawn == {300, 500}
     assert sampling.top_logprobs(sampling.log_softmax(logits), 5)[0] == [300, 500, 700, 0, 1]
 
