@@ -74,20 +74,11 @@ def tiny_tokenizer_json():
     plain = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     flags = ("single_word", "lstrip", "rstrip", "normalized")
     added = [
-        {
-            "id": i,
-            "content": token,
-            "single_word": False,
-            "lstrip": False,
-            "rstrip": False,
-            "normalized": False,
-            "special": True,
-        }
-        for i, token in enumerate(SPECIALS)
+        {"id": i, "content": token, "special": True, **dict.fromkeys(flags, False)} for i, token in enumerate(SPECIALS)
     ]
     model = {
-        "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None, "end_of_word_suffix": None,
-        "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
+        "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
+        "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
         "vocab": {token: i for i, token in enumerate(tokens)}, "merges": merges,
     }  # fmt: skip
     return {

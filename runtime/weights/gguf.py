@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import mmap
 import re
+import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +29,9 @@ from .shapes import check_shapes
 PERMUTED_FAMILIES = frozenset({"llama", "mistral", "granite", "smollm3", "olmo"})
 """Families whose q and k rows the converter permutes."""
 NORM_PLUS_ONE = frozenset({"gemma", "gemma2", "gemma3"})
+
+TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<end_of_turn>", "<|end|>")
+"""Tokens that end a turn by their names: a file tells one id only (llama.cpp knows them by name too)."""
 
 _TOP = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 _LAYER = {
@@ -66,6 +71,7 @@ class GgufCheckpoint:
         self.config: ModelConfig = config_from_gguf(
             self.header.metadata, {name: info.shape for name, info in self.header.tensors.items()}, small, path
         )
+        self.config = replace(self.config, eos_token_ids=self._turn_ends())
         self._sources = self._canonical()
         check_shapes({name: self._shape(source) for name, source in self._sources.items()}, self.config, path)
         self.digest = self._digest()
@@ -122,6 +128,20 @@ class GgufCheckpoint:
             for start in (info.start, info.start + info.nbytes // 2, info.start + max(0, info.nbytes - 64)):
                 digest.update(self._data[start : min(start + 64, info.start + info.nbytes)])
         return digest.hexdigest()
+
+    def _turn_ends(self) -> tuple[int, ...]:
+        """The stop tokens of the metadata, and those known by name; the vocabulary is decoded only if it has one."""
+        told = self.config.eos_token_ids
+        array = self.header.metadata.get("tokenizer.ggml.tokens")
+        if not told or not isinstance(array, StringArray) or max(told) >= array.length:
+            return told
+        raw = bytes(self._data[array.start : array.end])
+        known = {read_strings(self._data, array, first=token_id, last=token_id + 1)[0] for token_id in told}
+        present = [n for n in TURN_ENDS if n not in known and struct.pack("<Q", len(n)) + n.encode() in raw]
+        if not present:
+            return told
+        tokens = read_strings(self._data, array)[: self.config.vocab_size]
+        return tuple(dict.fromkeys([*told, *(tokens.index(name) for name in present if name in tokens)]))
 
     def _read(self, info: TensorInfo) -> NDArray[np.float32]:
         return dequantise(self._array[info.start : info.start + info.nbytes], info.format, info.shape)

@@ -237,15 +237,15 @@ def read_header(data: memoryview, path: Path) -> Header:
     return Header(version, metadata, tensors, data_start, (first, last))
 
 
-def read_strings(data: memoryview, array: StringArray) -> list[str]:
-    """The strings of an array that `read_header` walked over; broken UTF-8 becomes U+FFFD."""
+def read_strings(data: memoryview, array: StringArray, first: int = 0, last: int | None = None) -> list[str]:
+    """Strings [first, last) of an array that `read_header` walked over; broken UTF-8 becomes U+FFFD."""
     unpack = struct.Struct("<Q").unpack_from
-    at, found = array.start, []
-    raw = bytes(data[array.start : array.end])
-    at = 0
-    for _ in range(array.length):
+    raw = data[array.start : array.end]
+    found, at = [], 0
+    for index in range(array.length if last is None else min(last, array.length)):
         size = unpack(raw, at)[0]
         at += 8
-        found.append(raw[at : at + size].decode("utf-8", "replace"))
+        if index >= first:
+            found.append(str(raw[at : at + size], "utf-8", "replace"))
         at += size
     return found
