@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import importlib as _importlib
 import os as _os
 import sys as _sys
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 # A package's own folder never belongs on sys.path. `python -m` run in a checkout puts it there, and
 # transformers' `import kernels` would then find our kernels/ instead of the package of that name.
@@ -14,3 +16,87 @@ _HERE = _os.path.dirname(_os.path.realpath(__file__))
 _sys.path[:] = [p for p in _sys.path if _os.path.realpath(p or ".") != _HERE]
 
 __version__ = "0.1.0"
+
+if _TYPE_CHECKING:
+    from .errors import (
+        BudgetExceeded,
+        Cancelled,
+        ProgramError,
+        ProgramTimeout,
+        RadixlangError,
+        TraceError,
+        UndefinedVariable,
+    )
+    from .lang.api import (
+        assistant,
+        assistant_begin,
+        assistant_end,
+        flush_cache,
+        function,
+        gen,
+        gen_int,
+        gen_string,
+        get_server_info,
+        image,
+        select,
+        separate_reasoning,
+        set_default_backend,
+        system,
+        system_begin,
+        system_end,
+        user,
+        user_begin,
+        user_end,
+        video,
+    )
+    from .lang.backend.anthropic import Anthropic
+    from .lang.backend.litellm import LiteLLM
+    from .lang.backend.openai import OpenAI
+    from .lang.backend.runtime_endpoint import RuntimeEndpoint
+    from .lang.backend.vertexai import VertexAI
+    from .lang.choices import (
+        greedy_token_selection,
+        token_length_normalized,
+        unconditional_likelihood_normalized,
+    )
+    from .lang.global_config import global_config
+    from .lang.runtime_process import Runtime
+    from .lang.usage import Budget, Usage
+    from .runtime.engine import Engine
+
+_ERRORS = "BudgetExceeded Cancelled ProgramError ProgramTimeout RadixlangError TraceError UndefinedVariable"
+_API = """assistant assistant_begin assistant_end flush_cache function gen gen_int gen_string get_server_info image select
+separate_reasoning set_default_backend system system_begin system_end user user_begin user_end video"""
+_CHOICES = "greedy_token_selection token_length_normalized unconditional_likelihood_normalized"
+
+_FACE: dict[str, str] = {
+    **dict.fromkeys(_ERRORS.split(), ".errors"),
+    **dict.fromkeys(_API.split(), ".lang.api"),
+    **dict.fromkeys(_CHOICES.split(), ".lang.choices"),
+    "Anthropic": ".lang.backend.anthropic",
+    "Budget": ".lang.usage",
+    "Engine": ".runtime.engine",
+    "LiteLLM": ".lang.backend.litellm",
+    "OpenAI": ".lang.backend.openai",
+    "Runtime": ".lang.runtime_process",
+    "RuntimeEndpoint": ".lang.backend.runtime_endpoint",
+    "Usage": ".lang.usage",
+    "VertexAI": ".lang.backend.vertexai",
+    "global_config": ".lang.global_config",
+}
+"""A public name to the module that it is loaded from, at its first use."""
+
+__all__ = [*sorted(_FACE), "__version__"]  # noqa: PLE0604 - all of them are strings
+
+
+def __getattr__(name: str) -> object:
+    module = _FACE.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(_importlib.import_module(module, __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_FACE})

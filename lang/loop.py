@@ -12,20 +12,29 @@ T = TypeVar("T")
 
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
+_thread_id: int | None = None
 
 
 def background_loop() -> asyncio.AbstractEventLoop:
     """The loop; started at its first use, in a daemon thread."""
-    global _loop
+    global _loop, _thread_id
+    if _loop is not None and not _loop.is_closed():
+        return _loop
     with _lock:
         if _loop is None or _loop.is_closed():
             loop = asyncio.new_event_loop()
             started = threading.Event()
             loop.call_soon(started.set)
-            threading.Thread(target=loop.run_forever, name="radixlang-loop", daemon=True).start()
+            thread = threading.Thread(target=loop.run_forever, name="radixlang-loop", daemon=True)
+            thread.start()
             started.wait()
-            _loop = loop
+            _loop, _thread_id = loop, thread.ident
         return _loop
+
+
+def is_loop_thread() -> bool:
+    """Whether the caller runs on the loop, where it must not wait."""
+    return _thread_id is not None and threading.get_ident() == _thread_id
 
 
 def spawn(coro: Coroutine[Any, Any, T]) -> Future[T]:

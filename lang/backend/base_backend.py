@@ -102,6 +102,35 @@ class NativeBackend(BaseBackend):
 
     keeps_paths = False
 
+    _model_template: ChatTemplate | None = None
+
+    def known_chat_template(self) -> ChatTemplate | None:
+        """The template that programs use, if it is known without asking: a named one, or the model's once asked for."""
+        return self._model_template
+
+    def get_chat_template(self) -> ChatTemplate:
+        """The template that programs use: the model's own. Asks for it at the first call."""
+        from ..loop import run
+
+        return self._model_template or run(self.native_chat_template())
+
+    async def native_chat_template(self) -> ChatTemplate:
+        """The template that programs use; a backend that tells nothing of its model has the plain default one."""
+        if self._model_template is None:
+            from ..model_template import template_of_model
+
+            try:
+                info = await self.native_model_info()
+            except NotImplementedError:
+                info = {}
+            self._model_template = template_of_model(info)
+        return self._model_template
+
+    def use_chat_template(self, template: ChatTemplate) -> None:
+        """Programs use `template` in place of the model's own."""
+        self.chat_template = template
+        self._model_template = template
+
     def native_generate(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         """Chunks {"text", "output_ids", "meta_info"[, "index"]}; the last of each index has meta_info.finish_reason set."""
         raise NotImplementedError

@@ -1,0 +1,284 @@
+"""The names that programs are written with."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, overload
+
+from .backend.base_backend import BaseBackend
+from .choices import ChoicesSamplingMethod, token_length_normalized
+from .global_config import global_config, resolve_backend
+from .ir import (
+    SglExpr,
+    SglExprList,
+    SglGen,
+    SglImage,
+    SglRoleBegin,
+    SglRoleEnd,
+    SglSelect,
+    SglSeparateReasoning,
+    SglVideo,
+    as_expr,
+)
+from .program import SglFunction
+
+Func = TypeVar("Func", bound=Callable[..., Any])
+
+
+@overload
+def function(func: Func) -> SglFunction: ...
+
+
+@overload
+def function(func: None = None, num_api_spec_tokens: int | None = None) -> Callable[[Func], SglFunction]: ...
+
+
+def function(
+    func: Callable[..., Any] | None = None, num_api_spec_tokens: int | None = None
+) -> SglFunction | Callable[[Func], SglFunction]:
+    """Makes a program of a function whose first parameter is `s`. As a decorator, bare or with arguments.
+
+    num_api_spec_tokens: with priced APIs, answer several gens from one call of that many tokens.
+    """
+    if func is not None:
+        return SglFunction(func, num_api_spec_tokens)
+    return lambda decorated: SglFunction(decorated, num_api_spec_tokens)
+
+
+def gen(
+    name: str | None = None,
+    max_tokens: int | None = None,
+    min_tokens: int | None = None,
+    n: int | None = None,
+    stop: str | Sequence[str] | None = None,
+    stop_token_ids: Sequence[int] | None = None,
+    stop_regex: str | Sequence[str] | None = None,
+    temperature: float | None = None,
+    top_p: float | None = None,
+    top_k: int | None = None,
+    min_p: float | None = None,
+    frequency_penalty: float | None = None,
+    presence_penalty: float | None = None,
+    ignore_eos: bool | None = None,
+    return_logprob: bool | None = None,
+    logprob_start_len: int | None = None,
+    top_logprobs_num: int | None = None,
+    return_text_in_logprobs: bool | None = None,
+    dtype: Any | None = None,
+    choices: Sequence[str] | None = None,
+    choices_method: ChoicesSamplingMethod | None = None,
+    regex: str | None = None,
+    json_schema: str | dict[str, Any] | None = None,
+    ebnf: str | None = None,
+    structural_tag: str | dict[str, Any] | None = None,
+    seed: int | None = None,
+    repetition_penalty: float | None = None,
+    logit_bias: dict[int, float] | None = None,
+    lora_path: str | None = None,
+    priority: int | None = None,
+    check: Callable[[str], Any] | None = None,
+    repair: int = 0,
+) -> SglExpr:
+    """A generation, to be appended to a state; None takes what run() says.
+
+    Its value is text (a list of n texts for n > 1; the program's text follows the first). Constrained by one of `regex`,
+    `json_schema` (JSON text or a dict), `ebnf`, `structural_tag`, or `dtype`: int, float, bool, str, or a type that JSON
+    can hold, read with `state.value(name)`. `choices` makes it a `select`. `check` refuses a value by returning False or
+    raising; then up to `repair` more are tried, and refused ones leave no text.
+    """
+    if choices is not None:
+        if not choices:
+            raise ValueError("gen(choices=[]): give at least one option, or None to generate freely")
+        return SglSelect(name, choices, 0.0 if temperature is None else temperature, choices_method, seed)
+    if regex is not None:
+        re.compile(regex)
+    constraints = [c for c, v in (("regex", regex), ("json_schema", json_schema), ("ebnf", ebnf)) if v is not None]
+    if len(constraints) > 1:
+        raise ValueError(f"gen takes one constraint, found {' and '.join(constraints)}")
+    return SglGen(
+        name,
+        options={"dtype": _value_type(dtype, json_schema), "check": check, "repair": repair},
+        max_new_tokens=max_tokens,
+        min_new_tokens=min_tokens,
+        n=n,
+        stop=stop,
+        stop_token_ids=stop_token_ids,
+        stop_regex=stop_regex,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        min_p=min_p,
+        frequency_penalty=frequency_penalty,
+        presence_penalty=presence_penalty,
+        ignore_eos=ignore_eos,
+        return_logprob=return_logprob,
+        logprob_start_len=logprob_start_len,
+        top_logprobs_num=top_logprobs_num,
+        return_text_in_logprobs=return_text_in_logprobs,
+        dtype=dtype,
+        regex=regex,
+        json_schema=_json_text(json_schema),
+        ebnf=ebnf,
+        structural_tag=_json_text(structural_tag),
+        seed=seed,
+        repetition_penalty=repetition_penalty,
+        logit_bias=logit_bias,
+        lora_path=lora_path,
+        priority=priority,
+    )
+
+
+def _json_text(value: str | dict[str, Any] | None) -> str | None:
+    import json
+
+    return json.dumps(value) if isinstance(value, dict) else value
+
+
+def _value_type(dtype: Any, json_schema: str | dict[str, Any] | None) -> Any:
+    """What `state.value` reads: the dtype; of a bare schema, JSON data."""
+    if dtype is not None:
+        if json_schema is not None:
+            warnings.warn("both dtype and json_schema are set; dtype is used", stacklevel=3)
+        return dtype
+    return {} if json_schema is not None else None
+
+
+def gen_int(
+    name: str | None = None,
+    max_tokens: int | None = None,
+    n: int | None = None,
+    stop: str | Sequence[str] | None = None,
+    stop_token_ids: Sequence[int] | None = None,
+    stop_regex: str | Sequence[str] | None = None,
+    temperature: float | None = None,
+    top_p: float | None = None,
+    top_k: int | None = None,
+    min_p: float | None = None,
+    frequency_penalty: float | None = None,
+    presence_penalty: float | None = None,
+    ignore_eos: bool | None = None,
+    return_logprob: bool | None = None,
+    logprob_start_len: int | None = None,
+    top_logprobs_num: int | None = None,
+    return_text_in_logprobs: bool | None = None,
+) -> SglExpr:
+    """gen with dtype=int."""
+    return gen(**locals(), dtype=int)
+
+
+def gen_string(
+    name: str | None = None,
+    max_tokens: int | None = None,
+    n: int | None = None,
+    stop: str | Sequence[str] | None = None,
+    stop_token_ids: Sequence[int] | None = None,
+    stop_regex: str | Sequence[str] | None = None,
+    temperature: float | None = None,
+    top_p: float | None = None,
+    top_k: int | None = None,
+    min_p: float | None = None,
+    frequency_penalty: float | None = None,
+    presence_penalty: float | None = None,
+    ignore_eos: bool | None = None,
+    return_logprob: bool | None = None,
+    logprob_start_len: int | None = None,
+    top_logprobs_num: int | None = None,
+    return_text_in_logprobs: bool | None = None,
+) -> SglExpr:
+    """gen with dtype=str: a quoted string."""
+    return gen(**locals(), dtype=str)
+
+
+def select(
+    name: str | None = None,
+    choices: Sequence[str] | None = None,
+    temperature: float = 0.0,
+    choices_method: ChoicesSamplingMethod = token_length_normalized,
+    seed: int | None = None,
+) -> SglSelect:
+    """One of `choices`, as `choices_method` decides; with temperature > 0, drawn from their probabilities."""
+    assert choices is not None, "select needs choices"
+    return SglSelect(name, choices, temperature, choices_method, seed)
+
+
+def image(path: str | bytes) -> SglImage:
+    """An image: a file's path, or its bytes."""
+    return SglImage(path)
+
+
+def video(path: str, num_frames: int) -> SglVideo:
+    """`num_frames` frames of a video file."""
+    return SglVideo(path, num_frames)
+
+
+def _role(name: str, expr: str | SglExpr | None) -> SglExpr:
+    if expr is None:
+        return SglExprList([SglRoleBegin(name), SglRoleEnd(name)])
+    inner = as_expr(expr)
+    if inner is None:
+        raise TypeError(f"{name}() takes a string or an expression, not {type(expr).__name__}")
+    return SglExprList([SglRoleBegin(name)]) + inner + SglRoleEnd(name)
+
+
+def system(expr: str | SglExpr | None = None) -> SglExpr:
+    """A system message."""
+    return _role("system", expr)
+
+
+def user(expr: str | SglExpr | None = None) -> SglExpr:
+    """A user message."""
+    return _role("user", expr)
+
+
+def assistant(expr: str | SglExpr | None = None) -> SglExpr:
+    """An assistant message."""
+    return _role("assistant", expr)
+
+
+def system_begin() -> SglRoleBegin:
+    return SglRoleBegin("system")
+
+
+def system_end() -> SglRoleEnd:
+    return SglRoleEnd("system")
+
+
+def user_begin() -> SglRoleBegin:
+    return SglRoleBegin("user")
+
+
+def user_end() -> SglRoleEnd:
+    return SglRoleEnd("user")
+
+
+def assistant_begin() -> SglRoleBegin:
+    return SglRoleBegin("assistant")
+
+
+def assistant_end() -> SglRoleEnd:
+    return SglRoleEnd("assistant")
+
+
+def separate_reasoning(expr: str | SglExpr | None = None, model_type: str | None = None) -> SglExpr:
+    """`expr`, whose gens' answers are split: NAME keeps what was said, NAME_reasoning_content what was thought."""
+    inner = as_expr(expr) if expr is not None else None
+    if inner is None:
+        raise TypeError("separate_reasoning() takes an expression")
+    return SglSeparateReasoning(model_type, inner)
+
+
+def set_default_backend(backend: Any) -> None:
+    """What runs programs that name no backend: a backend, or a Runtime."""
+    global_config.default_backend = backend
+
+
+def flush_cache(backend: BaseBackend | None = None) -> bool:
+    """Empties the backend's prefix cache."""
+    return resolve_backend(backend).flush_cache()
+
+
+def get_server_info(backend: BaseBackend | None = None) -> dict[str, Any]:
+    """What the backend says of its server."""
+    return resolve_backend(backend).get_server_info()

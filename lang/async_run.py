@@ -1,0 +1,90 @@
+"""Programs for asyncio: `async def` bodies, and awaiting programs without a thread each."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from .backend.base_backend import BaseBackend
+from .global_config import resolve_backend
+from .interpreter import new_state, run_body
+from .loop import background_loop, is_loop_thread
+from .run_options import RunOptions
+from .state import ProgramState
+from .waiting import stream_bodies, wait
+
+if TYPE_CHECKING:
+    from .program import SglFunction
+
+
+async def _run_async_body(program: SglFunction, state: ProgramState, call: inspect.BoundArguments) -> None:
+    run = state.stream_executor.run
+    try:
+        value = await program.func(state, *call.args[1:], **call.kwargs)
+    except BaseException as error:
+        state.stream_executor.fail(error)
+        run.ret_value.set_exception(error)
+        raise
+    else:
+        run.ret_value.set_result(value)
+    finally:
+        run.end()
+
+
+async def arun(program: SglFunction, args: Sequence[Any], kwargs: dict[str, Any]) -> ProgramState:
+    """See SglFunction.arun."""
+    own, options = program.split(kwargs)
+    call = program.call_arguments(args, own)
+    state = new_state(program, resolve_backend(options.backend), call.arguments, options)
+    try:
+        if program.is_async:
+            await _run_async_body(program, state, call)
+        else:
+            body = stream_bodies.submit(lambda: run_body(program, state, call.args[1:], call.kwargs))
+            await asyncio.wrap_future(body)
+        await asyncio.wrap_future(state.stream_executor.sync_future())
+    except asyncio.CancelledError:
+        state.cancel()
+        raise
+    return state
+
+
+async def arun_batch(
+    program: SglFunction, entries: Sequence[Any], max_concurrency: int, options: dict[str, Any]
+) -> list[ProgramState]:
+    """See SglFunction.arun_batch."""
+    from .batch import named_arguments
+
+    places = asyncio.Semaphore(max_concurrency)
+
+    async def one(kwargs: dict[str, Any]) -> ProgramState:
+        async with places:
+            return await arun(program, (), {**options, **kwargs})
+
+    tasks = [asyncio.ensure_future(one(kwargs)) for kwargs in named_arguments(program, entries)]
+    try:
+        return list(await asyncio.gather(*tasks))
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
+
+
+def run_blocking(
+    program: SglFunction, backend: BaseBackend, call: inspect.BoundArguments, options: RunOptions
+) -> ProgramState:
+    """An `async def` program from ordinary code: its body runs on the language's loop. Waits for it unless it streams."""
+    if is_loop_thread():
+        raise RuntimeError("await program.arun(...) inside asynchronous code")
+    state = new_state(program, backend, call.arguments, options)
+    context = contextvars.copy_context()
+    body = context.run(
+        asyncio.run_coroutine_threadsafe, _run_async_body(program, state, call), background_loop()
+    )
+    if not options.stream:
+        wait(body)
+    return state

@@ -1,0 +1,172 @@
+"""A radixlang (or SGLang) server over HTTP."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from ..chat_template import get_chat_template
+from ..loop import run
+from ..model_template import template_of_model
+from .base_backend import NativeBackend
+from .sse import connection_error, events, raise_for
+
+if TYPE_CHECKING:
+    from ..runtime_process import Runtime as Runtime
+
+CONNECT_TIMEOUT_S = 10.0
+READ_TIMEOUT_S = 600.0
+"""Between two pieces of an answer; a queued request sends nothing while it waits."""
+MAX_CONNECTIONS = 256
+
+
+class RuntimeEndpoint(NativeBackend):
+    """The server at `base_url`. Asks for its model at once: RadixlangError if it does not answer.
+
+    verify: a CA file, or False for none. chat_template_name: a named template in place of the model's own.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str | None = None,
+        verify: str | bool | None = None,
+        chat_template_name: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.support_concate_and_append = False
+        self.base_url = base_url.rstrip("/")
+        self.api_key = api_key
+        self.verify = verify
+        self._client: httpx.AsyncClient | None = None
+        self.model_info: dict[str, Any] = run(self._get("/get_model_info"))
+        named = chat_template_name is not None
+        self.use_chat_template(
+            get_chat_template(str(chat_template_name)) if named else template_of_model(self.model_info)
+        )
+
+    def get_model_name(self) -> str:
+        return str(self.model_info["model_path"])
+
+    # -- requests ----------------------------------------------------------------------------------------------
+
+    def _http(self) -> httpx.AsyncClient:
+        """The connections; used on the language's loop alone."""
+        if self._client is None:
+            headers = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+            self._client = httpx.AsyncClient(
+                base_url=self.base_url,
+                headers=headers,
+                verify=True if self.verify is None else self.verify,
+                timeout=httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+                limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS),
+            )
+        return self._client
+
+    async def _get(self, path: str) -> dict[str, Any]:
+        return await self._answer("GET", path, None)
+
+    async def _post(self, path: str, body: Any) -> Any:
+        return await self._answer("POST", path, body)
+
+    async def _answer(self, method: str, path: str, body: Any) -> Any:
+        try:
+            response = await self._http().request(method, path, json=body)
+        except httpx.HTTPError as error:
+            raise connection_error(error, self.base_url + path) from error
+        await raise_for(response)
+        is_json = response.headers.get("content-type", "").startswith("application/json")
+        return response.json() if is_json else {"text": response.text}
+
+    async def native_generate(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        request = {"rid": uuid.uuid4().hex, **request}
+        if not request.get("stream"):
+            answer = await self._abortable(request)
+            for index, one in enumerate(answer if isinstance(answer, list) else [answer]):
+                yield {"index": index, **one}
+            return
+        finished = False
+        try:
+            async with self._http().stream("POST", "/generate", json=request) as response:
+                await raise_for(response)
+                async for event in events(response):
+                    yield event
+                finished = True
+        except httpx.HTTPError as error:
+            finished = True
+            raise connection_error(error, self.base_url + "/generate") from error
+        finally:
+            if not finished:
+                await self.native_abort(request["rid"])
+
+    async def _abortable(self, request: dict[str, Any]) -> Any:
+        """The answer to a request that is aborted on the server if this task is cancelled."""
+        finished = False
+        try:
+            answer = await self._post("/generate", request)
+            finished = True
+            return answer
+        except Exception:
+            finished = True
+            raise
+        finally:
+            if not finished:
+                await self.native_abort(request["rid"])
+
+    async def native_score(
+        self, prompt_parts: Sequence[str | list[int]], choices: Sequence[str], *, unconditional: bool
+    ) -> dict[str, Any]:
+        body = {"prompt_parts": list(prompt_parts), "choices": list(choices), "unconditional": unconditional}
+        answer: dict[str, Any] = await self._post("/score_choices", body)
+        return answer
+
+    async def native_release(self, paths: list[str]) -> None:
+        """A server over HTTP keeps no paths."""
+
+    async def native_abort(self, rid: str) -> None:
+        await self._post("/abort_request", {"rid": rid})
+
+    async def native_model_info(self) -> dict[str, Any]:
+        return self.model_info
+
+    async def native_flush_cache(self) -> bool:
+        await self._post("/flush_cache", None)
+        return True
+
+    async def native_server_info(self) -> dict[str, Any]:
+        return await self._get("/get_server_info")
+
+    # -- SGLang's blocking face --------------------------------------------------------------------------------
+
+    def flush_cache(self, empty_cache: bool = True) -> bool:
+        return run(self.native_flush_cache())
+
+    def get_server_info(self) -> dict[str, Any]:
+        return run(self.native_server_info())
+
+    def cache_prefix(self, prefix_str: str) -> None:
+        """Computes `prefix_str`, so that prompts which begin with it find it in the cache."""
+        run(self._post("/generate", {"text": prefix_str, "sampling_params": {"max_new_tokens": 0}}))
+
+    def start_profile(self) -> None:
+        run(self._post("/start_profile", None))
+
+    def stop_profile(self) -> None:
+        run(self._post("/stop_profile", None))
+
+    def shutdown(self) -> None:
+        """Closes the connections; the server goes on."""
+        client, self._client = self._client, None
+        if client is not None:
+            run(client.aclose())
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Runtime":  # SGLang's place for it
+        from ..runtime_process import Runtime
+
+        return Runtime
+    raise AttributeError(name)

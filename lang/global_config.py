@@ -1,0 +1,37 @@
+"""Settings of the language that hold for the whole process. Names are SGLang's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .backend.base_backend import BaseBackend
+
+
+@dataclass
+class GlobalConfig:
+    """One instance, `global_config`; programs set its fields."""
+
+    verbosity: int = 0
+    """2 prints a program's text when it ends."""
+    default_backend: BaseBackend | Any | None = None
+    """What runs programs that name no backend; a Runtime is unwrapped to its endpoint."""
+    skip_special_tokens_in_output: bool = True
+    spaces_between_special_tokens_in_out: bool = True
+    enable_precache_with_tracing: bool = True
+    """run_batch computes the constant prefix of a program once, before its first call."""
+    enable_parallel_encoding: bool = True
+
+
+global_config = GlobalConfig()
+
+
+def resolve_backend(backend: Any | None) -> BaseBackend:
+    """The backend meant by `backend`: a Runtime's endpoint, or the default one for None."""
+    chosen = backend if backend is not None else global_config.default_backend
+    chosen = getattr(chosen, "endpoint", chosen)
+    if chosen is None:
+        raise ValueError("no backend: call set_default_backend(...) or pass backend=...")
+    result: BaseBackend = chosen
+    return result

@@ -1,0 +1,73 @@
+"""Running programs: the body extends streams, and the streams run behind it."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from .backend.base_backend import BaseBackend
+from .group import ProgramStateGroup
+from .run_options import RunOptions
+from .state import ProgramState
+from .stream_executor import StreamExecutor
+from .waiting import stream_bodies
+
+if TYPE_CHECKING:
+    from .program import SglFunction
+
+__all__ = ["ProgramState", "ProgramStateGroup", "StreamExecutor", "new_state", "run_body", "run_program"]
+
+
+def new_state(
+    program: SglFunction, backend: BaseBackend, arguments: dict[str, Any], options: RunOptions
+) -> ProgramState:
+    """The root state of a run."""
+    if options.cache is not None:
+        backend = options.cache.wrap(backend)
+    return ProgramState(
+        StreamExecutor(
+            backend,
+            arguments,
+            options.sampling(),
+            stream=options.stream,
+            num_api_spec_tokens=program.num_api_spec_tokens,
+            use_thread=options.use_thread,
+            run=options.run_context(),
+        )
+    )
+
+
+def run_body(program: SglFunction, state: ProgramState, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+    """Runs the body; what it raises ends the run's streams and is raised again."""
+    run = state.stream_executor.run
+    try:
+        value = program.func(state, *args, **kwargs)
+    except BaseException as error:
+        state.stream_executor.fail(error)
+        run.ret_value.set_exception(error)
+        raise
+    else:
+        run.ret_value.set_result(value)
+    finally:
+        run.end()
+
+
+def run_program(
+    program: SglFunction, backend: BaseBackend, args: Sequence[Any], kwargs: dict[str, Any], options: RunOptions
+) -> ProgramState:
+    """Runs `program` and returns its state; see SglFunction.run."""
+    call = program.call_arguments(args, kwargs)
+    if program.is_async:
+        from .async_run import run_blocking
+
+        return run_blocking(program, backend, call, options)
+    state = new_state(program, backend, call.arguments, options)
+    if not options.stream:
+        run_body(program, state, call.args[1:], call.kwargs)
+        return state
+    stream_bodies.submit(lambda: run_body(program, state, call.args[1:], call.kwargs))
+    reader = ProgramState(state.stream_executor)
+    # The body holds its own state: when the reader's is dropped, nobody can see the rest.
+    weakref.finalize(reader, state.stream_executor.run.cancel_by_user).atexit = False
+    return reader

@@ -1,0 +1,180 @@
+"""Calls of a NativeBackend: one stream's token path, and the requests that extend it."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import uuid
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..errors import Aborted, RadixlangError, UnsupportedContent
+from .backend.base_backend import NativeBackend
+from .choices import (
+    ChoicesDecision,
+    ChoicesSamplingMethod,
+    mean_logprob,
+    sample_option,
+    token_length_normalized,
+    total_logprob,
+)
+from .token_path import Kept, TokenPath, kept_of
+
+if TYPE_CHECKING:
+    from .ir import SglSelect
+    from .sampling import SglSamplingParams
+    from .stream_executor import StreamExecutor
+
+logger = logging.getLogger(__name__)
+
+OnPiece = Callable[[str, dict[str, Any]], None]
+
+_PER_TOKEN = ("output_token_logprobs", "output_top_logprobs", "output_token_ids_logprobs")
+
+
+class NativeCalls:
+    """What a stream asks of a NativeBackend."""
+
+    def __init__(self, stream: StreamExecutor, backend: NativeBackend, path: TokenPath | None = None) -> None:
+        self.stream = stream
+        self.backend = backend
+        self.path = path or TokenPath()
+        self.committed = 0
+        """Length of the program's text that a call has already computed."""
+        self._last: tuple[int, str | None] = (0, None)
+
+    def append_text(self, text: str) -> None:
+        self.path.append_text(text)
+
+    def replace_last(self, text: str) -> None:
+        """The last generation's text was rewritten to `text`."""
+        self.path.restore(*self._last)
+        self.path.append_text(text)
+
+    def branch(self, child: StreamExecutor) -> NativeCalls:
+        calls = NativeCalls(child, self.backend, self.path.fork())
+        calls.committed = self.committed
+        return calls
+
+    async def begin_branches(self, context: contextvars.Context) -> None:
+        """Computes the text that no call has seen, once, so that every branch finds it in the cache."""
+        if self.committed >= len(self.stream.text_):
+            return
+        self.committed = len(self.stream.text_)
+        request = {"prompt_parts": self.path.parts(), "sampling_params": {"max_new_tokens": 0, "temperature": 0.0}}
+        try:
+            async for _ in self.backend.native_generate(self._named(request)):
+                pass
+            self.stream.run.usage.add({}, requests=0)
+        except RadixlangError as error:  # the branches' own calls will meet it, and report it where it is read
+            logger.debug("the prefix of a fork was not computed ahead: %s", error)
+
+    async def add_image(self, context: contextvars.Context) -> None:
+        info = await self.backend.native_model_info()
+        if not info.get("has_image_understanding"):
+            raise UnsupportedContent(f"{info.get('model_path', 'this model')} takes text alone, no images and no video")
+
+    async def end(self) -> None:
+        """Nothing is held between calls."""
+
+    def _named(self, request: dict[str, Any]) -> dict[str, Any]:
+        return {"rid": uuid.uuid4().hex, "stream": False, "stream_deltas": True, **request}
+
+    async def generate(
+        self, params: SglSamplingParams, context: contextvars.Context, on_piece: OnPiece | None
+    ) -> tuple[Any, dict[str, Any]]:
+        """(value, meta): a list for n > 1, whose first entry the path follows and `on_piece` sees."""
+        num = params.n or 1
+        request: dict[str, Any] = {
+            "prompt_parts": self.path.parts(),
+            "sampling_params": params.to_srt_kwargs(),
+            **params.request_fields(),
+        }
+        if self.stream.images_:
+            request["image_data"] = [data for _, data in self.stream.images_]
+        request = self._named(request)
+        request["stream"] = on_piece is not None
+        results = [_Result() for _ in range(num)]
+        chunks = self.backend.native_generate(request)
+        try:
+            async for chunk in chunks:
+                index = int(chunk.get("index") or 0)
+                results[index].add(chunk)
+                if index == 0 and on_piece is not None:
+                    on_piece(str(chunk.get("text") or ""), results[0].meta)
+        finally:
+            close = getattr(chunks, "aclose", None)
+            if close is not None:
+                await close()
+        first = results[0]
+        _check_finish(first.meta)
+        self._last = (self.path.mark(), self.path.last_text())
+        self.path.append_generated(kept_of(first.token_ids, first.text, first.meta, await self._end_token_ids()))
+        self.committed = len(self.stream.text_) + (0 if on_piece is not None else len(first.text))
+        if num == 1:
+            return first.text, first.meta
+        return [r.text for r in results], {**first.meta, "completions": [r.meta for r in results]}
+
+    async def _end_token_ids(self) -> frozenset[int]:
+        try:
+            return frozenset((await self.backend.native_model_info()).get("eos_token_ids") or ())
+        except NotImplementedError:
+            return frozenset()
+
+    async def select(self, expr: SglSelect, context: contextvars.Context) -> ChoicesDecision:
+        method: ChoicesSamplingMethod = expr.choices_method or token_length_normalized
+        answer = await self.backend.native_score(
+            self.path.parts(), expr.choices, unconditional=method.requires_unconditional_logprobs
+        )
+        scored = answer["choices"]
+        inputs = [option["token_logprobs"] for option in scored]
+        decision = method(
+            choices=expr.choices,
+            normalized_prompt_logprobs=[mean_logprob(option) for option in inputs],
+            input_token_logprobs=inputs,
+            output_token_logprobs=[[] for _ in inputs],
+            unconditional_token_logprobs=[option["unconditional"] for option in scored]
+            if method.requires_unconditional_logprobs
+            else None,
+        )
+        if expr.temperature > 1e-5:
+            totals = [total_logprob(option) for option in inputs]
+            seed = None if expr.seed is None else f"{expr.seed}:{expr.name}"
+            decision.decision = expr.choices[sample_option(totals, expr.temperature, seed)]
+        counts = {name: answer.get(name, 0) for name in ("prompt_tokens", "cached_tokens")}
+        decision.meta_info = {**(decision.meta_info or {}), **counts, "completion_tokens": 0}
+        self._last = (self.path.mark(), self.path.last_text())
+        self.path.append_generated(Kept([], decision.decision))
+        self.committed = len(self.stream.text_)
+        return decision
+
+
+class _Result:
+    """One generation, gathered from its chunks."""
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+        self.token_ids: list[int] = []
+        self.meta: dict[str, Any] = {}
+
+    @property
+    def text(self) -> str:
+        return "".join(self._texts)
+
+    def add(self, chunk: dict[str, Any]) -> None:
+        self._texts.append(str(chunk.get("text") or ""))
+        self.token_ids.extend(chunk.get("output_ids") or ())
+        meta = dict(chunk.get("meta_info") or {})
+        for name in _PER_TOKEN:  # a server may send what is new, or all so far
+            new, old = meta.get(name), self.meta.get(name)
+            if new is not None and old and len(new) < int(meta.get("completion_tokens") or 0):
+                meta[name] = [*old, *new]
+            elif new is None and old:
+                meta[name] = old
+        self.meta = {**self.meta, **meta}
+
+
+def _check_finish(meta: dict[str, Any]) -> None:
+    finish = meta.get("finish_reason") or {}
+    if finish.get("type") in ("abort", "error"):
+        raise Aborted(str(finish.get("message") or "the backend aborted the request"))

@@ -1,0 +1,295 @@
+"""What each expression does to its stream."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ProgramError
+from .backend.base_backend import NativeBackend
+from .blocking import overrides
+from .chat_template import ChatTemplate
+from .choices import total_logprob
+from .generation import generate
+from .global_config import global_config
+from .ir import (
+    SglCommitLazy,
+    SglConcateAndAppend,
+    SglConstantText,
+    SglExpr,
+    SglGen,
+    SglImage,
+    SglRoleBegin,
+    SglRoleEnd,
+    SglSelect,
+    SglSeparateReasoning,
+    SglVariable,
+    SglVarScopeBegin,
+    SglVarScopeEnd,
+    SglVideo,
+)
+from .loop import background_loop
+from .media import encode_image, encode_video
+from .slot import Slot
+from .speculation import ChatSpeculation, CompletionSpeculation
+
+if TYPE_CHECKING:
+    from .stream_executor import QueueItem, StreamExecutor
+
+
+class SyncPoint(SglExpr):
+    """`reached` is done when everything before it has run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached: Future[None] = Future()
+
+
+class ForkPoint(SglExpr):
+    """The children begin here."""
+
+    def __init__(self, children: list[StreamExecutor]) -> None:
+        super().__init__()
+        self.children = children
+
+
+_ROLES = (SglRoleBegin, SglRoleEnd)
+_IMMEDIATE = (SglConstantText, SglVarScopeBegin, SglVarScopeEnd, SyncPoint)
+
+
+class Performer:
+    """Executes the expressions of one stream, one at a time, and holds what is open: the role, the scopes."""
+
+    def __init__(self, stream: StreamExecutor) -> None:
+        self.stream = stream
+        self.cur_role: str | None = None
+        self.cur_role_begin_pos = 0
+        self.cur_images: list[tuple[Any, str]] = []
+        self._scopes: dict[str, tuple[int, Slot]] = {}
+        self.speculation: ChatSpeculation | CompletionSpeculation | None = None
+        if stream.num_api_spec_tokens is not None:
+            is_chat = bool(getattr(stream.backend, "is_chat_model", False))
+            self.speculation = (ChatSpeculation if is_chat else CompletionSpeculation)(stream)
+
+    def open_slots(self) -> list[Slot]:
+        """Values whose expressions have begun and wait for another to end them."""
+        slots = [slot for _, slot in list(self._scopes.values())]
+        return slots + (self.speculation.open_slots() if self.speculation is not None else [])
+
+    def is_immediate(self, expr: SglExpr) -> bool:
+        """Whether `expr` needs no backend, so that it can run in the caller's thread."""
+        if isinstance(expr, _ROLES):
+            return self.stream.chat_template is not None and self.speculation is None
+        if isinstance(expr, ForkPoint):
+            return not self._commits(expr)
+        return isinstance(expr, _IMMEDIATE)
+
+    def _commits(self, fork: ForkPoint) -> bool:
+        if len(fork.children) < 2 or not self.stream.text_:
+            return False
+        backend = self.stream.backend
+        return isinstance(backend, NativeBackend) or overrides(backend, "commit_lazy_operations")
+
+    def perform_immediate(self, item: QueueItem) -> None:
+        """What `is_immediate` says can be done now."""
+        expr = item.expr
+        if isinstance(expr, SglConstantText):
+            self.fill(expr.value)
+        elif isinstance(expr, SglRoleBegin):
+            assert self.stream.chat_template is not None
+            self._role_begin(expr.role, self.stream.chat_template)
+        elif isinstance(expr, SglRoleEnd):
+            assert self.stream.chat_template is not None
+            self._role_end(expr.role, self.stream.chat_template)
+        elif isinstance(expr, SglVarScopeBegin):
+            self._scopes[expr.name] = (len(self.stream.text_), item.slots[0])
+        elif isinstance(expr, SglVarScopeEnd):
+            begin, slot = self._scopes.pop(expr.name)
+            self.define(slot, self.stream.text_[begin:], None)
+        elif isinstance(expr, SyncPoint):
+            expr.reached.set_result(None)
+        elif isinstance(expr, ForkPoint):
+            self._branch(expr.children)
+        else:
+            raise AssertionError(f"{type(expr).__name__} is not immediate")
+
+    async def perform(self, item: QueueItem) -> None:
+        expr, context = item.expr, item.context
+        if isinstance(expr, SglGen):
+            await self._gen(expr, item.slots[0], context)
+        elif isinstance(expr, SglSelect):
+            await self._select(expr, item.slots[0], context)
+        elif isinstance(expr, SglSeparateReasoning):
+            await self._separate_reasoning(expr, item.slots, context)
+        elif isinstance(expr, SglVariable):
+            self.fill(str(await asyncio.wrap_future(expr.source_stream_executor.value_future(expr.name))))
+        elif isinstance(expr, SglConcateAndAppend):
+            await self._concatenate(expr)
+        elif isinstance(expr, (SglImage, SglVideo)):
+            await self._media(expr, context)
+        elif isinstance(expr, SglCommitLazy):
+            await self.stream.calls.begin_branches(context)
+        elif isinstance(expr, ForkPoint):
+            if self._commits(expr):
+                await self.stream.calls.begin_branches(context)
+            self._branch(expr.children)
+        else:
+            if isinstance(expr, _ROLES):
+                await self.template()
+                if isinstance(expr, SglRoleEnd) and isinstance(self.speculation, ChatSpeculation):
+                    await self.speculation.flush(context)
+            self.perform_immediate(item)
+
+    async def template(self) -> ChatTemplate:
+        """The stream's chat template; the model's own, asked once per backend."""
+        stream = self.stream
+        if stream.chat_template is None:
+            assert isinstance(stream.backend, NativeBackend)
+            stream.chat_template = await stream.backend.native_chat_template()
+        return stream.chat_template
+
+    def define(self, slot: Slot, value: Any, meta: dict[str, Any] | None) -> None:
+        """`slot` gets its value, and the stream's variable of that name, unless a later expression took it."""
+        if slot.name and self.stream.slots.get(slot.name) is slot:
+            self.stream.variables[slot.name] = value
+            if meta is not None:
+                self.stream.meta_info[slot.name] = meta
+        slot.define(value, meta)
+        self.stream.run.emit("value", self.stream, name=slot.name, value=value)
+
+    def fill(self, text: str, *, is_prefix: bool = False) -> None:
+        """Appends text that the program wrote."""
+        if isinstance(self.speculation, ChatSpeculation) and self.cur_role == "assistant" and not is_prefix:
+            self.speculation.add_text(text)
+            return
+        if isinstance(self.speculation, CompletionSpeculation):
+            self.speculation.add_text(text)
+        self.append_text(text)
+
+    def append_text(self, text: str) -> None:
+        self.stream.text_ += text
+        self.stream.calls.append_text(text)
+
+    # -- roles -------------------------------------------------------------------------------------------------
+
+    def _role_begin(self, role: str, template: ChatTemplate) -> None:
+        if self.cur_role is not None:
+            raise ValueError(f"role {role!r} begins inside role {self.cur_role!r}: nested roles are not allowed")
+        if not self.stream.messages_ and role != "system" and template.default_system_prompt:
+            self._role_begin("system", template)
+            self.fill(template.default_system_prompt)
+            self._role_end("system", template)
+        self.cur_role = role
+        prefix, _ = template.get_prefix_and_suffix(role, self.stream.messages_)
+        self.fill(prefix, is_prefix=True)
+        self.cur_role_begin_pos = len(self.stream.text_)
+
+    def _role_end(self, role: str, template: ChatTemplate) -> None:
+        if self.cur_role != role:
+            raise ValueError(f"role {role!r} ends, but the open role is {self.cur_role!r}")
+        self.cur_role = None
+        content: Any = self.stream.text_[self.cur_role_begin_pos :]
+        _, suffix = template.get_prefix_and_suffix(role, self.stream.messages_)
+        self.fill(suffix)
+        if self.cur_images:
+            urls = [{"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{d}"}} for _, d in self.cur_images]
+            content = [{"type": "text", "text": content}, *urls]
+            self.cur_images = []
+        self.stream.messages_.append({"role": role, "content": content})
+
+    # -- calls -------------------------------------------------------------------------------------------------
+
+    async def _gen(self, expr: SglGen, slot: Slot, context: contextvars.Context) -> None:
+        template = await self.template()
+        if self.speculation is not None:
+            await self.speculation.generate(expr, slot, context, template)
+            return
+        await generate(self, expr, slot, context, template)
+
+    async def _select(self, expr: SglSelect, slot: Slot, context: contextvars.Context) -> None:
+        stream = self.stream
+        if not expr.choices:
+            raise ValueError("select needs at least one option, found an empty list")
+        stream.run.usage.check(stream.run.budget)
+        slot.started = True
+        decision = await stream.calls.select(expr, context)
+        meta = dict(decision.meta_info or {})
+        stream.run.usage.add(meta)
+        inputs = meta.get("input_token_logprobs")
+        if inputs is not None and len(inputs) == len(expr.choices):
+            slot.options = (list(expr.choices), [total_logprob(option) for option in inputs])
+        stream.text_ += decision.decision
+        if stream.stream:
+            slot.pieces.append((decision.decision, meta))
+        self.define(slot, decision.decision, meta)
+
+    async def _separate_reasoning(
+        self, expr: SglSeparateReasoning, slots: list[Slot], context: contextvars.Context
+    ) -> None:
+        """The slots: those of the expressions inside, in order, then one for each named one's reasoning."""
+        inner = expr.expr.expr_list if hasattr(expr.expr, "expr_list") else [expr.expr]
+        reasoning = {slot.name: slot for slot in slots}
+        values = iter(slots)
+        for part in inner:
+            if isinstance(part, SglGen):
+                slot = next(values)
+                name = SglSeparateReasoning.process_name_for_reasoning(slot.name)
+                template = await self.template()
+                await generate(self, part, slot, context, template, reasoning.get(name) or Slot(""), expr.model_type)
+            elif isinstance(part, SglSelect):
+                slot = next(values)
+                await self._select(part, slot, context)
+                thought = reasoning.get(SglSeparateReasoning.process_name_for_reasoning(slot.name))
+                if thought is not None:
+                    self.define(thought, "", None)
+            elif isinstance(part, SglConstantText):
+                self.fill(part.value)
+            else:
+                raise ValueError(f"separate_reasoning takes gens, selects and text, not {part!r}")
+
+    async def _media(self, expr: SglImage | SglVideo, context: contextvars.Context) -> None:
+        template = await self.template()
+        if isinstance(self.stream.backend, NativeBackend):
+            await self.stream.calls.add_image(context)
+        data = encode_image(expr.path) if isinstance(expr, SglImage) else encode_video(expr.path, expr.num_frames)
+        self.stream.images_.append((expr.path, data))
+        self.cur_images.append((expr.path, data))
+        self.fill(template.image_token)
+        if not isinstance(self.stream.backend, NativeBackend):
+            await self.stream.calls.add_image(context)
+
+    # -- streams -----------------------------------------------------------------------------------------------
+
+    async def _concatenate(self, expr: SglConcateAndAppend) -> None:
+        for state in expr.states:
+            branch = state.stream_executor
+            await asyncio.wrap_future(branch.sync_future())
+            branch.raise_error()
+            self.fill(branch.text_[branch.fork_start_text_pos or 0 :])
+
+    def _branch(self, children: list[StreamExecutor]) -> None:
+        stream = self.stream
+        for child in children:
+            child.text_ = stream.text_
+            child.messages_ = list(stream.messages_)
+            child.images_ = list(stream.images_)
+            child.variables = {**stream.variables, **child.variables}
+            child.meta_info = dict(stream.meta_info)
+            child.chat_template = stream.chat_template
+            child.fork_start_text_pos = len(stream.text_)
+            child.performer.cur_role = self.cur_role
+            child.performer.cur_role_begin_pos = self.cur_role_begin_pos
+            child.performer.cur_images = list(self.cur_images)
+            child.calls = stream.calls.branch(child)
+            child.begin()
+
+    def finish(self) -> None:
+        """The stream has ended and everything in it has run."""
+        for slot in self.open_slots():
+            slot.fail(ProgramError(f"the program ended before {slot.name!r} was complete"))
+        if overrides(self.stream.backend, "end_program"):
+            background_loop().call_soon_threadsafe(lambda: asyncio.ensure_future(self.stream.calls.end()))
+        if global_config.verbosity >= 2 and self.stream.parent is None and self.stream.error_ is None:
+            print(self.stream.text_)

@@ -1,0 +1,75 @@
+"""What all streams of one run share: its costs, limits, deadline and end."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+from ..errors import Cancelled, ProgramError, ProgramTimeout
+from .loop import background_loop
+from .usage import Budget, Usage
+
+if TYPE_CHECKING:
+    from .stream_executor import StreamExecutor
+
+Event = dict[str, Any]
+
+
+class RunContext:
+    """One run of a program: its root stream, and the streams forked from it."""
+
+    def __init__(
+        self,
+        *,
+        budget: Budget | None = None,
+        retries: int = 0,
+        on_event: Callable[[Event], None] | None = None,
+    ) -> None:
+        self.usage = Usage()
+        self.budget = budget
+        self.retries = retries
+        self.on_event = on_event
+        self.ret_value: Future[Any] = Future()
+        """What the body returned."""
+        self._streams: weakref.WeakSet[StreamExecutor] = weakref.WeakSet()
+        self._lock = threading.Lock()
+
+    def add(self, stream: StreamExecutor) -> None:
+        with self._lock:
+            self._streams.add(stream)
+
+    def streams(self) -> list[StreamExecutor]:
+        with self._lock:
+            return list(self._streams)
+
+    def cancel(self, error: ProgramError) -> None:
+        """Ends every stream of the run that has not finished."""
+        for stream in self.streams():
+            stream.cancel(error)
+
+    def cancel_by_user(self) -> None:
+        self.cancel(Cancelled("the program was cancelled"))
+
+    def end(self) -> None:
+        """The body has ended: no stream gets more to do."""
+        for stream in self.streams():
+            stream.end_stream()
+
+    def set_deadline(self, timeout_s: float) -> None:
+        """From now; then what is unfinished fails with ProgramTimeout."""
+        reference = weakref.ref(self)
+
+        def expire() -> None:
+            run = reference()
+            if run is not None:
+                run.cancel(ProgramTimeout(f"the program did not finish within {timeout_s:g} s"))
+
+        background_loop().call_soon_threadsafe(lambda: background_loop().call_later(timeout_s, expire))
+
+    def emit(self, kind: str, stream: StreamExecutor, **fields: Any) -> None:
+        """Tells `on_event`, if there is one."""
+        if self.on_event is not None:
+            self.on_event({"event": kind, "stream": stream.sid, **fields})

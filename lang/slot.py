@@ -1,0 +1,43 @@
+"""One value of a program: unknown, growing, known or failed."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    """A variable from the moment its expression is appended."""
+
+    name: str
+    where: str | None = None
+    """file:line of the expression that defines it."""
+    future: Future[Any] = field(default_factory=Future)
+    """The value, or the ProgramError that took its place."""
+    pieces: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    """What a streamed generation has given so far: new text and the backend's meta information with it."""
+    meta: dict[str, Any] | None = None
+    options: tuple[list[str], list[float]] | None = None
+    """Of a select: its options and their total log-probabilities."""
+    dtype: Any | None = None
+    """The type that the value was asked to have."""
+    started: bool = False
+    """Its generation has begun."""
+
+    @property
+    def text(self) -> str:
+        """The streamed text so far."""
+        return "".join(piece for piece, _ in self.pieces)
+
+    def define(self, value: Any, meta: dict[str, Any] | None = None) -> None:
+        if meta is not None:
+            self.meta = meta
+        self.started = True
+        if not self.future.done():
+            self.future.set_result(value)
+
+    def fail(self, error: BaseException) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
