@@ -223,7 +223,7 @@ def _too_deep() -> RequestError:
 
 def _check_depth(data: Any) -> None:
     level = [data]
-    for _ in range(MAX_JSON_DEPTH + 1):
+    for _ in range(MAX_JSON_DEPTH):
         below: list[Any] = []
         for value in level:
             if isinstance(value, dict):

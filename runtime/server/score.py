@@ -74,9 +74,7 @@ async def score(service: Service, request: Request) -> Answer:
 
 def _prompts(body: ScoreBody) -> list[list[str | list[int]]]:
     items: list[Any]
-    if isinstance(body.items, str):
-        items = [body.items]
-    elif body.items and isinstance(body.items[0], int):
+    if isinstance(body.items, str) or (body.items and isinstance(body.items[0], int)):
         items = [body.items]
     else:
         items = body.items
