@@ -2,6 +2,7 @@
 
 import json
 import os
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,115 @@ def write_tiny_model(folder, *, seed=0, **changes):
         )
     )
     return folder
+
+
+def gguf_bytes(metadata, tensors, *, magic=b"GGUF", version=3, num_tensors=None, num_keys=None, alignment=32):
+    """A GGUF file. metadata: {key: value or (type id, bytes)}; tensors: {name: (ggml type, shape rows first, bytes)}.
+
+    Counts may lie; an entry's offset may be given as a fourth item.
+    """
+
+    def string(text):
+        raw = text.encode()
+        return struct.pack("<Q", len(raw)) + raw
+
+    def value(found):
+        if isinstance(found, tuple):
+            return struct.pack("<I", found[0]) + found[1]
+        if isinstance(found, bool):
+            return struct.pack("<IB", 7, found)
+        if isinstance(found, int):
+            return struct.pack("<II", 4, found)
+        if isinstance(found, float):
+            return struct.pack("<If", 6, found)
+        if isinstance(found, str):
+            return struct.pack("<I", 8) + string(found)
+        kind = 8 if isinstance(found[0], str) else 6 if isinstance(found[0], float) else 5
+        packed = b"".join(string(x) if kind == 8 else struct.pack("<f" if kind == 6 else "<i", x) for x in found)
+        return struct.pack("<IIQ", 9, kind, len(found)) + packed
+
+    head = [
+        magic,
+        struct.pack("<IQQ", version, len(tensors) if num_tensors is None else num_tensors,
+                    len(metadata) if num_keys is None else num_keys),
+        *(string(key) + value(found) for key, found in metadata.items()),
+    ]  # fmt: skip
+    data = b""
+    for name, (kind, shape, raw, *offset) in tensors.items():
+        head.append(string(name) + struct.pack("<I", len(shape)) + struct.pack(f"<{len(shape)}Q", *shape[::-1]))
+        head.append(struct.pack("<IQ", kind, offset[0] if offset else len(data)))
+        data += raw + b"\0" * (-len(raw) % alignment)
+    whole = b"".join(head)
+    return whole + b"\0" * (-len(whole) % alignment) + data
+
+
+def tiny_gguf_parts(config=None, seed=0):
+    """(metadata, tensors) of the tiny model as llama.cpp's converter lays them out, in float32; for `gguf_bytes`."""
+    config = {**TINY_CONFIG, **(config or {})}
+    heads = {"q": config["num_attention_heads"], "k": config["num_key_value_heads"]}
+    names = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "o_proj": "attn_output"}
+    tensors = {}
+    for name, array in tiny_tensors(config, seed).items():
+        parts = name.split(".")
+        if parts[1] == "layers":
+            part = parts[-2]
+            if part in ("q_proj", "k_proj"):  # neighbours turn together in llama.cpp
+                count = heads[part[0]]
+                array = array.reshape(count, 2, array.shape[0] // count // 2, -1).swapaxes(1, 2).reshape(array.shape)
+            fallback = (
+                f"attn_{part[0]}" if part.endswith("_proj") and "self_attn" in parts else f"ffn_{part.split('_')[0]}"
+            )
+            out = f"blk.{parts[2]}.{names.get(part, fallback)}.weight"
+        else:
+            out = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}[
+                name[:-7]
+            ] + ".weight"
+        tensors[out] = (0, array.shape, np.ascontiguousarray(array).tobytes())
+    tokenizer = tiny_tokenizer_json()
+    tokens = list(tokenizer["model"]["vocab"])
+    metadata = {
+        "general.architecture": "llama",
+        "general.name": "tiny",
+        "llama.block_count": config["num_hidden_layers"],
+        "llama.context_length": config["max_position_embeddings"],
+        "llama.embedding_length": config["hidden_size"],
+        "llama.feed_forward_length": config["intermediate_size"],
+        "llama.attention.head_count": config["num_attention_heads"],
+        "llama.attention.head_count_kv": config["num_key_value_heads"],
+        "llama.attention.layer_norm_rms_epsilon": float(np.float32(config["rms_norm_eps"])),
+        "llama.rope.freq_base": config["rope_theta"],
+        "llama.rope.dimension_count": config["head_dim"],
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": "gpt-2",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": [3] * len(SPECIALS) + [1] * (len(tokens) - len(SPECIALS)),
+        "tokenizer.ggml.merges": [" ".join(pair) for pair in tokenizer["model"]["merges"]],
+        "tokenizer.ggml.bos_token_id": 0,
+        "tokenizer.ggml.eos_token_id": 2,
+        "tokenizer.ggml.add_bos_token": False,
+        "tokenizer.chat_template": CHATML,
+    }
+    return metadata, tensors
+
+
+@pytest.fixture(scope="session")
+def make_gguf_bytes():
+    """`gguf_bytes`."""
+    return gguf_bytes
+
+
+@pytest.fixture
+def gguf_parts():
+    """`tiny_gguf_parts()`, fresh: to be changed at will."""
+    return tiny_gguf_parts()
+
+
+@pytest.fixture(scope="session")
+def tiny_gguf_path(tmp_path_factory):
+    """The model of `tiny_model_dir` as a GGUF file in float32."""
+    path = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
+    path.write_bytes(gguf_bytes(*tiny_gguf_parts()))
+    return path
 
 
 @pytest.fixture(scope="session")
