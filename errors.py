@@ -21,6 +21,7 @@ RadixlangError                     .status (HTTP), .param, .code: what an API te
 ├─ OverloadedError                 429 or 503, with Retry-After
 ├─ ModelError                      500
 │  ├─ UnsupportedModel             400  says which architectures are
+│  │  └─ NativeUnavailable              the native CPU step is not built here, and why
 │  ├─ BadCheckpoint                400  a file that lies or is cut: file, tensor, what to do
 │  └─ WeightMismatch               500  name, shape wanted, shape found
 ├─ EngineDead                      503  with the worker's own traceback
@@ -190,6 +191,10 @@ class UnsupportedModel(ModelError):
     """An architecture, tensor type or quantisation that no executor here runs."""
 
     status = 400
+
+
+class NativeUnavailable(UnsupportedModel):
+    """The native CPU step cannot be loaded on this machine; torch can run the model instead."""
 
 
 class BadCheckpoint(ModelError):

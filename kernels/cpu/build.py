@@ -1,0 +1,138 @@
+"""Compiles kernels/csrc into one shared library: every `*.isa.cpp` once for each instruction set, the rest once.
+
+The library carries the digest of what it was made of in its name, so a stale one is never loaded. `python -m
+radixlang.kernels.cpu.build` builds it now; `setup.py` builds it into a wheel; else the first use does (load.py).
+`--sanitize` adds the address and undefined-behaviour sanitizers (see tests/kernels/cpu/test_sanitizers.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+SOURCES = Path(__file__).resolve().parent.parent / "csrc"
+
+# -ffp-contract=off: multiply and add are fused where the source says so and nowhere else, so that the same function
+# inlined in two places gives the same bits (batch invariance).
+_FLAGS = (
+    "-std=c++20",
+    "-O3",
+    "-DNDEBUG",
+    "-fPIC",
+    "-ffp-contract=off",
+    "-fno-math-errno",
+    "-pthread",
+    "-Wall",
+    "-Wextra",
+)
+_SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-g", "-O1", "-UNDEBUG")
+
+
+class BuildFailed(Exception):
+    """No compiler, or it refused; the message says which and what it printed."""
+
+
+class InstructionSet(NamedTuple):
+    name: str
+    flags: tuple[str, ...]
+
+
+def instruction_sets() -> list[InstructionSet]:
+    """Those of isa.list for this machine's architecture, best first."""
+    machine = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
+    found = []
+    for line in (SOURCES / "isa.list").read_text().splitlines():
+        words = line.split("#")[0].split()
+        if words and words[0] == machine:
+            found.append(InstructionSet(words[1], tuple(words[2:])))
+    return found or [InstructionSet("scalar", ())]
+
+
+def source_digest(flags: Sequence[str] = ()) -> str:
+    """Of all sources and flags; 16 hexadecimal digits."""
+    digest = hashlib.sha256(repr((_FLAGS, tuple(flags), platform.machine(), sys.platform)).encode())
+    for path in sorted(p for p in SOURCES.rglob("*") if p.is_file()):
+        digest.update(path.relative_to(SOURCES).as_posix().encode() + b"\0")
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def library_name(flags: Sequence[str] = ()) -> str:
+    return f"_step.{source_digest(flags)}.so"
+
+
+def compiler() -> list[str]:
+    """$CXX, g++, clang++ or c++ on the path, else the `ziglang` wheel's. Raises BuildFailed when there is none."""
+    if wanted := os.environ.get("CXX"):
+        return wanted.split()
+    for name in ("g++", "clang++", "c++"):
+        if shutil.which(name):
+            return [name]
+    if importlib.util.find_spec("ziglang") is not None:
+        return [sys.executable, "-m", "ziglang", "c++"]
+    raise BuildFailed("no C++ compiler found (g++, clang++, $CXX)")
+
+
+def _run(command: Sequence[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise BuildFailed(f"{' '.join(command[:1])} failed:\n{done.stderr[-4000:]}")
+
+
+def _knows(cxx: Sequence[str], flags: Sequence[str], folder: Path) -> bool:
+    """Whether the compiler takes the flags of an instruction set; an old one may lack the newest."""
+    source = folder / "probe.cpp"
+    source.write_text("int probe;\n")
+    command = [*cxx, "-Werror", *flags, "-c", str(source), "-o", os.devnull]
+    return subprocess.run(command, capture_output=True).returncode == 0
+
+
+def build(target: Path, *, sanitize: bool = False) -> None:
+    """Writes the shared library at `target`, whole or not at all. Raises BuildFailed."""
+    cxx = compiler()
+    flags = [*_FLAGS, *(_SANITIZE if sanitize else ())]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as name:
+        folder = Path(name)
+        sets = [isa for isa in instruction_sets() if _knows(cxx, isa.flags, folder)]
+        listed = " ".join(f"X({isa.name})" for isa in sets)
+        commands, objects = [], []
+        for source in sorted(SOURCES.glob("*.cpp")):
+            variants: list[tuple[str, list[str]]] = [("", [f"-DRX_ISAS(X)={listed}"])]
+            if source.name.endswith(".isa.cpp"):
+                variants = [(f".{isa.name}", [f"-DRX_ISA={isa.name}", *isa.flags]) for isa in sets]
+            for suffix, extra in variants:
+                objects.append(str(folder / f"{source.stem}{suffix}.o"))
+                commands.append([*cxx, *flags, *extra, "-c", str(source), "-o", objects[-1]])
+        # The longest first: the vector sources take most of the time.
+        commands.sort(key=lambda c: ".isa" not in c[-1])
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None) as pool:
+            list(pool.map(_run, commands))
+        library = folder / "library.so"
+        _run([*cxx, *flags, "-shared", *objects, "-o", str(library)])
+        os.replace(library, target)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Build the native CPU step.")
+    parser.add_argument("target", type=Path, nargs="?", help="the library to write; default: beside kernels/")
+    parser.add_argument("--sanitize", action="store_true", help="with address and undefined-behaviour sanitizers")
+    options = parser.parse_args()
+    target = options.target or SOURCES.parent / library_name()
+    build(target, sanitize=options.sanitize)
+    print(target)
+
+
+if __name__ == "__main__":
+    main()

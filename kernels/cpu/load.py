@@ -1,0 +1,136 @@
+"""The native library: found beside the package, or in the cache folder, or built into it at first use."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import time
+from functools import cache
+from pathlib import Path
+
+from ...errors import NativeUnavailable
+from .build import SOURCES, BuildFailed, build, library_name
+
+logger = logging.getLogger(__name__)
+
+MESSAGE_BYTES = 512
+
+
+def cache_folder() -> Path:
+    """Of derived data: $RADIXLANG_CACHE, else ~/.cache/radixlang."""
+    return Path(os.environ.get("RADIXLANG_CACHE") or Path.home() / ".cache" / "radixlang")
+
+
+@cache
+def load() -> ctypes.CDLL:
+    """The library, its functions declared. Raises NativeUnavailable where it can be neither found nor built."""
+    path = _find_or_build()
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise NativeUnavailable(f"{path} does not load ({error}); the torch executor is used instead") from error
+    _declare(library)
+    return library
+
+
+def _find_or_build() -> Path:
+    if override := os.environ.get("RADIXLANG_NATIVE_LIBRARY"):
+        return Path(override)
+    name = library_name()
+    packaged = SOURCES.parent / name
+    if packaged.exists():
+        return packaged
+    folder = cache_folder() / "native"
+    target = folder / name
+    if target.exists():
+        return target
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _Lock(folder / f"{name}.lock"):
+            if not target.exists():
+                start = time.monotonic()
+                build(target)
+                logger.info("built the native step in %.0f s: %s", time.monotonic() - start, target)
+    except (BuildFailed, OSError) as error:
+        raise NativeUnavailable(
+            f"the native CPU step cannot be built ({error}); the torch executor is used instead, which is many times "
+            f"slower. Install a C++20 compiler (g++ 11 or clang 14, or `pip install ziglang`), or set CXX"
+        ) from error
+    return target
+
+
+class _Lock:
+    """Keeps processes from building the same library at the same time; advisory, freed when its process ends."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        import fcntl
+
+        self._file = self._path.open("w")
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def _declare(library: ctypes.CDLL) -> None:
+    address, i32, i64, text = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64, ctypes.c_char_p
+    library.rx_struct_bytes.argtypes = [i32]
+    library.rx_struct_bytes.restype = i64
+    library.rx_step_new.argtypes = [address, address, address, text, i32]
+    library.rx_step_new.restype = i32
+    library.rx_step_free.argtypes = [address]
+    library.rx_step_free.restype = None
+    library.rx_step_entry_bytes.argtypes = [address]
+    library.rx_step_entry_bytes.restype = i64
+    library.rx_step_run.argtypes = [address, address, text, i32]
+    library.rx_step_run.restype = i32
+    library.rx_isa_name.argtypes = [i32]
+    library.rx_isa_name.restype = text
+    library.rx_isa_chosen.argtypes = []
+    library.rx_isa_chosen.restype = text
+
+
+def instruction_set() -> str:
+    """The one in use: RADIXLANG_ISA where it is set. Raises NativeUnavailable for one that is not there."""
+    chosen: bytes | None = load().rx_isa_chosen()
+    if chosen is None:
+        raise NativeUnavailable(
+            f"RADIXLANG_ISA={os.environ.get('RADIXLANG_ISA')}: this machine runs {', '.join(instruction_sets())}"
+        )
+    return chosen.decode()
+
+
+def instruction_sets() -> list[str]:
+    """All that were compiled and run here, best first."""
+    library, names = load(), list[str]()
+    while name := library.rx_isa_name(len(names)):
+        names.append(name.decode())
+    return names
+
+
+def default_threads() -> int:
+    """Cores that this process may use: its affinity, and the quota of its control group."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _cgroup_cores()
+    return max(1, min(cores, quota) if quota else cores)
+
+
+def _cgroup_cores() -> int:
+    """Whole cores that the control group's quota allows, at least 1; 0: no quota."""
+    version2 = Path("/sys/fs/cgroup/cpu.max")
+    version1 = Path("/sys/fs/cgroup/cpu")
+    try:
+        if version2.exists():
+            quota, period = version2.read_text().split()
+        else:
+            quota = (version1 / "cpu.cfs_quota_us").read_text().strip()
+            period = (version1 / "cpu.cfs_period_us").read_text().strip()
+    except (OSError, ValueError):
+        return 0
+    if quota in ("max", "-1"):
+        return 0
+    return max(1, int(quota) // int(period))

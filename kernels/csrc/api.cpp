@@ -1,0 +1,62 @@
+// The C ABI of the step, for ctypes (kernels/cpu/load.py). No exception leaves this file; errors are codes and a message.
+
+#include <cstdio>
+#include <exception>
+#include <new>
+
+#include "isa.h"
+#include "step.h"
+
+using namespace rx;
+
+namespace {
+
+enum Status : int32_t { kOk = 0, kBadPlan = 1, kOutOfMemory = 2, kFailed = 3 };
+
+Status fail(Status status, const char* text, char* message, int32_t capacity) {
+    if (capacity > 0) std::snprintf(message, static_cast<size_t>(capacity), "%s", text);
+    return status;
+}
+
+template <class F>
+Status guarded(char* message, int32_t capacity, const F& f) {
+    try {
+        f();
+        return kOk;
+    } catch (const std::bad_alloc&) {
+        return fail(kOutOfMemory, "not enough memory", message, capacity);
+    } catch (const std::exception& error) {
+        return fail(kFailed, error.what(), message, capacity);
+    } catch (...) {
+        return fail(kFailed, "unknown failure", message, capacity);
+    }
+}
+
+}  // namespace
+
+extern "C" {
+
+// Sizes of the structs that Python mirrors, in the order Model, Layer, Plan, Sample, Score, StepOptions.
+int64_t rx_struct_bytes(int32_t which) {
+    static constexpr int64_t kBytes[] = {sizeof(Model), sizeof(Layer), sizeof(Plan), sizeof(Sample), sizeof(Score), sizeof(StepOptions)};
+    return which >= 0 && which < 6 ? kBytes[which] : -1;
+}
+
+// Makes a step on the instruction set of kernels_for_this_cpu. `model` and what it points to must outlive it.
+int32_t rx_step_new(const Model* model, const StepOptions* options, Step** step, char* message, int32_t capacity) {
+    const Kernels* kernels = kernels_for_this_cpu();
+    if (kernels == nullptr) return fail(kFailed, "RADIXLANG_ISA names a set that this machine or build lacks", message, capacity);
+    return guarded(message, capacity, [&] { *step = new Step(*model, *kernels, *options); });
+}
+
+void rx_step_free(Step* step) { delete step; }
+
+// Bytes of the KV pool for one slot of one layer.
+int64_t rx_step_entry_bytes(const Step* step) { return step->entry_bytes(); }
+
+int32_t rx_step_run(Step* step, const Plan* plan, char* message, int32_t capacity) {
+    if (const char* error = step->check(*plan)) return fail(kBadPlan, error, message, capacity);
+    return guarded(message, capacity, [&] { step->run(*plan); });
+}
+
+}  // extern "C"

@@ -1,0 +1,169 @@
+// Panels for bf16 KV on CPUs with bfloat16 dot products: two dimensions (of K) or two keys (of V) in every 32-bit lane.
+//
+//   K        [padded_dim / 2][kSpan]   lane = dimensions 2i and 2i + 1 of one key: a transpose of the entries' 32-bit words
+//   V        [kSpan / 2][padded_dim]   lane = one dimension of keys 2i and 2i + 1. Each 32 dimensions of an entry are stored
+//                                      so that the unpack instructions give them in order: see store_value_order
+//   queries  [padded_dim / 2] pairs, scaled          weights  bf16 [tile row][kSpan]
+
+#pragma once
+
+namespace rx::RX_ISA {
+
+// 32 floats -> 32 bf16 in value order: of every 128 bits, the first half holds 4 of dimensions 0..15, the second half 4 of
+// dimensions 16..31.
+RX_INLINE void store_value_order(uint16_t* out, const float* v) {
+    const __m512i natural = (__m512i)_mm512_cvtne2ps_pbh(load(v + 16), load(v));
+    _mm512_storeu_si512(out, _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7), natural));
+}
+
+// out row d = words d of the 16 rows: a transpose of 16 x 16 32-bit words. rows[i] + offset is row i.
+RX_INLINE void transpose16(const uint8_t* const* rows, size_t offset, int32_t* out, int out_stride) {
+    __m512i r[16], t[16];
+    RX_UNROLL for (int i = 0; i < 16; ++i) r[i] = _mm512_loadu_si512(rows[i] + offset);
+    RX_UNROLL for (int i = 0; i < 8; ++i) {
+        t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
+        t[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
+    }
+    RX_UNROLL for (int i = 0; i < 4; ++i) {
+        r[4 * i] = _mm512_unpacklo_epi64(t[4 * i], t[4 * i + 2]);
+        r[4 * i + 1] = _mm512_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
+        r[4 * i + 2] = _mm512_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]);
+        r[4 * i + 3] = _mm512_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
+    }
+    RX_UNROLL for (int i = 0; i < 4; ++i) {
+        const __m512i a = _mm512_shuffle_i32x4(r[i], r[4 + i], 0x88), b = _mm512_shuffle_i32x4(r[i], r[4 + i], 0xdd);
+        const __m512i c = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0x88);
+        const __m512i d = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0xdd);
+        _mm512_storeu_si512(out + i * out_stride, _mm512_shuffle_i32x4(a, c, 0x88));
+        _mm512_storeu_si512(out + (4 + i) * out_stride, _mm512_shuffle_i32x4(b, d, 0x88));
+        _mm512_storeu_si512(out + (8 + i) * out_stride, _mm512_shuffle_i32x4(a, c, 0xdd));
+        _mm512_storeu_si512(out + (12 + i) * out_stride, _mm512_shuffle_i32x4(b, d, 0xdd));
+    }
+}
+
+class PairPanels {
+public:
+    PairPanels(const KvLayout& kv, uint8_t* memory, uint8_t* weights)
+        : kv_(kv),
+          keys_(reinterpret_cast<int32_t*>(memory)),
+          values_(keys_ + kSpan * kv.padded_dim / 2),
+          weights_(reinterpret_cast<uint16_t*>(weights)) {}
+
+    static size_t bytes(const KvLayout& kv) { return sizeof(int32_t) * kv.padded_dim * kSpan; }
+    static size_t query_bytes(const KvLayout& kv) { return sizeof(uint16_t) * kv.padded_dim; }
+
+    void set_query(const float* q, float scale, uint8_t* out) const {
+        alignas(64) float padded[kMaxHeadDim];
+        for (int i = 0; i < kv_.padded_dim; ++i) padded[i] = i < kv_.head_dim ? q[i] * scale : 0.0f;
+        for (int i = 0; i < kv_.padded_dim; i += kLanes) store_bf16(reinterpret_cast<uint16_t*>(out) + i, load(padded + i));
+    }
+
+    void fill(const uint8_t* const* entries, int keys, int head) {
+        const int dim = kv_.padded_dim;
+        const size_t key_offset = static_cast<size_t>(head) * dim * 2;
+        const size_t value_offset = static_cast<size_t>(kv_.num_kv_heads + head) * dim * 2;
+        for (int from = 0; from < keys; from += 16) {
+            const uint8_t* rows[16];
+            for (int i = 0; i < 16; ++i) rows[i] = entries[from + i < keys ? from + i : keys - 1];
+            for (int d = 0; d < dim; d += 32) {
+                transpose16(rows, key_offset + static_cast<size_t>(d) * 2, keys_ + d / 2 * kSpan + from, kSpan);
+            }
+        }
+        for (int key = 0; key < keys; key += 2) {
+            const uint8_t* even = entries[key] + value_offset;
+            const uint8_t* odd = entries[key + 1 < keys ? key + 1 : key] + value_offset;
+            int32_t* out = values_ + key / 2 * dim;
+            for (int d = 0; d < dim; d += 32) {
+                const __m512i a = _mm512_loadu_si512(even + d * 2), b = _mm512_loadu_si512(odd + d * 2);
+                _mm512_storeu_si512(out + d, _mm512_unpacklo_epi16(a, b));
+                _mm512_storeu_si512(out + d + 16, _mm512_unpackhi_epi16(a, b));
+            }
+        }
+    }
+
+    void scores(const uint8_t* queries, int count, int first, int last, float* out) const {
+        first = first / kLanes * kLanes;
+        for (int key = first; key < last; key += kLanes * 4) {
+            const int vectors = (last - key + kLanes - 1) / kLanes;
+            FloatPanels::for_rows(count, [&](auto rows) {
+                constexpr int Rows = decltype(rows)::value;
+                if (vectors >= 3) return multiply<Rows, 4>(queries, key, out);
+                if (vectors == 2) return multiply<Rows, 2>(queries, key, out);
+                multiply<Rows, 1>(queries, key, out);
+            });
+        }
+    }
+
+    void store_weights(int row, const float* w, int first, int last) {
+        uint16_t* out = weights_ + row * kSpan;
+        for (int i = first; i < last; i += kLanes) store_bf16(out + i, load(w + i));
+    }
+
+    void values(int count, int first, int last, float* const* sums, const float* keep, const float* take) const {
+        for (int d = 0; d < kv_.padded_dim; d += kLanes * 4) {
+            const int vectors = (kv_.padded_dim - d) / kLanes;
+            FloatPanels::for_rows(count, [&](auto rows) {
+                constexpr int Rows = decltype(rows)::value;
+                if (vectors >= 4) return weighted<Rows, 4>(d, first, last, sums, keep, take);
+                weighted<Rows, 2>(d, first, last, sums, keep, take);
+            });
+        }
+    }
+
+private:
+    static __m512i pair(const void* p) {
+        int32_t two;
+        memcpy(&two, p, 4);
+        return _mm512_set1_epi32(two);
+    }
+
+    // Vectors of keys that overhang the span (4 wanted, 3 left) read the next row of the panel: never used.
+    template <int Rows, int Vectors>
+    void multiply(const uint8_t* queries, int key, float* out) const {
+        VecF acc[Rows][Vectors];
+        RX_UNROLL for (int r = 0; r < Rows; ++r) {
+            RX_UNROLL for (int v = 0; v < Vectors; ++v) acc[r][v] = fresh_zero();
+        }
+        const int dim = kv_.padded_dim;
+        for (int d = 0; d < dim / 2; ++d) {
+            __m512i k[Vectors];
+            RX_UNROLL for (int v = 0; v < Vectors; ++v) k[v] = _mm512_loadu_si512(keys_ + d * kSpan + key + v * 16);
+            RX_UNROLL for (int r = 0; r < Rows; ++r) {
+                const __m512i x = pair(queries + (r * dim + d * 2) * 2);
+                RX_UNROLL for (int v = 0; v < Vectors; ++v) acc[r][v] = dot2_bf16(acc[r][v], k[v], x);
+            }
+        }
+        RX_UNROLL for (int r = 0; r < Rows; ++r) {
+            RX_UNROLL for (int v = 0; v < Vectors; ++v) store(out + r * kSpan + key + v * 16, acc[r][v]);
+        }
+    }
+
+    template <int Rows, int Vectors>
+    void weighted(int d, int first, int last, float* const* sums, const float* keep, const float* take) const {
+        VecF acc[Rows][Vectors];
+        RX_UNROLL for (int r = 0; r < Rows; ++r) {
+            RX_UNROLL for (int v = 0; v < Vectors; ++v) acc[r][v] = fresh_zero();
+        }
+        for (int key = first / 2 * 2; key < last; key += 2) {
+            const int32_t* value = values_ + key / 2 * kv_.padded_dim + d;
+            __m512i x[Vectors];
+            RX_UNROLL for (int v = 0; v < Vectors; ++v) x[v] = _mm512_loadu_si512(value + v * 16);
+            RX_UNROLL for (int r = 0; r < Rows; ++r) {
+                const __m512i w = pair(weights_ + r * kSpan + key);
+                RX_UNROLL for (int v = 0; v < Vectors; ++v) acc[r][v] = dot2_bf16(acc[r][v], x[v], w);
+            }
+        }
+        RX_UNROLL for (int r = 0; r < Rows; ++r) {
+            RX_UNROLL for (int v = 0; v < Vectors; ++v) {
+                float* sum = sums[r] + d + v * 16;
+                store(sum, keep == nullptr ? acc[r][v] : fma(acc[r][v], set1(take[r]), mul(load(sum), set1(keep[r]))));
+            }
+        }
+    }
+
+    const KvLayout& kv_;
+    int32_t *keys_, *values_;
+    uint16_t* weights_;
+};
+
+}  // namespace rx::RX_ISA

@@ -1,0 +1,210 @@
+// Panels: the keys and values of one span and one kv head, laid out for the arithmetic, and the two products on them.
+//
+//   FloatPanels  float arithmetic, for every instruction set and every KV type
+//                K  [dimension][kSpan keys]          V  [key][padded_dim]          weights  float [tile row][kSpan]
+//   PairPanels   bfloat16 dot products of pairs, for bf16 KV where the CPU has them (attention_pairs.h)
+//
+// A panel class offers: bytes, query_bytes, set_query, fill, scores, store_weights, values.
+
+#pragma once
+
+#include "simd/vec.h"
+#include "step_kernels.h"
+
+namespace rx::RX_ISA {
+
+constexpr int kMaxHeadDim = 512;
+constexpr int kTileRows = kLanes == 16 ? 6 : kLanes == 8 ? 3 : 2;  // query heads in a tile
+constexpr int kTileVectors = kLanes == 4 ? 2 : 4;                  // vectors of keys, or of dimensions
+constexpr int kVecPad = (kTileRows + kLanes - 1) / kLanes * kLanes;
+
+// 2^x for x <= 0, exactly 0 far below: a key that is not seen must weigh nothing.
+RX_INLINE VecF weight_of(VecF x) {
+#if defined(__AVX512F__)
+    // Degree 5 on [-0.5, 0.5], relative error 2.4e-6; scalef underflows to 0 by itself.
+    x = _mm512_max_ps(x, set1(-1000.0f));
+    const VecF r = _mm512_reduce_ps(x, 0x08);
+    VecF p = set1(1.3333558e-3f);
+    p = fma(p, r, set1(9.6181291e-3f));
+    p = fma(p, r, set1(5.5504109e-2f));
+    p = fma(p, r, set1(2.4022651e-1f));
+    p = fma(p, r, set1(6.9314718e-1f));
+    p = fma(p, r, set1(1.0f));
+    return scale2(p, sub(x, r));
+#else
+    return sub(exp2(x), set1(0x1p-126f));  // exp2 stops at 2^-126
+#endif
+}
+
+// One head of a KV entry as floats, `dim` of them (a multiple of 32).
+RX_INLINE void load_head(const KvLayout& kv, const uint8_t* entry, int head, int is_value, float* out) {
+    const int dim = kv.padded_dim, index = is_value * kv.num_kv_heads + head;
+    if (kv.type == kKvF32) {
+        const float* p = reinterpret_cast<const float*>(entry) + index * dim;
+        for (int i = 0; i < dim; i += kLanes) store(out + i, load(p + i));
+    } else if (kv.type == kKvBF16) {
+        const uint16_t* p = reinterpret_cast<const uint16_t*>(entry) + index * dim;
+        for (int i = 0; i < dim; i += kLanes) store(out + i, load_bf16(p + i));
+    } else if (kv.type == kKvF16) {
+        const uint16_t* p = reinterpret_cast<const uint16_t*>(entry) + index * dim;
+        for (int i = 0; i < dim; i += kLanes) store(out + i, load_f16(p + i));
+    } else {
+        const float* scales = reinterpret_cast<const float*>(entry + 2 * kv.num_kv_heads * dim);
+        const float scale = scales[index];
+        if (is_value != 0) {
+            const int8_t* p = reinterpret_cast<const int8_t*>(entry) + index * dim;
+            for (int i = 0; i < dim; ++i) out[i] = scale * static_cast<float>(p[i]);
+        } else {
+            const uint8_t* p = entry + index * dim;
+            for (int i = 0; i < dim; ++i) out[i] = scale * static_cast<float>(p[i] - 128);
+        }
+    }
+}
+
+class FloatPanels {
+public:
+    FloatPanels(const KvLayout& kv, uint8_t* memory, uint8_t* weights)
+        : kv_(kv),
+          keys_(reinterpret_cast<float*>(memory)),
+          values_(keys_ + kSpan * kv.padded_dim),
+          staging_(values_ + kSpan * kv.padded_dim),
+          weights_(reinterpret_cast<float*>(weights)) {}
+
+    static size_t bytes(const KvLayout& kv) { return sizeof(float) * kv.padded_dim * (2 * kSpan + kLanes); }
+    static size_t query_bytes(const KvLayout& kv) { return sizeof(float) * kv.padded_dim; }
+
+    void set_query(const float* q, float scale, uint8_t* out) const {
+        float* p = reinterpret_cast<float*>(out);
+        for (int i = 0; i < kv_.padded_dim; ++i) p[i] = i < kv_.head_dim ? q[i] * scale : 0.0f;
+    }
+
+    void fill(const uint8_t* const* entries, int keys, int head) {
+        const int dim = kv_.padded_dim;
+        for (int from = 0; from < keys; from += kLanes) {
+            const int count = keys - from < kLanes ? keys - from : kLanes;
+            for (int i = 0; i < kLanes; ++i) {
+                if (i < count) {
+                    load_head(kv_, entries[from + i], head, 0, staging_ + i * dim);
+                    load_head(kv_, entries[from + i], head, 1, values_ + (from + i) * dim);
+                } else {
+                    for (int j = 0; j < dim; j += kLanes) store(staging_ + i * dim + j, zero());
+                    for (int j = 0; j < dim; j += kLanes) store(values_ + (from + i) * dim + j, zero());
+                }
+            }
+            for (int d = 0; d < dim; ++d) {
+                float* out = keys_ + d * kSpan + from;
+                for (int i = 0; i < kLanes; ++i) out[i] = staging_[i * dim + d];
+            }
+        }
+    }
+
+    // Scores of keys [first, last), rounded out to whole vectors: `out` is [kTileRows][kSpan].
+    void scores(const uint8_t* queries, int count, int first, int last, float* out) const {
+        const float* q = reinterpret_cast<const float*>(queries);
+        first = first / kLanes * kLanes;
+        for (int key = first; key < last; key += kLanes * kTileVectors) {
+            const int vectors = (last - key + kLanes - 1) / kLanes;
+            for_rows(count, [&](auto rows) {
+                if (vectors >= kTileVectors) {
+                    multiply<decltype(rows)::value, kTileVectors>(q, key, out);
+                } else {
+                    for (int v = 0; v < vectors; ++v) multiply<decltype(rows)::value, 1>(q, key + v * kLanes, out);
+                }
+            });
+        }
+    }
+
+    void store_weights(int row, const float* w, int first, int last) {
+        float* out = weights_ + row * kSpan;
+        for (int i = first; i < last; i += kLanes) store(out + i, load(w + i));
+    }
+
+    // sums[row] = keep * sums[row] + take * (weights . V), or weights . V without factors.
+    void values(int count, int first, int last, float* const* sums, const float* keep, const float* take) const {
+        for (int d = 0; d < kv_.padded_dim; d += kLanes * kTileVectors) {
+            const int vectors = (kv_.padded_dim - d) / kLanes;
+            for_rows(count, [&](auto rows) {
+                if (vectors >= kTileVectors) {
+                    weighted<decltype(rows)::value, kTileVectors>(d, first, last, sums, keep, take);
+                } else {
+                    for (int v = 0; v < vectors; ++v) {
+                        weighted<decltype(rows)::value, 1>(d + v * kLanes, first, last, sums, keep, take);
+                    }
+                }
+            });
+        }
+    }
+
+    // Calls f with `count` as a constant.
+    template <int N>
+    struct Constant {
+        static constexpr int value = N;
+    };
+    template <class F>
+    RX_INLINE void for_rows(int count, const F& f) {
+        switch (count) {
+            case 1: return f(Constant<1>());
+            case 2: return f(Constant<2>());
+            case 3: return f(Constant<(kTileRows >= 3 ? 3 : 1)>());
+            case 4: return f(Constant<(kTileRows >= 4 ? 4 : 1)>());
+            case 5: return f(Constant<(kTileRows >= 5 ? 5 : 1)>());
+            default: return f(Constant<(kTileRows >= 6 ? 6 : 1)>());
+        }
+    }
+
+private:
+    template <int Rows, int Vectors>
+    void multiply(const float* q, int key, float* out) const {
+        VecF acc[Rows][Vectors];
+        for (int r = 0; r < Rows; ++r) {
+            for (int v = 0; v < Vectors; ++v) acc[r][v] = fresh_zero();
+        }
+        const int dim = kv_.padded_dim;
+        for (int d = 0; d < dim; ++d) {
+            VecF k[Vectors];
+            RX_UNROLL for (int v = 0; v < Vectors; ++v) k[v] = load(keys_ + d * kSpan + key + v * kLanes);
+            RX_UNROLL for (int r = 0; r < Rows; ++r) {
+                const VecF x = set1(q[r * dim + d]);
+                RX_UNROLL for (int v = 0; v < Vectors; ++v) acc[r][v] = fma(x, k[v], acc[r][v]);
+            }
+        }
+        for (int r = 0; r < Rows; ++r) {
+            for (int v = 0; v < Vectors; ++v) store(out + r * kSpan + key + v * kLanes, acc[r][v]);
+        }
+    }
+
+    template <int Rows, int Vectors>
+    void weighted(int d, int first, int last, float* const* sums, const float* keep, const float* take) const {
+        VecF acc[Rows][Vectors];
+        for (int r = 0; r < Rows; ++r) {
+            for (int v = 0; v < Vectors; ++v) acc[r][v] = fresh_zero();
+        }
+        for (int key = first; key < last; ++key) {
+            const float* value = values_ + key * kv_.padded_dim + d;
+            VecF x[Vectors];
+            RX_UNROLL for (int v = 0; v < Vectors; ++v) x[v] = load(value + v * kLanes);
+            RX_UNROLL for (int r = 0; r < Rows; ++r) {
+                const VecF w = set1(weights_[r * kSpan + key]);
+                RX_UNROLL for (int v = 0; v < Vectors; ++v) acc[r][v] = fma(w, x[v], acc[r][v]);
+            }
+        }
+        for (int r = 0; r < Rows; ++r) {
+            for (int v = 0; v < Vectors; ++v) {
+                float* sum = sums[r] + d + v * kLanes;
+                store(sum, keep == nullptr ? acc[r][v] : fma(acc[r][v], set1(take[r]), mul(load(sum), set1(keep[r]))));
+            }
+        }
+    }
+
+    const KvLayout& kv_;
+    float *keys_, *values_, *staging_, *weights_;
+};
+
+}  // namespace rx::RX_ISA
+
+#if defined(__AVX512BF16__)
+#define RX_DOT_PANELS 1
+#include "attention_pairs.h"
+#else
+#define RX_DOT_PANELS 0
+#endif

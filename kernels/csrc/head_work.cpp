@@ -1,0 +1,73 @@
+// Which rows of a plan need logits, and of which columns.
+
+#include <algorithm>
+#include <bit>
+
+#include "sampling.h"
+
+namespace rx {
+namespace {
+
+// A lone column costs about half a strip of 32, so the whole head is cheaper from here on.
+constexpr int kSparseShare = 24;
+
+}  // namespace
+
+void HeadWork::build(const Plan& plan, int vocab_size) {
+    rows_.clear();
+    samples.clear();
+    scores.clear();
+    ids.clear();
+    index_of_.assign(static_cast<size_t>(plan.num_tokens), -1);
+    auto row_of = [&](int row) -> HeadRow& {
+        if (index_of_[row] < 0) {
+            index_of_[row] = static_cast<int32_t>(rows_.size());
+            rows_.push_back({row, 0, 0, 0, 0, 0, -1});
+        }
+        return rows_[static_cast<size_t>(index_of_[row])];
+    };
+    // Counts first, in *_end; then places.
+    for (int i = 0; i < plan.num_samples; ++i) row_of(plan.samples[i].row).sample_end++;
+    for (int i = 0; i < plan.num_scores; ++i) row_of(plan.scores[i].row).score_end++;
+    int num_samples = 0, num_scores = 0;
+    for (HeadRow& row : rows_) {
+        row.sample_begin = num_samples;
+        num_samples += row.sample_end;
+        row.sample_end = row.sample_begin;
+        row.score_begin = num_scores;
+        num_scores += row.score_end;
+        row.score_end = row.score_begin;
+    }
+    samples.resize(static_cast<size_t>(num_samples));
+    scores.resize(static_cast<size_t>(num_scores));
+    for (int i = 0; i < plan.num_samples; ++i) samples[static_cast<size_t>(row_of(plan.samples[i].row).sample_end++)] = i;
+    for (int i = 0; i < plan.num_scores; ++i) scores[static_cast<size_t>(row_of(plan.scores[i].row).score_end++)] = i;
+    find_allowed(plan, vocab_size);
+    const auto middle = std::stable_partition(rows_.begin(), rows_.end(), [](const HeadRow& row) { return row.ids_count < 0; });
+    num_whole_ = static_cast<int>(middle - rows_.begin());
+}
+
+// A row that one sample reads under a mask that leaves few tokens, and whose own distribution nobody asks for.
+void HeadWork::find_allowed(const Plan& plan, int vocab_size) {
+    for (HeadRow& row : rows_) {
+        if (row.sample_end - row.sample_begin != 1 || row.score_end > row.score_begin) continue;
+        const Sample& sample = plan.samples[samples[static_cast<size_t>(row.sample_begin)]];
+        if (sample.mask_row < 0 || sample.num_top >= 0) continue;
+        const uint32_t* mask = plan.masks + static_cast<int64_t>(sample.mask_row) * plan.mask_words;
+        const int words = (vocab_size + 31) / 32;
+        auto word_at = [&](int w) {
+            const int bits = vocab_size - w * 32;
+            return bits >= 32 ? mask[w] : mask[w] & ((1u << bits) - 1);
+        };
+        int allowed = 0;
+        for (int w = 0; w < words; ++w) allowed += std::popcount(word_at(w));
+        if (allowed == 0 || allowed > vocab_size / kSparseShare) continue;
+        row.ids_begin = static_cast<int32_t>(ids.size());
+        row.ids_count = allowed;
+        for (int w = 0; w < words; ++w) {
+            for (uint32_t bits = word_at(w); bits != 0; bits &= bits - 1) ids.push_back(w * 32 + std::countr_zero(bits));
+        }
+    }
+}
+
+}  // namespace rx

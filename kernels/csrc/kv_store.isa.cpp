@@ -1,0 +1,64 @@
+// Writing one token's keys and values into the KV pool (layouts: step_kernels.h).
+
+#include "attention_panels.h"
+#include "step_isa.h"
+
+namespace rx::RX_ISA {
+namespace {
+
+// codes = round(x / scale), scale = max|x| / 127; returns the scale.
+float quantise(const float* x, int dim, int bias, uint8_t* codes) {
+    VecF high = set1(1e-20f);
+    for (int i = 0; i < dim; i += kLanes) high = max(high, abs(load(x + i)));
+    const float scale = reduce_max(high) / 127.0f, inverse = 1.0f / scale;
+    for (int i = 0; i < dim; ++i) {
+        codes[i] = static_cast<uint8_t>(static_cast<int>(nearbyintf(x[i] * inverse)) + bias);
+    }
+    return scale;
+}
+
+void store_head(const KvLayout& kv, const float* x, int index, int is_value, uint8_t* entry) {
+    const int dim = kv.padded_dim;
+    switch (kv.type) {
+        case kKvF32: {
+            float* out = reinterpret_cast<float*>(entry) + index * dim;
+            for (int i = 0; i < dim; i += kLanes) store(out + i, load(x + i));
+            break;
+        }
+        case kKvBF16: {
+            uint16_t* out = reinterpret_cast<uint16_t*>(entry) + index * dim;
+#if RX_DOT_PANELS
+            if (is_value != 0) {
+                for (int i = 0; i < dim; i += 32) store_value_order(out + i, x + i);
+                break;
+            }
+#endif
+            for (int i = 0; i < dim; i += kLanes) store_bf16(out + i, load(x + i));
+            break;
+        }
+        case kKvF16: {
+            uint16_t* out = reinterpret_cast<uint16_t*>(entry) + index * dim;
+            for (int i = 0; i < dim; i += kLanes) store_f16(out + i, load(x + i));
+            break;
+        }
+        default: {
+            float* scales = reinterpret_cast<float*>(entry + 2 * kv.num_kv_heads * dim);
+            scales[index] = quantise(x, dim, is_value != 0 ? 0 : 128, entry + index * dim);
+        }
+    }
+}
+
+}  // namespace
+
+void store_kv(const KvLayout& kv, const float* k, const float* v, uint8_t* entry) {
+    alignas(64) float padded[kMaxHeadDim] = {};
+    for (int is_value = 0; is_value < 2; ++is_value) {
+        const float* x = is_value != 0 ? v : k;
+        for (int head = 0; head < kv.num_kv_heads; ++head) {
+            memcpy(padded, x + head * kv.head_dim, sizeof(float) * kv.head_dim);
+            store_head(kv, padded, is_value * kv.num_kv_heads + head, is_value, entry);
+        }
+    }
+}
+
+}  // namespace rx::RX_ISA

@@ -1,0 +1,303 @@
+// The phases of a step, top to bottom. What lies where is said in step.h, model.h and step_kernels.h.
+
+#include "step.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace rx {
+namespace {
+
+// Floats for partial results of attention.
+constexpr int64_t kStateFloats = int64_t{64} << 20;
+
+size_t align64(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+}  // namespace
+
+Step::Step(const Model& model, const Kernels& kernels, const StepOptions& options)
+    : model_(model),
+      kernels_(kernels),
+      linear_(*kernels.linear),
+      step_(*kernels.step),
+      options_(options),
+      qkv_width_((model.num_heads + 2 * model.num_kv_heads) * model.head_dim),
+      query_width_(model.num_heads * model.head_dim),
+      key_width_(model.num_kv_heads * model.head_dim),
+      pool_(options.num_threads),
+      workers_(static_cast<size_t>(options.num_threads)),
+      next_item_(new std::atomic<int>[static_cast<size_t>(model.num_layers)]) {
+    reserve();
+}
+
+void Step::reserve() {
+    kv_.type = options_.kv_type;
+    kv_.num_kv_heads = model_.num_kv_heads;
+    kv_.head_dim = model_.head_dim;
+    kv_.padded_dim = (model_.head_dim + 31) / 32 * 32;
+    kv_.num_slots = options_.num_slots;
+    static constexpr int64_t kElementBytes[] = {4, 2, 2, 1};
+    int64_t bytes = 2 * kv_.num_kv_heads * kv_.padded_dim * kElementBytes[kv_.type];
+    if (kv_.type == kKvInt8) bytes += 2 * kv_.num_kv_heads * static_cast<int64_t>(sizeof(float));
+    kv_.entry_bytes = static_cast<int64_t>(align64(static_cast<size_t>(bytes)));
+    kv_memory_ = Reserve(static_cast<size_t>(kv_.entry_bytes * kv_.num_slots * model_.num_layers));
+    kv_.base = kv_memory_.as<uint8_t>();
+
+    std::vector<const Weight*> weights = {model_.head};
+    for (int l = 0; l < model_.num_layers; ++l) {
+        const Layer& layer = model_.layers[l];
+        for (const Weight* w : {&layer.qkv, &layer.output, &layer.gate_up, &layer.down}) weights.push_back(w);
+    }
+    size_t linear_scratch = 0, row_activations = 0;
+    const auto rows = static_cast<size_t>(options_.max_tokens);
+    size_t activations = 0;
+    for (const Weight* w : weights) {
+        const ActivationForm form = linear_.activation_form(w->kind);
+        linear_scratch = std::max(linear_scratch, scratch_bytes(*w));
+        row_activations = std::max(row_activations, activation_bytes(form, kSmallRows, w->depth));
+        activations = std::max(activations, activation_bytes(form, std::max(options_.max_tokens, kHeadRows), w->depth));
+    }
+    const auto hidden = static_cast<size_t>(model_.hidden_size), wide = static_cast<size_t>(model_.intermediate_size);
+    const size_t widest = std::max({hidden, wide, static_cast<size_t>(qkv_width_)});
+    for (Worker& worker : workers_) {
+        const size_t attend = step_.attend_scratch(kv_, model_.num_heads / model_.num_kv_heads);
+        const size_t sizes[] = {align64(widest * sizeof(float)), row_activations, linear_scratch, align64(attend)};
+        worker.memory = Reserve(sizes[0] + sizes[1] + sizes[2] + sizes[3]);
+        uint8_t* p = worker.memory.as<uint8_t>();
+        worker.sampler.reserve(model_.vocab_size);
+        worker.row = reinterpret_cast<float*>(p);
+        worker.activations = p + sizes[0];
+        worker.linear_scratch = p + sizes[0] + sizes[1];
+        worker.attend_scratch = p + sizes[0] + sizes[1] + sizes[2];
+    }
+
+    logits_stride_ = static_cast<int64_t>(align64(sizeof(float) * static_cast<size_t>(model_.head->packed_columns)) / sizeof(float));
+    const size_t floats[] = {rows * hidden,
+                             rows * static_cast<size_t>(qkv_width_),
+                             rows * static_cast<size_t>(query_width_),
+                             rows * wide,
+                             rows * hidden,
+                             rows * static_cast<size_t>(model_.head_dim),  // two ropes of half a head
+                             rows * static_cast<size_t>(model_.head_dim),
+                             static_cast<size_t>(kStateFloats),
+                             static_cast<size_t>(kHeadRows * logits_stride_)};
+    float** const places[] = {&x_, &qkv_, &attended_, &gated_, &products_, &cosines_, &sines_, &states_, &logits_};
+    size_t total = align64(activations);
+    for (const size_t n : floats) total += align64(n * sizeof(float));
+    scratch_ = Reserve(total);
+    uint8_t* p = scratch_.as<uint8_t>();
+    activations_ = p;
+    p += align64(activations);
+    for (size_t i = 0; i < std::size(floats); ++i) {
+        *places[i] = reinterpret_cast<float*>(p);
+        p += align64(floats[i] * sizeof(float));
+    }
+    state_capacity_ = kStateFloats / ((kv_.padded_dim + kStateExtra) * static_cast<int64_t>(model_.num_heads));
+}
+
+void Step::run(const Plan& plan) {
+    plan_ = &plan;
+    small_ = plan.num_tokens <= kSmallRows;
+    attention_work_.build(plan, model_.num_kv_heads, model_.num_heads / model_.num_kv_heads, pool_.size(), state_capacity_);
+    row_states_.resize(static_cast<size_t>(plan.num_tokens));
+    const int64_t row_floats = static_cast<int64_t>(kv_.padded_dim + kStateExtra) * model_.num_heads;
+    for (int r = 0; r < plan.num_tokens; ++r) row_states_[r] = states_ + attention_work_.first_state(r) * row_floats;
+    for (int l = 0; l < model_.num_layers; ++l) next_item_[l].store(0, std::memory_order_relaxed);
+    head_work_.build(plan, model_.vocab_size);
+    pool_.run([](void* self, int thread) { static_cast<Step*>(self)->work(thread); }, this);
+    plan_ = nullptr;
+}
+
+void Step::work(int thread) {
+    embed(thread);
+    pool_.barrier();
+    for (int l = 0; l < model_.num_layers; ++l) {
+        attention(model_.layers[l], l, thread);
+        mlp(model_.layers[l], thread);
+    }
+    hidden_states(thread);
+    head(thread);
+}
+
+void Step::embed(int thread) {
+    const Range rows = split(plan_->num_tokens, pool_.size(), thread);
+    if (rows.empty()) return;
+    const int64_t hidden = model_.hidden_size;
+    linear_.embed(*model_.embedding, plan_->token_ids + rows.begin, rows.end - rows.begin, model_.embedding_multiplier,
+                  x_ + rows.begin * hidden, hidden);
+    for (int which = 0; which < 2; ++which) {
+        const Rope& rope = model_.ropes[which];
+        const int half = rope.dim / 2;
+        for (int r = rows.begin; r < rows.end; ++r) {
+            const int64_t at = (static_cast<int64_t>(which) * options_.max_tokens + r) * (model_.head_dim / 2);
+            for (int i = 0; i < half; ++i) {
+                const double angle = plan_->positions[r] * rope.frequencies[i];
+                cosines_[at + i] = static_cast<float>(std::cos(angle) * rope.magnitude);
+                sines_[at + i] = static_cast<float>(std::sin(angle) * rope.magnitude);
+            }
+        }
+    }
+}
+
+void Step::attention(const Layer& layer, int index, int thread) {
+    const Activations input = normed_input(layer.attention_norm, layer.qkv, thread);
+    multiply(layer.qkv, input, plan_->num_tokens, kStore, 1.0f, qkv_, qkv_width_, thread);
+    pool_.barrier();
+    rotate_and_store(layer, index, thread);
+    pool_.barrier();
+    attend(layer, index, thread);
+    pool_.barrier();
+    const Activations attended = activations_for(layer.output, plan_->num_tokens, thread);
+    const Range rows = small_ ? Range{0, plan_->num_tokens} : split(plan_->num_tokens, pool_.size(), thread);
+    for (int r = rows.begin; r < rows.end; ++r) {
+        linear_.prepare_rows(attention_row(r, workers_[thread].row), 0, r, r + 1, attended);
+    }
+    if (!small_) pool_.barrier();
+    add_to_residual(layer.output, attended, layer.attention_post_norm, thread);
+}
+
+void Step::rotate_and_store(const Layer& layer, int index, int thread) {
+    const int head_dim = model_.head_dim;
+    const Range rows = split(plan_->num_tokens, pool_.size(), thread);
+    auto norm_heads = [&](const Norm& norm, float* x, int width) {
+        if (norm.weight == nullptr) return;
+        const int n = model_.qk_norm == kFullNorm ? width : head_dim;
+        for (int at = 0; at < width; at += n) normalise(norm, x + at, n, x + at);
+    };
+    for (int r = rows.begin; r < rows.end; ++r) {
+        float* q = qkv_ + static_cast<int64_t>(r) * qkv_width_;
+        float* k = q + query_width_;
+        norm_heads(layer.query_norm, q, query_width_);
+        norm_heads(layer.key_norm, k, key_width_);
+        if (layer.rope >= 0) {
+            const Rope& rope = model_.ropes[layer.rope];
+            const int64_t at = (static_cast<int64_t>(layer.rope) * options_.max_tokens + r) * (head_dim / 2);
+            step_.rotate(q, model_.num_heads + model_.num_kv_heads, head_dim, cosines_ + at, sines_ + at, rope.dim,
+                         rope.interleaved);
+        }
+        step_.store_kv(kv_, k, k + key_width_, kv_.layer(index) + plan_->slots[r] * kv_.entry_bytes);
+    }
+}
+
+void Step::attend(const Layer& layer, int index, int thread) {
+    const std::vector<AttendItem>& items = attention_work_.items();
+    const int64_t row_floats = static_cast<int64_t>(kv_.padded_dim + kStateExtra) * model_.num_heads;
+    AttendCall call{};
+    call.kv = &kv_;
+    call.entries = kv_.layer(index);
+    call.queries = qkv_;
+    call.query_stride = qkv_width_;
+    call.positions = plan_->positions;
+    call.group = model_.num_heads / model_.num_kv_heads;
+    call.window = layer.window;
+    call.scale = model_.attention_scale;
+    call.softcap = model_.attention_softcap;
+    call.num_heads = model_.num_heads;
+    call.out = attended_;
+    call.out_stride = query_width_;
+    call.states = row_states_.data();
+    call.scratch = workers_[thread].attend_scratch;
+    for (;;) {
+        const int next = next_item_[index].fetch_add(1, std::memory_order_relaxed);
+        if (next >= static_cast<int>(items.size())) return;
+        const AttendItem& item = items[static_cast<size_t>(next)];
+        call.slots = plan_->page_table + static_cast<int64_t>(item.table_row) * plan_->table_width;
+        call.row_begin = item.row_begin;
+        call.row_end = item.row_end;
+        call.head_begin = item.head_begin;
+        call.head_end = item.head_end;
+        call.span_begin = item.span_begin;
+        call.span_end = item.span_end;
+        call.result = item.result;
+        call.state_offset = item.first_state * row_floats;
+        step_.attend(call);
+    }
+}
+
+// The attention's output of a row; folded into `scratch` when several items hold parts of it.
+const float* Step::attention_row(int row, float* scratch) const {
+    const int count = attention_work_.num_states(row);
+    if (count == 0) return attended_ + static_cast<int64_t>(row) * query_width_;
+    const int64_t state = kv_.padded_dim + kStateExtra;
+    for (int h = 0; h < model_.num_heads; ++h) {
+        step_.fold(kv_, row_states_[row] + h * state, state * model_.num_heads, count, scratch + h * model_.head_dim);
+    }
+    return scratch;
+}
+
+void Step::mlp(const Layer& layer, int thread) {
+    const Activations input = normed_input(layer.mlp_norm, layer.gate_up, thread);
+    const Epilogue epilogue = layer.gate_up.order == kGateUp ? kGated : kAct;
+    multiply(layer.gate_up, input, plan_->num_tokens, epilogue, 1.0f, gated_, model_.intermediate_size, thread);
+    pool_.barrier();
+    const Activations gated = input_of(gated_, model_.intermediate_size, layer.down, thread);
+    add_to_residual(layer.down, gated, layer.mlp_post_norm, thread);
+}
+
+Activations Step::activations_for(const Weight& weight, int rows, int thread) const {
+    void* memory = rows <= kSmallRows ? workers_[thread].activations : activations_;
+    return activations_in(memory, linear_.activation_form(weight.kind), rows, weight.depth);
+}
+
+Activations Step::normed_input(const Norm& norm, const Weight& weight, int thread) {
+    if (norm.weight == nullptr) return input_of(x_, model_.hidden_size, weight, thread);
+    const Activations out = activations_for(weight, plan_->num_tokens, thread);
+    const Range rows = small_ ? Range{0, plan_->num_tokens} : split(plan_->num_tokens, pool_.size(), thread);
+    float* row = workers_[thread].row;
+    for (int r = rows.begin; r < rows.end; ++r) {
+        normalise(norm, x_ + static_cast<int64_t>(r) * model_.hidden_size, model_.hidden_size, row);
+        linear_.prepare_rows(row, 0, r, r + 1, out);
+    }
+    if (!small_) pool_.barrier();
+    return out;
+}
+
+Activations Step::input_of(const float* x, int64_t stride, const Weight& weight, int thread) {
+    const Activations out = activations_for(weight, plan_->num_tokens, thread);
+    const Range rows = small_ ? Range{0, plan_->num_tokens} : split(plan_->num_tokens, pool_.size(), thread);
+    linear_.prepare_rows(x + rows.begin * stride, stride, rows.begin, rows.end, out);
+    if (!small_) pool_.barrier();
+    return out;
+}
+
+void Step::add_to_residual(const Weight& weight, const Activations& input, const Norm& post, int thread) {
+    const int hidden = model_.hidden_size;
+    if (post.weight == nullptr) {
+        multiply(weight, input, plan_->num_tokens, kAdd, model_.residual_multiplier, x_, hidden, thread);
+    } else {
+        multiply(weight, input, plan_->num_tokens, kStore, 1.0f, products_, hidden, thread);
+        pool_.barrier();
+        const Range rows = split(plan_->num_tokens, pool_.size(), thread);
+        for (int64_t r = rows.begin; r < rows.end; ++r) {
+            float* y = products_ + r * hidden;
+            normalise(post, y, hidden, y);
+            step_.add(x_ + r * hidden, y, model_.residual_multiplier, hidden);
+        }
+    }
+    pool_.barrier();
+}
+
+void Step::multiply(const Weight& weight, const Activations& input, int rows, Epilogue epilogue, float multiplier, float* out,
+                    int64_t stride, int thread) {
+    const Range strips = split(weight.packed_columns / kStrip, pool_.size(), thread);
+    if (strips.empty() || rows == 0) return;
+    LinearCall call{};
+    call.weight = &weight;
+    call.input = &input;
+    call.row_end = rows;
+    call.column_begin = strips.begin * kStrip;
+    call.column_end = strips.end * kStrip;
+    call.epilogue = epilogue;
+    call.activation = model_.activation;
+    call.multiplier = multiplier;
+    call.out = out;
+    call.out_stride = stride;
+    call.scratch = workers_[thread].linear_scratch;
+    linear_.linear(call);
+}
+
+void Step::normalise(const Norm& norm, const float* x, int n, float* y) const {
+    step_.norm(model_.norm_kind, x, norm.weight, norm.bias, model_.norm_eps, n, y);
+}
+
+}  // namespace rx

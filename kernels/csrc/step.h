@@ -1,0 +1,112 @@
+// The forward step of a decoder on the CPU: token ids in, sampled ids and log-probabilities out.
+//
+// Every thread of the pool runs the same phases; barriers lie between phases that read what others wrote. Rows (tokens) are
+// split over threads for norms, columns for linears, a queue of items for attention, rows of the head for sampling.
+
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "attention.h"
+#include "isa.h"
+#include "memory.h"
+#include "model.h"
+#include "plan.h"
+#include "sampling.h"
+#include "step_kernels.h"
+#include "threads.h"
+
+namespace rx {
+
+struct StepOptions {
+    int32_t num_threads;
+    int32_t kv_type;    // KvType
+    int32_t max_tokens; // rows of one plan
+    int32_t reserved;
+    int64_t num_slots;
+};
+
+class Step {
+public:
+    // `model` and all it points to must outlive the step. Throws std::exception when memory or threads cannot be had.
+    Step(const Model& model, const Kernels& kernels, const StepOptions& options);
+
+    // Null when the plan is sound, else what is wrong with it.
+    const char* check(const Plan& plan) const;
+
+    // Runs a plan that check() accepted. Throws std::bad_alloc; the step stays usable.
+    void run(const Plan& plan);
+
+    int64_t entry_bytes() const { return kv_.entry_bytes; }
+
+private:
+    // Up to so many rows, every thread prepares all of them for itself: cheaper than a barrier.
+    static constexpr int kSmallRows = 4;
+    // Rows of the head at a time: their logits fit the cache.
+    static constexpr int kHeadRows = 64;
+
+    // What each thread needs for itself.
+    struct Worker {
+        Reserve memory;
+        float* row = nullptr;         // one row of anything
+        void* activations = nullptr;  // of a few rows, for steps so small that every thread prepares all rows
+        void* linear_scratch = nullptr;
+        void* attend_scratch = nullptr;
+        Sampler sampler;
+    };
+
+    void reserve();
+    void work(int thread);
+    void embed(int thread);
+    void attention(const Layer& layer, int index, int thread);
+    void mlp(const Layer& layer, int thread);
+    void rotate_and_store(const Layer& layer, int index, int thread);
+    void attend(const Layer& layer, int index, int thread);
+    void head(int thread);
+    void head_chunk(int begin, int end, int thread);
+    void hidden_states(int thread);
+
+    // Normalised rows of x (as they are when norm.weight is null) as the input of `weight`: whole when the step is small,
+    // else with a barrier.
+    Activations normed_input(const Norm& norm, const Weight& weight, int thread);
+    Activations input_of(const float* rows, int64_t stride, const Weight& weight, int thread);
+    Activations activations_for(const Weight& weight, int rows, int thread) const;
+    // out: a buffer of [rows, stride]; with a post norm the product goes through products_ and is added by rows.
+    void add_to_residual(const Weight& weight, const Activations& input, const Norm& post, int thread);
+    void multiply(const Weight& weight, const Activations& input, int rows, Epilogue epilogue, float multiplier, float* out,
+                  int64_t stride, int thread);
+    void normalise(const Norm& norm, const float* x, int n, float* y) const;
+    const float* attention_row(int row, float* scratch) const;
+
+    const Model& model_;
+    const Kernels& kernels_;
+    const LinearKernels& linear_;
+    const StepKernels& step_;
+    const StepOptions options_;
+    const int qkv_width_, query_width_, key_width_;
+    ThreadPool pool_;
+    std::vector<Worker> workers_;
+
+    Reserve kv_memory_, scratch_;
+    KvLayout kv_{};
+    float *x_ = nullptr, *qkv_ = nullptr, *attended_ = nullptr, *gated_ = nullptr, *products_ = nullptr;
+    float *cosines_ = nullptr, *sines_ = nullptr;  // [2 ropes][max_tokens][head_dim / 2]
+    float* states_ = nullptr;                      // partial results of attention
+    int64_t state_capacity_ = 0;                   // in states of all heads
+    void* activations_ = nullptr;
+    float* logits_ = nullptr;  // [kHeadRows, padded vocabulary]
+    int64_t logits_stride_ = 0;
+
+    // Of the plan that runs.
+    const Plan* plan_ = nullptr;
+    bool small_ = false;
+    AttentionWork attention_work_;
+    std::vector<float*> row_states_;
+    std::unique_ptr<std::atomic<int>[]> next_item_;  // by layer
+    HeadWork head_work_;
+    std::atomic<int> next_task_{0};
+};
+
+}  // namespace rx
