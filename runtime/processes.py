@@ -26,6 +26,7 @@ import msgspec
 
 from ..errors import EngineDead, OverloadedError
 from .config import EngineConfig
+from .log import set_up_logging
 from .messages import Control, Failed, FromEngine, Ready, Reply, ToEngine
 from .sockets import EngineSocket, FrontSocket
 
@@ -37,6 +38,7 @@ _MAX_DEATHS = 5
 _PING_EVERY_S = 2.0
 _PING = "supervisor:"
 _GRACE_S = 10.0
+_PROGRAM = "from radixlang.runtime.processes import run_child; run_child()"
 
 
 class EngineSupervisor:
@@ -47,9 +49,15 @@ class EngineSupervisor:
     """
 
     def __init__(
-        self, config: EngineConfig, on_message: Callable[[FromEngine], None], *, stuck_after_s: float = 10.0
+        self,
+        config: EngineConfig,
+        on_message: Callable[[FromEngine], None],
+        *,
+        stuck_after_s: float = 10.0,
+        program: str = _PROGRAM,
     ) -> None:
         self._config = config
+        self._program = program
         self._on_message = on_message
         self._stuck_after_s = stuck_after_s
         self._socket = FrontSocket(self._receive)
@@ -109,6 +117,8 @@ class EngineSupervisor:
             if process.poll() is None:
                 process.kill()
             process.wait()
+        if process is not None and process.stdin is not None:
+            process.stdin.close()
         self._ready = False
         self._socket.close()
 
@@ -116,11 +126,16 @@ class EngineSupervisor:
         self._generation += 1
         identity = f"engine-{self._generation}"
         self._socket.listen(identity)
-        code = "from radixlang.runtime.processes import run_child; run_child()"
         # From the main thread: PDEATHSIG follows the thread that forked.
-        process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, start_new_session=True)
+        process = subprocess.Popen([sys.executable, "-c", self._program], stdin=subprocess.PIPE, start_new_session=True)
         assert process.stdin is not None
-        setup = {"config": self._config, "address": self._socket.address, "identity": identity, "parent": os.getpid()}
+        setup = _ChildSetup(
+            config=self._config,
+            address=self._socket.address,
+            identity=identity,
+            parent=os.getpid(),
+            log_level=logging.getLevelName(logger.getEffectiveLevel()).lower(),
+        )
         process.stdin.write(msgspec.json.encode(setup) + b"\n")
         process.stdin.flush()  # and stays open: its end tells the child that we are gone
         self._process = process
@@ -210,17 +225,25 @@ class _ChildSetup(msgspec.Struct):
     address: str
     identity: str
     parent: int
+    log_level: str
 
 
 def run_child() -> None:
     """What the engine process runs: the setup comes as one line of JSON on standard input."""
+    config, socket = child_setup()
+    from .engine_process import main
+
+    main(config, socket)
+
+
+def child_setup() -> tuple[EngineConfig, EngineSocket]:
+    """In the child: what the supervisor wrote on standard input, and the socket to it."""
     setup = msgspec.json.decode(sys.stdin.buffer.readline(), type=_ChildSetup)
     die_with_parent(setup.parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the API process decides
     faulthandler.register(signal.SIGUSR1)
-    from .engine_process import main
-
-    main(setup.config, EngineSocket(setup.address, setup.identity))
+    set_up_logging(setup.log_level)
+    return setup.config, EngineSocket(setup.address, setup.identity)
 
 
 def die_with_parent(parent: int) -> None:

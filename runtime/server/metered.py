@@ -25,6 +25,7 @@ class MeteredFront(Front):
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[GenerateChunk, None]:
         metrics = self._metrics
+        request.rid = request.rid or self.new_id()
         metrics.num_requests.inc()
         if request.constraint is not None:
             metrics.num_so_requests.inc()

@@ -1,0 +1,77 @@
+"""Options come from the fields, each with a docstring and a default."""
+
+import argparse
+import dataclasses
+
+import pytest
+
+from radixlang.errors import ConfigError
+from radixlang.runtime.args import add_ignored, add_options, config_of, field_help, warn_ignored
+from radixlang.runtime.config import EngineConfig, ServerConfig
+
+
+def parse(*arguments):
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    add_options(parser, EngineConfig, title="engine")
+    add_options(parser, ServerConfig, title="server")
+    add_ignored(parser)
+    return parser.parse_args(arguments)
+
+
+@pytest.mark.parametrize("kind", [EngineConfig, ServerConfig])
+def test_every_field_has_a_docstring_and_a_default(kind):
+    told = field_help(kind)
+    for field in dataclasses.fields(kind):
+        assert told.get(field.name), field.name
+        assert field.default is not dataclasses.MISSING, field.name
+
+
+def test_no_option_belongs_to_two():
+    engine, server = ({f.name for f in dataclasses.fields(k)} for k in (EngineConfig, ServerConfig))
+    assert not engine & server
+
+
+def test_nothing_given_is_the_defaults():
+    assert config_of(EngineConfig, parse()) == EngineConfig()
+    assert config_of(ServerConfig, parse()) == ServerConfig()
+
+
+def test_values_have_their_types():
+    options = parse(
+        "--model-path", "m", "--port", "1234", "--max-body-mb", "1.5", "--disable-radix-cache", "--no-weight-cache",
+        "--cors-origins", "a", "b", "--schedule-policy", "fcfs", "--context-length", "128",
+    )  # fmt: skip
+    engine, server = config_of(EngineConfig, options), config_of(ServerConfig, options)
+    assert (engine.model_path, engine.disable_radix_cache, engine.weight_cache) == ("m", True, False)
+    assert (engine.schedule_policy, engine.context_length) == ("fcfs", 128)
+    assert (server.port, server.max_body_mb, server.cors_origins) == (1234, 1.5, ("a", "b"))
+
+
+def test_sglang_names_work():
+    options = parse(
+        "--model", "m", "--mem-fraction-static", "0.4", "--max-running-requests", "3", "--served-model-name", "x"
+    )
+    assert config_of(EngineConfig, options).model_path == "m"
+
+
+def test_options_without_a_meaning_are_warned_of(caplog):
+    options = parse("--tp-size", "2", "--enable-metrics", "--cuda-graph-bs", "1", "2", "--port", "1")
+    with caplog.at_level("WARNING", logger="radixlang"):
+        warn_ignored(options)
+    assert [r.args[0] for r in caplog.records] == ["--tp-size", "--enable-metrics", "--cuda-graph-bs"]
+    assert config_of(ServerConfig, options).port == 1
+
+
+@pytest.mark.parametrize("bad", [["--no-such-option"], ["--port", "x"], ["--schedule-policy", "best"], ["--por", "1"]])
+def test_wrong_options_end_the_program(bad, capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse(*bad)
+    assert caught.value.code == 2
+    assert bad[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("bad", [["--port", "70000"], ["--page-size", "3"], ["--mem-fraction-static", "0"]])
+def test_values_that_cannot_be_are_config_errors(bad):
+    options = parse(*bad)
+    with pytest.raises(ConfigError, match=bad[0]):
+        config_of(EngineConfig, options), config_of(ServerConfig, options)

@@ -1,0 +1,181 @@
+"""The engine's process: started, heard, restarted, found stuck, never left behind."""
+
+import asyncio
+import os
+import signal
+import time
+
+import pytest
+
+from radixlang.errors import EngineDead, OverloadedError
+from radixlang.runtime import processes
+from radixlang.runtime.config import EngineConfig
+from radixlang.runtime.messages import Control, Failed, Ready, Reply
+from radixlang.runtime.processes import EngineSupervisor
+
+BEGIN = """
+from radixlang.runtime.processes import child_setup
+from radixlang.runtime.messages import *
+import os, signal, time
+config, socket = child_setup()
+"""
+SERVES = (
+    BEGIN
+    + """
+socket.send(Ready(info={"pid": os.getpid(), "model": config.model_path}))
+while True:
+    for message in socket.receive(None):
+        if message.action == "shutdown":
+            raise SystemExit(0)
+        if message.action == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if message.action == "hang":
+            time.sleep(3600)
+        socket.send(Reply(id=message.id, data={"action": message.action}))
+"""
+)
+
+
+class Watched:
+    """A supervisor and what its engine said."""
+
+    def __init__(self, program, **options):
+        self.heard = []
+        self.supervisor = EngineSupervisor(EngineConfig(model_path="m"), self.heard.append, program=program, **options)
+
+    async def __aenter__(self):
+        self.supervisor.start()
+        return self
+
+    async def __aexit__(self, *exc):
+        await self.supervisor.stop()
+
+    async def until(self, kind, count=1):
+        """The messages of this kind once there are `count`."""
+        deadline = time.monotonic() + 30
+        while len(found := [m for m in self.heard if isinstance(m, kind)]) < count:
+            assert time.monotonic() < deadline, self.heard
+            await asyncio.sleep(0.01)
+        return found
+
+
+def gone(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_messages_go_both_ways_and_stop_ends_the_process():
+    async def run():
+        async with Watched(SERVES) as w:
+            with pytest.raises(OverloadedError):
+                w.supervisor.send(Control(id="early", action="x"))
+            (ready,) = await w.until(Ready)
+            assert ready.info["model"] == "m"
+            assert w.supervisor.state == "ready"
+            w.supervisor.send(Control(id="a", action="stats"))
+            assert (await w.until(Reply))[0] == Reply(id="a", data={"action": "stats"})
+        return ready.info["pid"]
+
+    assert gone(asyncio.run(run()))
+
+
+def test_a_dead_engine_is_told_and_started_again():
+    async def run():
+        async with Watched(SERVES) as w:
+            (first,) = await w.until(Ready)
+            w.supervisor.send(Control(id="a", action="die"))
+            (failed,) = await w.until(Failed)
+            assert failed.kind == "EngineDead"
+            assert "SIGKILL" in failed.message
+            with pytest.raises(EngineDead):
+                w.supervisor.send(Control(id="b", action="stats"))
+            _, second = await w.until(Ready, 2)
+            assert second.info["pid"] != first.info["pid"]
+            w.supervisor.send(Control(id="c", action="stats"))
+            assert [r.id for r in await w.until(Reply)] == ["c"]
+
+    asyncio.run(run())
+
+
+def test_five_deaths_in_a_minute_are_enough(monkeypatch):
+    monkeypatch.setattr(processes, "_BACK_OFF_S", (0.0,))
+
+    async def run():
+        async with Watched(SERVES) as w:
+            for death in range(1, 6):
+                await w.until(Ready, death)
+                w.supervisor.send(Control(id="x", action="die"))
+                await w.until(Failed, death)
+            assert w.supervisor.state == "down"
+            assert w.supervisor.pid is None
+
+    asyncio.run(run())
+
+
+def test_a_model_that_does_not_load_is_told_once_and_not_tried_again():
+    async def run():
+        async with Watched(
+            BEGIN + "socket.send(Failed(message='bad file', kind='BadCheckpoint')); socket.close()"
+        ) as w:
+            (failed,) = await w.until(Failed)
+            assert (failed.message, failed.kind) == ("bad file", "BadCheckpoint")
+            assert w.supervisor.state == "down"
+
+    asyncio.run(run())
+
+
+def test_an_engine_that_crashes_while_loading_says_how():
+    async def run():
+        async with Watched(BEGIN + "raise SystemExit(7)") as w:
+            (failed,) = await w.until(Failed)
+            assert "exit code 7" in failed.message
+
+    asyncio.run(run())
+
+
+def test_a_stuck_engine_is_seen_killed_and_replaced(monkeypatch):
+    monkeypatch.setattr(processes, "_PING_EVERY_S", 0.05)
+    monkeypatch.setattr(processes, "_GRACE_S", 0.2)
+
+    async def run():
+        async with Watched(SERVES, stuck_after_s=0.5) as w:
+            await w.until(Ready)
+            w.supervisor.send(Control(id="a", action="hang"))
+            deadline = time.monotonic() + 30
+            while w.supervisor.state != "stuck":
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.01)
+            await w.until(Failed)
+            await w.until(Ready, 2)
+
+    asyncio.run(run())
+
+
+def test_the_engine_does_not_outlive_a_killed_parent(tmp_path):
+    parent = tmp_path / "parent.py"
+    parent.write_text(
+        "import asyncio, sys\n"
+        "from radixlang.runtime.config import EngineConfig\n"
+        "from radixlang.runtime.processes import EngineSupervisor\n"
+        "async def run():\n"
+        "    told = asyncio.Event()\n"
+        "    def hear(m):\n"
+        "        print(m.info['pid'], flush=True)\n"
+        f"    s = EngineSupervisor(EngineConfig(), hear, program={SERVES!r})\n"
+        "    s.start()\n"
+        "    await told.wait()\n"
+        "asyncio.run(run())\n"
+    )
+    import subprocess
+    import sys
+
+    with subprocess.Popen([sys.executable, str(parent)], stdout=subprocess.PIPE) as process:
+        pid = int(process.stdout.readline())
+        process.send_signal(signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while not gone(pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert gone(pid)
