@@ -68,7 +68,12 @@ def serve(make_front, byte_tokenizer):
                 wanted = submit.logprobs
                 if wanted is not None and wanted.output:
                     output.logprobs = [
-                        TokenLogprobs(-0.5, i, [(-0.5 - k, k) for k in range(wanted.num_top)], [-1.0 - k for k in range(len(wanted.token_ids))])
+                        TokenLogprobs(
+                            -0.5,
+                            i,
+                            [(-0.5 - k, k) for k in range(wanted.num_top)],
+                            [-1.0 - k for k in range(len(wanted.token_ids))],
+                        )
                         for i in output.token_ids
                     ]
             if submit.want_hidden:

@@ -48,4 +48,4 @@ def test_clients_are_told_apart_by_their_keys(serve):
         client.post("/generate", {"text": "x"}, headers={"authorization": f"Bearer {key}"})
     first, second = (s.client for s in client.submits)
     assert first != second
-    assert "a" != first
+    assert first != "a"

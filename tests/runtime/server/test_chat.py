@@ -40,9 +40,11 @@ def test_content_parts_are_their_text(serve):
 
 
 def test_explicit_nulls_are_defaults(serve):
-    fields = ("frequency_penalty logit_bias logprobs top_logprobs max_completion_tokens n presence_penalty response_format "
-              "seed stop stream stream_options temperature top_p tools tool_choice parallel_tool_calls user metadata store "
-              "service_tier reasoning_effort top_k min_p regex ebnf json_schema structured_outputs guided_json grammar")  # fmt: skip
+    fields = (
+        "frequency_penalty logit_bias logprobs top_logprobs max_completion_tokens n presence_penalty response_format "
+        "seed stop stream stream_options temperature top_p tools tool_choice parallel_tool_calls user metadata store "
+        "service_tier reasoning_effort top_k min_p regex ebnf json_schema structured_outputs guided_json grammar"
+    )
     client = serve()
     assert client.post(PATH, {**dict.fromkeys(fields.split()), "messages": HI}).status_code == 200
     client.post(PATH, {"messages": HI})
@@ -80,7 +82,10 @@ def test_fields_reach_the_engine(serve, field, value, ours, expected):
 @pytest.mark.parametrize(
     ("fields", "kind"),
     [
-        ({"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"enum": [1]}}}}, JsonSchema),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"enum": [1]}}}},
+            JsonSchema,
+        ),
         ({"regex": "a+"}, Regex),
         ({"structured_outputs": {"regex": "a+"}}, Regex),
         ({"guided_json": {"enum": [1]}}, JsonSchema),

@@ -62,7 +62,9 @@ def test_an_engine_that_dies_in_a_stream_sends_one_error_and_done(serve, output_
         plain(message)
         loop = asyncio.get_running_loop()
         if hasattr(message, "token_ids"):
-            loop.call_soon(client.engine.front.receive, Outputs(items=[output_of(message, token_ids=[104], prompt_len=1)]))
+            loop.call_soon(
+                client.engine.front.receive, Outputs(items=[output_of(message, token_ids=[104], prompt_len=1)])
+            )
             loop.call_later(0.01, client.engine.front.receive, Failed(message="killed", kind="EngineDead"))
 
     client.engine.send = send
