@@ -65,8 +65,8 @@ if _TYPE_CHECKING:
     from .runtime.engine import Engine
 
 _ERRORS = "BudgetExceeded Cancelled ProgramError ProgramTimeout RadixlangError TraceError UndefinedVariable"
-_API = """assistant assistant_begin assistant_end flush_cache function gen gen_int gen_string get_server_info image select
-separate_reasoning set_default_backend system system_begin system_end user user_begin user_end video"""
+_API = """assistant assistant_begin assistant_end flush_cache function gen gen_int gen_string get_server_info image
+select separate_reasoning set_default_backend system system_begin system_end user user_begin user_end video"""
 _CHOICES = "greedy_token_selection token_length_normalized unconditional_likelihood_normalized"
 
 _FACE: dict[str, str] = {
@@ -86,7 +86,49 @@ _FACE: dict[str, str] = {
 }
 """A public name to the module that it is loaded from, at its first use."""
 
-__all__ = [*sorted(_FACE), "__version__"]  # noqa: PLE0604 - all of them are strings
+__all__ = [
+    "Anthropic",
+    "Budget",
+    "BudgetExceeded",
+    "Cancelled",
+    "Engine",
+    "LiteLLM",
+    "OpenAI",
+    "ProgramError",
+    "ProgramTimeout",
+    "RadixlangError",
+    "Runtime",
+    "RuntimeEndpoint",
+    "TraceError",
+    "UndefinedVariable",
+    "Usage",
+    "VertexAI",
+    "__version__",
+    "assistant",
+    "assistant_begin",
+    "assistant_end",
+    "flush_cache",
+    "function",
+    "gen",
+    "gen_int",
+    "gen_string",
+    "get_server_info",
+    "global_config",
+    "greedy_token_selection",
+    "image",
+    "select",
+    "separate_reasoning",
+    "set_default_backend",
+    "system",
+    "system_begin",
+    "system_end",
+    "token_length_normalized",
+    "unconditional_likelihood_normalized",
+    "user",
+    "user_begin",
+    "user_end",
+    "video",
+]
 
 
 def __getattr__(name: str) -> object:

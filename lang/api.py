@@ -83,10 +83,10 @@ def gen(
 ) -> SglExpr:
     """A generation, to be appended to a state; None takes what run() says.
 
-    Its value is text (a list of n texts for n > 1; the program's text follows the first). Constrained by one of `regex`,
-    `json_schema` (JSON text or a dict), `ebnf`, `structural_tag`, or `dtype`: int, float, bool, str, or a type that JSON
-    can hold, read with `state.value(name)`. `choices` makes it a `select`. `check` refuses a value by returning False or
-    raising; then up to `repair` more are tried, and refused ones leave no text.
+    Its value is text (a list of n texts for n > 1; the program's text follows the first). Constrained by one of
+    `regex`, `json_schema` (JSON text or a dict), `ebnf`, `structural_tag`, or `dtype`: int, float, bool, str, or a type
+    that JSON can hold, read with `state.value(name)`. `choices` makes it a `select`. `check` refuses a value by
+    returning False or raising; then up to `repair` more are tried, and refused ones leave no text.
     """
     if choices is not None:
         if not choices:

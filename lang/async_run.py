@@ -77,14 +77,12 @@ async def arun_batch(
 def run_blocking(
     program: SglFunction, backend: BaseBackend, call: inspect.BoundArguments, options: RunOptions
 ) -> ProgramState:
-    """An `async def` program from ordinary code: its body runs on the language's loop. Waits for it unless it streams."""
+    """An `async def` program from ordinary code: its body runs on the language's loop. Waits unless it streams."""
     if is_loop_thread():
         raise RuntimeError("await program.arun(...) inside asynchronous code")
     state = new_state(program, backend, call.arguments, options)
     context = contextvars.copy_context()
-    body = context.run(
-        asyncio.run_coroutine_threadsafe, _run_async_body(program, state, call), background_loop()
-    )
+    body = context.run(asyncio.run_coroutine_threadsafe, _run_async_body(program, state, call), background_loop())
     if not options.stream:
         wait(body)
     return state

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .program import SglFunction
 
 AUTO_IN_FLIGHT = 1024
-"""Programs at once for num_threads="auto": a waiting program costs a few kB, and the backend batches what it can see."""
+"""Programs at once for num_threads="auto": a waiting one costs a few kB, and the backend batches what it can see."""
 
 _BATCH_OPTIONS = {
     "num_threads": "auto",
@@ -53,9 +53,7 @@ def named_arguments(program: SglFunction, entries: Sequence[Any]) -> list[dict[s
     return result
 
 
-def run_batch(
-    program: SglFunction, entries: Sequence[dict[str, Any] | Sequence[Any]], options: dict[str, Any]
-) -> Any:
+def run_batch(program: SglFunction, entries: Sequence[dict[str, Any] | Sequence[Any]], options: dict[str, Any]) -> Any:
     """See SglFunction.run_batch."""
     if not isinstance(entries, (list, tuple)):
         raise TypeError(f"run_batch takes a list or tuple of arguments, found {type(entries).__name__}")

@@ -65,7 +65,9 @@ class ThreadPool:
                 self._num_unfinished -= 1
 
 
-def _tell(loop: asyncio.AbstractEventLoop, setter: Callable[[Any], None], value: Any, done: asyncio.Future[Any]) -> None:
+def _tell(
+    loop: asyncio.AbstractEventLoop, setter: Callable[[Any], None], value: Any, done: asyncio.Future[Any]
+) -> None:
     loop.call_soon_threadsafe(lambda: None if done.done() else setter(value))
 
 

@@ -26,7 +26,7 @@ _JSON_TYPES: dict[Any, str] = {int: "integer", float: "number", bool: "boolean",
 
 
 def apply_dtype(params: SglSamplingParams, *, native: bool) -> SglSamplingParams:
-    """`params` with dtype turned into a constraint. A backend of SGLang's kind gets the four simple types as they are."""
+    """`params` with dtype turned into a constraint; backends of SGLang's kind get the four simple types as they are."""
     if params.dtype is None:
         return params
     kind = _NAMES.get(params.dtype, params.dtype) if isinstance(params.dtype, str) else params.dtype

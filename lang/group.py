@@ -61,7 +61,7 @@ class ProgramStateGroup:
         return iter(self.states)
 
     def __iadd__(self, other: str | SglExpr | Sequence[str | SglExpr] | Callable[[int], Any]) -> ProgramStateGroup:
-        """A string or an expression for all branches, a sequence with one entry a branch, or a function of the index."""
+        """A string or an expression for all branches, a sequence of one each, or a function of the index."""
         if isinstance(other, (str, SglExpr)):
             parts: list[Any] = [other] * len(self.states)
         elif callable(other):

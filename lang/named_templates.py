@@ -130,8 +130,8 @@ NAMED_TEMPLATES: tuple[ChatTemplate, ...] = (
         ("<|im_start|>system\n", "<|im_end|>"),
         ("\n<|im_start|>user\n", "<|im_end|>"),
         ("\n<|im_start|>assistant\n", "<|im_end|>"),
-        default="You are DBRX, created by Databricks. You were last updated in December 2023. You answer questions based "
-        "on information available up to that point.",
+        default="You are DBRX, created by Databricks. You were last updated in December 2023. You answer questions "
+        "based on information available up to that point.",
         stop=("<|im_end|>",),
     ),
     _plain(

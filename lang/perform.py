@@ -194,7 +194,9 @@ class Performer:
         _, suffix = template.get_prefix_and_suffix(role, self.stream.messages_)
         self.fill(suffix)
         if self.cur_images:
-            urls = [{"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{d}"}} for _, d in self.cur_images]
+            urls = [
+                {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{d}"}} for _, d in self.cur_images
+            ]
             content = [{"type": "text", "text": content}, *urls]
             self.cur_images = []
         self.stream.messages_.append({"role": role, "content": content})

@@ -31,7 +31,7 @@ class SglFunction:
         self.is_async = inspect.iscoroutinefunction(func)
         self.signature = inspect.signature(func)
         parameters = list(self.signature.parameters.values())
-        assert parameters and parameters[0].name == "s", 'The first argument must be "s"'
+        assert [p.name for p in parameters[:1]] == ["s"], 'The first argument must be "s"'
         self.arg_names = [p.name for p in parameters[1:] if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
         self.arg_defaults = [p.default for p in parameters[1:] if p.default is not p.empty]
         self.__name__ = getattr(func, "__name__", "program")
@@ -83,7 +83,8 @@ class SglFunction:
         """
         from .batch import run_batch
 
-        return run_batch(self, batch_kwargs, options)
+        states: list[ProgramState] | Iterator[ProgramState] = run_batch(self, batch_kwargs, options)
+        return states
 
     async def arun(self, *args: Any, **kwargs: Any) -> ProgramState:
         """As run, for asyncio: returns when the program has finished. Cancelling the task cancels the program."""
@@ -105,7 +106,7 @@ class SglFunction:
         return state.text_async_iter(var)
 
     def inline(self, *args: Any, into: str | None = None, **kwargs: Any) -> SglInline:
-        """An expression that runs this body on the state it is appended to; with `into`, its names lie under that one."""
+        """An expression: this body, run on the state that it is appended to; `into`: the name its names lie under."""
         call = self.call_arguments(args, kwargs)
 
         def body(state: ProgramState) -> Any:

@@ -206,6 +206,10 @@ class ProgramState:
             raise ProgramError(f"{name!r} has no scored options: it is no select, or its backend reports no scores")
         return dict(zip(options[0], option_probabilities(options[1]), strict=True))
 
+    def dtype_of(self, name: str) -> Any:
+        """The type that the gen of `name` was given; None for text."""
+        return self._slot(name).dtype
+
     def _slot(self, name: str) -> Slot:
         return self.stream_executor.slots[self._scope + name]
 

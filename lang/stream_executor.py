@@ -252,7 +252,7 @@ class StreamExecutor:
         self.performer.finish()
 
     def cancel(self, error: ProgramError | None = None) -> None:
-        """Ends this stream: what runs is aborted on the backend, what is unfinished fails. Nothing if it has finished."""
+        """Ends this stream: what runs is aborted on the backend, what is unfinished fails. A finished one stays."""
         reason = error or Cancelled("the program was cancelled")
         with self._lock:
             if self.is_finished or (self._ended and not self._running):

@@ -37,7 +37,7 @@ class Tail:
         new, self._seen_chars = text[self._seen_chars :], max(self._seen_chars, len(text))
         if new:
             return [(new, {})], False
-        if finished or self.stream.error_ is not None and self.stream.is_settled:
+        if finished or (self.stream.error_ is not None and self.stream.is_settled):
             self.stream.raise_error()
         return [], finished
 

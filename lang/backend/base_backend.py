@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class BaseBackend:
-    """SGLang's backend interface. Subclasses implement `generate`, and `generate_stream` and `select` where they can."""
+    """SGLang's backend interface. Subclasses implement `generate`; `generate_stream` and `select` where they can."""
 
     def __init__(self) -> None:
         self.support_concate_and_append = False
@@ -69,7 +69,11 @@ class BaseBackend:
         raise NotImplementedError(f"{type(self).__name__} cannot stream")
 
     def select(
-        self, s: StreamExecutor, choices: list[str], temperature: float, choices_method: ChoicesSamplingMethod | None = None
+        self,
+        s: StreamExecutor,
+        choices: list[str],
+        temperature: float,
+        choices_method: ChoicesSamplingMethod | None = None,
     ) -> ChoicesDecision:
         """One of `choices` as the continuation of `s.text_`."""
         raise NotImplementedError(f"{type(self).__name__} cannot select")
@@ -92,8 +96,8 @@ class NativeBackend(BaseBackend):
 
     The requests and answers are those of POST /generate (SGLang's shape) as plain dicts, with these additions. Request:
     `prompt_parts` (list of str or list of int: spans of text and spans of token ids, the prompt is their concatenation;
-    a text span is tokenized by itself), `stream_deltas` (text and output_ids of a chunk are what is new, not cumulative),
-    `constraint` (a dict of constrained.constraint, tagged by "type"), `keep` and `parent` + `parent_len` (a path of ids
+    a text span is tokenized by itself), `stream_deltas` (text and output_ids of a chunk are what is new, not
+    cumulative), `constraint` (a dict of constrained.constraint, tagged by "type"), `keep` and `parent` + `parent_len` (a path of ids
     kept by the engine, see runtime.messages; only where `keeps_paths`). Answer: `output_ids` always.
 
     All methods are coroutines of the language's own event loop (lang.loop); leaving `native_generate`'s iterator early
@@ -132,14 +136,15 @@ class NativeBackend(BaseBackend):
         self._model_template = template
 
     def native_generate(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        """Chunks {"text", "output_ids", "meta_info"[, "index"]}; the last of each index has meta_info.finish_reason set."""
+        """Chunks {"text", "output_ids", "meta_info"[, "index"]}; the last of each index has a finish_reason."""
         raise NotImplementedError
 
     async def native_score(
         self, prompt_parts: Sequence[str | list[int]], choices: Sequence[str], *, unconditional: bool
     ) -> dict[str, Any]:
-        """Scores continuations. {"choices": [{"token_logprobs": [[logprob, id, text], …], "unconditional": [[…]] | None,
-        "token_ids": the ids that continue the prompt's, after dropping its last `healed` tokens, "healed": int}, …],
+        """Scores continuations.
+
+        {"choices": [{"token_logprobs": [[logprob, id, text], …], "unconditional": [[…]] | None, "token_ids": the ids that continue the prompt's, after dropping its last `healed` tokens, "healed": int}, …],
         "prompt_tokens": int, "cached_tokens": int}.
         """
         raise NotImplementedError
@@ -150,8 +155,8 @@ class NativeBackend(BaseBackend):
     async def native_abort(self, rid: str) -> None: ...
 
     async def native_model_info(self) -> dict[str, Any]:
-        """GET /get_model_info: model_path, tokenizer_path, is_generation, chat_template (Jinja source), bos_token, eos_token,
-        max_context, vocab_size …"""
+        """GET /get_model_info: model_path, tokenizer_path, is_generation, chat_template (Jinja source), bos_token,
+        eos_token, eos_token_ids, max_context, vocab_size …"""
         raise NotImplementedError
 
     async def native_flush_cache(self) -> bool:

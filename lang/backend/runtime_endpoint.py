@@ -67,7 +67,8 @@ class RuntimeEndpoint(NativeBackend):
         return self._client
 
     async def _get(self, path: str) -> dict[str, Any]:
-        return await self._answer("GET", path, None)
+        answer: dict[str, Any] = await self._answer("GET", path, None)
+        return answer
 
     async def _post(self, path: str, body: Any) -> Any:
         return await self._answer("POST", path, body)
