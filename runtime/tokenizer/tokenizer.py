@@ -1,7 +1,7 @@
 """Text to ids and back, on the `tokenizers` library; neither torch nor transformers is imported.
 
-Encoding is the library's (it releases the GIL). Decoding is ours, from the bytes of each token: that is what
-constraints and streaming need too, so one table serves all three, and text streamed equals text decoded at once.
+Encoding is the library's. Decoding is ours, from the bytes of each token: constraints and streaming need those too, so
+one table serves all three, and text streamed equals text decoded at once.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from tokenizers import Tokenizer as Library
 from ...errors import RequestError
 from .detokenizer import ByteDetokenizer
 
+_SHORT = 512
+"""Characters below which a text is encoded with the GIL held: only the batch call releases it, for a little more."""
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
@@ -74,8 +76,9 @@ class TextTokenizer:
     def encode_batch(self, texts: Sequence[str], *, add_bos: bool = True) -> list[list[int]]:
         try:
             found = self._library.encode_batch_fast(list(texts), add_special_tokens=False)
-        except UnicodeEncodeError:
-            raise _lone_surrogate() from None
+        except TypeError:
+            _refuse_lone_surrogates(texts)
+            raise
         return [self._with_bos(encoding.ids, add_bos) for encoding in found]
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
@@ -111,9 +114,13 @@ class TextTokenizer:
     @staticmethod
     def _ids(library: Library, text: str) -> list[int]:
         try:
-            ids: list[int] = library.encode(text, add_special_tokens=False).ids
-        except UnicodeEncodeError:
-            raise _lone_surrogate() from None
+            if len(text) < _SHORT:
+                ids: list[int] = library.encode(text, add_special_tokens=False).ids
+            else:
+                ids = library.encode_batch_fast([text], add_special_tokens=False)[0].ids
+        except TypeError:
+            _refuse_lone_surrogates([text])
+            raise
         return ids
 
     def _all(self, token_ids: Sequence[int]) -> bytes:
@@ -205,5 +212,10 @@ def _prefixless(library: Library) -> Library:
     return Library.from_str(json.dumps(whole))
 
 
-def _lone_surrogate() -> RequestError:
-    return RequestError("the text holds half of a surrogate pair, which is no character; send valid Unicode")
+def _refuse_lone_surrogates(texts: Sequence[str]) -> None:
+    """The library calls such a text no text at all."""
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise RequestError("the text holds half of a surrogate pair; send valid Unicode") from None
