@@ -60,7 +60,7 @@ class SlotPool:
             return
         pages = slots if self.page_size == 1 else slots[:: self.page_size] // self.page_size
         is_free = self._is_free[pages]
-        if is_free.any():
+        if np.count_nonzero(is_free):
             message = f"slots freed twice: {slots[np.repeat(is_free, self.page_size)][:8].tolist()}"
             if self.strict:
                 raise InternalError(message)

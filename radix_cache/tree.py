@@ -74,8 +74,8 @@ class RadixTree:
             key = child.key
             length = min(key.size, end - at)
             differs = key[:length] != ids[at : at + length]
-            if differs.any():
-                same = int(differs.argmax())
+            same = int(differs.argmax())
+            if differs[same]:
                 return Match(child, at + same - same % page_size)
             at += length
             node = child

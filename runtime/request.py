@@ -61,8 +61,8 @@ class Request:
         "reported_len",
         "rid",
         "row",
+        "sample_fields",
         "sample_head",
-        "sample_tail",
         "scored_len",
         "seed",
         "seq",
@@ -119,8 +119,9 @@ class Request:
         self.matcher: Matcher | None = None
         self.asks_logprobs = submit.logprobs is not None and submit.logprobs.output
         self.sample_head: tuple[object, ...] = ()
-        self.sample_tail: tuple[object, ...] | None = None
-        """The unchanging parts of its SamplePlan before and after `counter`; None where some of it changes."""
+        """Temperature … seed of its SamplePlan."""
+        self.sample_fields: list[object] | None = None
+        """All fields of its SamplePlan, where only `row` (0) and `counter` (6) ever change."""
         self.scored_len = 0
         """Prompt positions whose log-probability is known end here."""
         self.logprobs: list[TokenLogprobs] = []

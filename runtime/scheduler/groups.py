@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ...radix_cache.node import Node
-from ..model_runner.plan import SharedPrefix
 from ..request import Request
 
 MIN_SHARED_LEN = 32  # below that, splitting the attention in two costs more than it saves

@@ -143,9 +143,10 @@ class Planner:
             samples = []
             new = tuple.__new__
             for row, (request, output_len) in enumerate(zip(batch.decoding, counters, strict=True)):
-                tail = request.sample_tail
-                if tail is not None:
-                    samples.append(new(SamplePlan, (row, *request.sample_head, output_len, *tail)))
+                fields = request.sample_fields
+                if fields is not None:
+                    fields[0], fields[6] = row, output_len
+                    samples.append(new(SamplePlan, fields))
                 else:
                     samples.append(sample_plan(request, row, output_len, _mask_row(batch, request)))
             batch.samples[:0] = samples

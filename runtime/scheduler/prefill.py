@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ...radix_cache.interface import Match
 from ..messages import Finish
 from ..model_runner.plan import ScorePlan
@@ -25,12 +27,13 @@ class Prefill:
 
     def continue_running(self, batch: Batch, left: int) -> int:
         """Forced tokens first (they hold up an answer that streams), then prompts in order of admission."""
-        rows = self._state.rows
-        behind = [
-            r for r in self._state.running if rows.in_prompt[r.row] or rows.known[r.row] - rows.computed[r.row] > 1
-        ]
-        behind.sort(key=lambda request: bool(rows.in_prompt[request.row]))
-        for request in behind:
+        state, rows = self._state, self._state.rows
+        behind = np.flatnonzero(rows.in_prompt | (rows.known - rows.computed > 1))
+        if not behind.size:
+            return left
+        behind = behind[np.lexsort((rows.age[behind], rows.in_prompt[behind]))]
+        for request in [state.by_row[row] for row in behind.tolist()]:
+            assert request is not None
             if left <= 0:
                 break
             if request.row >= 0:  # not retracted meanwhile
@@ -121,7 +124,7 @@ class Prefill:
         rows.checks_eos[row] = not sampling.ignore_eos
         rows.careful[row] = (
             request.submit.echo_steps
-            or request.sample_tail is None
+            or request.sample_fields is None
             or request.stops is not None
             or bool(sampling.stop_token_ids)
             or request.asks_logprobs

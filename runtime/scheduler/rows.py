@@ -46,4 +46,5 @@ class Rows:
 
     def give(self, row: int) -> None:
         self.known[row] = self.computed[row] = self.allocated[row] = self.shared[row] = 0
+        self.in_prompt[row] = False
         self._free.append(row)

@@ -37,7 +37,7 @@ def prepare(request: Request, state: State, *, index: int) -> None:
         request.seed,
     )
     if request.submit.constraint is None and request.ban_bias is None and request.penalties is None:
-        request.sample_tail = _tail(request, -1, request.bias, EMPTY, EMPTY)
+        request.sample_fields = [0, *request.sample_head, 0, *_tail(request, -1, request.bias, EMPTY, EMPTY)]
 
 
 def sample_plan(request: Request, row: int, output_len: int, mask_row: int) -> SamplePlan:
@@ -45,14 +45,16 @@ def sample_plan(request: Request, row: int, output_len: int, mask_row: int) -> S
 
     The counter is the output's length: forced tokens count as draws, so that jump-forward changes no later draw.
     """
-    tail = request.sample_tail
-    if tail is None:
-        bias = request.bias
-        if request.ban_bias is not None and output_len < request.submit.sampling.min_new_tokens:
-            bias = request.ban_bias
-        penalties = request.penalties
-        ids, counts = (EMPTY, EMPTY) if penalties is None else (penalties.ids, penalties.counts)
-        tail = _tail(request, mask_row, bias, ids, counts)
+    fields = request.sample_fields
+    if fields is not None:
+        fields[0], fields[6] = row, output_len
+        return tuple.__new__(SamplePlan, fields)
+    bias = request.bias
+    if request.ban_bias is not None and output_len < request.submit.sampling.min_new_tokens:
+        bias = request.ban_bias
+    penalties = request.penalties
+    ids, counts = (EMPTY, EMPTY) if penalties is None else (penalties.ids, penalties.counts)
+    tail = _tail(request, mask_row, bias, ids, counts)
     return tuple.__new__(SamplePlan, (row, *request.sample_head, output_len, *tail))
 
 

@@ -22,7 +22,7 @@ from ..messages import Abort, AbortAll, Control, Finish, FromEngine, Outputs, Re
 from ..model_runner.plan import Executor
 from ..request import Request, Status
 from ..tokenizer.interface import Tokenizer
-from .audit import audit
+from .audit import audit, quick_check
 from .commit import Committer
 from .grammars import GrammarCompiler, Grammars
 from .intake import Intake, error_finish
@@ -74,7 +74,7 @@ class Scheduler:
         self._committer = Committer(self._state)
         self._deadlines: list[tuple[float, int, Request]] = []
         self._aborted: dict[str, tuple[float, str]] = {}
-        self._paused = False
+        self._paused = self._audit_due = False
         self._shut_down = False
 
     # ---- from outside
@@ -93,6 +93,9 @@ class Scheduler:
         while not self._shut_down:
             self._wake.clear()
             if not self.step() and not self._shut_down:
+                if self._audit_due and not self._state.running:
+                    audit(self._state)
+                    self._audit_due = False
                 self._wake.wait(self._idle_s())
 
     # ---- one step
@@ -126,7 +129,7 @@ class Scheduler:
             state.counters.executor_seconds += waited
             state.step += 1
             if state.counters.num_steps % _AUDIT_STEPS == 0:
-                audit(state)
+                self._audit_due |= not quick_check(state)
             busy = True
         busy |= bool(state.outputs)
         self._flush_outputs()

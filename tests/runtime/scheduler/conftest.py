@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import Future
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from radixlang.errors import GrammarTooLarge
 from radixlang.runtime.config import EngineConfig
 from radixlang.runtime.messages import Outputs, Reply, Submit
 from radixlang.runtime.model_runner.plan import Logprobs, StepOutput, StepPlan
@@ -27,6 +30,22 @@ def next_token(prefix_hash: int, seed: int, counter: int, temperature: float) ->
     if temperature == 0:
         return (prefix_hash >> 20) % VOCAB
     return (mix(mix(prefix_hash, seed % (1 << 32)), counter) >> 20) % VOCAB
+
+
+def choose(prefix_hash, seed, counter, temperature, banned, allowed) -> int:
+    token = next_token(prefix_hash, seed, counter, temperature)
+    for _ in range(VOCAB):
+        if token not in banned and (allowed is None or token in allowed):
+            break
+        token = (token + 1) % VOCAB
+    return token
+
+
+def hash_of(token_ids) -> int:
+    prefix_hash = 0
+    for token in token_ids:
+        prefix_hash = mix(prefix_hash, token)
+    return prefix_hash
 
 
 class ShadowExecutor:
@@ -95,13 +114,12 @@ class ShadowExecutor:
         tokens = np.zeros(len(plan.samples), np.int32)
         logprobs: list[Logprobs | None] = []
         for i, sample in enumerate(plan.samples):
-            token = next_token(hashes[sample.row], sample.seed, sample.counter, sample.temperature)
             banned = set(sample.bias_ids[np.isneginf(sample.bias_values)].tolist())
-            for _ in range(VOCAB):
-                allowed = sample.mask_row < 0 or plan.masks_MW[sample.mask_row, token // 32] >> (token % 32) & 1
-                if allowed and token not in banned:
-                    break
-                token = (token + 1) % VOCAB
+            allowed = None
+            if sample.mask_row >= 0:
+                mask = plan.masks_MW[sample.mask_row]
+                allowed = {token for token in range(VOCAB) if mask[token // 32] >> (token % 32) & 1}
+            token = choose(hashes[sample.row], sample.seed, sample.counter, sample.temperature, banned, allowed)
             tokens[i] = token
             scored = self.score(hashes[sample.row], token, max(0, sample.num_top), sample.logprob_ids)
             logprobs.append(scored if sample.num_top >= 0 else None)
@@ -118,6 +136,15 @@ class ShadowExecutor:
 
         top = sorted(range(VOCAB), key=lambda token: (-of(token), token))[:num_top]
         return Logprobs(of(target) if target >= 0 else math.nan, top, [of(t) for t in top], [of(int(t)) for t in asked])
+
+    def draw(self, token_ids, seed, counter, temperature, banned, allowed) -> int:
+        """What it would draw after these tokens."""
+        return choose(hash_of(token_ids), seed, counter, temperature, banned, allowed)
+
+    def score_after(self, token_ids, token) -> float:
+        return self.score(hash_of(token_ids), token, 0, ()).logprob
+
+    hash_of = staticmethod(hash_of)
 
     def close(self) -> None:
         pass
@@ -223,3 +250,82 @@ class Harness:
 @pytest.fixture
 def make_harness():
     return Harness
+
+
+class CycleMatcher:
+    """After token t, the `width` tokens from 7t + 1 on are allowed (one: it is forced); done after `length` tokens."""
+
+    error = None
+
+    def __init__(self, widths, length, eos=None):
+        self.widths, self.length, self.eos, self.taken = widths, length, eos, []
+
+    def allowed(self):
+        if len(self.taken) >= self.length:
+            return []
+        width = self.widths[len(self.taken) % len(self.widths)]
+        last = self.taken[-1] if self.taken else 0
+        return [(7 * last + 1 + k) % VOCAB for k in range(width)]
+
+    def fill(self, mask_W):
+        for token in self.allowed():
+            mask_W[token // 32] |= np.uint32(1 << (token % 32))
+
+    def accept(self, token_id):
+        if token_id not in self.allowed():
+            return False
+        self.taken.append(token_id)
+        return True
+
+    def forced(self):
+        probe, run = CycleMatcher(self.widths, self.length), []
+        probe.taken = list(self.taken)
+        while len(allowed := probe.allowed()) == 1:
+            run.append(allowed[0])
+            probe.accept(allowed[0])
+        return run
+
+    @property
+    def is_finished(self):
+        return len(self.taken) >= self.length
+
+    is_accepting = is_finished
+
+
+class CycleGrammars:
+    """Constraint Regex("1,2,3:9"): CycleMatcher((1, 2, 3), 9). Ready when `release` is called, at once by default."""
+
+    def __init__(self, held=False):
+        self.held, self.waiting = held, []
+
+    def submit(self, constraint):
+        future = Future()
+        if self.held:
+            self.waiting.append((future, constraint))
+        else:
+            self.answer(future, constraint)
+        return future
+
+    def release(self):
+        for future, constraint in self.waiting:
+            self.answer(future, constraint)
+        self.waiting = []
+
+    @staticmethod
+    def answer(future, constraint):
+        if constraint.pattern == "bad":
+            future.set_exception(GrammarTooLarge("too large", param="regex"))
+            return
+        widths, length = constraint.pattern.split(":")
+        grammar = SimpleNamespace(matcher=lambda: CycleMatcher([int(w) for w in widths.split(",")], int(length)))
+        future.set_result(grammar)
+
+
+@pytest.fixture
+def make_grammars():
+    return CycleGrammars
+
+
+@pytest.fixture
+def make_matcher():
+    return CycleMatcher

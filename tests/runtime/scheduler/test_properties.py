@@ -1,0 +1,267 @@
+"""Any order of submits, steps, aborts, failures and time: every request ends once, rightly, and no slot is lost."""
+
+from __future__ import annotations
+
+import hypothesis.strategies as st
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+
+from radixlang.constrained.constraint import Regex
+from radixlang.runtime.messages import Abort, AbortAll, Control, LogprobRequest, Release
+
+EOS = 5
+STEM = [(i * 17 + 3) % 61 for i in range(48)]
+
+
+class Machine(RuleBasedStateMachine):
+    def __init__(self, make_harness, make_grammars, make_matcher) -> None:
+        super().__init__()
+        self.make_harness, self.make_grammars, self.make_matcher = make_harness, make_grammars, make_matcher
+
+    @initialize(
+        page_size=st.sampled_from([1, 2, 8]),
+        chunk=st.sampled_from([1, 3, 16, 64, 512]),
+        num_slots=st.sampled_from([64, 96, 160, 1024]),
+        rows=st.sampled_from([1, 3, 8, 32]),
+        policy=st.sampled_from(["lru", "lfu", "slru", "program-gdsf"]),
+        schedule=st.sampled_from(["lpm", "fcfs"]),
+        no_cache=st.booleans(),
+        jump=st.booleans(),
+        overlap=st.booleans(),
+    )
+    def start(self, page_size, chunk, num_slots, rows, policy, schedule, no_cache, jump, overlap) -> None:
+        self.chunk = chunk
+        self.harness = self.make_harness(
+            page_size=page_size,
+            chunked_prefill_size=chunk,
+            num_slots=num_slots,
+            max_running_requests=rows,
+            max_context=64,
+            radix_eviction_policy=policy,
+            schedule_policy=schedule,
+            disable_radix_cache=no_cache,
+            disable_overlap_schedule=not overlap,
+            eos={EOS},
+            grammars=self.make_grammars(),
+        )
+        self.harness.scheduler._committer.jump_forward = jump
+        self.asked = {}
+        self.kept = {}
+        self.aborted, self.failed, self.late = set(), set(), set()
+        self.num = 0
+
+    @rule(
+        stem=st.integers(0, 48),
+        tail=st.lists(st.integers(0, 3), max_size=6),
+        max_new_tokens=st.integers(0, 14),
+        temperature=st.sampled_from([0.0, 1.0]),
+        ignore_eos=st.booleans(),
+        min_new_tokens=st.integers(0, 4),
+        stop=st.sampled_from([(), ("B",), ("AB", "Z", "MN")]),
+        stop_ids=st.sampled_from([(), (9, 11, 30)]),
+        pattern=st.sampled_from([None, None, "1,3:9", "2,1,1,4:30", "3:4"]),
+        prompt_start=st.sampled_from([-1, -1, 0, 1, 20]),
+        output_logprobs=st.booleans(),
+        copies=st.sampled_from([1, 1, 1, 4]),
+        keep=st.booleans(),
+        echo=st.booleans(),
+        hidden=st.booleans(),
+        namespace=st.sampled_from(["", "", "other"]),
+        client=st.sampled_from(["a", "b"]),
+        parent=st.integers(0, 5),
+    )
+    def submit(
+        self, stem, tail, max_new_tokens, temperature, ignore_eos, min_new_tokens, stop, stop_ids, pattern, prompt_start,
+        output_logprobs, copies, keep, echo, hidden, namespace, client, parent,
+    ) -> None:  # fmt: skip
+        for copy in range(copies):
+            self.num += 1
+            rid = f"r{self.num}"
+            prompt = STEM[:stem] + tail or [1]
+            fields = {}
+            if parent == 0 and self.kept:
+                name, (ids, where) = sorted(self.kept.items())[-1]
+                cut = min(len(ids), 40)
+                fields = {"parent": name, "parent_len": cut}
+                namespace, delta = where, tail or [1]
+                prompt = ids[:cut] + delta
+            if keep:
+                fields["keep"] = f"k{self.num % 4}"
+            wants_scores = output_logprobs or prompt_start >= 0
+            self.asked[rid] = {
+                "prompt": prompt, "max_new_tokens": max_new_tokens, "temperature": temperature, "ignore_eos": ignore_eos,
+                "min_new_tokens": min(min_new_tokens, max_new_tokens), "stop": stop, "stop_ids": stop_ids,
+                "pattern": pattern, "prompt_start": min(prompt_start, len(prompt) - 1), "seed": 77 + copy,
+                "output_logprobs": output_logprobs, "keep": fields.get("keep"), "hidden": hidden, "namespace": namespace,
+            }  # fmt: skip
+            self.harness.submit(
+                rid,
+                prompt[fields.get("parent_len", 0) :],
+                max_new_tokens=max_new_tokens,
+                temperature=temperature,
+                ignore_eos=ignore_eos,
+                min_new_tokens=min(min_new_tokens, max_new_tokens),
+                stop=stop,
+                stop_token_ids=stop_ids,
+                sampling_seed=77 + copy,
+                constraint=Regex(pattern) if pattern and max_new_tokens else None,
+                logprobs=LogprobRequest(output_logprobs, self.asked[rid]["prompt_start"], 2, (4,)) if wants_scores else None,
+                echo_steps=echo,
+                want_hidden=hidden,
+                namespace=namespace,
+                client=client,
+                group=f"g{self.num - copy}" if copies > 1 else None,
+                **fields,
+            )
+
+    @rule(times=st.integers(1, 12))
+    def step(self, times) -> None:
+        for _ in range(times):
+            running = set(self.harness.scheduler._state.running)
+            before = {r.rid: r.times_retracted for r in running}
+            self.harness.step()
+            self.harness.clock.now += 0.01
+            assert all(r.times_retracted <= 2 for r in running), before
+        self.note_kept()
+
+    @precondition(lambda self: self.asked)
+    @rule(data=st.data())
+    def abort(self, data) -> None:
+        rid = data.draw(st.sampled_from(sorted(self.asked)))
+        if rid not in self.harness.finish:
+            self.aborted.add(rid)
+        self.harness.scheduler.post(Abort(rid=rid))
+        self.harness.scheduler.post(Abort(rid=rid[:-1]))
+        if rid[:-1] in self.asked and rid[:-1] not in self.harness.finish:
+            self.aborted.add(rid[:-1])
+
+    @rule()
+    def abort_all(self) -> None:
+        self.aborted |= set(self.asked) - set(self.harness.finish)
+        self.harness.scheduler.post(AbortAll())
+
+    @rule()
+    def fail_next_step(self) -> None:
+        self.harness.executor.fail_at = self.harness.executor.num_steps + 1
+        members = set(self.asked) - set(self.harness.finish)
+        self.failed |= members
+        self.harness.step()
+        self.harness.executor.fail_at = None
+        self.note_kept()
+
+    @rule()
+    def time_passes(self) -> None:
+        self.harness.clock.now += 700
+        self.late |= set(self.asked) - set(self.harness.finish)
+        self.harness.step()
+        self.note_kept()
+
+    @rule()
+    def flush(self) -> None:
+        self.harness.scheduler.post(Control(id="f", action="flush"))
+        self.harness.step()
+        self.note_kept()
+
+    @rule(name=st.sampled_from(["k0", "k1", "k2", "nobody"]))
+    def release(self, name) -> None:
+        self.step(1)
+        self.harness.scheduler.post(Release(streams=[name]))
+        self.kept.pop(name, None)
+        self.step(1)
+
+    def note_kept(self) -> None:
+        """A stream may be continued from when its request's end was told."""
+        state = self.harness.scheduler._state
+        self.kept = {name: (lease.ids.tolist(), lease.namespace) for name, lease in state.leases._leases.items()}
+
+    def reference(self, asked):
+        """(token ids, type, matched) of a request that runs alone."""
+        matcher = None
+        if asked["pattern"] and asked["max_new_tokens"]:
+            widths, length = asked["pattern"].split(":")
+            matcher = self.make_matcher([int(w) for w in widths.split(",")], int(length))
+        room = min(64, self.harness.executor.num_slots) - len(asked["prompt"])
+        limit = min(asked["max_new_tokens"], room)
+        executor = self.harness.executor
+        out, text = [], ""
+        ends = set(asked["stop_ids"]) | (set() if asked["ignore_eos"] else {EOS})
+        while len(out) < limit:
+            banned = set(asked["stop_ids"]) | {EOS} if len(out) < asked["min_new_tokens"] else set()
+            allowed = None if matcher is None else set(matcher.allowed())
+            token = executor.draw(asked["prompt"] + out, asked["seed"], len(out), asked["temperature"], banned, allowed)
+            out.append(token)
+            if token in ends or (matcher is not None and token == EOS):
+                return out, "stop", token
+            if matcher is not None and not matcher.accept(token):
+                return out, "error", None
+            text += chr(65 + token)
+            found = [(text.find(s), i, s) for i, s in enumerate(asked["stop"]) if s in text]
+            if found:
+                return out, "stop", min(found)[2]
+            if matcher is not None and matcher.is_finished:
+                return out, "stop", None
+        return out, "length", None
+
+    def teardown(self) -> None:
+        if not hasattr(self, "harness"):
+            return
+        harness = self.harness
+        harness.run()
+        assert harness.executor.max_tokens <= self.chunk
+        assert set(harness.finish) == set(self.asked)
+        for rid, asked in self.asked.items():
+            self.check_one(rid, asked)
+        assert harness.stats["num_used_tokens"] == 0
+        assert not harness.scheduler._state.requests
+        assert not harness.scheduler._state.compiling
+        assert len(harness.scheduler._state.queue) == 0
+        harness.scheduler.post(Control(id="f", action="flush"))
+        harness.step()
+        assert harness.stats["kv_available_tokens"] == harness.stats["max_total_num_tokens"]
+
+    def check_one(self, rid, asked) -> None:
+        finish, got = self.harness.finish[rid], self.harness.token_ids[rid]
+        expected, kind, matched = self.reference(asked)
+        assert got == expected[: len(got)], rid
+        if finish.type == "abort":
+            assert rid in self.aborted | self.late
+            return
+        if finish.type == "error" and finish.status == 500 and finish.code == "internal_error":
+            assert rid in self.failed
+            return
+        if finish.code == "unknown_stream":
+            return
+        if len(asked["prompt"]) + min(1, asked["max_new_tokens"]) > 64:
+            assert finish.code == "context_length_exceeded"
+            return
+        assert (got, finish.type) == (expected, kind), finish
+        if kind == "stop":
+            assert finish.matched == matched
+        outputs = self.harness.outputs[rid]
+        logprobs = [x for output in outputs for x in output.logprobs]
+        score = self.harness.executor.score_after
+        if asked["output_logprobs"] and got:
+            assert [x.token_id for x in logprobs] == got
+            assert logprobs[0].logprob == score(asked["prompt"], got[0])
+        elif asked["output_logprobs"] and asked["max_new_tokens"] == 0:
+            assert len(logprobs) == 1
+            assert logprobs[0].logprob == max(score(asked["prompt"], token) for token in range(61))
+        if (start := asked["prompt_start"]) >= 0:
+            told = [x for output in outputs for x in output.prompt_logprobs]
+            prompt = asked["prompt"]
+            assert [x.token_id for x in told] == prompt[start:]
+            wanted = [score(prompt[:i], prompt[i]) if i else None for i in range(start, len(prompt))]
+            assert [x.logprob for x in told] == wanted
+            assert outputs[0].cached_len <= start
+        assert bool(outputs[0].hidden) == asked["hidden"]
+        if asked["hidden"]:
+            assert outputs[0].hidden[0] == self.harness.executor.hash_of(asked["prompt"]) % 1000
+
+
+def test_any_schedule(make_harness, make_grammars, make_matcher) -> None:
+    run_state_machine_as_test(
+        lambda: Machine(make_harness, make_grammars, make_matcher),
+        settings=settings(
+            max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
