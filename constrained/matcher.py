@@ -53,8 +53,10 @@ class Matcher(Protocol):
 class CompiledGrammar(Protocol):
     """A constraint tied to a vocabulary; shared by all requests that ask for it. Thread-safe."""
 
-    num_bytes: int
-    """Memory it holds, for the cache's bound."""
+    @property
+    def num_bytes(self) -> int:
+        """Memory it holds, for the cache's bound."""
+        ...
 
     def matcher(self) -> Matcher:
         """A new matcher at the start."""

@@ -16,7 +16,7 @@ from .fsm.pattern import Node, char_sets, parse
 from .fsm.utf8 import to_bytes
 from .guidance import GuidanceGrammar
 from .json_schema.normalise import normalise
-from .json_schema.whitespace import ENGINE_OPTIONS
+from .json_schema.whitespace import engine_options
 from .matcher import CompiledGrammar
 from .vocabulary import Vocabulary
 
@@ -61,12 +61,11 @@ def _source(constraint: Constraint) -> str:
         case Regex(pattern):
             return str(matcher.grammar_from_regex(to_engine(parse(pattern))))
         case JsonSchema(schema, whitespace, strict):
-            normalised = normalise(schema, strict=strict)
-            return str(
-                matcher.grammar_from_json_schema(json.dumps(normalised.schema), overrides=ENGINE_OPTIONS[whitespace])
-            )
+            text = json.dumps(normalise(schema, strict=strict).schema)
+            return str(matcher.grammar_from_json_schema(text, overrides=engine_options(whitespace, text)))
         case JsonObject(whitespace):
-            return str(matcher.grammar_from_json_schema('{"type":"object"}', overrides=ENGINE_OPTIONS[whitespace]))
+            text = '{"type":"object"}'
+            return str(matcher.grammar_from_json_schema(text, overrides=engine_options(whitespace, text)))
         case Choice(choices):
             return str(matcher.grammar_from_lark("start: " + " | ".join(json.dumps(c) for c in choices)))
         case Grammar(source, syntax):

@@ -8,7 +8,6 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-
 MAX_FORCED_BYTES = 1024  # at once; the rest is forced after these
 
 

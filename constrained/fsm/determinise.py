@@ -159,7 +159,7 @@ class _Subsets:
         anything = Repeat(ANY, 0, None)
         whole = Seq((anything, look.node)) if look.behind else Seq((look.node, anything))
         dfa = determinise(whole, self.alphabet, self.fuel)
-        return _complement(dfa) if look.negate and not look.behind else dfa
+        return complement(dfa) if look.negate and not look.behind else dfa
 
     def close(self, threads: list[Thread], past: tuple[int, ...]) -> frozenset[Thread]:
         """All threads reachable without text, those kept that wait for text or are at the end."""
@@ -270,7 +270,7 @@ def _looks(node: Node, *, behind: bool) -> bool:
             return False
 
 
-def _complement(dfa: CharDfa) -> CharDfa:
+def complement(dfa: CharDfa) -> CharDfa:
     """Accepts what `dfa` does not: its dead state becomes a live one that accepts for ever."""
     num_states, num_classes = dfa.table.shape
     table = np.zeros((num_states + 1, num_classes), np.int32)

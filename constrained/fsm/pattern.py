@@ -12,13 +12,13 @@ from . import charset
 from .charset import Ranges
 
 if sys.version_info >= (3, 11):
-    from re import _constants as sre
+    from re import _constants as sre  # type: ignore[attr-defined]
     from re import _parser as sre_parse  # type: ignore[attr-defined]
 else:
     import sre_constants as sre
     import sre_parse
 
-MAX_PATTERN_CHARS = 100_000
+MAX_PATTERN_CHARS = 20_000
 
 
 class Chars(NamedTuple):
@@ -62,13 +62,22 @@ NOTHING = Alt(())
 ANY = Chars(charset.ALL)
 NEWLINE = Chars(((10, 10),))
 NOT_NEWLINE = Chars(charset.complement(NEWLINE.ranges))
+NOT_LINE_END = Chars(charset.complement(((10, 10), (13, 13), (0x2028, 0x2029))))
 START = Look(ANY, behind=True, negate=True)
 END = Look(ANY, behind=False, negate=True)
 END_OR_LAST_NEWLINE = Look(Seq((Repeat(NEWLINE, 0, 1), END)), behind=False, negate=False)
 
 
 def parse(pattern: str) -> Node:
-    """The tree of `re.fullmatch(pattern, …)`.
+    """The tree of `re.fullmatch(pattern, …)`. Raises as `read_tree`."""
+    return strip_anchors(read_tree(pattern))
+
+
+def read_tree(pattern: str, *, narrow: bool = False) -> Node:
+    r"""The pattern as Python reads it, anchors and all.
+
+    `narrow`: where ECMA-262 and Python differ, what both match: `\d`, `\w` and `\s` in ASCII, their complements in
+    Unicode, no line end in `.`, and `$` at the end only.
 
     Raises GrammarSyntaxError (line, column) for what `re` refuses, UnsupportedGrammar for what is not regular, such as
     backreferences, and GrammarTooLarge.
@@ -79,7 +88,7 @@ def parse(pattern: str) -> Node:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # re's own advice about future syntax
             tree = sre_parse.parse(pattern)
-        return strip_anchors(_Reader().sequence(tree, tree.state.flags))
+        return _Reader(narrow).sequence(tree, tree.state.flags)
     except re.error as error:
         raise GrammarSyntaxError(
             f"not a regular expression: {error.msg} (line {error.lineno}, column {error.colno})",
@@ -95,6 +104,9 @@ def parse(pattern: str) -> Node:
 class _Reader:
     """From the parser's operations to our tree."""
 
+    def __init__(self, narrow: bool) -> None:
+        self.narrow = narrow
+
     def sequence(self, operations: Any, flags: int) -> Node:
         parts = [self.node(op, value, flags) for op, value in operations]
         return parts[0] if len(parts) == 1 else Seq(tuple(parts))
@@ -105,7 +117,7 @@ class _Reader:
         if op is sre.NOT_LITERAL:
             return Chars(charset.complement(self._cased(((value, value),), flags)))
         if op is sre.ANY:
-            return ANY if flags & re.DOTALL else NOT_NEWLINE
+            return ANY if flags & re.DOTALL else NOT_LINE_END if self.narrow else NOT_NEWLINE
         if op is sre.IN:
             return Chars(self._class(value, flags))
         if op is sre.BRANCH:
@@ -152,8 +164,9 @@ class _Reader:
 
     def _category(self, value: Any, flags: int) -> Ranges:
         name = str(value).lower().removeprefix("category_")
+        ascii_only = re.ASCII if self.narrow and not name.startswith("not_") else flags & re.ASCII
         positive = charset.category(
-            {"digit": r"\d", "space": r"\s", "word": r"\w"}[name.removeprefix("not_")], flags & re.ASCII
+            {"digit": r"\d", "space": r"\s", "word": r"\w"}[name.removeprefix("not_")], ascii_only
         )
         return charset.complement(positive) if name.startswith("not_") else positive
 
@@ -165,7 +178,7 @@ class _Reader:
         if value is sre.AT_END and flags & re.MULTILINE:
             return Look(NOT_NEWLINE, behind=False, negate=True)
         if value is sre.AT_END:
-            return END_OR_LAST_NEWLINE
+            return END if self.narrow else END_OR_LAST_NEWLINE
         if value is sre.AT_END_STRING:
             return END
         word = Chars(charset.category(r"\w", flags & re.ASCII))

@@ -1,13 +1,47 @@
-"""A JSON schema as the engine takes it: what it serves exactly, or a refusal that names keyword and place."""
+"""A JSON schema as the engine takes it: what it serves exactly, or a refusal that names keyword and place.
+
+Every draft from 4 to 2020-12 becomes one form with references under `$defs`. Keywords that the engine lacks are
+rewritten where that is exact (complements, alternatives, patterns taken apart); nothing is ever loosened.
+"""
 
 from __future__ import annotations
 
 import json
 from typing import Any, NamedTuple
 
-from ...errors import GrammarSyntaxError, GrammarTooLarge
+import llguidance
 
-MAX_BYTES = 4 * 1024 * 1024
+from ...errors import GrammarError, GrammarSyntaxError, GrammarTooLarge
+from ..fsm.pattern import Alt, Node
+from . import checks
+from .complement import ASSERTIONS, OtherStrings, Schema, canonical, disjoint, negate
+from .counts import property_counts, unique_items
+from .names import apart, both, literal, property_names
+from .patterns import engine_pattern, search_tree
+from .productive import check_productive
+from .references import References, escape
+from .refusal import invalid, too_large, unsupported
+
+MAX_CHARS = 4 * 1024 * 1024
+MAX_NODES = 100_000
+MAX_DEPTH = 100
+MAX_ONE_OF = 24  # branches that are told apart by complements
+FORMATS = frozenset(["date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"])
+PLAIN = frozenset(
+    [
+        "minLength",
+        "maxLength",
+        "minItems",
+        "maxItems",
+        "minimum",
+        "maximum",
+        "multipleOf",
+        "exclusiveMinimum",
+        "exclusiveMaximum",
+        "required",
+    ]
+)
+OBJECT_KEYWORDS = ("properties", "patternProperties", "additionalProperties", "minProperties", "maxProperties")
 
 
 class NormalisedSchema(NamedTuple):
@@ -15,15 +49,26 @@ class NormalisedSchema(NamedTuple):
 
     schema: dict[str, Any] | bool
     ignored: tuple[str, ...]
-    """JSON pointers of annotations that are not enforced, such as an unknown `format`."""
+    """JSON pointers of what is an annotation here, such as an unknown `format`."""
+
+
+class _Place(NamedTuple):
+    pointer: str
+    base: str
+    depth: int
+    is_closable: bool  # OpenAI's strict mode: objects here are closed unless they say otherwise
+
+    def down(self, *steps: str, is_closable: bool = True) -> _Place:
+        path = "/".join([self.pointer, *map(escape, steps)])
+        return _Place(path, self.base, self.depth + 1, is_closable)
 
 
 def parse(text: str) -> Any:
     """The schema's JSON. Raises GrammarSyntaxError (line, column) or GrammarTooLarge (size, depth)."""
-    if len(text) > MAX_BYTES:
-        raise GrammarTooLarge(f"the schema has {len(text)} characters, at most {MAX_BYTES} are taken")
+    if len(text) > MAX_CHARS:
+        raise GrammarTooLarge(f"the schema has {len(text)} characters, at most {MAX_CHARS} are taken")
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=_no_constant)
     except RecursionError:
         raise GrammarTooLarge("the schema is nested too deeply") from None
     except json.JSONDecodeError as error:
@@ -32,11 +77,321 @@ def parse(text: str) -> Any:
             line=error.lineno,
             column=error.colno,
         ) from None
+    except ValueError as error:  # numbers of thousands of digits; NaN
+        raise GrammarSyntaxError(f"the schema is not JSON: {error}") from None
 
 
-def normalise(text: str, *, strict: bool) -> NormalisedSchema:
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def normalise(text: str, *, strict: bool = False) -> NormalisedSchema:
     """The schema in the engine's terms. Raises a GrammarError with pointer and keyword where that cannot be exact."""
-    schema = parse(text)
-    if not isinstance(schema, dict | bool):
-        raise GrammarSyntaxError(f"a schema is an object or a boolean, found {type(schema).__name__}")
-    return NormalisedSchema(schema, ())
+    document = parse(text)
+    if not isinstance(document, dict | bool):
+        raise invalid(f"a schema is an object or a boolean, found {type(document).__name__}", "", "#")
+    return _Normaliser(document, strict).run()
+
+
+class _Normaliser:
+    def __init__(self, document: Any, strict: bool) -> None:
+        self.document = document
+        self.strict = strict
+        self.references = References(document)
+        self.ignored: list[str] = []
+        self.names: dict[str, str] = {}  # pointer of a reference's target → its name under $defs
+        self.waiting: list[tuple[str, Any, _Place]] = []
+        self.origins: dict[str, str] = {}
+        self.num_nodes = 0
+        uri = document.get("$schema", "") if isinstance(document, dict) else ""
+        self.siblings_count = not any(f"draft-0{n}" in str(uri) for n in (3, 4, 6, 7))
+
+    def run(self) -> NormalisedSchema:
+        try:
+            root = self.schema(self.document, _Place("#", "", 0, True))
+            definitions: dict[str, Any] = {}
+            while self.waiting:
+                name, node, place = self.waiting.pop()
+                definitions[name] = self.schema(node, place)
+        except RecursionError:
+            raise GrammarTooLarge("the schema is nested too deeply") from None
+        check_productive(root, definitions, self.origins)
+        if root is True:
+            root = {}
+        if definitions and isinstance(root, dict):
+            root = {**root, "$defs": definitions}
+        return NormalisedSchema(root, tuple(dict.fromkeys(self.ignored)))
+
+    def schema(self, node: Any, place: _Place) -> Schema:
+        """`node` in the engine's terms."""
+        self.num_nodes += 1
+        if self.num_nodes > MAX_NODES:
+            raise too_large(f"the schema has more than {MAX_NODES} parts once written out", None, place.pointer)
+        if isinstance(node, bool):
+            return node
+        if not isinstance(node, dict):
+            raise invalid(f"a schema is an object or a boolean, found {type(node).__name__}", "", place.pointer)
+        if place.depth > MAX_DEPTH:
+            raise too_large(f"the schema is nested more than {MAX_DEPTH} deep", None, place.pointer)
+        place = place._replace(base=self.references.base_at(node, place.base))
+        checks.check_values(node, place.pointer)
+        for key in node:
+            if key not in ASSERTIONS and key not in checks.ANNOTATIONS and not key.startswith("x-"):
+                self.ignored.append(f"{place.pointer}/{escape(key)}")
+        if "$ref" in node and not self.siblings_count:
+            return self.reference("$ref", node["$ref"], place)
+        if "propertyNames" in node:
+            node = property_names(node, place.pointer)
+        out: dict[str, Any] = {}
+        beside: list[Any] = []  # normalised schemas that must hold too
+        for key, value in node.items():
+            if key in ASSERTIONS:
+                self.keyword(key, value, node, out, beside, place)
+        self.objects(node, out, beside, place)
+        self.arrays(node, out, beside, place)
+        return _together(out, [s for s in beside if s is not True])
+
+    def keyword(
+        self, key: str, value: Any, node: dict[str, Any], out: dict[str, Any], beside: list[Any], place: _Place
+    ) -> None:
+        """Adds one keyword to `out` or to what must hold beside it; what depends on others is added later."""
+        match key:
+            case "$ref" | "$dynamicRef" | "$recursiveRef":
+                beside.append(self.reference(key, value, place))
+            case "type":
+                out["type"] = value
+            case "const":
+                out["const"] = _canonical_value(value)
+            case "enum":
+                out["enum"] = list({canonical(v): _canonical_value(v) for v in value}.values())
+            case "minimum" | "maximum" if isinstance(node.get(f"exclusive{key.capitalize()}"), bool):  # draft 4
+                out[f"exclusive{key.capitalize()}" if node[f"exclusive{key.capitalize()}"] else key] = value
+            case "exclusiveMinimum" | "exclusiveMaximum" if isinstance(value, bool):
+                pass
+            case "minLength" | "maxLength" | "minItems" | "maxItems":
+                out[key] = int(value)
+            case _ if key in PLAIN:
+                out[key] = value
+            case "pattern":
+                out["pattern"] = self.pattern(value, place)
+            case "format":
+                if value in FORMATS:
+                    out["format"] = value
+                elif self.strict:
+                    raise unsupported(
+                        f"format {value!r} cannot be enforced; remove it", "format", f"{place.pointer}/format"
+                    )
+                else:
+                    self.ignored.append(f"{place.pointer}/format")
+            case "properties":
+                out["properties"] = {n: self.schema(s, place.down(key, n)) for n, s in value.items()}
+            case "additionalProperties":
+                out["additionalProperties"] = self.schema(value, place.down(key))
+            case "patternProperties":
+                out["patternProperties"] = {
+                    p: self.schema(s, place.down(key)) for p, s in _apart(value, place.pointer).items()
+                }
+            case "allOf":
+                beside += [self.schema(s, place.down(key, str(i), is_closable=False)) for i, s in enumerate(value)]
+            case "anyOf":
+                closable = place.is_closable and not any(k in node for k in OBJECT_KEYWORDS)
+                options = [self.schema(s, place.down(key, str(i), is_closable=closable)) for i, s in enumerate(value)]
+                _any_of(options, out, beside)
+            case "oneOf":
+                self.one_of(value, node, out, beside, place)
+            case "not":
+                _any_of(self.complement(value, "not", place), out, beside)
+            case "if":
+                self.condition(node, out, beside, place)
+            case "dependentRequired" | "dependentSchemas" | "dependencies":
+                for name, demand in value.items():
+                    self.dependency(name, demand, beside, place.down(key, name, is_closable=False))
+
+    def reference(self, key: str, value: str, place: _Place) -> Schema:
+        """A reference to the target under `$defs`, which is normalised once."""
+        if key != "$ref" and self.references.is_ambiguous(value.lstrip("#")):
+            raise unsupported(f"{key} may lead to several places; use $ref", key, f"{place.pointer}/{key}")
+        target = self.references.find(value, place.base, f"{place.pointer}/{key}")
+        name = self.names.get(target.pointer)
+        if name is None:
+            name = self.names[target.pointer] = f"d{len(self.names)}"
+            self.origins[name] = target.pointer
+            self.waiting.append((name, target.node, _Place(target.pointer, target.base, 0, place.is_closable)))
+        return {"$ref": f"#/$defs/{name}"}
+
+    def pattern(self, value: Any, place: _Place) -> str:
+        pointer = f"{place.pointer}/pattern"
+        try:
+            if isinstance(value, OtherStrings):
+                return engine_pattern(both([], [Alt(tuple(map(literal, value)))]))
+            tree: Node = value if not isinstance(value, str) else search_tree(value)
+            return engine_pattern(tree)
+        except GrammarSyntaxError as error:
+            # Not Python's: the engine may know it, such as \p{L}.
+            grammar = llguidance.LLMatcher.grammar_from_regex(value)
+            if llguidance.LLMatcher.validate_grammar(grammar):
+                raise invalid(f"{value!r} is {error.message}", "pattern", pointer) from None
+            return str(value)
+        except GrammarTooLarge as error:
+            raise too_large(error.message, "pattern", pointer) from None
+        except GrammarError as error:
+            raise unsupported(error.message, "pattern", pointer) from None
+
+    def resolve(self, node: Any) -> Any:
+        """Follows references that stand alone."""
+        for _ in range(8):
+            if not isinstance(node, dict) or set(node) & ASSERTIONS != {"$ref"}:
+                break
+            node = self.references.find(node["$ref"], "", "#").node
+        return node
+
+    def complement(self, value: Any, key: str, place: _Place) -> list[Schema]:
+        """What `value` refuses, normalised."""
+        checks.check_is_schema(value, f"{place.pointer}/{key}")
+        negated = negate(value, self.resolve)
+        if negated is None:
+            raise unsupported(
+                f"the complement of this schema cannot be written out for {key}; say what is allowed instead",
+                key,
+                f"{place.pointer}/{key}",
+            )
+        inner = place.down(key, is_closable=False)
+        return [self.schema(option, inner) for option in negated if option is not False]
+
+    def one_of(
+        self, value: list[Any], node: dict[str, Any], out: dict[str, Any], beside: list[Any], place: _Place
+    ) -> None:
+        """Alternatives, each without what the others accept unless that is nothing."""
+        closable = place.is_closable and not any(k in node for k in OBJECT_KEYWORDS)
+        context = {k: v for k, v in node.items() if k in ("type", "required")}
+        branches = [self.resolve(branch) for branch in value]
+        full = [{**context, **b} if isinstance(b, dict) else b for b in branches]
+        rivals = {
+            i: [j for j in range(len(value)) if j != i and not disjoint(full[i], full[j], self.resolve)]
+            for i in range(len(value))
+        }
+        if sum(map(len, rivals.values())) > MAX_ONE_OF * MAX_ONE_OF:
+            raise unsupported(
+                "too many branches of oneOf may overlap; use anyOf, or tell them apart by a const property",
+                "oneOf",
+                f"{place.pointer}/oneOf",
+            )
+        options: list[Schema] = []
+        for i, branch in enumerate(value):
+            parts: list[Any] = [self.schema(branch, place.down("oneOf", str(i), is_closable=closable))]
+            for j in rivals[i]:
+                negated = negate(value[j], self.resolve)
+                if negated is None:
+                    raise unsupported(
+                        f"branches {i} and {j} of oneOf may both match; use anyOf, or a const property that differs",
+                        "oneOf",
+                        f"{place.pointer}/oneOf/{j}",
+                    )
+                inner = place.down("oneOf", str(j), is_closable=False)
+                without: list[Any] = []
+                others: dict[str, Any] = {}
+                _any_of([self.schema(option, inner) for option in negated if option is not False], others, without)
+                parts.append(_together(others, without))
+            options.append(_together({}, [p for p in parts if p is not True]))
+        _any_of(options, out, beside)
+
+    def condition(self, node: dict[str, Any], out: dict[str, Any], beside: list[Any], place: _Place) -> None:
+        """`if` with `then` and `else`: what it accepts and `then`, or what it refuses and `else`."""
+        if "then" not in node and "else" not in node:
+            return
+        is_met = self.schema(node["if"], place.down("if", is_closable=False))
+        then = self.schema(node.get("then", True), place.down("then", is_closable=False))
+        options: list[Schema] = [_together({}, [s for s in (is_met, then) if s is not True])]
+        otherwise = self.schema(node.get("else", True), place.down("else", is_closable=False))
+        for negated in self.complement(node["if"], "if", place):
+            options.append(_together({}, [s for s in (negated, otherwise) if s is not True]))
+        _any_of(options, out, beside)
+
+    def dependency(self, name: str, demand: Any, beside: list[Any], place: _Place) -> None:
+        """Without the property, or with it and what it demands."""
+        if isinstance(demand, list):
+            met: Schema = {"required": [name, *(other for other in demand if other != name)]}
+        else:
+            met = _together({}, [s for s in (self.schema(demand, place), {"required": [name]}) if s is not True])
+        beside.append({"anyOf": [{"properties": {name: False}}, met]})
+
+    def objects(self, node: dict[str, Any], out: dict[str, Any], beside: list[Any], place: _Place) -> None:
+        """Keywords that depend on the other ones about objects."""
+        if "unevaluatedProperties" in node and node["unevaluatedProperties"] is not True:
+            if set(node) & checks.IN_PLACE:
+                raise unsupported(
+                    "unevaluatedProperties beside allOf, $ref and the like is not enforced; use additionalProperties",
+                    "unevaluatedProperties",
+                    f"{place.pointer}/unevaluatedProperties",
+                )
+            if "additionalProperties" not in node:
+                out["additionalProperties"] = self.schema(
+                    node["unevaluatedProperties"], place.down("unevaluatedProperties")
+                )
+        is_object = "properties" in node or node.get("type") == "object"
+        if self.strict and place.is_closable and is_object and not set(node) & checks.IN_PLACE:
+            out.setdefault("additionalProperties", False)
+        if "minProperties" in node or "maxProperties" in node:
+            beside += property_counts(node, out, place.pointer)
+
+    def arrays(self, node: dict[str, Any], out: dict[str, Any], beside: list[Any], place: _Place) -> None:
+        """Keywords that depend on the other ones about arrays."""
+        items = node.get("items")
+        prefix = items if isinstance(items, list) else node.get("prefixItems")
+        rest = node.get("additionalItems", True) if isinstance(items, list) else items
+        key = "items" if isinstance(items, list) else "prefixItems"
+        if prefix:
+            out["prefixItems"] = [self.schema(s, place.down(key, str(i))) for i, s in enumerate(prefix)]
+        if rest is not None and rest is not True:
+            out["items"] = self.schema(rest, place.down("additionalItems" if isinstance(items, list) else "items"))
+        if "unevaluatedItems" in node and node["unevaluatedItems"] is not True:
+            if set(node) & (checks.IN_PLACE | {"contains"}):
+                raise unsupported(
+                    "unevaluatedItems beside allOf, $ref and the like is not enforced; use items",
+                    "unevaluatedItems",
+                    f"{place.pointer}/unevaluatedItems",
+                )
+            out.setdefault("items", self.schema(node["unevaluatedItems"], place.down("unevaluatedItems")))
+        if "contains" in node and (node.get("minContains", 1) > 0 or "maxContains" in node):
+            raise unsupported(
+                "contains is not enforced; describe the items with prefixItems", "contains", f"{place.pointer}/contains"
+            )
+        if node.get("uniqueItems"):
+            beside += unique_items(node, out, place.pointer)
+
+
+def _apart(patterns: dict[Any, Any], pointer: str) -> dict[str, Any]:
+    if all(isinstance(pattern, str) for pattern in patterns):
+        return apart(patterns, pointer)
+    return {engine_pattern(tree): schema for tree, schema in patterns.items()}  # from propertyNames: apart already
+
+
+def _any_of(options: list[Schema], out: dict[str, Any], beside: list[Any]) -> None:
+    """Adds alternatives; dead ones fall away."""
+    options = [option for option in options if option is not False]
+    if any(option is True or option == {} for option in options):
+        return
+    if len(options) == 1:
+        beside.append(options[0])
+    elif not options:
+        beside.append(False)
+    elif "anyOf" in out:
+        beside.append({"anyOf": options})
+    else:
+        out["anyOf"] = options
+
+
+def _together(out: dict[str, Any], beside: list[Any]) -> Schema:
+    """One schema that holds when all do."""
+    if any(schema is False for schema in beside):
+        return False
+    if not beside:
+        return out or True
+    if not out and len(beside) == 1:
+        only: Schema = beside[0]
+        return only
+    return {**out, "allOf": beside}
+
+
+def _canonical_value(value: Any) -> Any:
+    return json.loads(canonical(value)) if isinstance(value, float) else value

@@ -16,3 +16,13 @@ ENGINE_OPTIONS: dict[WhiteSpace, JsonCompileOptions] = {
     "flexible": {"item_separator": ",", "key_separator": ":", "whitespace_pattern": r"[\x20\x0A]"},
 }
 """llguidance's options for each policy."""
+
+
+def engine_options(whitespace: WhiteSpace, text: str) -> JsonCompileOptions:
+    """The options for a schema written as `text`.
+
+    Strings are written without `\\uXXXX`: an escaped letter would let a key repeat one that is listed, and half a
+    surrogate pair is no character. Schemas that hold control characters themselves need them.
+    """
+    has_controls = any(f"\\u00{high}" in text.lower() for high in "01")
+    return {**ENGINE_OPTIONS[whitespace], "json_allowed_escapes": 'nrbtf\\"u' if has_controls else 'nrbtf\\"'}

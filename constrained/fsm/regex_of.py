@@ -1,0 +1,84 @@
+"""An automaton back to a pattern's tree, by eliminating states: for engines that take no automata."""
+
+from __future__ import annotations
+
+from ...errors import GrammarTooLarge
+from .charset import Ranges, ranges_of
+from .determinise import Alphabet, CharDfa
+from .pattern import EMPTY, NOTHING, Alt, Chars, Node, Repeat, Seq
+
+MAX_STATES = 60
+MAX_NODES = 20_000
+
+
+def regex_of(dfa: CharDfa, alphabet: Alphabet) -> Node:
+    """A tree without lookarounds that matches what `dfa` accepts. Raises GrammarTooLarge where it would be huge."""
+    num_states = len(dfa.table)
+    if num_states - 1 > MAX_STATES:
+        raise GrammarTooLarge(
+            f"the pattern needs {num_states - 1} states; with lookarounds at most {MAX_STATES} are taken"
+        )
+    members = _members(alphabet)
+    start, end = num_states, num_states + 1
+    edges: dict[int, dict[int, Node]] = {start: {1: EMPTY}}
+    for state in range(1, num_states):
+        into: dict[int, list[tuple[int, int]]] = {}
+        for c, target in enumerate(dfa.table[state].tolist()):
+            if target:
+                into.setdefault(target, []).extend(members[c])
+        edges[state] = {target: Chars(ranges_of(ranges)) for target, ranges in into.items()}
+        if dfa.accepting[state]:
+            edges[state][end] = EMPTY
+    remaining = set(range(1, num_states))
+    while remaining:
+        state = min(remaining, key=lambda s: (_degree(edges, s), s))
+        remaining.discard(state)
+        out = edges.pop(state)
+        loop = out.pop(state, None)
+        for targets in edges.values():
+            to_state = targets.pop(state, None)
+            if to_state is None:
+                continue
+            through = [to_state] if loop is None else [to_state, Repeat(loop, 0, None)]
+            for target, onward in out.items():
+                path = _seq([*through, onward])
+                targets[target] = path if target not in targets else _alt([targets[target], path])
+            if sum(map(_size, targets.values())) > MAX_NODES:
+                raise GrammarTooLarge("a pattern with lookarounds is too large as a regular expression")
+    return edges[start].get(end, NOTHING)
+
+
+def _members(alphabet: Alphabet) -> list[Ranges]:
+    members: list[list[tuple[int, int]]] = [[] for _ in range(alphabet.num_classes)]
+    for start, after, c in zip(alphabet.starts, [*alphabet.starts[1:], 0x110000], alphabet.class_ids, strict=True):
+        if c >= 0:
+            members[c].append((start, after - 1))
+    return [ranges_of(pairs) for pairs in members]
+
+
+def _degree(edges: dict[int, dict[int, Node]], state: int) -> int:
+    return sum(1 for targets in edges.values() if state in targets) * len(edges[state])
+
+
+def _seq(parts: list[Node]) -> Node:
+    flat: list[Node] = []
+    for part in parts:
+        flat += part.parts if isinstance(part, Seq) else [part]
+    return flat[0] if len(flat) == 1 else Seq(tuple(flat))
+
+
+def _alt(options: list[Node]) -> Node:
+    flat: list[Node] = []
+    for option in options:
+        flat += option.options if isinstance(option, Alt) else [option]
+    return Alt(tuple(dict.fromkeys(flat)))
+
+
+def _size(node: Node) -> int:
+    match node:
+        case Seq(children) | Alt(children):
+            return 1 + sum(map(_size, children))
+        case Repeat(inner, _, _):
+            return 1 + _size(inner)
+        case _:
+            return 1

@@ -1,0 +1,152 @@
+"""Whether a schema's keywords have the values that they may have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..fsm.pattern import Alt, Chars, Look, Repeat, Seq
+from .complement import OtherStrings
+from .refusal import invalid, unsatisfiable
+
+TYPE_NAMES = frozenset(["null", "boolean", "object", "array", "number", "integer", "string"])
+ANNOTATIONS = frozenset(
+    [
+        "$schema",
+        "$id",
+        "id",
+        "$comment",
+        "$anchor",
+        "$dynamicAnchor",
+        "$recursiveAnchor",
+        "$defs",
+        "definitions",
+        "$vocabulary",
+        "title",
+        "description",
+        "default",
+        "examples",
+        "example",
+        "deprecated",
+        "readOnly",
+        "writeOnly",
+        "contentEncoding",
+        "contentMediaType",
+        "contentSchema",
+        "discriminator",
+        "externalDocs",
+        "xml",
+    ]
+)
+"""Keywords that say nothing about which documents are valid: not worth mentioning as ignored."""
+IN_PLACE = frozenset(
+    ["allOf", "anyOf", "oneOf", "not", "if", "dependentSchemas", "dependencies", "$ref", "$dynamicRef", "$recursiveRef"]
+)
+"""Keywords that apply other schemas to the same value."""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_count(value: Any) -> bool:
+    return _is_number(value) and value >= 0 and float(value).is_integer()
+
+
+def _is_schema(value: Any) -> bool:
+    return isinstance(value, dict | bool)
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def _is_type(value: Any) -> bool:
+    names = value if isinstance(value, list) else [value]
+    return all(isinstance(name, str) and name in TYPE_NAMES for name in names)
+
+
+def _is_schemas(value: Any) -> bool:
+    return isinstance(value, list) and len(value) > 0 and all(map(_is_schema, value))
+
+
+def _is_schema_map(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_schema, value.values()))
+
+
+def _is_dependencies(value: Any) -> bool:
+    return isinstance(value, dict) and all(_is_schema(d) or _is_names(d) for d in value.values())
+
+
+_Check = tuple[Callable[[Any], bool], str]
+_COUNT: _Check = (_is_count, "a whole number, at least 0")
+_SCHEMA: _Check = (_is_schema, "a schema")
+_SCHEMAS: _Check = (_is_schemas, "a list of schemas that is not empty")
+_SCHEMA_MAP: _Check = (_is_schema_map, "an object of schemas")
+_TEXT: _Check = (lambda value: isinstance(value, str), "a string")
+_BOUND: _Check = (lambda value: isinstance(value, bool) or _is_number(value), "a number")
+
+CHECKS: dict[str, _Check] = {
+    "type": (_is_type, f"one of {', '.join(sorted(TYPE_NAMES))}, or a list of them"),
+    "enum": (lambda value: isinstance(value, list), "a list"),
+    "properties": _SCHEMA_MAP,
+    "patternProperties": _SCHEMA_MAP,
+    "required": (_is_names, "a list of strings"),
+    "additionalProperties": _SCHEMA,
+    "propertyNames": _SCHEMA,
+    "items": (lambda value: _is_schema(value) or (isinstance(value, list) and all(map(_is_schema, value))), "a schema"),
+    "prefixItems": _SCHEMAS,
+    "additionalItems": _SCHEMA,
+    "contains": _SCHEMA,
+    "unevaluatedItems": _SCHEMA,
+    "unevaluatedProperties": _SCHEMA,
+    "uniqueItems": (lambda value: isinstance(value, bool), "true or false"),
+    "pattern": (lambda value: isinstance(value, str | OtherStrings | Alt | Seq | Chars | Repeat | Look), "a string"),
+    "format": _TEXT,
+    "minimum": (_is_number, "a number"),
+    "maximum": (_is_number, "a number"),
+    "exclusiveMinimum": _BOUND,
+    "exclusiveMaximum": _BOUND,
+    "multipleOf": (lambda value: _is_number(value) and value > 0, "a number above 0"),
+    "allOf": _SCHEMAS,
+    "anyOf": _SCHEMAS,
+    "oneOf": _SCHEMAS,
+    "not": _SCHEMA,
+    "if": _SCHEMA,
+    "then": _SCHEMA,
+    "else": _SCHEMA,
+    "dependentRequired": (
+        lambda value: isinstance(value, dict) and all(map(_is_names, value.values())),
+        "lists of names",
+    ),
+    "dependentSchemas": _SCHEMA_MAP,
+    "dependencies": (_is_dependencies, "an object of schemas or lists of names"),
+    "$ref": _TEXT,
+    "$dynamicRef": _TEXT,
+    "$recursiveRef": _TEXT,
+    "minContains": _COUNT,
+    "maxContains": _COUNT,
+    **dict.fromkeys(("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"), _COUNT),
+}
+
+
+def check_values(node: dict[str, Any], pointer: str) -> None:
+    """Raises GrammarError (invalid_schema) for a keyword whose value cannot be; an empty enum is unsatisfiable."""
+    for key, value in node.items():
+        check = CHECKS.get(key)
+        if check is not None and not check[0](value):
+            shown = repr(value)
+            raise invalid(
+                f"{key} must be {check[1]}, found {shown if len(shown) < 80 else shown[:77] + '…'}",
+                key,
+                f"{pointer}/{key}",
+            )
+    if node.get("enum") == [] or node.get("type") == []:
+        key = "enum" if node.get("enum") == [] else "type"
+        raise unsatisfiable(f"an empty {key} allows nothing", key, f"{pointer}/{key}")
+
+
+def check_is_schema(value: Any, pointer: str) -> None:
+    """Raises GrammarError if the value is no schema."""
+    if not _is_schema(value):
+        raise invalid(f"a schema is an object or a boolean, found {type(value).__name__}", "", pointer)

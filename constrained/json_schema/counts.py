@@ -1,0 +1,128 @@
+"""Keywords that count: properties of an object, distinct items of an array. Written out where that is finite."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations, permutations
+from typing import Any
+
+from .refusal import unsatisfiable, unsupported
+
+MAX_ALTERNATIVES = 400
+
+
+def property_counts(node: dict[str, Any], out: dict[str, Any], pointer: str) -> list[Any]:
+    """Schemas to be satisfied beside `out` so that min/maxProperties of `node` hold; sets them in `out` where the
+    engine takes them. Raises UnsupportedGrammar where neither is exact.
+    """
+    low, high = node.get("minProperties", 0), node.get("maxProperties")
+    if high is not None and low > high:
+        raise unsatisfiable(
+            f"minProperties {low} is above maxProperties {high}", "minProperties", f"{pointer}/minProperties"
+        )
+    listed = [name for name, schema in out.get("properties", {}).items() if schema is not False]
+    required = [name for name in dict.fromkeys(out.get("required", []))]
+    optional = [name for name in listed if name not in required]
+    is_closed = out.get("additionalProperties") is False and not out.get("patternProperties")
+    low = max(0, low - len(required))  # of what is not required anyway
+    if high is not None:
+        high -= len(required)
+        if high < 0:
+            raise unsatisfiable(
+                "more properties are required than maxProperties allows", "maxProperties", f"{pointer}/maxProperties"
+            )
+    if is_closed:
+        return _closed_counts(optional, low, high, pointer)
+    if low >= 2:
+        raise unsupported(
+            "minProperties counts free keys, and equal keys cannot be kept apart; list the properties",
+            "minProperties",
+            f"{pointer}/minProperties",
+        )
+    if high is not None and optional:
+        raise unsupported(
+            "maxProperties beside optional properties and free keys is not enforced; add additionalProperties: false",
+            "maxProperties",
+            f"{pointer}/maxProperties",
+        )
+    if high is not None:
+        out["maxProperties"] = node["maxProperties"]
+    if low and not optional:
+        out["minProperties"] = node["minProperties"]
+    elif low:
+        none_listed = {
+            "properties": dict.fromkeys(optional, False),
+            "required": required,
+            "minProperties": len(required) + 1,
+        }
+        return [{"anyOf": [*({"required": [name]} for name in optional), none_listed]}]
+    return []
+
+
+def _closed_counts(optional: list[str], low: int, high: int | None, pointer: str) -> list[Any]:
+    if high is not None and high >= len(optional):
+        high = None
+    if low > len(optional):
+        raise unsatisfiable(
+            "there are fewer properties than minProperties demands", "minProperties", f"{pointer}/minProperties"
+        )
+    if low == 0 and high is None:
+        return []
+    if high is None:
+        _bound(math.comb(len(optional), low), "minProperties", pointer)
+        return [{"anyOf": [{"required": list(chosen)} for chosen in combinations(optional, low)]}]
+    _bound(sum(math.comb(len(optional), n) for n in range(low, high + 1)), "maxProperties", pointer)
+    exact = []
+    for count in range(low, high + 1):
+        for chosen in combinations(optional, count):
+            rest = {name: False for name in optional if name not in chosen}
+            exact.append({"required": list(chosen), "properties": rest})
+    return [{"anyOf": exact}]
+
+
+def unique_items(node: dict[str, Any], out: dict[str, Any], pointer: str) -> list[Any]:
+    """As `property_counts`, for uniqueItems: arrays of at most one item, or of a few listed values."""
+    most = out.get("maxItems")
+    if most is not None and most <= 1:
+        return []
+    items = out.get("items")
+    values: list[Any] | None = None
+    if isinstance(items, dict) and not out.get("prefixItems"):
+        if isinstance(items.get("enum"), list) and set(items) <= {"enum", "type"}:
+            values = items["enum"]
+        elif items.get("type") == "boolean":
+            values = [True, False]
+    if values is None:
+        raise unsupported(
+            "uniqueItems is enforced for a few listed values only; remove it, or give items an enum",
+            "uniqueItems",
+            f"{pointer}/uniqueItems",
+        )
+    low, high = out.get("minItems", 0), min(len(values), len(values) if most is None else most)
+    if low > len(values):
+        raise unsatisfiable("there are fewer values than minItems demands", "minItems", f"{pointer}/minItems")
+    _bound(sum(math.perm(len(values), n) for n in range(low, high + 1)), "uniqueItems", pointer)
+    orders = [order for count in range(low, high + 1) for order in permutations(values, count)]
+    return [
+        {
+            "anyOf": [
+                {
+                    "type": "array",
+                    "prefixItems": [{"const": v} for v in order],
+                    "minItems": len(order),
+                    "maxItems": len(order),
+                }
+                for order in orders
+            ]
+            + [{"type": ["null", "boolean", "object", "number", "string"]}]
+        }
+    ]
+
+
+def _bound(num_alternatives: int, keyword: str, pointer: str) -> None:
+    if num_alternatives > MAX_ALTERNATIVES:
+        raise unsupported(
+            f"{keyword} would need {num_alternatives} alternatives; at most {MAX_ALTERNATIVES} are written out",
+            keyword,
+            f"{pointer}/{keyword}",
+        )

@@ -1,0 +1,147 @@
+"""Property names by pattern: `patternProperties` that overlap and `propertyNames`, as patterns that are apart."""
+
+from __future__ import annotations
+
+from itertools import combinations, product
+from typing import Any
+
+from ...errors import GrammarError
+from ..fsm.determinise import alphabet_of, determinise
+from ..fsm.pattern import ANY, END, Alt, Chars, Look, Node, Repeat, Seq, char_sets
+from .complement import ASSERTIONS
+from .patterns import ANYTHING, are_disjoint, engine_pattern, flatten, search_tree
+from .refusal import unsatisfiable, unsupported
+
+MAX_OVERLAPPING = 4
+
+
+def literal(text: str) -> Node:
+    """The tree of one string."""
+    return Seq(tuple(Chars(((ord(c), ord(c)),)) for c in text))
+
+
+def both(positive: list[Node], negative: list[Node]) -> Node:
+    """Strings that match all of `positive` and none of `negative`. Raises GrammarTooLarge."""
+    looks = [Look(Seq((tree, END)), behind=False, negate=False) for tree in positive]
+    looks += [Look(Seq((tree, END)), behind=False, negate=True) for tree in negative]
+    return flatten(Seq((*looks, ANYTHING)))
+
+
+def matches(tree: Node, text: str) -> bool:
+    """Whether the tree matches the whole text."""
+    alphabet = alphabet_of(char_sets(tree) | {((ord(c), ord(c)),) for c in text})
+    dfa = determinise(tree, alphabet)
+    state = 1
+    for character in text:
+        state = int(dfa.table[state, alphabet.class_of(ord(character))])
+    return bool(dfa.accepting[state])
+
+
+def is_empty(tree: Node) -> bool:
+    """Whether nothing matches."""
+    return not bool(determinise(tree).accepting.any())
+
+
+def apart(patterns: dict[str, Any], pointer: str) -> dict[str, Any]:
+    """`patternProperties` whose patterns are disjoint and in the engine's words; same meaning."""
+    trees = {text: _tree(text, f"{pointer}/patternProperties") for text in patterns}
+    groups: list[list[str]] = []
+    for text in patterns:
+        touching = [g for g in groups if any(not are_disjoint(trees[text], trees[other]) for other in g)]
+        groups = [g for g in groups if g not in touching] + [[text, *(t for g in touching for t in g)]]
+    result: dict[str, Any] = {}
+    for group in groups:
+        if len(group) == 1:
+            result[engine_pattern(trees[group[0]])] = patterns[group[0]]
+            continue
+        if len(group) > MAX_OVERLAPPING:
+            raise unsupported(
+                "too many patternProperties overlap; make them disjoint",
+                "patternProperties",
+                f"{pointer}/patternProperties",
+            )
+        for taken in product((True, False), repeat=len(group)):
+            inside = [text for text, is_in in zip(group, taken, strict=True) if is_in]
+            if not inside:
+                continue
+            try:
+                region = both([trees[t] for t in inside], [trees[t] for t in group if t not in inside])
+                if is_empty(region):
+                    continue
+            except GrammarError:
+                raise unsupported(
+                    f"the patterns {group} overlap and are too large to take apart; make them disjoint",
+                    "patternProperties",
+                    f"{pointer}/patternProperties",
+                ) from None
+            schemas = [patterns[t] for t in inside]
+            result[engine_pattern(region)] = schemas[0] if len(schemas) == 1 else {"allOf": schemas}
+    return result
+
+
+def _tree(text: str, pointer: str) -> Node:
+    try:
+        return search_tree(text)
+    except GrammarError as error:
+        raise unsupported(
+            f"the pattern {text!r} is not served: {error.message}", "patternProperties", pointer
+        ) from None
+
+
+def property_names(node: dict[str, Any], pointer: str) -> dict[str, Any]:
+    """The node without `propertyNames`: names that it refuses are refused by `properties` and `patternProperties`."""
+    where = f"{pointer}/propertyNames"
+    allowed = _names_tree(node["propertyNames"], where)
+    result = {key: value for key, value in node.items() if key != "propertyNames"}
+    if allowed is None:
+        return result
+    properties = result.get("properties", {})
+    patterns = result.get("patternProperties", {})
+    additional = result.get("additionalProperties", True)
+    try:
+        trees = {text: search_tree(text) for text in patterns}
+        result["properties"] = {n: s if matches(allowed, n) else False for n, s in properties.items()}
+        for name in result.get("required", []):
+            if not matches(allowed, name):
+                raise unsatisfiable(f"propertyNames refuses the required {name!r}", "propertyNames", where)
+        narrowed: dict[Any, Any] = {}
+        for text, tree in trees.items():
+            narrowed[both([tree, allowed], [])] = patterns[text]
+        if additional is not False:
+            listed = [Alt(tuple(map(literal, properties)))] if properties else []
+            narrowed[both([allowed], [*trees.values(), *listed])] = additional
+        if len(trees) > 1 and any(not are_disjoint(a, b) for a, b in combinations(narrowed, 2)):
+            raise unsupported(
+                "propertyNames beside overlapping patternProperties is not served", "propertyNames", where
+            )
+        result["patternProperties"] = {tree: schema for tree, schema in narrowed.items() if not is_empty(tree)}
+    except GrammarError as error:
+        if getattr(error, "keyword", None) == "propertyNames":
+            raise
+        raise unsupported(f"propertyNames is not served here: {error.message}", "propertyNames", where) from None
+    result["additionalProperties"] = False
+    return result
+
+
+def _names_tree(schema: Any, pointer: str) -> Node | None:
+    """The names that a `propertyNames` schema takes; None: all."""
+    if schema is False:
+        return Alt(())
+    if not isinstance(schema, dict):
+        return None
+    parts: list[Node] = []
+    for key, value in schema.items():
+        if key == "pattern" and isinstance(value, str):
+            parts.append(search_tree(value))
+        elif key in ("minLength", "maxLength"):
+            parts.append(Repeat(ANY, schema.get("minLength", 0), schema.get("maxLength")))
+        elif key in ("enum", "const"):
+            values = [value] if key == "const" else value
+            parts.append(Alt(tuple(literal(v) for v in values if isinstance(v, str))))
+        elif key == "type" and "string" in ([value] if isinstance(value, str) else value):
+            continue
+        elif key in ASSERTIONS:
+            raise unsupported(f"{key} is not served inside propertyNames; use pattern or enum", key, f"{pointer}/{key}")
+    if len(parts) < 2:
+        return parts[0] if parts else None
+    return both(parts, [])

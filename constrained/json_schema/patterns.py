@@ -1,0 +1,111 @@
+"""A schema's `pattern` as the engine's regex: ECMA-262's meaning, narrowed to what Python's `re` matches too.
+
+Validators disagree on what `\\d` or `.` means beyond ASCII; what is generated satisfies them all.
+"""
+
+from __future__ import annotations
+
+from ...errors import GrammarError, GrammarSyntaxError, GrammarTooLarge
+from ..fsm.determinise import alphabet_of, determinise
+from ..fsm.determinise import complement as complement_of
+from ..fsm.fallback import to_engine
+from ..fsm.pattern import ANY, END, START, Alt, Node, Repeat, Seq, char_sets, has_look, read_tree, strip_anchors
+from ..fsm.regex_of import regex_of
+
+ANYTHING = Repeat(ANY, 0, None)
+
+
+def search_tree(pattern: str) -> Node:
+    """The tree of all strings in which `pattern` is found, without anchors or lookarounds. Raises a GrammarError."""
+    return flatten(_found(read_tree(ecma_to_python(pattern), narrow=True)))
+
+
+def engine_pattern(tree: Node) -> str:
+    """The tree as the text of a `pattern` that llguidance takes."""
+    return f"^(?:{to_engine(tree)})$"
+
+
+def flatten(tree: Node) -> Node:
+    """The same language without lookarounds."""
+    tree = strip_anchors(tree)
+    if not has_look(tree):
+        return tree
+    alphabet = alphabet_of(char_sets(tree))
+    return regex_of(determinise(tree, alphabet), alphabet)
+
+
+def complement(tree: Node) -> Node:
+    """Every string that the tree does not match. Raises GrammarTooLarge."""
+    alphabet = alphabet_of(char_sets(tree))
+    return regex_of(complement_of(determinise(tree, alphabet)), alphabet)
+
+
+def are_disjoint(one: Node, other: Node) -> bool:
+    """Whether no string matches both; False also where that would take too long to say."""
+    try:
+        return not overlap(one, other)
+    except GrammarError:
+        return False
+
+
+def overlap(one: Node, other: Node) -> bool:
+    """Whether some string matches both. Raises GrammarTooLarge."""
+    alphabet = alphabet_of(char_sets(one) | char_sets(other))
+    a, b = determinise(one, alphabet), determinise(other, alphabet)
+    seen = {(1, 1)}
+    stack = [(1, 1)]
+    while stack:
+        p, q = stack.pop()
+        if a.accepting[p] and b.accepting[q]:
+            return True
+        for pair in zip(a.table[p].tolist(), b.table[q].tolist(), strict=True):
+            if pair[0] and pair[1] and pair not in seen:
+                seen.add(pair)
+                stack.append(pair)
+        if len(seen) > 50_000:
+            raise GrammarTooLarge("two patterns are too large to compare")
+    return False
+
+
+def _found(node: Node) -> Node:
+    """`node` anywhere in a string; anchors at its ends make that exact places."""
+    if isinstance(node, Alt):
+        return Alt(tuple(_found(option) for option in node.options))
+    if isinstance(node, Seq) and len(node.parts) == 1:
+        return _found(node.parts[0])
+    parts = list(node.parts) if isinstance(node, Seq) else [node]
+    before = [] if parts and parts[0] == START else [ANYTHING]
+    after = [] if parts and parts[-1] == END else [ANYTHING]
+    return Seq((*before, *parts, *after))
+
+
+def ecma_to_python(pattern: str) -> str:
+    r"""ECMA-262's spellings that Python writes otherwise: `(?<name>…)`, `\/`, `\u{…}`, `\cX`."""
+    result: list[str] = []
+    i = 0
+    while i < len(pattern):
+        pair = pattern[i : i + 2]
+        if pair.startswith("\\") and len(pair) == 2:
+            i += 2
+            if pair == "\\u" and pattern[i : i + 1] == "{":
+                close = pattern.find("}", i)
+                try:
+                    code = int(pattern[i + 1 : close], 16)
+                    result.append(f"\\U{code:08x}")
+                except ValueError:
+                    raise GrammarSyntaxError("bad escape \\u{…} in a pattern") from None
+                i = close + 1
+            elif pair == "\\c" and pattern[i : i + 1].isalpha():
+                result.append(f"\\x{ord(pattern[i].upper()) - 64:02x}")
+                i += 1
+            elif pair == "\\/":
+                result.append("/")
+            else:
+                result.append(pair)
+        elif pattern.startswith("(?<", i) and pattern[i + 3 : i + 4] not in ("=", "!"):
+            result.append("(?P<")
+            i += 3
+        else:
+            result.append(pattern[i])
+            i += 1
+    return "".join(result)

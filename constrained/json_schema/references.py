@@ -1,0 +1,104 @@
+"""Where a `$ref` leads: JSON pointers, anchors and embedded `$id`s of one document. Nothing is ever fetched."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urldefrag, urljoin
+
+from .refusal import invalid
+
+
+class Target(NamedTuple):
+    """A place in the document."""
+
+    node: Any
+    pointer: str
+    base: str
+    """The URI against which references inside it are resolved."""
+
+
+class References:
+    """The document's places by URI."""
+
+    def __init__(self, document: Any) -> None:
+        self._roots: dict[str, Target] = {}
+        self._anchors: dict[tuple[str, str], Target] = {}
+        self._dynamic: dict[str, int] = {}
+        stack = [(document, "#", "")]
+        self._roots[""] = Target(document, "#", "")
+        while stack:
+            node, pointer, base = stack.pop()
+            if isinstance(node, list):
+                stack += [(child, f"{pointer}/{i}", base) for i, child in enumerate(node)]
+            if not isinstance(node, dict):
+                continue
+            base = self._enter(node, pointer, base)
+            stack += [(child, f"{pointer}/{escape(key)}", base) for key, child in node.items() if key not in _DATA]
+
+    def _enter(self, node: dict[str, Any], pointer: str, base: str) -> str:
+        own = node.get("$id", node.get("id"))
+        if isinstance(own, str):
+            uri, fragment = urldefrag(urljoin(base, own))
+            if fragment:
+                self._anchors[(uri, fragment)] = Target(node, pointer, base)
+            elif uri:
+                base = uri
+                self._roots.setdefault(uri, Target(node, pointer, uri))
+        for key in ("$anchor", "$dynamicAnchor"):
+            name = node.get(key)
+            if isinstance(name, str):
+                self._anchors[(base, name)] = Target(node, pointer, base)
+                if key == "$dynamicAnchor":
+                    self._dynamic[name] = self._dynamic.get(name, 0) + 1
+        return base
+
+    def base_at(self, node: Any, base: str) -> str:
+        """The base inside `node`, which may set its own."""
+        own = node.get("$id", node.get("id")) if isinstance(node, dict) else None
+        if isinstance(own, str):
+            uri, fragment = urldefrag(urljoin(base, own))
+            return base if fragment or not uri else uri
+        return base
+
+    def is_ambiguous(self, name: str) -> bool:
+        """Whether a dynamic reference to `name` may lead to more than one place."""
+        return self._dynamic.get(name, 0) > 1
+
+    def find(self, reference: str, base: str, pointer: str) -> Target:
+        """Where the reference at `pointer` leads. Raises GrammarError: unresolvable."""
+        uri, fragment = urldefrag(urljoin(base, reference))
+        root = self._roots.get(uri)
+        if root is None:
+            raise invalid(
+                f"$ref {reference!r} leads outside the schema and is never fetched; put its target under $defs",
+                "$ref",
+                pointer,
+            )
+        if fragment == "" or fragment.startswith("/"):
+            return self._follow(root, unquote(fragment), reference, pointer)
+        anchored = self._anchors.get((uri, unquote(fragment)))
+        if anchored is None:
+            raise invalid(f"$ref {reference!r} leads nowhere: no such anchor", "$ref", pointer)
+        return anchored
+
+    def _follow(self, root: Target, path: str, reference: str, pointer: str) -> Target:
+        node, at, base = root.node, root.pointer, root.base
+        for step in path.split("/")[1:]:
+            name = step.replace("~1", "/").replace("~0", "~")
+            if isinstance(node, dict) and name in node:
+                node = node[name]
+            elif isinstance(node, list) and name.isdecimal() and int(name) < len(node):
+                node = node[int(name)]
+            else:
+                raise invalid(f"$ref {reference!r} leads nowhere: there is no {name!r} at {at}", "$ref", pointer)
+            at = f"{at}/{escape(name)}"
+            base = self.base_at(node, base)
+        return Target(node, at, base)
+
+
+def escape(key: str) -> str:
+    """A key as one step of a JSON pointer."""
+    return key.replace("~", "~0").replace("/", "~1")
+
+
+_DATA = frozenset({"const", "enum", "default", "examples"})
