@@ -4,8 +4,11 @@
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.10 python3; do command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
+# The native step is compiled at its first use; without a compiler of the system's, one comes from PyPI.
+COMPILER := $(shell { command -v $${CXX:-g++} || command -v clang++; } >/dev/null 2>&1 || echo ziglang)
 
-.PHONY: demo test test-all check bench docs clean need-python
+.PHONY: demo test test-all check clean need-python
 demo: $(VENV)/.ready-demo
 	$(BIN)/python examples/quickstart.py
 
@@ -24,18 +27,17 @@ check: $(VENV)/.ready-test
 need-python:
 	@test -n "$(PYTHON)" || { echo "radixlang needs Python 3.10 or newer with venv: apt-get install python3 python3-venv" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "Python's venv module is missing: apt-get install python3-venv" >&2; exit 1; }
-	@{ command -v $${CXX:-g++} || command -v clang++; } >/dev/null 2>&1 || echo "note: no C++ compiler found; the slower torch executor is used (fast one: apt-get install g++)" >&2
 
 $(VENV)/bin/python: | need-python
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check -U pip "setuptools>=77"
+	$(PIP) -U pip "setuptools>=77" $(COMPILER)
 
 $(VENV)/.ready-demo: pyproject.toml setup.py $(VENV)/bin/python
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.'
+	$(PIP) -e '.'
 	touch $@
 
 $(VENV)/.ready-test: pyproject.toml setup.py $(VENV)/bin/python
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	$(PIP) -e '.[dev]'
 	touch $@ $(VENV)/.ready-demo
 
 clean:
