@@ -10,7 +10,8 @@ static size_t rounded(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
 
 size_t activation_bytes(ActivationForm form, int rows, int depth) {
     const size_t elements = (size_t)rows * padded_depth(depth);
-    if (form == kInt8) return rounded(elements) + 3 * rounded(elements / kGroup * 4);
+    const size_t groups = elements / kGroup;
+    if (form == kInt8) return rounded(elements) + 2 * rounded(groups * 4) + rounded((groups + rows) * 2) + rounded(rows * 4);
     return rounded(elements * (form == kActBF16 ? 2 : 4));
 }
 
@@ -26,17 +27,15 @@ Activations activations_in(void* memory, ActivationForm form, int rows, int dept
         a.codes = (int8_t*)p;
         p += rounded(elements);
         a.scales = (float*)p;
-        a.sums = (float*)(p + per_group);
-        a.starts = (int32_t*)(p + 2 * per_group);
+        a.starts = (int32_t*)(p + per_group);
+        a.sums = (int16_t*)(p + 2 * per_group);
+        a.sum_units = (float*)(p + 2 * per_group + rounded((elements / kGroup + rows) * 2));
     } else {
         a.dense = p;
     }
     return a;
 }
 
-size_t scratch_bytes(const Weight& weight) {
-    if (!is_4bit(weight.kind)) return 0;
-    return (size_t)padded_depth(weight.depth) / kGroup * panel_tile_bytes(weight.kind);
-}
+size_t scratch_bytes(const Weight&) { return 0; }
 
 }  // namespace rx

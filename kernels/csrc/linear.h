@@ -12,7 +12,7 @@
 //
 // Batch invariance: a row's result is the same to the last bit whatever the other rows, the number of rows, the split of
 // columns over threads and the path (few rows decode nibbles in registers, many rows unpack a strip first): int32 within
-// a group, then float32 from the first group to the last, with the same operations. Between instruction sets the int32
+// a group, then float32 from the first group to the last, with the same operations; offsets in int32 by 32 groups. Between instruction sets the int32
 // sums are equal and the float32 operations too, except that sets without fused multiply-add round twice.
 
 #pragma once
@@ -25,17 +25,18 @@ namespace rx {
 constexpr int kGroup = 32;
 constexpr int kStrip = 32;
 
-// How weights are stored (also in the packed file: never renumber). 16/32: float type of the scales and offsets.
+// How weights are stored (also in the packed file: never renumber). 16/32: float type of the scales d. Codes and scales
+// are exact; offsets m are integers of 13 bits and a sign in units of their column: within 1/16382 of the column's largest.
 enum WeightKind : int32_t {
     kF32 = 0,        // plain float
     kBF16 = 1,       // plain bfloat16
     kW4Sym16 = 2,    // w = d * (q - 8), q in 0..15, d fp16                        Q4_0
-    kW4Affine16 = 3, // w = d * q + m, d and m fp16                                Q4_1
-    kW4Affine32 = 4, // w = d * q + m, d and m float                               Q4_K, GPTQ, AWQ
+    kW4Affine16 = 3, // w = d * (q - 8) + m, d fp16                                Q4_1
+    kW4Affine32 = 4, // w = d * (q - 8) + m, d float                               Q4_K, GPTQ, AWQ
     kW8Sym16 = 5,    // w = d * q, q in -128..127, d fp16                          Q8_0, Q5_0, IQ4_NL, Q3_K
-    kW8Affine16 = 6, // w = d * q + m, fp16                                        Q5_1
+    kW8Affine16 = 6, // w = d * q + m, d fp16                                      Q5_1
     kW8Sym32 = 7,    // w = d * q, d float                                         IQ4_XS, Q6_K (requantised)
-    kW8Affine32 = 8, // w = d * q + m, float                                       Q5_K, Q2_K (requantised)
+    kW8Affine32 = 8, // w = d * q + m, d float                                     Q5_K, Q2_K (requantised)
     kF16 = 9,        // plain half precision
 };
 
@@ -65,8 +66,10 @@ enum ActivationForm : int32_t { kInt8 = 0, kActBF16 = 1, kActF32 = 2 };
 struct Activations {
     int8_t* codes;   // kInt8: [rows, padded K]; a group is round(x / scale), scale = max|x| / 127
     float* scales;   // kInt8: [rows, groups]
-    float* sums;     // kInt8: [rows, groups], scale * sum of the codes: what a weight's offset m multiplies
     int32_t* starts; // kInt8: [rows, groups], -8 * sum of the codes: takes the 8 off codes that are stored with it
+    int16_t* sums;   // kInt8: [rows, groups rounded up to even], scale * sum of the codes in units of sum_units[row]:
+                     //        what a weight's offset m multiplies
+    float* sum_units;  // kInt8: [rows]
     void* dense;     // kActBF16, kActF32: [rows, padded K]
     int32_t form;
     int32_t rows;         // capacity

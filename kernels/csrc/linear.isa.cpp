@@ -7,9 +7,6 @@
 
 namespace rx::RX_ISA {
 
-// Up to so many rows nibbles are decoded in registers by every block of rows; above, a strip is unpacked once.
-constexpr int kDirectRows = 6 * kMaxRows;
-
 constexpr int kBlockColumns = kVectors * kLanes;  // columns of one micro-kernel: 32 or 16
 
 // micro<T, n, kVectors> for n = rows.
@@ -57,19 +54,9 @@ static void linear_quantised(const LinearCall& call) {
     for (int strip = call.column_begin / kStrip; strip < last; strip++) {
         const uint8_t* tiles = w.tiles + strip * w.strip_bytes;
         const uint8_t* next = rows > kMaxRows && strip + 1 < last ? tiles + w.strip_bytes : nullptr;
-        if (is_4bit(Kind) && rows > kDirectRows) {
-            if constexpr (is_4bit(Kind)) {
-                uint8_t* panel = (uint8_t*)call.scratch;
-                make_panel<Kind>(tiles, groups, panel);
-                each_block(call, strip, next, [&](int n, int row, int column, float* y) {
-                    micro_rows<PanelTile<Kind>>(n, panel, groups, rows_from(*call.input, row), column, y);
-                });
-            }
-        } else {
-            each_block(call, strip, next, [&](int n, int row, int column, float* y) {
-                micro_rows<Tile<Kind>>(n, tiles, groups, rows_from(*call.input, row), column, y);
-            });
-        }
+        each_block(call, strip, next, [&](int n, int row, int column, float* y) {
+            micro_rows<Tile<Kind>>(n, tiles, groups, rows_from(*call.input, row), column, y);
+        });
     }
 }
 

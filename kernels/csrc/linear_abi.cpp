@@ -76,7 +76,7 @@ int rx_linear_embed(const char* isa, const Weight* weight, const int32_t* ids, i
     return 0;
 }
 
-// What prepare_rows makes of int8 rows: codes [rows, padded depth], scales and sums [rows, groups]. For tests.
+// What prepare_rows makes of int8 rows: codes [rows, padded depth], scales and sums [rows, groups], as floats. For tests.
 int rx_linear_quantise(const char* isa, const float* x, int rows, int depth, int8_t* codes, float* scales, float* sums) {
     const Kernels* k = kernels_named(isa);
     if (!k) return -1;
@@ -86,7 +86,10 @@ int rx_linear_quantise(const char* isa, const float* x, int rows, int depth, int
     const size_t elements = (size_t)rows * a.padded_depth;
     memcpy(codes, a.codes, elements);
     memcpy(scales, a.scales, elements / kGroup * 4);
-    memcpy(sums, a.sums, elements / kGroup * 4);
+    const int groups = a.padded_depth / kGroup;
+    for (int r = 0; r < rows; r++)
+        for (int g = 0; g < groups; g++)
+            sums[r * groups + g] = a.sum_units[r] * (float)a.sums[r * ((groups + 1) / 2 * 2) + g];
     free(memory);
     return 0;
 }

@@ -10,11 +10,13 @@ namespace rx::RX_ISA {
 struct RowView {
     const int8_t* codes;
     const float* scales;
-    const float* sums;
     const int32_t* starts;
+    const int16_t* sums;
+    const float* sum_units;
     const void* dense;
     int64_t stride;  // elements between rows of codes or dense
-    int64_t groups;  // elements between rows of scales, sums and starts
+    int64_t groups;  // elements between rows of scales and starts
+    int64_t pairs;   // dwords between rows of sums
 };
 
 RX_INLINE RowView rows_from(const Activations& a, int row) {
@@ -22,70 +24,119 @@ RX_INLINE RowView rows_from(const Activations& a, int row) {
     int64_t element = a.form == kActBF16 ? 2 : 4;
     return {a.codes + row * stride,
             a.scales + row * groups,
-            a.sums + row * groups,
             a.starts + row * groups,
+            a.sums + row * ((groups + 1) & ~(int64_t)1),
+            a.sum_units + row,
             (const char*)a.dense + row * stride * element,
             stride,
-            groups};
+            groups,
+            (groups + 1) / 2};
 }
 
-// Quantised weights: out[r][column + lane], r < Rows, has row stride kStrip. For each group the int32 sum of
-// code * activation, then two or three float operations; the order never depends on Rows.
-template <class T, int Rows, int Vectors>
-static void micro(const uint8_t* tile, int groups, const RowView& a, int column, float* out) {
-    // With few rows a single chain of dependent dot products per sum would wait for its own latency.
+template <int Ahead, int Bytes>
+RX_INLINE void prefetch_lines(const uint8_t* p) {
+    if constexpr (Ahead > 0) {
+        RX_UNROLL for (int line = 0; line < Bytes; line += 64) prefetch(p + Ahead + line);
+    }
+}
+
+// The part of a product that one group adds: for each row and column the int32 sum of code * activation, times both
+// scales. `column`: where the first vector begins. between(0..3) is called among the dot products, to interleave other work.
+template <class T, int Rows, int Vectors, class Between>
+RX_INLINE void add_group(const uint8_t* tile, const RowView& a, int group, int column, VecF (&total)[Rows][Vectors],
+                         Between between) {
+    // With few rows a single chain of dependent dot products would wait for its own latency.
     constexpr bool kTwoChains = Rows * Vectors <= 4;
-    // Then memory is the limit, too: ask for the tiles ahead, across the end of the strip.
-    constexpr int kAhead = Rows <= 3 ? 2560 : 0;
-
-    VecF total[Rows][Vectors];
-    RX_UNROLL for (int r = 0; r < Rows; r++) RX_UNROLL for (int v = 0; v < Vectors; v++) total[r][v] = fresh_zero();
-
-    for (int g = 0; g < groups; g++, tile += T::kBytes) {
-        if constexpr (kAhead > 0) {
-            RX_UNROLL for (int line = 0; line < T::kBytes; line += 64) prefetch(tile + kAhead + line);
+    VecI sum[Rows][Vectors], second[Rows][Vectors];
+    RX_UNROLL for (int r = 0; r < Rows; r++) {
+        if constexpr (T::kStartAt8 || T::kStartAt128) {
+            VecI start = set1i(a.starts[r * a.groups + group]);
+            if constexpr (T::kStartAt128) start = shift_left<4>(start);
+            RX_UNROLL for (int v = 0; v < Vectors; v++) sum[r][v] = start;
+        } else {
+            RX_UNROLL for (int v = 0; v < Vectors; v++) sum[r][v] = zeroi();
         }
-        VecI sum[Rows][Vectors], second[Rows][Vectors];
+        if constexpr (kTwoChains) RX_UNROLL for (int v = 0; v < Vectors; v++) second[r][v] = zeroi();
+    }
+    const int8_t* codes = a.codes + group * kGroup;
+    RX_UNROLL for (int eight = 0; eight < 4; eight++) {
+        Codes8 w[Vectors];
+        RX_UNROLL for (int v = 0; v < Vectors; v++) w[v] = T::codes(tile, eight, column + v * kLanes);
         RX_UNROLL for (int r = 0; r < Rows; r++) {
-            if constexpr (T::kStartAt8 || T::kStartAt128) {
-                VecI start = set1i(a.starts[r * a.groups + g]);
-                if constexpr (T::kStartAt128) start = shift_left<4>(start);
-                RX_UNROLL for (int v = 0; v < Vectors; v++) sum[r][v] = start;
-            } else {
-                RX_UNROLL for (int v = 0; v < Vectors; v++) sum[r][v] = zeroi();
-            }
-            if constexpr (kTwoChains) RX_UNROLL for (int v = 0; v < Vectors; v++) second[r][v] = zeroi();
-        }
-
-        const int8_t* codes = a.codes + g * kGroup;
-        RX_UNROLL for (int eight = 0; eight < 4; eight++) {
-            Codes8 w[Vectors];
-            RX_UNROLL for (int v = 0; v < Vectors; v++) w[v] = T::codes(tile, eight, column + v * kLanes);
-            RX_UNROLL for (int r = 0; r < Rows; r++) {
-                const int8_t* x = codes + r * a.stride + eight * 8;
-                VecI x0 = broadcast4(x), x1 = broadcast4(x + 4);
-                RX_UNROLL for (int v = 0; v < Vectors; v++) {
-                    sum[r][v] = T::dot(sum[r][v], w[v].first, x0);
-                    if constexpr (kTwoChains) {
-                        second[r][v] = T::dot(second[r][v], w[v].second, x1);
-                    } else {
-                        sum[r][v] = T::dot(sum[r][v], w[v].second, x1);
-                    }
+            const int8_t* x = codes + r * a.stride + eight * 8;
+            VecI x0 = broadcast4(x), x1 = broadcast4(x + 4);
+            RX_UNROLL for (int v = 0; v < Vectors; v++) {
+                sum[r][v] = T::dot(sum[r][v], w[v].first, x0);
+                if constexpr (kTwoChains) {
+                    second[r][v] = T::dot(second[r][v], w[v].second, x1);
+                } else {
+                    sum[r][v] = T::dot(sum[r][v], w[v].second, x1);
                 }
             }
         }
+        between(eight);
+    }
+    RX_UNROLL for (int v = 0; v < Vectors; v++) {
+        VecF scales = T::scales(tile, column + v * kLanes);
+        RX_UNROLL for (int r = 0; r < Rows; r++) {
+            if constexpr (kTwoChains) sum[r][v] = addi(sum[r][v], second[r][v]);
+            VecF scale = mul(scales, set1(a.scales[r * a.groups + group]));
+            total[r][v] = fma(to_float(sum[r][v]), scale, total[r][v]);
+        }
+    }
+}
 
-        RX_UNROLL for (int v = 0; v < Vectors; v++) {
-            VecF scales = T::scales(tile, column + v * kLanes);
-            RX_UNROLL for (int r = 0; r < Rows; r++) {
-                if constexpr (kTwoChains) sum[r][v] = addi(sum[r][v], second[r][v]);
-                VecF scale = mul(scales, set1(a.scales[r * a.groups + g]));
-                total[r][v] = fma(to_float(sum[r][v]), scale, total[r][v]);
+// The offsets' part of row `row` for a pair of groups, in int32: m times the sums of the activations. Its sums lie in memory
+// ([row][kStrip]), as all registers are taken; spread between the dot products the loads and stores cost little.
+template <int Vectors>
+RX_INLINE void add_offsets(const uint8_t* pair_of_offsets, const RowView& a, int row, int pair, int column, int32_t* sums) {
+    VecI x = broadcast4((const int8_t*)(a.sums + (row * a.pairs + pair) * 2));
+    RX_UNROLL for (int v = 0; v < Vectors; v++) {
+        int32_t* p = sums + row * kStrip + v * kLanes;
+        storei(p, dot2(loadi(p), load_codes(pair_of_offsets + (column + v * kLanes) * 4), x));
+    }
+}
+
+// Quantised weights: out[r][column + lane], r < Rows, has row stride kStrip. The order of the float operations of a row and
+// column is that of the groups and never depends on Rows.
+template <class T, int Rows, int Vectors>
+static void micro(const uint8_t* strip, int groups, const RowView& a, int column, float* out) {
+    static_assert(Rows <= 8, "a pair of groups has eight places to add a row's offsets");
+    constexpr int kAhead = Rows <= 3 ? 2560 : 0;  // few rows: memory is the limit, ask for the tiles ahead
+    const uint8_t *tile = strip, *units = strip + (int64_t)groups * T::kBytes, *offsets = units + kStrip * 4;
+    alignas(64) int32_t offset_sums[Rows * kStrip];
+    VecF total[Rows][Vectors];
+    RX_UNROLL for (int r = 0; r < Rows; r++) RX_UNROLL for (int v = 0; v < Vectors; v++) total[r][v] = fresh_zero();
+
+    for (int begin = 0; begin < groups; begin += kOffsetGroups) {
+        const int end = begin + kOffsetGroups < groups ? begin + kOffsetGroups : groups;
+        if constexpr (T::kOffsets) {
+            for (int i = 0; i < Rows * kStrip; i += kLanes) storei(offset_sums + i, zeroi());
+        }
+        for (int g = begin; g < end; g += 2) {
+            auto offsets_of = [&](int r) {
+                if constexpr (T::kOffsets) {
+                    if (r < Rows) add_offsets<Vectors>(offsets + g / 2 * (kStrip * 4), a, r, g / 2, column, offset_sums);
+                }
+            };
+            prefetch_lines<kAhead, T::kBytes>(tile);
+            add_group<T, Rows, Vectors>(tile, a, g, column, total, [&](int eight) { offsets_of(eight); });
+            tile += T::kBytes;
+            if (g + 1 < end) {
+                prefetch_lines<kAhead, T::kBytes>(tile);
+                add_group<T, Rows, Vectors>(tile, a, g + 1, column, total, [&](int eight) { offsets_of(4 + eight); });
+                tile += T::kBytes;
+            } else {
+                RX_UNROLL for (int r = 4; r < Rows; r++) offsets_of(r);
             }
-            if constexpr (T::kOffsets) {
-                VecF offsets = T::offsets(tile, column + v * kLanes);
-                RX_UNROLL for (int r = 0; r < Rows; r++)
-                    total[r][v] = fma(offsets, set1(a.sums[r * a.groups + g]), total[r][v]);
+        }
+        if constexpr (T::kOffsets) {
+            RX_UNROLL for (int v = 0; v < Vectors; v++) {
+                VecF unit = load((const float*)units + column + v * kLanes);
+                RX_UNROLL for (int r = 0; r < Rows; r++) {
+                    VecF sum = to_float(loadi(offset_sums + r * kStrip + v * kLanes));
+                    total[r][v] = fma(sum, mul(unit, set1(a.sum_units[r])), total[r][v]);
+                }
             }
         }
     }

@@ -2,14 +2,16 @@
 
 #pragma once
 
-#include "linear.h"
+#include <cmath>
+
+#include "pack.h"
 #include "simd/vec.h"
 
 namespace rx::RX_ISA {
 
 // One group: codes = round(x / scale) with scale = max|x| / 127. The maximum is taken over the bits as integers, where NaN
 // is larger than infinity, so that neither is lost.
-RX_INLINE void quantise_group(const float* x, int8_t* codes, float* scale, float* sum, int32_t* start) {
+RX_INLINE void quantise_group(const float* x, int8_t* codes, float* scale, int32_t* start) {
     constexpr int kCount = kGroup / kLanes;
     VecF v[kCount];
     VecI bits = set1i(0);
@@ -28,14 +30,33 @@ RX_INLINE void quantise_group(const float* x, int8_t* codes, float* scale, float
         store_int8(codes + i * kLanes, q);
         total = addi(total, q);
     }
-    int32_t sum_of_codes = reduce_addi(total);
     *scale = largest / 127.0f;
-    *sum = *scale * (float)sum_of_codes;
-    *start = (int32_t)(-8 * (uint32_t)sum_of_codes);
+    *start = -8 * reduce_addi(total);
+}
+
+// A row's sums of activations (scale * sum of codes, the sum being -start / 8) as integers in a unit of the row. `groups`
+// entries, and a zero when that is odd.
+static void quantise_sums(const float* scales, const int32_t* starts, int groups, int16_t* sums, float* unit) {
+    uint32_t top = 0;
+    for (int g = 0; g < groups; g++) {
+        const float sum = scales[g] * (float)starts[g];
+        uint32_t bits;
+        memcpy(&bits, &sum, 4);
+        bits &= 0x7fffffff;
+        top = bits > top ? bits : top;
+    }
+    float largest;
+    memcpy(&largest, &top, 4);
+    const float inverse = largest >= 1e-30f && top < 0x7f800000 ? -(float)kOffsetLimit / largest : 0.0f;
+    *unit = largest * 0.125f / kOffsetLimit;
+    for (int g = 0; g < groups; g++)
+        sums[g] = inverse != 0 ? (int16_t)lrintf(scales[g] * (float)starts[g] * inverse) : 0;
+    if (groups % 2) sums[groups] = 0;
 }
 
 static void prepare_rows(const float* x, int64_t x_stride, int row_begin, int row_end, const Activations& out) {
     const int depth = out.depth, padded = out.padded_depth, whole = depth / kGroup * kGroup;
+    const int groups = padded / kGroup;
     for (int row = row_begin; row < row_end; row++, x += x_stride) {
         alignas(64) float tail[kGroup] = {};
         for (int k = whole; k < depth; k++) tail[k - whole] = x[k];
@@ -43,8 +64,7 @@ static void prepare_rows(const float* x, int64_t x_stride, int row_begin, int ro
             const float* from = k < whole ? x + k : tail;
             int64_t at = (int64_t)row * padded + k;
             if (out.form == kInt8) {
-                int64_t group = at / kGroup;
-                quantise_group(from, out.codes + at, out.scales + group, out.sums + group, out.starts + group);
+                quantise_group(from, out.codes + at, out.scales + at / kGroup, out.starts + at / kGroup);
                 continue;
             }
             for (int i = 0; i < kGroup; i += kLanes) {
@@ -55,6 +75,11 @@ static void prepare_rows(const float* x, int64_t x_stride, int row_begin, int ro
                     store((float*)out.dense + at + i, v);
                 }
             }
+        }
+        if (out.form == kInt8) {
+            const int64_t first = (int64_t)row * groups;
+            quantise_sums(out.scales + first, out.starts + first, groups,
+                          out.sums + (int64_t)row * ((groups + 1) / 2 * 2), out.sum_units + row);
         }
     }
 }

@@ -2,8 +2,10 @@
 
 #include "pack.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <vector>
 
 #include "pack_formats.h"
 
@@ -115,39 +117,38 @@ Source source_of(const PackPart* parts, int num_parts, int32_t order, int column
     return {};
 }
 
-void put_scale(uint8_t* p, int column, bool wide, float v) {
-    if (wide) {
-        memcpy(p + column * 4, &v, 4);
-    } else {
-        const uint16_t h = to_half(v);
-        memcpy(p + column * 2, &h, 2);
-    }
-}
-
 // One column of a tile. The tile's bytes are zero before.
-void put_quantised(int32_t kind, Group& group, int column, uint8_t* tile) {
-    const bool four = is_4bit(kind), wide = has_wide_scales(kind), affine = has_offsets(kind);
-    if (!group.exact) requantise(affine, group);
-    int bias = 128;
-    if (four) {
-        // A symmetric source keeps codes -8 .. 7; in an affine kind its 8 moves into the offset.
-        bias = 0;
-        for (int16_t q : group.codes) bias = q < 0 ? 8 : bias;
-        if (kind == kW4Sym16) bias = 8;
-    }
+void put_quantised(int32_t kind, const Group& group, int column, uint8_t* tile) {
+    const bool four = is_4bit(kind);
     uint8_t codes[kGroup];
-    for (int i = 0; i < kGroup; i++) codes[i] = (uint8_t)(group.codes[i] + bias);
+    for (int i = 0; i < kGroup; i++) codes[i] = (uint8_t)(group.codes[i] + (four ? 8 : 128));
     uint32_t words[8];
     memcpy(words, codes, kGroup);
     uint32_t* out = (uint32_t*)tile + column;
-    if (four) {
-        for (int i = 0; i < 4; i++) out[i * kStrip] = words[2 * i] | words[2 * i + 1] << 4;
-    } else {
-        for (int i = 0; i < 8; i++) out[i * kStrip] = words[i];
-    }
+    for (int i = 0; i < (four ? 4 : 8); i++)
+        out[i * kStrip] = four ? words[2 * i] | words[2 * i + 1] << 4 : words[i];
     uint8_t* scales = tile + (four ? 512 : 1024);
-    put_scale(scales, column, wide, group.scale);
-    if (affine) put_scale(scales + (wide ? 128 : 64), column, wide, four ? group.offset - group.scale * (float)bias : group.offset);
+    if (has_wide_scales(kind)) {
+        memcpy(scales + column * 4, &group.scale, 4);
+    } else {
+        const uint16_t h = to_half(group.scale);
+        memcpy(scales + column * 2, &h, 2);
+    }
+}
+
+// The offsets of a strip, exact[group * kStrip + column], as integers in units of their columns.
+void put_offsets(const float* exact, int groups, uint8_t* to) {
+    for (int c = 0; c < kStrip; c++) {
+        float largest = 0;
+        for (int g = 0; g < groups; g++) largest = std::fmax(largest, std::fabs(exact[g * kStrip + c]));
+        const float unit = largest / kOffsetLimit;
+        memcpy(to + c * 4, &unit, 4);
+        for (int g = 0; g < groups + groups % 2; g++) {
+            const float m = g < groups && unit > 0 ? std::nearbyint(exact[g * kStrip + c] / unit) : 0;
+            const int16_t code = (int16_t)(m > kOffsetLimit ? kOffsetLimit : m < -kOffsetLimit ? -kOffsetLimit : m);
+            memcpy(to + 128 + (g / 2 * kStrip + c) * 4 + g % 2 * 2, &code, 2);
+        }
+    }
 }
 
 void put_dense(int32_t kind, const Group& group, int column, uint8_t* tile) {
@@ -170,25 +171,29 @@ void put_dense(int32_t kind, const Group& group, int column, uint8_t* tile) {
 void pack_strips(const PackPart* parts, int num_parts, int32_t kind, int32_t order, int depth, int strip_begin,
                  int strip_end, uint8_t* tiles) {
     const int groups = padded_depth(depth) / kGroup;
-    const int64_t strip_size = strip_bytes(kind, depth), tile_size = strip_size / groups;
+    const int64_t strip_size = strip_bytes(kind, depth);
+    const int64_t tile_size = is_quantised(kind) ? tile_bytes(kind) : strip_size / groups;
+    std::vector<float> offsets((size_t)groups * kStrip);
     for (int strip = strip_begin; strip < strip_end; strip++) {
-        Source sources[kStrip];
-        for (int c = 0; c < kStrip; c++) sources[c] = source_of(parts, num_parts, order, strip * kStrip + c);
-        for (int g = 0; g < groups; g++) {
-            uint8_t* tile = tiles + strip * strip_size + g * tile_size;
-            memset(tile, 0, (size_t)tile_size);
-            const int left = depth - g * kGroup;
-            for (int c = 0; c < kStrip; c++) {
-                if (!sources[c].row) continue;
+        uint8_t* tile = tiles + strip * strip_size;
+        memset(tile, 0, (size_t)strip_size);
+        std::fill(offsets.begin(), offsets.end(), 0.0f);
+        for (int c = 0; c < kStrip; c++) {
+            const Source source = source_of(parts, num_parts, order, strip * kStrip + c);
+            for (int g = 0; source.row && g < groups; g++) {
+                const int left = depth - g * kGroup;
                 Group group;
-                decode_group(sources[c].format, sources[c].row, g, left < kGroup ? left : kGroup, group);
-                if (is_quantised(kind)) {
-                    put_quantised(kind, group, c, tile);
-                } else {
-                    put_dense(kind, group, c, tile);
+                decode_group(source.format, source.row, g, left < kGroup ? left : kGroup, group);
+                if (!is_quantised(kind)) {
+                    put_dense(kind, group, c, tile + g * tile_size);
+                    continue;
                 }
+                if (!group.exact) requantise(has_offsets(kind), group);
+                put_quantised(kind, group, c, tile + g * tile_size);
+                offsets[(size_t)g * kStrip + c] = group.offset;
             }
         }
+        if (is_quantised(kind) && has_offsets(kind)) put_offsets(offsets.data(), groups, tile + groups * tile_size);
     }
 }
 
@@ -196,7 +201,7 @@ void unpack_column(const Weight& weight, int column, float* out) {
     const int32_t kind = weight.kind;
     const uint8_t* strip = weight.tiles + column / kStrip * weight.strip_bytes;
     const int c = column % kStrip;
-    const bool four = is_4bit(kind), wide = has_wide_scales(kind);
+    const bool four = is_4bit(kind);
     for (int k = 0; k < weight.depth; k++) {
         uint16_t h;
         if (kind == kF32) {
@@ -211,25 +216,29 @@ void unpack_column(const Weight& weight, int column, float* out) {
         }
     }
     if (!is_quantised(kind)) return;
-    auto scale_at = [&](const uint8_t* p) {
-        float f;
-        uint16_t h;
-        if (wide) {
-            memcpy(&f, p + c * 4, 4);
-            return f;
-        }
-        memcpy(&h, p + c * 2, 2);
-        return from_half(h);
-    };
-    for (int k = 0; k < weight.depth; k += kGroup, strip += tile_bytes(kind)) {
+    const int groups = padded_depth(weight.depth) / kGroup;
+    const uint8_t* offsets = strip + (int64_t)groups * tile_bytes(kind);
+    for (int g = 0; g < groups; g++, strip += tile_bytes(kind)) {
         const uint8_t* scales = strip + (four ? 512 : 1024);
-        const float d = scale_at(scales), m = has_offsets(kind) ? scale_at(scales + (wide ? 128 : 64)) : 0.0f;
-        const int bias = kind == kW4Sym16 ? 8 : four ? 0 : 128;
-        const int left = weight.depth - k < kGroup ? weight.depth - k : kGroup;
+        float d, m = 0;
+        if (has_wide_scales(kind)) {
+            memcpy(&d, scales + c * 4, 4);
+        } else {
+            uint16_t h;
+            memcpy(&h, scales + c * 2, 2);
+            d = from_half(h);
+        }
+        if (has_offsets(kind)) {
+            int16_t code;
+            memcpy(&m, offsets + c * 4, 4);
+            memcpy(&code, offsets + 128 + (g / 2 * kStrip + c) * 4 + g % 2 * 2, 2);
+            m *= (float)code;
+        }
+        const int left = weight.depth - g * kGroup < kGroup ? weight.depth - g * kGroup : kGroup;
         for (int i = 0; i < left; i++) {
-            const int byte = four ? strip[i / 8 * 128 + c * 4 + i % 4] >> (i % 8 / 4 * 4) & 15
-                                  : strip[i / 4 * 128 + c * 4 + i % 4];
-            out[k + i] = d * (float)(byte - bias) + m;
+            const int code = four ? (strip[i / 8 * 128 + c * 4 + i % 4] >> (i % 8 / 4 * 4) & 15) - 8
+                                  : strip[i / 4 * 128 + c * 4 + i % 4] - 128;
+            out[g * kGroup + i] = d * (float)code + m;
         }
     }
 }

@@ -6,28 +6,30 @@
 //
 //   4-bit tile  512 bytes   4 x 32 dwords: dword [i][c] holds k = 8i .. 8i+3 of column c in the low nibbles of its four
 //                           bytes, and k = 8i+4 .. 8i+7 in the high nibbles. So one load and one mask (or shift and mask)
-//                           give 16 columns x 4 k as bytes: what vpdpbusd multiplies with four broadcast activations
+//                           give 16 columns x 4 k as bytes: what vpdpbusd multiplies with four broadcast activations.
+//                           Codes are stored with 8 added
 //   8-bit tile  1024 bytes  8 x 32 dwords: dword [i][c] holds k = 4i .. 4i+3 of column c, each code + 128
 //     then      64 or 128   32 scales d, fp16 or float
-//     then      64 or 128   32 offsets m, fp16 or float: affine kinds only
 //
-//   kind            codes  scales  offsets  bytes of a tile  bits of a weight
-//   kW4Sym16          512     64        0              576              4.5
-//   kW4Affine16       512     64       64              640              5.0
-//   kW4Affine32       512    128      128              768              6.0
-//   kW8Sym16         1024     64        0             1088              8.5
-//   kW8Affine16      1024     64       64             1152              9.0
-//   kW8Sym32         1024    128        0             1152              9.0
-//   kW8Affine32      1024    128      128             1280             10.0
+// After the last tile of a strip of an affine kind come its offsets m = unit * integer, |integer| <= 8191:
+//     128 bytes             32 float units, one for each column
+//     128 bytes for each    32 dwords: int16 of the even group in the low half, of the odd group in the high half (0 when
+//     pair of groups        there is none): what vpmaddwd multiplies with two broadcast sums of activations
+//
+//   kind            codes  scales  bytes of a tile  bits of a weight (offsets: 0.5 of it)
+//   kW4Sym16          512     64              576              4.5
+//   kW4Affine16       512     64              576              5.0
+//   kW4Affine32       512    128              640              5.5
+//   kW8Sym16         1024     64             1088              8.5
+//   kW8Affine16      1024     64             1088              9.0
+//   kW8Sym32         1024    128             1152              9.0
+//   kW8Affine32      1024    128             1152              9.5
 //
 //   kBF16  [padded K / 2][32] dwords: two k of a column, as vdpbf16ps takes them
 //   kF16   [padded K][32] halves
 //   kF32   [padded K][32] floats
 //
-// A *panel* is a 4-bit strip with its nibbles spread into bytes, made on the fly when many rows follow:
-//   1024 bytes as in the 8-bit tile (codes 0..15, nothing added), then 32 float scales, then 32 float offsets (affine).
-//
-// Columns that only fill up the last strip have d = m = 0. All of this is independent of the instruction set.
+// Columns that only fill up the last strip have d = 0 and no offset. All of this is independent of the instruction set.
 
 #pragma once
 
@@ -45,15 +47,15 @@ constexpr bool has_offsets(int32_t kind) {
 }
 constexpr bool has_wide_scales(int32_t kind) { return kind == kW4Affine32 || kind == kW8Sym32 || kind == kW8Affine32; }
 
-constexpr int tile_bytes(int32_t kind) {
-    return (is_4bit(kind) ? 512 : 1024) + (has_wide_scales(kind) ? 128 : 64) * (has_offsets(kind) ? 2 : 1);
-}
-constexpr int panel_tile_bytes(int32_t kind) { return 1024 + 128 + (has_offsets(kind) ? 128 : 0); }
+constexpr int kOffsetLimit = 8191;  // of an offset and of a sum of activations
+constexpr int kOffsetGroups = 32;   // so many products of the two fit into int32: kOffsetGroups * kOffsetLimit^2 < 2^31
+
+constexpr int tile_bytes(int32_t kind) { return (is_4bit(kind) ? 512 : 1024) + (has_wide_scales(kind) ? 128 : 64); }
 
 constexpr int64_t strip_bytes(int32_t kind, int depth) {
-    int64_t padded = padded_depth(depth);
-    if (is_quantised(kind)) return padded / kGroup * tile_bytes(kind);
-    return padded * kStrip * (kind == kF32 ? 4 : 2);
+    const int64_t padded = padded_depth(depth), groups = padded / kGroup;
+    if (!is_quantised(kind)) return padded * kStrip * (kind == kF32 ? 4 : 2);
+    return groups * tile_bytes(kind) + (has_offsets(kind) ? kStrip * 4 + (groups + 1) / 2 * kStrip * 4 : 0);
 }
 
 // Formats of checkpoint tensors that pack_strips reads. Rows are sequences of blocks as the file stores them.
@@ -72,8 +74,9 @@ struct PackPart {
     int32_t rows;
 };
 
-// The kind that holds `format` exactly (or nearest: Q2_K and Q6_K have a scale for every 16 weights and are requantised
-// to 8 bits with a scale for every 32, which adds at most 1/254 of the largest weight of the group). -1: unknown format.
+// The kind that holds `format` with its codes and scales exact. Except Q2_K and Q6_K, which have a scale for every 16
+// weights: they are requantised to 8 bits with a scale for every 32, off by at most 1/254 of the group's largest weight
+// (Q6_K) or 1/510 of its range (Q2_K). -1: unknown format.
 int32_t kind_for(int32_t format);
 
 // The smallest kind that holds both exactly; float when one of them is float and the other is not the same.
@@ -84,7 +87,7 @@ int32_t join_kinds(int32_t a, int32_t b);
 void pack_strips(const PackPart* parts, int num_parts, int32_t kind, int32_t order, int depth, int strip_begin,
                  int strip_end, uint8_t* tiles);
 
-// One column back to `depth` floats: the exact value of each weight.
+// One column back to `depth` floats: what the product multiplies with.
 void unpack_column(const Weight& weight, int column, float* out);
 
 }  // namespace rx

@@ -111,6 +111,12 @@ static void decode_q6_k(const uint8_t* b, int j, Group& out) {
     out.exact = false;
 }
 
+// Codes 0 .. 2 * half - 1 to -half .. half - 1, and the offset accordingly.
+static void centre(int half, Group& out) {
+    for (int16_t& q : out.codes) q = (int16_t)(q - half);
+    out.offset += (float)half * out.scale;
+}
+
 struct Block {
     int weights, bytes;
 };
@@ -162,11 +168,13 @@ void decode_group(int32_t format, const uint8_t* row, int g, int valid, Group& o
             out.scale = half(b);
             out.offset = half(b + 2);
             nibbles(b + 4, out.codes);
+            centre(8, out);
             break;
         case kSrcA4:
             out.scale = plain_float(b + 16);
             out.offset = plain_float(b + 20);
             nibbles(b, out.codes);
+            centre(8, out);
             break;
         case kSrcQ5_0:
             out.scale = half(b);
@@ -179,6 +187,7 @@ void decode_group(int32_t format, const uint8_t* row, int g, int valid, Group& o
             out.offset = half(b + 2);
             nibbles(b + 8, out.codes);
             fifth_bits(b + 4, out.codes);
+            centre(16, out);
             break;
         case kSrcQ8_0:
             out.scale = half(b);
@@ -206,6 +215,7 @@ void decode_group(int32_t format, const uint8_t* row, int g, int valid, Group& o
                 out.codes[i] = q[i] >> (j % 2 * 4) & 15;
                 if (format == kSrcQ5_K) out.codes[i] |= (int16_t)((high[i] >> j & 1) << 4);
             }
+            centre(format == kSrcQ4_K ? 8 : 16, out);
             break;
         }
         case kSrcQ2_K: decode_q2_k(b, j, out); break;

@@ -1,4 +1,5 @@
-// The blocks of checkpoint formats, decoded to groups of 32: integer codes, a scale and an offset, w = d * q + m.
+// The blocks of checkpoint formats, decoded to groups of 32: integer codes, a scale and an offset, w = d * q + m. Codes of
+// formats with an offset are centred about zero, so that the offset is small: what is left after m = -8d or -16d.
 //
 // Layouts after ggml's quants (ggml-common.h, MIT): a block is 32 weights, a super-block 256 with 6- or 4-bit scales.
 

@@ -16,7 +16,7 @@
 #if defined(__clang__)
 #define RX_UNROLL _Pragma("unroll")
 #else
-#define RX_UNROLL _Pragma("GCC unroll 16")
+#define RX_UNROLL _Pragma("GCC unroll 20")
 #endif
 
 #if defined(__AVX512VNNI__)

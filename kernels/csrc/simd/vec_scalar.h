@@ -91,6 +91,10 @@ RX_INLINE void store_bf16(uint16_t* p, VecF a) {
 RX_INLINE VecI set1i(int32_t v) { return each<VecI>([=](int) { return v; }); }
 RX_INLINE VecI zeroi() { return set1i(0); }
 RX_INLINE VecF fresh_zero() { return zero(); }
+RX_INLINE VecI loadi(const int32_t* p) {
+    return each<VecI>([=](int i) { return p[i]; });
+}
+RX_INLINE void storei(int32_t* p, VecI a) { memcpy(p, a.x, sizeof a.x); }
 RX_INLINE VecI addi(VecI a, VecI b) { return each<VecI>([&](int i) { return a.x[i] + b.x[i]; }); }
 template <int Bits>
 RX_INLINE VecI shift_left(VecI a) { return each<VecI>([&](int i) { return (int32_t)((uint32_t)a.x[i] << Bits); }); }
@@ -142,6 +146,13 @@ RX_INLINE VecI dot4_bytes(VecI acc, VecI w, VecI a) {
     });
 }
 RX_INLINE VecI dot4(VecI acc, VecI w, VecI a) { return dot4_bytes(acc, w, a); }  // nibbles are never negative
+
+// acc + w0 * a0 + w1 * a1 on pairs of int16.
+RX_INLINE VecI dot2(VecI acc, VecI w, VecI a) {
+    return each<VecI>([&](int i) {
+        return acc.x[i] + (int16_t)w.x[i] * (int16_t)a.x[i] + (w.x[i] >> 16) * (a.x[i] >> 16);
+    });
+}
 
 constexpr bool kDotBF16 = false;
 RX_INLINE VecF low_bf16(VecI a) { return each<VecF>([&](int i) { return float_of((uint32_t)a.x[i] << 16); }); }
