@@ -131,8 +131,16 @@ class Request:
     @property
     def is_scoring(self) -> bool:
         """Prompt positions are still to be scored."""
-        logprobs = self.submit.logprobs
-        return logprobs is not None and logprobs.prompt_start >= 0 and self.scored_len < self.prompt_len
+        return self.scores_prompt and self.scored_len < self.prompt_len
+
+    @property
+    def scores_prompt(self) -> bool:
+        return self.scored_from >= 0
+
+    @property
+    def scored_from(self) -> int:
+        """First prompt position that is reported, -1: none."""
+        return -1 if self.submit.logprobs is None else self.submit.logprobs.prompt_start
 
     @property
     def first_needed(self) -> int:
@@ -142,6 +150,8 @@ class Request:
             need -= 1
         if self.is_scoring:
             need = min(need, max(self.scored_len - 1, 0))
+        if self.cached_len < 0 and self.scores_prompt:
+            need = min(need, self.scored_from)
         if self.submit.want_hidden and not self.hidden:
             need = min(need, self.prompt_len - 1)
         return need

@@ -82,7 +82,7 @@ class Prefill:
         known, needed = request.ids.size, request.first_needed
         match = cache.match(request.ids, end=known, namespace=request.submit.namespace, step=batch.step)
         source = batch.ends.get(match.node) if match.length == known == match.node.end else None
-        if source is None or needed < known - 1:
+        if source is None or needed < known - 1 or request.scores_prompt:
             source = None
             match = cache.clip(match, needed)
         if match.length == known and source is None:  # cached whole, and nobody reads its last row
@@ -206,7 +206,7 @@ class Prefill:
         handle = request.handle
         assert handle is not None
         computed, shared = int(rows.computed[row]), int(rows.shared[row])
-        needed = request.first_needed
+        needed = min(request.first_needed, int(rows.known[row]) - 1)  # a running request computes something
         if needed <= computed or handle.end != shared:
             return
         match = state.cache.extend(handle, rows.ids[row], end=needed, step=batch.step)
