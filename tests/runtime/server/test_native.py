@@ -1,6 +1,7 @@
 """SGLang's native routes: shapes of answers and streams."""
 
 import asyncio
+import itertools
 import json
 
 
@@ -30,7 +31,7 @@ def test_a_stream_is_cumulative_and_ends_with_done(serve):
     events = serve(reply="héé".encode()).events("/generate", {"text": "a", "sampling_params": {"max_new_tokens": 9}})
     texts = [e["text"] for e in events]
     assert texts[-1] == "héé"
-    assert all(later.startswith(earlier) for earlier, later in zip(texts, texts[1:], strict=False))
+    assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(texts))
     assert [e["meta_info"]["finish_reason"] is not None for e in events] == [False] * (len(events) - 1) + [True]
 
 

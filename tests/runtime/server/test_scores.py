@@ -1,0 +1,95 @@
+"""Scores, decisions and vectors."""
+
+import base64
+import math
+import struct
+
+import pytest
+
+
+def test_scores_are_probabilities_of_the_labels_in_their_order(serve):
+    client = serve(reply=b"x")
+    body = {"query": "q", "items": ["a", "b"], "label_token_ids": [5, 6]}
+    plain = client.post("/v1/score", body).json()["scores"]
+    assert plain == [[pytest.approx(math.exp(-1)), pytest.approx(math.exp(-2))]] * 2
+    shares = client.post("/v1/score", {**body, "apply_softmax": True}).json()["scores"]
+    assert all(sum(s) == pytest.approx(1) and s[0] > s[1] for s in shares)
+
+
+def test_query_and_item_are_one_text(serve, byte_tokenizer):
+    client = serve(reply=b"x")
+    client.post("/v1/score", {"query": "th", "items": "is", "label_token_ids": [5]})
+    client.post("/v1/score", {"query": "th", "items": ["is"], "label_token_ids": [5], "item_first": True})
+    client.post("/v1/score", {"query": [1], "items": [[2, 3]], "label_token_ids": [5]})
+    first, second, third = (s.token_ids for s in client.submits)
+    assert (byte_tokenizer.decode(first), byte_tokenizer.decode(second)) == ("this", "isth")
+    assert third == [1, 2, 3]
+
+
+def test_three_kinds_of_questions(serve):
+    questions = {
+        "n": {"type": "noul", "instructions": "?"},
+        "c": {"type": "choice", "criteria": {"fire": None, "ice": "cold"}},
+        "s": {"type": "score", "criteria": ["low", "mid", "high"]},
+    }
+    told = serve().post("/v1/systemone", {"state": {"a": 1}, "questions": questions}).json()
+    answers = told["answers"]
+    assert 0 <= answers["n"]["noul"] <= 1
+    assert answers["c"]["choice"] in ("fire", "ice")
+    assert sum(answers["c"]["probabilities"].values()) == pytest.approx(1)
+    assert 0 <= answers["s"]["score"] <= 2
+    assert answers["s"]["legend"] == {"0": "low", "1": "mid", "2": "high"}
+    assert 0 <= answers["c"]["confidence"] <= 1
+
+
+def test_vectors_have_unit_length_in_both_encodings(serve):
+    client = serve(hidden=[3.0, 4.0])
+    told = client.post("/v1/embeddings", {"input": ["a", "b"]}).json()
+    assert [d["embedding"] for d in told["data"]] == [[pytest.approx(0.6), pytest.approx(0.8)]] * 2
+    assert [d["index"] for d in told["data"]] == [0, 1]
+    packed = client.post("/v1/embeddings", {"input": "a", "encoding_format": "base64"}).json()["data"][0]["embedding"]
+    assert struct.unpack("<2f", base64.b64decode(packed)) == pytest.approx((0.6, 0.8))
+    assert client.post("/v1/embeddings", {"input": "a", "dimensions": 1}).status_code == 400
+
+
+@pytest.mark.parametrize("given", ["a", ["a"], [1, 2], [[1, 2], [3]]])
+def test_inputs_of_four_kinds(serve, given):
+    told = serve(hidden=[1.0]).post("/v1/embeddings", {"input": given}).json()
+    assert len(told["data"]) == (2 if given == [[1, 2], [3]] else 1)
+
+
+def test_tokens_round_trip_under_every_name(serve):
+    client = serve()
+    for body in ({"prompt": "this"}, {"content": "this"}, {"text": "this"}):
+        for path in ("/tokenize", "/v1/tokenize"):
+            ids = client.post(path, body).json()["tokens"]
+            told = client.post("/detokenize", {"tokens": ids}).json()
+            assert told["text"] == told["content"] == told["prompt"] == "this"
+    pieces = client.post("/tokenize", {"content": "is", "with_pieces": True}).json()["tokens"]
+    assert pieces == [{"id": 258, "piece": "is"}]
+
+
+def test_info_routes(serve):
+    client = serve()
+    for path in ("/get_model_info", "/model_info"):
+        assert client.get(path).json()["model_path"] == "tiny"
+    for path in ("/get_server_info", "/server_info", "/get_server_args"):
+        told = client.get(path).json()
+        assert told["version"]
+        assert told["max_running_requests"] >= 1
+        assert isinstance(told["internal_states"], list)
+        assert "api_key" not in told
+    assert client.get("/v1/models").json()["data"][0]["max_model_len"] == 512
+    assert client.get("/v1/loads").status_code == 200
+    assert client.get("/health_generate").status_code == 200
+    assert client.get("/ping").status_code == 200
+
+
+def test_metrics_count_what_passed(serve):
+    client = serve(reply=b"abc")
+    client.post("/generate", {"text": "hello"})
+    text = client.get("/metrics").text
+    assert "radixlang:prompt_tokens_total 5.0" in text
+    assert "radixlang:generation_tokens_total 3.0" in text
+    assert 'radixlang:http_responses_total{status="200"} 1.0' in text
+    assert "radixlang:num_requests_total 1.0" in text
