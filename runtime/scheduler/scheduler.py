@@ -29,6 +29,7 @@ from .intake import Intake, error_finish
 from .planner import Planner
 from .state import State
 from .stats import snapshot
+from .step_thread import StepThread
 
 logger = logging.getLogger(__name__)
 
@@ -90,51 +91,80 @@ class Scheduler:
 
     def run(self) -> None:
         """Until Control "shutdown"; blocks while there is nothing to do."""
-        while not self._shut_down:
-            self._wake.clear()
-            if not self.step() and not self._shut_down:
-                if self._audit_due and not self._state.running:
-                    audit(self._state)
-                    self._audit_due = False
-                self._wake.wait(self._idle_s())
+        thread = None if self._state.config.disable_overlap_schedule else StepThread(self._executor)
+        try:
+            while not self._shut_down:
+                self._wake.clear()
+                if not self._iterate(thread) and not self._shut_down:
+                    if self._audit_due and not self._state.running:
+                        audit(self._state)
+                        self._audit_due = False
+                    self._wake.wait(self._idle_s())
+        finally:
+            if thread is not None:
+                thread.close()
 
     # ---- one step
 
     def step(self) -> bool:
-        """One iteration. True if something was done."""
+        """One iteration on this thread, its answers sent. True if something was done."""
+        return self._iterate(None)
+
+    def _iterate(self, thread: StepThread | None) -> bool:
+        """With a thread, the step's answers are sent while the next one runs, if there is one."""
         state = self._state
         begun = time.perf_counter()
         state.now_s = state.clock()
         busy = self._drain()
         busy |= self._expire()
         busy |= self._poll_grammars()
-        if self._paused:
+        if self._paused or self._shut_down:
             self._flush_outputs()
             return busy
         batch, plan = self._planner.build()
-        waited = 0.0
-        if plan is not None:
-            launched = time.perf_counter()
-            try:
+        if plan is None:
+            busy |= bool(state.outputs)
+            self._flush_outputs()
+            state.counters.scheduler_seconds += time.perf_counter() - begun
+            return busy
+        launched = time.perf_counter()
+        try:
+            if thread is None:
                 output = self._executor.execute(plan)
-            except Exception as error:
-                logger.exception("step %d failed", state.step)
-                waited = time.perf_counter() - launched
-                self._committer.fail(batch, error_finish(error))
             else:
-                waited = time.perf_counter() - launched
-                self._committer.commit(batch, output)
-                state.measure(batch, waited)
-            state.counters.num_steps += 1
-            state.counters.executor_seconds += waited
-            state.step += 1
-            if state.counters.num_steps % _AUDIT_STEPS == 0:
-                self._audit_due |= not quick_check(state)
-            busy = True
-        busy |= bool(state.outputs)
-        self._flush_outputs()
+                thread.start(plan)
+                try:
+                    self._meanwhile()
+                finally:
+                    output = thread.wait()
+        except Exception as error:
+            logger.exception("step %d failed", state.step)
+            waited = time.perf_counter() - launched
+            self._committer.fail(batch, error_finish(error))
+        else:
+            waited = time.perf_counter() - launched
+            self._committer.commit(batch, output)
+            state.measure(batch, waited)
+        state.counters.num_steps += 1
+        state.counters.executor_seconds += waited
+        state.step += 1
+        if state.counters.num_steps % _AUDIT_STEPS == 0:
+            self._audit_due |= not quick_check(state)
+        if thread is None:
+            self._flush_outputs()
         state.counters.scheduler_seconds += time.perf_counter() - begun - waited
-        return busy
+        return True
+
+    def _meanwhile(self) -> None:
+        """What needs no result of the step in flight; whatever frees slots waits until it is committed."""
+        self._flush_outputs()
+        inbox = self._inbox
+        if inbox:
+            self._state.now_s = self._state.clock()
+        while inbox and isinstance(inbox[0], Submit):
+            message = inbox.popleft()
+            assert isinstance(message, Submit)
+            self._submit(message)
 
     def _flush_outputs(self) -> None:
         outputs = self._state.outputs

@@ -167,6 +167,19 @@ class LetterTokenizer:
         return LetterDetokenizer()
 
 
+class LateThread:
+    """Runs a step only when its result is asked for: what the loop does meanwhile must not disturb it."""
+
+    def __init__(self, executor) -> None:
+        self.executor = executor
+
+    def start(self, plan) -> None:
+        self.plan = plan
+
+    def wait(self):
+        return self.executor.execute(self.plan)
+
+
 class Clock:
     def __init__(self) -> None:
         self.now = 0.0
@@ -182,6 +195,7 @@ class Harness:
         self, *, num_slots=4096, max_context=512, eos=frozenset(), grammars=None, seconds_per_token=0.0, **config
     ):
         self.clock = Clock()
+        self.overlap = not config.get("disable_overlap_schedule", True)
         self.executor = ShadowExecutor(num_slots, seconds_per_token, self.clock)
         self.token_ids: dict[str, list[int]] = {}
         self.finish = {}
@@ -220,7 +234,7 @@ class Harness:
         self.scheduler.post(Submit(rid=rid, token_ids=list(token_ids), sampling=sampling, **fields))
 
     def step(self) -> bool:
-        busy = self.scheduler.step()
+        busy = self.scheduler._iterate(LateThread(self.executor)) if self.overlap else self.scheduler.step()
         check(self.scheduler._state)
         return busy
 

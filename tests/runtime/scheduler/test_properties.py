@@ -105,7 +105,9 @@ class Machine(RuleBasedStateMachine):
                 stop_token_ids=stop_ids,
                 sampling_seed=77 + copy,
                 constraint=Regex(pattern) if pattern and max_new_tokens else None,
-                logprobs=LogprobRequest(output_logprobs, self.asked[rid]["prompt_start"], 2, (4,)) if wants_scores else None,
+                logprobs=LogprobRequest(output_logprobs, self.asked[rid]["prompt_start"], 2, (4,))
+                if wants_scores
+                else None,
                 echo_steps=echo,
                 want_hidden=hidden,
                 namespace=namespace,
@@ -262,6 +264,11 @@ def test_any_schedule(make_harness, make_grammars, make_matcher) -> None:
     run_state_machine_as_test(
         lambda: Machine(make_harness, make_grammars, make_matcher),
         settings=settings(
-            max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=60,
+            stateful_step_count=25,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            suppress_health_check=list(HealthCheck),
         ),
     )
