@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import warnings
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from typing import Any, TypeVar, overload
 
 from .backend.base_backend import BaseBackend
 from .choices import ChoicesSamplingMethod, token_length_normalized
+from .closed_schema import closed_text
 from .global_config import global_config, resolve_backend
 from .ir import (
     SglExpr,
@@ -119,7 +121,7 @@ def gen(
         return_text_in_logprobs=return_text_in_logprobs,
         dtype=dtype,
         regex=regex,
-        json_schema=_json_text(json_schema),
+        json_schema=None if json_schema is None else closed_text(json_schema),
         ebnf=ebnf,
         structural_tag=_json_text(structural_tag),
         seed=seed,
@@ -131,8 +133,6 @@ def gen(
 
 
 def _json_text(value: str | dict[str, Any] | None) -> str | None:
-    import json
-
     return json.dumps(value) if isinstance(value, dict) else value
 
 

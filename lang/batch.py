@@ -14,7 +14,8 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from .async_run import run_blocking
-from .backend.base_backend import BaseBackend
+from .backend.base_backend import BaseBackend, NativeBackend
+from .blocking import overrides
 from .global_config import global_config, resolve_backend
 from .interpreter import new_state, run_body
 from .run_options import RunOptions
@@ -65,7 +66,7 @@ def run_batch(program: SglFunction, entries: Sequence[dict[str, Any] | Sequence[
     if not arguments:
         return iter(()) if batch["generator_style"] or batch["as_completed"] else []
     backend = resolve_backend(run_options.backend)
-    if global_config.enable_precache_with_tracing and len(arguments) > 1 and not program.is_async:
+    if global_config.enable_precache_with_tracing and len(arguments) > 1 and _wants_prefixes(backend):
         from .tracer import cache_program
 
         cache_program(program, backend)
@@ -76,6 +77,11 @@ def run_batch(program: SglFunction, entries: Sequence[dict[str, Any] | Sequence[
         return runner.as_completed(batch["progress_bar"])
     results = runner.in_order(batch["progress_bar"])
     return results if batch["generator_style"] else list(results)
+
+
+def _wants_prefixes(backend: BaseBackend) -> bool:
+    """Whether to trace for a constant prefix: radixlang's own scheduler sees shared prefixes without being told."""
+    return overrides(backend, "cache_prefix") and not isinstance(backend, NativeBackend)
 
 
 class _BatchRunner:

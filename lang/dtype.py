@@ -11,6 +11,7 @@ import warnings
 from typing import Any, Literal, Union, get_args, get_origin
 
 from ..errors import ProgramError
+from .closed_schema import closed_text
 from .ir import REGEX_BOOL, REGEX_FLOAT, REGEX_INT, REGEX_STR
 from .sampling import SglSamplingParams
 
@@ -42,7 +43,7 @@ def apply_dtype(params: SglSamplingParams, *, native: bool) -> SglSamplingParams
     if options is not None:
         params.regex = "|".join(f"({_escape(option)})" for option in options)
     else:
-        params.json_schema = json.dumps(json_schema_of(kind))
+        params.json_schema = closed_text(json_schema_of(kind))
     params.dtype = None
     return params
 

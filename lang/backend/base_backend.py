@@ -97,8 +97,9 @@ class NativeBackend(BaseBackend):
     The requests and answers are those of POST /generate (SGLang's shape) as plain dicts, with these additions. Request:
     `prompt_parts` (list of str or list of int: spans of text and spans of token ids, the prompt is their concatenation;
     a text span is tokenized by itself), `stream_deltas` (text and output_ids of a chunk are what is new, not
-    cumulative), `constraint` (a dict of constrained.constraint, tagged by "type"), `keep` and `parent` + `parent_len` (a path of ids
-    kept by the engine, see runtime.messages; only where `keeps_paths`). Answer: `output_ids` always.
+    cumulative), `constraint` (a dict of constrained.constraint, tagged by "type"), `keep` and `parent` +
+    `parent_len` (a path of ids kept by the engine, see runtime.messages; only where `keeps_paths`). Answer:
+    `output_ids` always.
 
     All methods are coroutines of the language's own event loop (lang.loop); leaving `native_generate`'s iterator early
     aborts the request. Errors are radixlang.errors classes.
@@ -130,6 +131,17 @@ class NativeBackend(BaseBackend):
             self._model_template = template_of_model(info)
         return self._model_template
 
+    def cache_prefix(self, prefix_str: str) -> None:
+        """Computes `prefix_str`, so that prompts which begin with it find it in the cache."""
+        from ..loop import run
+
+        run(self._compute(prefix_str))
+
+    async def _compute(self, text: str) -> None:
+        request = {"prompt_parts": [text], "sampling_params": {"max_new_tokens": 0, "temperature": 0.0}}
+        async for _ in self.native_generate(request):
+            pass
+
     def use_chat_template(self, template: ChatTemplate) -> None:
         """Programs use `template` in place of the model's own."""
         self.chat_template = template
@@ -144,7 +156,8 @@ class NativeBackend(BaseBackend):
     ) -> dict[str, Any]:
         """Scores continuations.
 
-        {"choices": [{"token_logprobs": [[logprob, id, text], …], "unconditional": [[…]] | None, "token_ids": the ids that continue the prompt's, after dropping its last `healed` tokens, "healed": int}, …],
+        {"choices": [{"token_logprobs": [[logprob, id, text], …], "unconditional": [[…]] | None, "token_ids":
+        the ids that continue the prompt's, after dropping its last `healed` tokens, "healed": int}, …],
         "prompt_tokens": int, "cached_tokens": int}.
         """
         raise NotImplementedError

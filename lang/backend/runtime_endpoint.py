@@ -148,10 +148,6 @@ class RuntimeEndpoint(NativeBackend):
     def get_server_info(self) -> dict[str, Any]:
         return run(self.native_server_info())
 
-    def cache_prefix(self, prefix_str: str) -> None:
-        """Computes `prefix_str`, so that prompts which begin with it find it in the cache."""
-        run(self._post("/generate", {"text": prefix_str, "sampling_params": {"max_new_tokens": 0}}))
-
     def start_profile(self) -> None:
         run(self._post("/start_profile", None))
 
