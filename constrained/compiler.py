@@ -7,7 +7,6 @@ remembered for a while, so that a hostile grammar sent again and again costs onc
 from __future__ import annotations
 
 import threading
-import time
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -79,9 +78,12 @@ class GrammarCompiler:
         """The grammar; blocks until it is compiled. Raises a GrammarError."""
         return self.submit(constraint).result()
 
-    def check(self, constraint: Constraint) -> None:
-        """Raises the GrammarError that reading the constraint finds, at once; compiling may find more."""
-        check_constraint(constraint)
+    def check(self, constraint: Constraint) -> tuple[str, ...]:
+        """Raises the GrammarError that reading the constraint finds, at once; compiling may find more.
+
+        Returns the JSON pointers of what is ignored.
+        """
+        return check_constraint(constraint)
 
     def close(self) -> None:
         """Ends the pool; compiles under way are abandoned."""
@@ -93,7 +95,7 @@ class GrammarCompiler:
         timer.daemon = True
         timer.start()
         try:
-            grammar = compile_constraint(constraint, self.vocabulary, deadline_s=time.monotonic() + self.timeout_s)
+            grammar = compile_constraint(constraint, self.vocabulary)
             self._check_first_mask(grammar)
             if grammar.num_bytes > self.max_bytes:
                 raise GrammarTooLarge(

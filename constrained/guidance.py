@@ -67,8 +67,16 @@ def tokenizer_for(vocabulary: Vocabulary) -> llguidance.LLTokenizer:
 class GuidanceGrammar:
     """A grammar compiled by llguidance. `source`: its JSON form (`LLMatcher.grammar_from_…`)."""
 
-    def __init__(self, source: str, vocabulary: Vocabulary, *, special_token_ids: frozenset[int] = frozenset()) -> None:
+    def __init__(
+        self,
+        source: str,
+        vocabulary: Vocabulary,
+        *,
+        special_token_ids: frozenset[int] = frozenset(),
+        ignored: tuple[str, ...] = (),
+    ) -> None:
         """Raises a GrammarError where llguidance refuses; `special_token_ids`: those that the constraint names."""
+        self.ignored = ignored
         self.vocabulary = vocabulary
         self._named_special = special_token_ids
         self.first = llguidance.LLMatcher(tokenizer_for(vocabulary), source, log_level=0, limits=LIMITS)

@@ -53,6 +53,9 @@ class Matcher(Protocol):
 class CompiledGrammar(Protocol):
     """A constraint tied to a vocabulary; shared by all requests that ask for it. Thread-safe."""
 
+    ignored: tuple[str, ...]
+    """JSON pointers of what the constraint says and nothing enforces: annotations, unknown formats and keywords."""
+
     @property
     def num_bytes(self) -> int:
         """Memory it holds, for the cache's bound."""

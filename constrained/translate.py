@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 
 import llguidance
 
 from ..errors import GrammarSyntaxError, GrammarTooLarge, UnsatisfiableGrammar
-from .constraint import Choice, Constraint, Grammar, JsonObject, JsonSchema, Regex, StructuralTag
+from . import tags
+from .constraint import Choice, Constraint, Grammar, JsonObject, JsonSchema, Regex, StructuralTag, WhiteSpace
 from .fsm.choices import of_strings
 from .fsm.determinise import alphabet_of, determinise
 from .fsm.fallback import to_engine
 from .fsm.index import FsmGrammar
 from .fsm.pattern import Node, char_sets, parse
 from .fsm.utf8 import to_bytes
+from .grammar.lexemes import as_pattern, check_productive, to_lark
+from .grammar.reader import Rules, read
 from .guidance import GuidanceGrammar
 from .json_schema.normalise import normalise
 from .json_schema.whitespace import engine_options
@@ -21,31 +25,58 @@ from .matcher import CompiledGrammar
 from .vocabulary import Vocabulary
 
 
-def check_constraint(constraint: Constraint) -> None:
-    """Raises the GrammarError that reading the constraint finds, without a vocabulary and in milliseconds."""
-    _source(constraint)
+def check_constraint(constraint: Constraint) -> tuple[str, ...]:
+    """Raises the GrammarError that reading the constraint finds, without a vocabulary and in milliseconds.
 
-
-def compile_constraint(constraint: Constraint, vocabulary: Vocabulary, *, deadline_s: float) -> CompiledGrammar:
-    """The grammar on the engine that serves it. `deadline_s`: of `time.monotonic`."""
+    Returns the JSON pointers of what is ignored, such as an unknown `format`.
+    """
     match constraint:
         case Regex(pattern):
-            return _compile_regex(parse(pattern), vocabulary)
+            parse(pattern)
+        case JsonSchema(schema, _, strict):
+            return normalise(schema, strict=strict).ignored
+        case Grammar(source, syntax) if syntax != "lark":
+            _rules(source)
+        case Choice(choices) if not choices:
+            raise UnsatisfiableGrammar("there is no choice to choose from")
+        case StructuralTag(spec):
+            return tags.to_lark(spec).ignored
+    return ()
+
+
+def compile_constraint(constraint: Constraint, vocabulary: Vocabulary) -> CompiledGrammar:
+    """The grammar on the engine that serves it. Raises a GrammarError."""
+    match constraint:
+        case Regex(pattern):
+            return regex_grammar(parse(pattern), vocabulary)
         case Choice(choices):
             dfa = of_strings([choice.encode() for choice in choices], vocabulary.absent_bytes)
             return _nonempty(FsmGrammar(dfa, vocabulary))
-        case _:
-            return GuidanceGrammar(_source(constraint), vocabulary)
+        case JsonSchema(schema, whitespace, strict):
+            normalised = normalise(schema, strict=strict)
+            return _schema_grammar(json.dumps(normalised.schema), whitespace, vocabulary, normalised.ignored)
+        case JsonObject(whitespace):
+            return _schema_grammar('{"type":"object"}', whitespace, vocabulary)
+        case Grammar(source, "lark"):
+            named = _named_tokens(source, vocabulary)
+            return _lark_grammar(source, vocabulary, special_token_ids=named)
+        case Grammar(source, _):
+            rules = _rules(source)
+            tree = as_pattern(rules)
+            return regex_grammar(tree, vocabulary) if tree is not None else _lark_grammar(to_lark(rules), vocabulary)
+        case StructuralTag(spec):
+            tag = tags.to_lark(spec)
+            return _lark_grammar(tag.lark, vocabulary, ignored=tag.ignored)
+    raise AssertionError(constraint)
 
 
-def _compile_regex(tree: Node, vocabulary: Vocabulary) -> CompiledGrammar:
-    """On our automata if small, else on the engine."""
+def regex_grammar(tree: Node, vocabulary: Vocabulary) -> CompiledGrammar:
+    """A pattern on our automata if small, else on the engine: the same language."""
     alphabet = alphabet_of(char_sets(tree))
     try:
         dfa = to_bytes(determinise(tree, alphabet), alphabet, vocabulary.absent_bytes)
     except GrammarTooLarge:
-        source = llguidance.LLMatcher.grammar_from_regex(to_engine(tree))
-        return GuidanceGrammar(str(source), vocabulary)
+        return GuidanceGrammar(llguidance.LLMatcher.grammar_from_regex(to_engine(tree)), vocabulary)
     return _nonempty(FsmGrammar(dfa, vocabulary))
 
 
@@ -55,25 +86,48 @@ def _nonempty(grammar: FsmGrammar) -> FsmGrammar:
     return grammar
 
 
-def _source(constraint: Constraint) -> str:
-    matcher = llguidance.LLMatcher
-    match constraint:
-        case Regex(pattern):
-            return str(matcher.grammar_from_regex(to_engine(parse(pattern))))
-        case JsonSchema(schema, whitespace, strict):
-            text = json.dumps(normalise(schema, strict=strict).schema)
-            return str(matcher.grammar_from_json_schema(text, overrides=engine_options(whitespace, text)))
-        case JsonObject(whitespace):
-            text = '{"type":"object"}'
-            return str(matcher.grammar_from_json_schema(text, overrides=engine_options(whitespace, text)))
-        case Choice(choices):
-            return str(matcher.grammar_from_lark("start: " + " | ".join(json.dumps(c) for c in choices)))
-        case Grammar(source, syntax):
-            if syntax == "lark":
-                return str(matcher.grammar_from_lark(source))
-            try:
-                return str(matcher.grammar_from_lark(llguidance.gbnf_to_lark.gbnf_to_lark(source)))
-            except Exception as error:
-                raise GrammarSyntaxError(f"the grammar cannot be read: {error}") from None
-        case StructuralTag():
-            raise GrammarSyntaxError("structural tags come next")
+def _schema_grammar(
+    text: str, whitespace: WhiteSpace, vocabulary: Vocabulary, ignored: tuple[str, ...] = ()
+) -> GuidanceGrammar:
+    source = llguidance.LLMatcher.grammar_from_json_schema(text, overrides=engine_options(whitespace, text))
+    return GuidanceGrammar(source, vocabulary, ignored=ignored)
+
+
+def _lark_grammar(
+    lark: str,
+    vocabulary: Vocabulary,
+    *,
+    special_token_ids: frozenset[int] = frozenset(),
+    ignored: tuple[str, ...] = (),
+) -> GuidanceGrammar:
+    try:
+        return GuidanceGrammar(
+            llguidance.LLMatcher.grammar_from_lark(lark),
+            vocabulary,
+            special_token_ids=special_token_ids,
+            ignored=ignored,
+        )
+    except GrammarSyntaxError as error:
+        place = re.search(r"(?:^|\D)(\d+)\((\d+)\)", error.message)
+        if place is not None:
+            error.line, error.column = int(place.group(1)), int(place.group(2))
+        raise
+
+
+def _named_tokens(lark: str, vocabulary: Vocabulary) -> frozenset[int]:
+    """Special tokens that a Lark grammar writes as `<name>` or `<[id]>`: the engine decides where they stand."""
+    named = {
+        t
+        for t in vocabulary.special_token_ids - vocabulary.eos_token_ids
+        if t < len(vocabulary.token_bytes) and vocabulary.token_bytes[t].decode(errors="replace") in lark
+    }
+    for group in re.findall(r"<\[([\d,\- ]+)\]>", lark):
+        for low, high in re.findall(r"(\d+)(?:-(\d+))?", group):
+            named |= set(range(int(low), min(int(high or low), vocabulary.size - 1) + 1))
+    return frozenset(named - vocabulary.eos_token_ids)
+
+
+def _rules(source: str) -> Rules:
+    rules = read(source)
+    check_productive(rules)
+    return rules

@@ -62,7 +62,7 @@ def alphabet_of(sets: set[Ranges]) -> Alphabet:
     return Alphabet(starts, class_ids, classes_of, len(ids))
 
 
-class _Nfa:
+class Nfa:
     """Thompson's construction; `edges` by class, `moves` without text, `guards` those that demand a lookaround."""
 
     def __init__(self, alphabet: Alphabet) -> None:
@@ -139,7 +139,7 @@ class _Subsets:
     def __init__(self, node: Node, alphabet: Alphabet, fuel: list[int]) -> None:
         self.alphabet = alphabet
         self.fuel = fuel
-        self.nfa = _Nfa(alphabet)
+        self.nfa = Nfa(alphabet)
         self.first = self.nfa.state()
         self.last = self.nfa.build(node, self.first)
         self.ahead: list[CharDfa] = []

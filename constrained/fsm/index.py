@@ -18,6 +18,8 @@ MAX_MASKS = 4096  # rows remembered of one grammar: 24 MiB for a vocabulary of 4
 class FsmGrammar:
     """A compiled grammar on an automaton of ours. Thread-safe; what is remembered serves all its requests."""
 
+    ignored: tuple[str, ...] = ()
+
     def __init__(self, dfa: ByteDfa, vocabulary: Vocabulary) -> None:
         self.dfa = dfa
         self.vocabulary = vocabulary

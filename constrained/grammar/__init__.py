@@ -1,0 +1,1 @@
+"""Context-free grammars: EBNF, GBNF and Lark, served exactly by the engine or by our automata."""

@@ -1,0 +1,227 @@
+"""Rules to a Lark grammar for llguidance: the same language, in as few lexemes as that permits.
+
+Its lexer is greedy: of the lexemes that may stand here it takes the longest, and never looks back. `[a-z]+ "x"` as two
+lexemes would so never match "abx". A part of the grammar becomes one lexeme only if greed cannot hurt: wherever a
+lexeme may end, no byte that may follow it carries any lexeme on. Parts that fail this are split, in the end into single
+characters, where nothing can go wrong. Grammars without recursion never come here: they are automata.
+"""
+
+from __future__ import annotations
+
+from ...errors import GrammarTooLarge, UnsatisfiableGrammar
+from ..fsm.charset import Ranges
+from ..fsm.determinise import Alphabet, alphabet_of
+from ..fsm.fallback import to_engine
+from ..fsm.pattern import Alt, Chars, Node, Repeat, Seq, char_sets
+from .reader import START_RULE, Part, Ref, Rules
+from .regular import Body, Lexeme, Lexer, is_nullable
+
+MAX_INLINED = 20_000  # nodes of the tree that a grammar without recursion becomes
+MAX_SPLITS = 400
+
+
+def as_pattern(rules: Rules) -> Node | None:
+    """The grammar as one pattern, if no rule contains itself and it is not too large; else None."""
+    if _recursive(rules):
+        return None
+    budget = [MAX_INLINED]
+    try:
+        return _inline(Ref(START_RULE), rules, budget)
+    except GrammarTooLarge:
+        return None
+
+
+def check_productive(rules: Rules) -> None:
+    """Raises UnsatisfiableGrammar if no string can be derived from `root`."""
+    productive: set[str] = set()
+    while True:
+        grown = {name for name, body in rules.items() if _is_productive(body, productive)}
+        if grown == productive:
+            break
+        productive = grown
+    if START_RULE not in productive:
+        raise UnsatisfiableGrammar("no text can be derived from root: its rules contain themselves without end")
+
+
+def _is_productive(part: Part, productive: set[str]) -> bool:
+    match part:
+        case Ref(name):
+            return name in productive
+        case Chars(ranges):
+            return bool(ranges)
+        case Seq(parts):
+            return all(_is_productive(p, productive) for p in parts)
+        case Alt(options):
+            return any(_is_productive(p, productive) for p in options)
+        case Repeat(inner, low, _):
+            return low == 0 or _is_productive(inner, productive)
+    raise AssertionError(part)
+
+
+def _references(part: Part) -> set[str]:
+    match part:
+        case Ref(name):
+            return {name}
+        case Seq(children) | Alt(children):
+            return set().union(*map(_references, children))
+        case Repeat(inner, _, _):
+            return _references(inner)
+        case _:
+            return set()
+
+
+def _recursive(rules: Rules) -> set[str]:
+    """Rules from which a rule that contains itself is reached, among those that `root` reaches."""
+    following = {name: _references(body) for name, body in rules.items()}
+    plain: set[str] = set()
+    while True:
+        grown = {name for name, names in following.items() if names <= plain}
+        if grown == plain:
+            break
+        plain = grown
+    reached, stack = {START_RULE}, [START_RULE]
+    while stack:
+        for name in following[stack.pop()] - reached:
+            reached.add(name)
+            stack.append(name)
+    return reached - plain
+
+
+def _inline(part: Part, rules: Rules, budget: list[int]) -> Node:
+    budget[0] -= 1
+    if budget[0] < 0:
+        raise GrammarTooLarge("the grammar is too large as one pattern")
+    match part:
+        case Ref(name):
+            return _inline(rules[name], rules, budget)
+        case Seq(parts):
+            return Seq(tuple(_inline(p, rules, budget) for p in parts))
+        case Alt(options):
+            return Alt(tuple(_inline(p, rules, budget) for p in options))
+        case Repeat(inner, low, high):
+            return Repeat(_inline(inner, rules, budget), low, high)
+        case Chars():
+            return part
+    raise AssertionError(part)
+
+
+def to_lark(rules: Rules) -> str:
+    """The grammar in the engine's Lark. Raises GrammarTooLarge."""
+    recursive = _recursive(rules)
+    plain: Rules = {name: body for name, body in rules.items() if name not in recursive}
+    writer = _Writer(rules, recursive, plain)
+    for _ in range(MAX_SPLITS):
+        bodies = {name: writer.body(rules[name]) for name in rules if name in recursive}
+        conflicts = writer.conflicts(bodies)
+        if not conflicts:
+            return _lark(bodies)
+        writer.split |= conflicts
+    raise GrammarTooLarge("the grammar's tokens overlap in too many ways")
+
+
+class _Writer:
+    def __init__(self, rules: Rules, recursive: set[str], plain: Rules) -> None:
+        self.rules = rules
+        self.recursive = recursive
+        self.split: set[Node] = set()  # trees that may not be one lexeme
+        self.inlined: dict[Part, Node | None] = {}
+        sets: set[Ranges] = set()
+        for name, body in rules.items():
+            if name in recursive or name in plain:
+                sets |= _sets(body)
+        self.alphabet: Alphabet = alphabet_of(sets)
+
+    def tree(self, part: Part) -> Node | None:
+        """The part as a pattern's tree, if it is free of recursion."""
+        if part not in self.inlined:
+            found = None
+            if not self._reaches_recursion(part):
+                try:
+                    found = _inline(part, self.rules, [2000])
+                except GrammarTooLarge:
+                    found = None
+            self.inlined[part] = found
+        return self.inlined[part]
+
+    def _reaches_recursion(self, part: Part) -> bool:
+        return bool(_references(part) & self.recursive)
+
+    def body(self, part: Part) -> Body:
+        """The part in lexemes, the largest that are not split."""
+        tree = self.tree(part)
+        if tree is not None and tree not in self.split and not is_nullable(tree):
+            return Lexeme(tree)
+        match part:
+            case Ref(name):
+                return part if tree is None and name in self.recursive else self.body(self.rules[name])
+            case Chars():
+                return Lexeme(part)
+            case Alt(options):
+                return Alt(tuple(self.body(option) for option in options))  # type: ignore[misc]
+            case Repeat(inner, low, high):
+                return Repeat(self.body(inner), low, high)  # type: ignore[arg-type]
+            case Seq(parts):
+                return Seq(tuple(self._runs(parts)))  # type: ignore[arg-type]
+        raise AssertionError(part)
+
+    def _runs(self, parts: tuple[Part, ...]) -> list[Body]:
+        """Neighbours without recursion join into one lexeme where that is not split."""
+        result: list[Body] = []
+        i = 0
+        while i < len(parts):
+            end = i
+            while end < len(parts) and self.tree(parts[end]) is not None:
+                end += 1
+            while end > i + 1:
+                joined = Seq(tuple(t for p in parts[i:end] if (t := self.tree(p)) is not None))
+                if end - i < len(parts) and joined not in self.split and not is_nullable(joined):
+                    result.append(Lexeme(joined))
+                    break
+                end -= 1
+            else:
+                result.append(self.body(parts[i]))
+                end = i + 1
+            i = end
+        return result
+
+    def conflicts(self, bodies: dict[str, Body]) -> set[Node]:
+        """Lexemes that must be split because greed could hurt."""
+        lexer = Lexer(bodies, self.alphabet)
+        return lexer.conflicts()
+
+
+def _sets(part: Part) -> set[Ranges]:
+    match part:
+        case Ref():
+            return set()
+        case Seq(children) | Alt(children):
+            return set().union(*map(_sets, children))
+        case Repeat(inner, _, _):
+            return _sets(inner)
+        case _:
+            return char_sets(part)
+
+
+def _lark(bodies: dict[str, Body]) -> str:
+    names = {name: f"r{i}" for i, name in enumerate(bodies)}
+    names[START_RULE] = "start"
+    lines = ["%llguidance {}"]
+    terminals: dict[Node, str] = {}
+
+    def write(body: Body) -> str:
+        match body:
+            case Lexeme(tree):
+                return terminals.setdefault(tree, f"T{len(terminals)}")
+            case Ref(name):
+                return names[name]
+            case Seq(parts):
+                return "(" + " ".join(map(write, parts)) + ")" if parts else '""'  # type: ignore[arg-type]
+            case Alt(options):
+                return "(" + " | ".join(map(write, options)) + ")"  # type: ignore[arg-type]
+            case Repeat(inner, low, high):
+                return f"({write(inner)}){{{low},{'' if high is None else high}}}"  # type: ignore[arg-type]
+        raise AssertionError(body)
+
+    lines += [f"{names[name]}: {write(body)}" for name, body in bodies.items()]
+    lines += [f"{name}: /{to_engine(tree)}/" for tree, name in terminals.items()]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,285 @@
+"""Structural tags: free text with constrained parts, in SGLang's and in xgrammar's JSON form, as a Lark grammar.
+
+Free text is every text in which no trigger occurs; the lexeme that ends it is the text up to and with the first
+trigger. So the two never compete, and an answer cannot end between a trigger and the end of its tag.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from ..errors import GrammarError, GrammarTooLarge, UnsupportedGrammar
+from .constraint import WhiteSpace
+from .fsm.fallback import to_engine
+from .fsm.pattern import ANY, Node, Repeat, Seq
+from .fsm.pattern import parse as parse_regex
+from .json_schema.names import both, literal
+from .json_schema.normalise import normalise
+from .json_schema.normalise import parse as parse_json
+from .json_schema.patterns import ANYTHING
+from .json_schema.refusal import invalid
+from .json_schema.whitespace import engine_options
+
+MAX_TAGS = 4096
+
+
+class TagGrammar(NamedTuple):
+    """A structural tag in the engine's Lark."""
+
+    lark: str
+    ignored: tuple[str, ...]
+
+
+def to_lark(spec: str, whitespace: WhiteSpace = "fixed") -> TagGrammar:
+    """The grammar of a structural tag's JSON. Raises a GrammarError with the pointer of what is wrong."""
+    document = parse_json(spec)
+    if not isinstance(document, dict):
+        raise invalid("a structural tag is an object", "", "#")
+    writer = _Writer(whitespace)
+    if "format" in document:
+        body = writer.format(document["format"], "#/format")
+    elif "structures" in document or "triggers" in document:
+        try:
+            body = writer.triggered(_legacy(document), "#")
+        except GrammarError as error:
+            raise _as_legacy(error) from None
+    else:
+        raise invalid("a structural tag has structures and triggers, or a format", "format", "#/format")
+    lines = ["%llguidance {}", f"start: {body}", *writer.lines]
+    return TagGrammar("\n".join(lines) + "\n", tuple(writer.ignored))
+
+
+def _legacy(document: dict[str, Any]) -> dict[str, Any]:
+    """SGLang's `structures` and `triggers` as xgrammar's `triggered_tags`."""
+    structures = _list(document.get("structures"), "#/structures")
+    tags = []
+    for i, structure in enumerate(structures):
+        if not isinstance(structure, dict):
+            raise invalid("a structure is an object with begin, schema and end", "structures", f"#/structures/{i}")
+        content = {"type": "json_schema", "json_schema": structure.get("schema", True)}
+        tags.append({"begin": structure.get("begin"), "content": content, "end": structure.get("end")})
+    return {"triggers": document.get("triggers"), "tags": tags}
+
+
+def _as_legacy(error: GrammarError) -> GrammarError:
+    """The pointers of an error in the words of SGLang's form."""
+    for attribute in ("pointer", "message"):
+        value = getattr(error, attribute, None)
+        if value is not None:
+            setattr(
+                error, attribute, value.replace("#/tags", "#/structures").replace("/content/json_schema", "/schema")
+            )
+    return error
+
+
+class _Writer:
+    def __init__(self, whitespace: WhiteSpace) -> None:
+        self.whitespace = whitespace
+        self.lines: list[str] = []
+        self.ignored: list[str] = []
+        self.terminals: dict[Node, str] = {}
+
+    def format(self, spec: Any, pointer: str) -> str:
+        """The Lark expression of one `format`."""
+        if not isinstance(spec, dict):
+            raise invalid("a format is an object with a type", "type", pointer)
+        match spec.get("type"):
+            case "const_string":
+                return self.text(_text(spec.get("value"), f"{pointer}/value"))
+            case "json_schema":
+                return self.schema(spec.get("json_schema"), f"{pointer}/json_schema")
+            case "regex":
+                return self.terminal(self.regex(spec, pointer))
+            case "any_text":
+                return f"{self.terminal(_some_text([]))}?"
+            case "sequence":
+                return self.sequence(spec, pointer)
+            case "or":
+                elements = _list(spec.get("elements"), f"{pointer}/elements")
+                options = [self.format(e, f"{pointer}/elements/{i}") for i, e in enumerate(elements)]
+                return "(" + " | ".join(options) + ")"
+            case "tag":
+                return self.rule(self.tag(spec, pointer, ""))
+            case "triggered_tags":
+                return self.triggered(spec, pointer)
+            case "tags_with_separator":
+                return self.separated(spec, pointer)
+        raise UnsupportedGrammar(
+            f"format type {spec.get('type')!r} is not served (at {pointer}/type)",
+            keyword="type",
+            pointer=f"{pointer}/type",
+        )
+
+    def sequence(self, spec: dict[str, Any], pointer: str) -> str:
+        """Elements in order; text of any kind must stand last, or be ended by a tag."""
+        elements = _list(spec.get("elements"), f"{pointer}/elements")
+        for i, element in enumerate(elements[:-1]):
+            if isinstance(element, dict) and element.get("type") in ("any_text", "triggered_tags"):
+                raise UnsupportedGrammar(
+                    f"{element['type']} in the middle of a sequence has no end; put it last, or inside a tag",
+                    keyword="type",
+                    pointer=f"{pointer}/elements/{i}",
+                )
+        return " ".join(self.format(e, f"{pointer}/elements/{i}") for i, e in enumerate(elements)) or '""'
+
+    def triggered(self, spec: dict[str, Any], pointer: str) -> str:
+        """Free text in which each trigger begins one of its tags."""
+        triggers = [
+            _text(t, f"{pointer}/triggers/{i}")
+            for i, t in enumerate(_list(spec.get("triggers"), f"{pointer}/triggers"))
+        ]
+        tags = _list(spec.get("tags"), f"{pointer}/tags")
+        if len(tags) > MAX_TAGS:
+            raise GrammarTooLarge(f"{len(tags)} tags; at most {MAX_TAGS} are served", keyword="tags", pointer=pointer)
+        if not all(triggers):
+            raise invalid("a trigger must not be empty", "triggers", f"{pointer}/triggers")
+        for i, trigger in enumerate(triggers):
+            for other in triggers[:i] + triggers[i + 1 :]:
+                if trigger in other:
+                    raise invalid(
+                        f"the trigger {trigger!r} is a part of {other!r}", "triggers", f"{pointer}/triggers/{i}"
+                    )
+        bodies: dict[str, list[tuple[str, str]]] = {}
+        for i, tag in enumerate(tags):
+            where = f"{pointer}/tags/{i}"
+            begin = _text(tag.get("begin") if isinstance(tag, dict) else None, f"{where}/begin")
+            starts = [t for t in triggers if begin.startswith(t)]
+            if not starts:
+                raise invalid(f"begin {begin!r} starts with no trigger", "begin", f"{where}/begin")
+            trigger = starts[0]
+            bodies.setdefault(trigger, []).append((begin, self.rule(self.tag(tag, where, trigger))))
+        calls = []
+        for trigger, begun in bodies.items():
+            _check_apart([begin for begin, _ in begun], f"{pointer}/tags")
+            until = self.terminal(_until(trigger, triggers))
+            calls.append(f"{until} (" + " | ".join(rule for _, rule in begun) + ")")
+        one = self.rule(" | ".join(calls)) if calls else ""
+        rest = f"{self.terminal(_some_text(triggers))}?"
+        if not one:
+            return rest
+        if spec.get("stop_after_first"):
+            return one if spec.get("at_least_one") else f"({one} | {rest})"
+        return f"{one}{'+' if spec.get('at_least_one') else '*'} {rest}"
+
+    def separated(self, spec: dict[str, Any], pointer: str) -> str:
+        """Tags one after the other, with a separator between."""
+        tags = _list(spec.get("tags"), f"{pointer}/tags")
+        begins = [
+            _text(t.get("begin") if isinstance(t, dict) else None, f"{pointer}/tags/{i}/begin")
+            for i, t in enumerate(tags)
+        ]
+        _check_apart(begins, f"{pointer}/tags")
+        one = self.rule(" | ".join(self.rule(self.tag(t, f"{pointer}/tags/{i}", "")) for i, t in enumerate(tags)))
+        separator = _text(spec.get("separator", ""), f"{pointer}/separator")
+        more = "" if spec.get("stop_after_first") else f" ({self.text(separator) if separator else ''} {one})*"
+        return f"{one}{more}" if spec.get("at_least_one") else f"({one}{more})?"
+
+    def tag(self, spec: Any, pointer: str, begun: str) -> str:
+        """begin, content, end; `begun`: how much of begin has been read."""
+        if not isinstance(spec, dict):
+            raise invalid("a tag is an object with begin, content and end", "tags", pointer)
+        begin = _text(spec.get("begin"), f"{pointer}/begin")[len(begun) :]
+        ends = spec.get("end", "")
+        ends = [_text(e, f"{pointer}/end") for e in (ends if isinstance(ends, list) and ends else [ends])]
+        content = spec.get("content")
+        head = self.text(begin) + " " if begin else ""
+        kind = content.get("type") if isinstance(content, dict) else None
+        if kind == "any_text":
+            if not all(ends):
+                raise invalid("any_text inside a tag needs an end", "end", f"{pointer}/end")
+            return head + "(" + " | ".join(self.terminal(_until(end, ends)) for end in ends) + ")"
+        if kind == "regex":
+            assert isinstance(content, dict)
+            tree = self.regex(content, f"{pointer}/content")
+            return head + "(" + " | ".join(self.terminal(Seq((tree, literal(end)))) for end in ends) + ")"
+        body = self.format(content, f"{pointer}/content")
+        tails = [self.text(end) if end else '""' for end in ends]
+        return f"{head}{body} ({' | '.join(tails)})"
+
+    def regex(self, spec: dict[str, Any], pointer: str) -> Node:
+        return _sparse(parse_regex(_text(spec.get("pattern"), f"{pointer}/pattern")), f"{pointer}/pattern")
+
+    def schema(self, value: Any, pointer: str) -> str:
+        text = value if isinstance(value, str) else json.dumps(value)
+        if value is None:
+            raise invalid("a schema is missing here", "json_schema", pointer)
+        try:
+            normalised = normalise(text)
+        except GrammarError as error:
+            inner = getattr(error, "pointer", None)
+            if inner is not None:
+                error.pointer = pointer + inner.lstrip("#")  # type: ignore[attr-defined]
+            raise
+        self.ignored += [pointer + place.lstrip("#") for place in normalised.ignored]
+        schema = normalised.schema if isinstance(normalised.schema, dict) else {}
+        options = engine_options(self.whitespace, json.dumps(schema))
+        return self.rule("%json " + json.dumps({"x-guidance": options, **schema}))
+
+    def text(self, text: str) -> str:
+        """A literal."""
+        return json.dumps(text) if text else '""'
+
+    def terminal(self, tree: Node) -> str:
+        """The name of a lexeme."""
+        name = self.terminals.get(tree)
+        if name is None:
+            name = self.terminals[tree] = f"T{len(self.terminals)}"
+            self.lines.append(f"{name}: /{to_engine(tree)}/")
+        return name
+
+    def rule(self, body: str) -> str:
+        """The name of a rule with this body."""
+        name = f"r{len(self.lines)}"
+        self.lines.append(f"{name}: {body}")
+        return name
+
+
+def _contains(text: str) -> Node:
+    return Seq((ANYTHING, literal(text), ANYTHING))
+
+
+def _some_text(triggers: list[str]) -> Node:
+    """Text of at least a character in which no trigger occurs."""
+    some = Repeat(ANY, 1, None)
+    return both([some], [_contains(t) for t in triggers]) if triggers else some
+
+
+def _until(trigger: str, triggers: list[str]) -> Node:
+    """Text that ends with the trigger, the first that occurs in it."""
+    before: list[Node] = [Seq((_contains(t), ANY)) for t in triggers]
+    return both([Seq((ANYTHING, literal(trigger)))], before)
+
+
+def _sparse(tree: Node, pointer: str) -> Node:
+    """A tree without lookarounds."""
+    from .json_schema.patterns import flatten
+
+    try:
+        return flatten(tree)
+    except GrammarTooLarge as error:
+        raise GrammarTooLarge(error.message, keyword="pattern", pointer=pointer) from None
+
+
+def _check_apart(begins: list[str], pointer: str) -> None:
+    ordered = sorted(begins)
+    for one, other in pairwise(ordered):
+        if other.startswith(one):
+            raise UnsupportedGrammar(
+                f"one tag begins with {one!r}, another with {other!r}: which it is cannot be told",
+                keyword="begin",
+                pointer=pointer,
+            )
+
+
+def _list(value: Any, pointer: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise invalid("a list is expected here", pointer.rsplit("/", 1)[-1], pointer)
+    return value
+
+
+def _text(value: Any, pointer: str) -> str:
+    if not isinstance(value, str):
+        raise invalid("a string is expected here", pointer.rsplit("/", 1)[-1], pointer)
+    return value
