@@ -47,18 +47,23 @@ class JinjaChatTemplate:
     def render(
         self,
         messages: Iterable[Mapping[str, Any]],
+        /,
         add_generation_prompt: bool = False,
         tools: Sequence[Mapping[str, Any]] | None = None,
         documents: Sequence[Mapping[str, Any]] | None = None,
         continue_final_message: bool = False,
+        *,
+        variables: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> str:
         """The conversation as the model's text, at most MAX_OUTPUT characters, within TIME_LIMIT_S.
 
-        `continue_final_message`: the last message stays open, for the model to go on with it. `kwargs` are variables of
-        the template. Raises RequestError for what the template refuses or cannot do.
+        `continue_final_message`: the last message stays open, for the model to go on with it. `variables` (a request's
+        chat_template_kwargs, checked here) and `kwargs` are told to the template. Raises RequestError for what the
+        template refuses or cannot do.
         """
-        for name in kwargs:
+        given = {**kwargs, **(variables or {})}
+        for name in given:
             if name in RESERVED or not _NAME.fullmatch(name):
                 raise RequestError(
                     f"chat_template_kwargs cannot set {name!r}; drop it", param=f"chat_template_kwargs.{name[:64]}"
@@ -71,7 +76,7 @@ class JinjaChatTemplate:
         chat = [_with_reasoning(_message(message)) for message in messages]
         final = _open_final(chat) if continue_final_message else ""
         variables = {
-            **_plain(kwargs),
+            **_plain(given),
             "messages": chat,
             "tools": None if tools is None else [_plain(tool) for tool in tools],
             "documents": None if documents is None else [_plain(document) for document in documents],

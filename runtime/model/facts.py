@@ -110,7 +110,7 @@ def checked(config: ModelConfig, path: Path) -> ModelConfig:
             raise bad(f"rotary dimension {dim} of a head of {config.head_dim}")
         for name in ("short_factor", "long_factor", "freq_factors"):
             factors = getattr(rope, name)
-            if factors and (len(factors) != dim // 2 or min(factors) <= 0):
+            if factors and not (len(factors) == dim // 2 and all(0 < x < math.inf for x in factors)):
                 raise bad(f"rope {name} must be {dim // 2} positive numbers")
         if rope.kind == "longrope" and not (rope.short_factor and rope.long_factor):
             raise bad("longrope needs short_factor and long_factor")

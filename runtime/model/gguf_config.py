@@ -127,9 +127,7 @@ def _rope(facts: Facts, head_dim: int, small: Mapping[str, NDArray[np.float32]])
         kind="longrope" if long else _ROPE_KINDS[kind],
         factor=facts.number("rope.scaling.factor", facts.number("rope.scale_linear", 1.0)) or 1.0,
         original_max_context=facts.integer("rope.scaling.original_context_length", 0, low=0, high=1 << 30),
-        attention_factor=facts.number("rope.scaling.attn_factor", 1.0)
-        if facts.has("rope.scaling.attn_factor")
-        else None,
+        attention_factor=_attention_factor(facts, kind),
         beta_fast=facts.number("rope.scaling.yarn_beta_fast", 32.0),
         beta_slow=facts.number("rope.scaling.yarn_beta_slow", 1.0),
         short_factor=short,

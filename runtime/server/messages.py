@@ -84,5 +84,5 @@ def render(
         tools=tools,
         add_generation_prompt=not continue_final_message,
         continue_final_message=continue_final_message,
-        **(kwargs or {}),
+        variables=kwargs,
     )
