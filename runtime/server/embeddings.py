@@ -45,7 +45,7 @@ async def embeddings(service: Service, request: Request) -> Answer:
     except PromptTooLong as error:
         error.param = "input"
         raise
-    vectors = [_unit(a["embedding"]) for a in answers]
+    vectors = [unit(a["embedding"]) for a in answers]
     if body.dimensions is not None and body.dimensions != len(vectors[0]):
         raise RequestError(
             f"this model's vectors have {len(vectors[0])} dimensions and cannot be shortened", param="dimensions"
@@ -59,7 +59,8 @@ async def embeddings(service: Service, request: Request) -> Answer:
     return json_response({"object": "list", "data": data, "model": body.model or service.model_name, "usage": usage})
 
 
-def _unit(vector: list[float]) -> list[float]:
+def unit(vector: list[float]) -> list[float]:
+    """Of length 1."""
     length = math.sqrt(sum(x * x for x in vector)) or 1.0
     return [x / length for x in vector]
 

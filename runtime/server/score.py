@@ -73,11 +73,8 @@ async def score(service: Service, request: Request) -> Answer:
 
 
 def _prompts(body: ScoreBody) -> list[list[str | list[int]]]:
-    items: list[Any]
-    if isinstance(body.items, str) or (body.items and isinstance(body.items[0], int)):
-        items = [body.items]
-    else:
-        items = body.items
+    is_one = isinstance(body.items, str) or (bool(body.items) and isinstance(body.items[0], int))
+    items: list[Any] = [body.items] if is_one else list(body.items)
     if not 0 < len(items) <= MAX_BATCH:
         raise RequestError(f"items must hold 1 to {MAX_BATCH} texts", param="items")
     prompts: list[list[str | list[int]]] = []

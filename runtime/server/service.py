@@ -82,7 +82,7 @@ class Service:
 
     def check_model(self, name: str | None) -> None:
         """Raises ModelNotFound for a model that is not served; none means the one that is."""
-        if name and name not in self.names():
+        if name and name.removesuffix(":latest") not in self.names():
             raise ModelNotFound(
                 f"the model {name!r} is not served here; this server has {self.model_name!r}", param="model"
             )

@@ -9,33 +9,25 @@ from . import (
     health,
     models,
     native,
+    ollama,
+    ollama_models,
     openapi,
-    parse_function_call,
     score,
     systemone,
     tokens,
 )
+from . import parse_function_call as function_calls
 from .app import App
 from .route import Route
 from .service import Service
 
+_OPENAI = (chat, completions, embeddings, score, systemone, models)
+_OTHERS = (native, tokens, function_calls, ollama, ollama_models, health)
+
 
 def all_routes() -> list[Route]:
     """In the order of /openapi.json."""
-    routes: list[Route] = []
-    for module in (
-        native,
-        chat,
-        completions,
-        embeddings,
-        score,
-        systemone,
-        models,
-        tokens,
-        parse_function_call,
-        health,
-    ):
-        routes += module.routes()
+    routes = [route for module in (*_OPENAI, *_OTHERS) for route in module.routes()]
     return [*routes, openapi.route_of(routes)]
 
 
