@@ -16,7 +16,8 @@ def check_tree(tree: RadixTree) -> list[Int32]:
     leaves: set[int] = set()
     total_len = evictable_len = 0
     for root in tree.roots.values():
-        assert root.parent is None and root.key.size == 0 and root.end == 0, root
+        assert root.parent is None, root
+        assert root.end == root.key.size == 0, root
         stack = [root]
         while stack:
             node = stack.pop()
@@ -24,7 +25,7 @@ def check_tree(tree: RadixTree) -> list[Int32]:
             _check_children(tree, node)
             if node is root:
                 continue
-            assert node.key.size > 0 and node.key.size == node.slots.size, node
+            assert node.key.size == node.slots.size > 0, node
             assert node.key.size % tree.page_size == 0, node
             slots.append(node.slots)
             total_len += node.key.size
@@ -45,7 +46,8 @@ def _check_children(tree: RadixTree, node: Node) -> None:
     for first, child in node.children.items():
         page = child.key[: tree.page_size]
         assert first == child.first == (int(page[0]) if tree.page_size == 1 else page.tobytes()), child
-        assert child.parent is node and child.end == node.end + child.key.size, child
+        assert child.parent is node, child
+        assert child.end == node.end + child.key.size, child
         assert child.lock <= node.lock, child
         assert child.ready_step >= node.ready_step or child.ready_step == 0, child
         locks += child.lock

@@ -42,7 +42,8 @@ class SlotPool:
     def allocate(self, num_tokens: int) -> Int32:
         """Slots for `num_tokens` (whole pages). The caller made sure that they are free."""
         num_pages = num_tokens // self.page_size
-        assert num_pages * self.page_size == num_tokens and num_pages <= self._top, (num_tokens, self.free_len)
+        assert num_tokens % self.page_size == 0, num_tokens
+        assert num_pages <= self._top, (num_tokens, self.free_len)
         pages: Int32 = self._stack[self._top - num_pages : self._top][::-1].copy()
         self._top -= num_pages
         self._is_free[pages] = False

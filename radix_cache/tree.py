@@ -216,7 +216,9 @@ class RadixTree:
         if length == node.end:
             return node
         cut = length - node.start
-        assert 0 < cut < node.key.size and cut % self.page_size == 0 and node.parent is not None, match
+        assert 0 < cut < node.key.size, match
+        assert cut % self.page_size == 0, match
+        assert node.parent is not None, match
         upper = self._new(node.key[:cut], node.slots[:cut], node.parent, node.first, length)
         upper.lock, upper.last_use, upper.hits, upper.ready_step = node.lock, node.last_use, node.hits, node.ready_step
         node.parent.children[node.first] = upper
@@ -239,7 +241,6 @@ class RadixTree:
         failed = {id(node): node for node in self._pending if node.ready_step == step}
         self._pending = [node for node in self._pending if node.ready_step != step]
         for node in sorted(failed.values(), key=lambda node: -node.end):  # children first
-            assert node.lock == 0 and not node.children, node
             self.heap.drop(node)
             self._remove(node)
 
@@ -283,6 +284,8 @@ class RadixTree:
     def _remove(self, node: Node, *, free: bool = True) -> None:
         parent = node.parent
         assert parent is not None
+        assert not node.children, node
+        assert node.lock == 0, node
         assert not node.children
         assert node.lock == 0
         del parent.children[node.first]

@@ -1,7 +1,7 @@
 """Kept paths: token ids under a name, their K and V pinned in the cache until released, timed out or crowded out.
 
-A lease is soft: memory pressure may evict its K and V (after everything that nobody leased), the ids stay known, and the
-next request that extends the path recomputes what is gone.
+A lease is soft: memory pressure may evict its K and V (after everything that nobody leased), the ids stay known, and
+the next request that extends the path recomputes what is gone.
 """
 
 from __future__ import annotations

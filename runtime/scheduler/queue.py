@@ -1,9 +1,9 @@
 """Who goes first among the waiting.
 
 Order: retracted requests in order of arrival; then, among clients that have not used up their share, the starved in
-order of arrival, then by priority, then longest cached prefix (in powers of two, so that near-equals keep their order of
-arrival), then arrival. A request starves when it waits longer than max(2 s, 8 times what its own uncached prompt takes
-to prefill): within a client's share that is a hard bound, whatever hit rates the others have.
+order of arrival, then by priority, then longest cached prefix (in powers of two, so that near-equals keep their order
+of arrival), then arrival. A request starves when it waits longer than max(2 s, 8 times what its own uncached prompt
+takes to prefill): within a client's share that is a hard bound, whatever hit rates the others have.
 
 Shares: Deficit Longest Prefix Match (arXiv 2501.14312). Serving a client costs it deficit; when every client that waits
 is in debt, all of them get another quantum.

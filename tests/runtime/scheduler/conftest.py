@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
 from radixlang.errors import GrammarTooLarge
 from radixlang.runtime.config import EngineConfig
 from radixlang.runtime.messages import Outputs, Reply, Submit
@@ -49,7 +50,7 @@ def hash_of(token_ids) -> int:
 
 
 class ShadowExecutor:
-    """Each slot holds (token, position, hash of the whole prefix); reading goes through the page table, as attention would.
+    """Each slot holds (token, position, hash of the whole prefix), and is read through the page table like attention.
 
     Any wrong share, early free, stale row or race shows as a failed assertion or a wrong token.
     """

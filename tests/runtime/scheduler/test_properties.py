@@ -10,6 +10,7 @@ from radixlang.constrained.constraint import Regex
 from radixlang.runtime.messages import Abort, AbortAll, Control, LogprobRequest, Release
 
 EOS = 5
+RARELY = st.integers(0, 7).map(lambda number: number == 7)
 STEM = [(i * 17 + 3) % 61 for i in range(48)]
 
 
@@ -51,6 +52,17 @@ class Machine(RuleBasedStateMachine):
         self.num = 0
 
     @rule(
+        stem=st.integers(20, 48),
+        tail=st.lists(st.integers(0, 1), max_size=4),
+        max_new_tokens=st.integers(4, 14),
+        copies=st.integers(1, 3),
+        echo=st.booleans(),
+        keep=st.booleans(),
+    )
+    def submit_plain(self, **asked) -> None:
+        self.submit(**asked)
+
+    @rule(
         stem=st.integers(0, 48),
         tail=st.lists(st.integers(0, 3), max_size=6),
         max_new_tokens=st.integers(0, 14),
@@ -70,10 +82,30 @@ class Machine(RuleBasedStateMachine):
         client=st.sampled_from(["a", "b"]),
         parent=st.integers(0, 5),
     )
+    def submit_any(self, **asked) -> None:
+        self.submit(**asked)
+
     def submit(
-        self, stem, tail, max_new_tokens, temperature, ignore_eos, min_new_tokens, stop, stop_ids, pattern, prompt_start,
-        output_logprobs, copies, keep, echo, hidden, namespace, client, parent,
-    ) -> None:  # fmt: skip
+        self,
+        stem,
+        tail,
+        max_new_tokens,
+        copies,
+        echo,
+        keep,
+        temperature=0.0,
+        ignore_eos=True,
+        min_new_tokens=0,
+        stop=(),
+        stop_ids=(),
+        pattern=None,
+        prompt_start=-1,
+        output_logprobs=False,
+        hidden=False,
+        namespace="",
+        client="a",
+        parent=0,
+    ) -> None:
         for copy in range(copies):
             self.num += 1
             rid = f"r{self.num}"
@@ -89,11 +121,19 @@ class Machine(RuleBasedStateMachine):
                 fields["keep"] = f"k{self.num % 4}"
             wants_scores = output_logprobs or prompt_start >= 0
             self.asked[rid] = {
-                "prompt": prompt, "max_new_tokens": max_new_tokens, "temperature": temperature, "ignore_eos": ignore_eos,
-                "min_new_tokens": min(min_new_tokens, max_new_tokens), "stop": stop, "stop_ids": stop_ids,
-                "pattern": pattern, "prompt_start": min(prompt_start, len(prompt) - 1), "seed": 77 + copy,
-                "output_logprobs": output_logprobs, "keep": fields.get("keep"), "hidden": hidden, "namespace": namespace,
-            }  # fmt: skip
+                "prompt": prompt,
+                "max_new_tokens": max_new_tokens,
+                "temperature": temperature,
+                "ignore_eos": ignore_eos,
+                "min_new_tokens": min(min_new_tokens, max_new_tokens),
+                "stop": stop,
+                "stop_ids": stop_ids,
+                "pattern": pattern,
+                "prompt_start": min(prompt_start, len(prompt) - 1),
+                "seed": 77 + copy,
+                "output_logprobs": output_logprobs,
+                "hidden": hidden,
+            }
             self.harness.submit(
                 rid,
                 prompt[fields.get("parent_len", 0) :],
@@ -137,13 +177,17 @@ class Machine(RuleBasedStateMachine):
         if rid[:-1] in self.asked and rid[:-1] not in self.harness.finish:
             self.aborted.add(rid[:-1])
 
-    @rule()
-    def abort_all(self) -> None:
+    @rule(really=RARELY)
+    def abort_all(self, really) -> None:
+        if not really:
+            return
         self.aborted |= set(self.asked) - set(self.harness.finish)
         self.harness.scheduler.post(AbortAll())
 
-    @rule()
-    def fail_next_step(self) -> None:
+    @rule(really=RARELY)
+    def fail_next_step(self, really) -> None:
+        if not really:
+            return
         self.harness.executor.fail_at = self.harness.executor.num_steps + 1
         members = set(self.asked) - set(self.harness.finish)
         self.failed |= members
@@ -151,15 +195,19 @@ class Machine(RuleBasedStateMachine):
         self.harness.executor.fail_at = None
         self.note_kept()
 
-    @rule()
-    def time_passes(self) -> None:
+    @rule(really=RARELY)
+    def time_passes(self, really) -> None:
+        if not really:
+            return
         self.harness.clock.now += 700
         self.late |= set(self.asked) - set(self.harness.finish)
         self.harness.step()
         self.note_kept()
 
-    @rule()
-    def flush(self) -> None:
+    @rule(really=RARELY)
+    def flush(self, really) -> None:
+        if not really:
+            return
         self.harness.scheduler.post(Control(id="f", action="flush"))
         self.harness.step()
         self.note_kept()
