@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from functools import partial
 
 import numpy as np
 
 from ..errors import GrammarError, GrammarTooLarge, InternalError, UnsatisfiableGrammar
 from .constraint import Constraint
 from .matcher import CompiledGrammar
+from .pool import CompilePool
 from .translate import check_constraint, compile_constraint
 from .vocabulary import Vocabulary
 
@@ -39,7 +41,7 @@ class GrammarCompiler:
         self.timeout_s = timeout_s
         self.max_bytes = max_bytes
         self.cache_bytes = cache_bytes
-        self._pool = ThreadPoolExecutor(num_workers, thread_name_prefix="grammar")
+        self._pool = CompilePool(num_workers)
         self._lock = threading.Lock()
         self._done: OrderedDict[Constraint, CompiledGrammar] = OrderedDict()
         self._failed: OrderedDict[Constraint, GrammarError] = OrderedDict()
@@ -65,7 +67,7 @@ class GrammarCompiler:
                     return answer
                 self._running[constraint] = [answer]
                 self.num_compiles += 1
-                self._pool.submit(self._work, constraint)
+                self._pool.submit(partial(self._work, constraint))
                 return answer
         if known is not None:
             answer.set_result(known)
@@ -87,11 +89,11 @@ class GrammarCompiler:
 
     def close(self) -> None:
         """Ends the pool; compiles under way are abandoned."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool.close()
 
     def _work(self, constraint: Constraint) -> None:
         """Compiles in a worker thread; a timer answers in its place when it takes too long."""
-        timer = threading.Timer(self.timeout_s, self._time_out, (constraint,))
+        timer = threading.Timer(self.timeout_s, self._time_out, (constraint, threading.get_ident()))
         timer.daemon = True
         timer.start()
         try:
@@ -119,16 +121,20 @@ class GrammarCompiler:
         matcher = grammar.matcher()
         mask_W = np.zeros(self.vocabulary.words, np.uint32)
         matcher.fill(mask_W)
-        if matcher.error is not None or not mask_W.any():
-            raise UnsatisfiableGrammar(
-                f"nothing can satisfy this constraint: {matcher.error or 'no token may begin it'}"
-            )
+        if matcher.error is not None:
+            error = error_of(matcher.error)
+            if isinstance(error, GrammarTooLarge):
+                raise error
+        if not mask_W.any():
+            reason = matcher.error or "no token may begin it"
+            raise UnsatisfiableGrammar(f"nothing can satisfy this constraint: {reason}")
 
-    def _time_out(self, constraint: Constraint) -> None:
+    def _time_out(self, constraint: Constraint, thread_id: int) -> None:
         with self._lock:
             if constraint not in self._running:
                 return
             self.num_timeouts += 1
+        self._pool.give_up(thread_id)
         self._finish(constraint, GrammarTooLarge(f"the grammar did not compile within {self.timeout_s:g} s"))
 
     def _finish(self, constraint: Constraint, outcome: CompiledGrammar | GrammarError) -> None:

@@ -7,6 +7,8 @@ from .charset import Ranges
 from .pattern import Alt, Chars, Look, Node, Repeat, Seq
 
 MAX_REPEAT = 100_000
+MAX_NODES = 40_000
+MAX_LENGTH = 4000  # parts one after the other: the engine's masks take 5 µs for each
 
 
 def to_engine(node: Node) -> str:
@@ -14,17 +16,39 @@ def to_engine(node: Node) -> str:
 
     Raises GrammarTooLarge for lookarounds, which only our automata serve.
     """
+    num_nodes, length = _measure(node)
+    if num_nodes > MAX_NODES or length > MAX_LENGTH:
+        raise GrammarTooLarge(f"the pattern has {num_nodes} parts, {length} in a row; at most {MAX_LENGTH} are served")
+    return _write(node)
+
+
+def _measure(node: Node) -> tuple[int, int]:
+    """How many parts a tree has, and how many at most one after the other, repetitions counted once."""
+    match node:
+        case Seq(children):
+            measured = [_measure(child) for child in children]
+            return 1 + sum(n for n, _ in measured), sum(length for _, length in measured)
+        case Alt(children):
+            measured = [_measure(child) for child in children]
+            return 1 + sum(n for n, _ in measured), max((length for _, length in measured), default=0)
+        case Repeat(inner, _, _) | Look(inner, _, _):
+            num_nodes, length = _measure(inner)
+            return 1 + num_nodes, length
+    return 1, 1
+
+
+def _write(node: Node) -> str:
     match node:
         case Chars(ranges):
             return _class(ranges)
         case Seq(parts):
-            return "(?:" + "".join(map(to_engine, parts)) + ")"
+            return "(?:" + "".join(map(_write, parts)) + ")"
         case Alt(options):
-            return "(?:" + "|".join(map(to_engine, options)) + ")" if options else r"[^\x{0}-\x{10FFFF}]"
+            return "(?:" + "|".join(map(_write, options)) + ")" if options else r"[^\x{0}-\x{10FFFF}]"
         case Repeat(inner, low, high):
             if max(low, high or 0) > MAX_REPEAT:
                 raise GrammarTooLarge(f"a repetition of more than {MAX_REPEAT} is not served")
-            return f"(?:{to_engine(inner)}){{{low},{'' if high is None else high}}}"
+            return f"(?:{_write(inner)}){{{low},{'' if high is None else high}}}"
         case Look():
             raise GrammarTooLarge("a pattern with lookarounds or \\b must be small; simplify it", keyword="lookaround")
     raise AssertionError(node)

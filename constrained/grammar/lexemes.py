@@ -18,6 +18,7 @@ from .regular import Body, Lexeme, Lexer, is_nullable
 
 MAX_INLINED = 20_000  # nodes of the tree that a grammar without recursion becomes
 MAX_SPLITS = 400
+MAX_LEXEME = 1000  # nodes of the tree of one lexeme
 
 
 def as_pattern(rules: Rules) -> Node | None:
@@ -107,11 +108,10 @@ def _inline(part: Part, rules: Rules, budget: list[int]) -> Node:
 
 def to_lark(rules: Rules) -> str:
     """The grammar in the engine's Lark. Raises GrammarTooLarge."""
-    recursive = _recursive(rules)
-    plain: Rules = {name: body for name, body in rules.items() if name not in recursive}
-    writer = _Writer(rules, recursive, plain)
+    kept = _kept(rules)
+    writer = _Writer(rules, kept)
     for _ in range(MAX_SPLITS):
-        bodies = {name: writer.body(rules[name]) for name in rules if name in recursive}
+        bodies = {name: writer.body(rules[name]) for name in rules if name in kept}
         conflicts = writer.conflicts(bodies)
         if not conflicts:
             return _lark(bodies)
@@ -119,16 +119,46 @@ def to_lark(rules: Rules) -> str:
     raise GrammarTooLarge("the grammar's tokens overlap in too many ways")
 
 
+def _kept(rules: Rules) -> set[str]:
+    """Rules that stay rules: those that recur, the start, and those too large to be written out."""
+    kept = _recursive(rules) | {START_RULE}
+    sizes: dict[str, int] = {}
+    waiting = {name: body for name, body in rules.items() if name not in kept}
+    while waiting:
+        ready = {name: body for name, body in waiting.items() if not _references(body) & waiting.keys()}
+        if not ready:
+            return kept | waiting.keys()
+        for name, body in ready.items():
+            size = _size(body, sizes)
+            if size > MAX_LEXEME:
+                kept.add(name)
+                size = 1
+            sizes[name] = size
+            del waiting[name]
+    return kept
+
+
+def _size(part: Part, sizes: dict[str, int]) -> int:
+    match part:
+        case Ref(name):
+            return sizes.get(name, 1)
+        case Seq(children) | Alt(children):
+            return 1 + sum(_size(child, sizes) for child in children)
+        case Repeat(inner, _, _):
+            return 1 + _size(inner, sizes)
+        case _:
+            return 1
+
+
 class _Writer:
-    def __init__(self, rules: Rules, recursive: set[str], plain: Rules) -> None:
+    def __init__(self, rules: Rules, kept: set[str]) -> None:
         self.rules = rules
-        self.recursive = recursive
+        self.recursive = kept
         self.split: set[Node] = set()  # trees that may not be one lexeme
         self.inlined: dict[Part, Node | None] = {}
         sets: set[Ranges] = set()
-        for name, body in rules.items():
-            if name in recursive or name in plain:
-                sets |= _sets(body)
+        for body in rules.values():
+            sets |= _sets(body)
         self.alphabet: Alphabet = alphabet_of(sets)
 
     def tree(self, part: Part) -> Node | None:
@@ -137,7 +167,7 @@ class _Writer:
             found = None
             if not self._reaches_recursion(part):
                 try:
-                    found = _inline(part, self.rules, [2000])
+                    found = _inline(part, self.rules, [2 * MAX_LEXEME])
                 except GrammarTooLarge:
                     found = None
             self.inlined[part] = found

@@ -7,8 +7,9 @@ from typing import Any
 
 from ..fsm.pattern import Alt, Chars, Look, Repeat, Seq
 from .complement import OtherStrings
-from .refusal import invalid, unsatisfiable
+from .refusal import invalid, too_large, unsatisfiable
 
+MAX_STRING = 20_000
 TYPE_NAMES = frozenset(["null", "boolean", "object", "array", "number", "integer", "string"])
 ANNOTATIONS = frozenset(
     [
@@ -141,6 +142,11 @@ def check_values(node: dict[str, Any], pointer: str) -> None:
                 key,
                 f"{pointer}/{key}",
             )
+    for key in ("const", "enum"):
+        values = node.get(key, []) if key == "enum" else [node.get(key)]
+        if any(isinstance(value, str) and len(value) > MAX_STRING for value in values):
+            message = f"a string of more than {MAX_STRING} characters is not served as a constant"
+            raise too_large(message, key, f"{pointer}/{key}")
     if node.get("enum") == [] or node.get("type") == []:
         key = "enum" if node.get("enum") == [] else "type"
         raise unsatisfiable(f"an empty {key} allows nothing", key, f"{pointer}/{key}")

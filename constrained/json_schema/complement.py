@@ -231,6 +231,43 @@ def disjoint(one: Any, other: Any, resolve: Resolve, depth: int = 0) -> bool:
     return all(_disjoint_type(name, one, other, resolve, depth) for name in shared)
 
 
+def told_apart(branches: list[Any]) -> bool:
+    """Whether a constant tells many branches apart at a glance: of theirs, or of a property that all require."""
+    if not all(isinstance(branch, dict) for branch in branches):
+        return False
+    keys = [_constants(branch) for branch in branches]
+    if all(key is not None for key in keys):
+        return _all_differ([key for key in keys if key is not None])
+    if any(types_of(branch) != {"object"} for branch in branches):
+        return False
+    first = branches[0].get("properties", {})
+    for name in first if isinstance(first, dict) else []:
+        found = []
+        for branch in branches:
+            properties, required = branch.get("properties"), branch.get("required")
+            if not isinstance(properties, dict) or not isinstance(required, list) or name not in required:
+                break
+            constants = _constants(properties.get(name))
+            if constants is None:
+                break
+            found.append(constants)
+        else:
+            if _all_differ(found):
+                return True
+    return False
+
+
+def _constants(schema: Any) -> set[str] | None:
+    if not isinstance(schema, dict):
+        return None
+    values = [schema["const"]] if "const" in schema else schema.get("enum")
+    return {canonical(value) for value in values} if isinstance(values, list) else None
+
+
+def _all_differ(sets: list[set[str]]) -> bool:
+    return len(set().union(*sets)) == sum(map(len, sets))
+
+
 def _disjoint_type(name: str, one: dict[str, Any], other: dict[str, Any], resolve: Resolve, depth: int) -> bool:
     first, second = _values(one, name), _values(other, name)
     if first is not None and second is not None:

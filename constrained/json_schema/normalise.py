@@ -7,6 +7,7 @@ rewritten where that is exact (complements, alternatives, patterns taken apart);
 from __future__ import annotations
 
 import json
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import llguidance
@@ -14,7 +15,7 @@ import llguidance
 from ...errors import GrammarError, GrammarSyntaxError, GrammarTooLarge
 from ..fsm.pattern import Alt, Node
 from . import checks
-from .complement import ASSERTIONS, OtherStrings, Schema, canonical, disjoint, negate
+from .complement import ASSERTIONS, OtherStrings, Schema, canonical, disjoint, negate, told_apart
 from .counts import property_counts, unique_items
 from .names import apart, both, literal, property_names
 from .patterns import engine_pattern, search_tree
@@ -24,8 +25,9 @@ from .refusal import invalid, too_large, unsupported
 
 MAX_CHARS = 4 * 1024 * 1024
 MAX_NODES = 100_000
-MAX_DEPTH = 100
-MAX_ONE_OF = 24  # branches that are told apart by complements
+HOISTED_DEPTH = 16  # what is nested deeper moves to $defs: the engine's reader takes 128 levels of JSON
+MAX_PROPERTIES = 3000  # of one object: the engine's compile time grows with the square
+MAX_ONE_OF = 48  # branches that are compared in pairs
 FORMATS = frozenset(["date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"])
 PLAIN = frozenset(
     [
@@ -131,8 +133,8 @@ class _Normaliser:
             return node
         if not isinstance(node, dict):
             raise invalid(f"a schema is an object or a boolean, found {type(node).__name__}", "", place.pointer)
-        if place.depth > MAX_DEPTH:
-            raise too_large(f"the schema is nested more than {MAX_DEPTH} deep", None, place.pointer)
+        if place.depth >= HOISTED_DEPTH:
+            return self.hoisted(node, place)
         place = place._replace(base=self.references.base_at(node, place.base))
         checks.check_values(node, place.pointer)
         for key in node:
@@ -184,6 +186,9 @@ class _Normaliser:
                 else:
                     self.ignored.append(f"{place.pointer}/format")
             case "properties":
+                if len(value) > MAX_PROPERTIES:
+                    message = f"{len(value)} properties; at most {MAX_PROPERTIES} are served"
+                    raise too_large(message, "properties", f"{place.pointer}/properties")
                 out["properties"] = {n: self.schema(s, place.down(key, n)) for n, s in value.items()}
             case "additionalProperties":
                 out["additionalProperties"] = self.schema(value, place.down(key))
@@ -217,6 +222,14 @@ class _Normaliser:
             name = self.names[target.pointer] = f"d{len(self.names)}"
             self.origins[name] = target.pointer
             self.waiting.append((name, target.node, _Place(target.pointer, target.base, 0, place.is_closable)))
+        return {"$ref": f"#/$defs/{name}"}
+
+    def hoisted(self, node: Any, place: _Place) -> Schema:
+        """A reference to `node`, which moves under `$defs`."""
+        name = f"d{len(self.names)}"
+        self.names[f"{place.pointer}!{name}"] = name
+        self.origins[name] = place.pointer
+        self.waiting.append((name, node, place._replace(depth=0)))
         return {"$ref": f"#/$defs/{name}"}
 
     def pattern(self, value: Any, place: _Place) -> str:
@@ -266,13 +279,16 @@ class _Normaliser:
         context = {k: v for k, v in node.items() if k in ("type", "required")}
         branches = [self.resolve(branch) for branch in value]
         full = [{**context, **b} if isinstance(b, dict) else b for b in branches]
-        rivals = {
-            i: [j for j in range(len(value)) if j != i and not disjoint(full[i], full[j], self.resolve)]
-            for i in range(len(value))
-        }
-        if sum(map(len, rivals.values())) > MAX_ONE_OF * MAX_ONE_OF:
+        apart_already = told_apart(full)
+        rivals: dict[int, list[int]] = {i: [] for i in range(len(value))}
+        if not apart_already and len(value) <= MAX_ONE_OF:
+            for i, j in combinations(range(len(value)), 2):
+                if not disjoint(full[i], full[j], self.resolve):
+                    rivals[i].append(j)
+                    rivals[j].append(i)
+        if len(value) > MAX_ONE_OF and not apart_already:
             raise unsupported(
-                "too many branches of oneOf may overlap; use anyOf, or tell them apart by a const property",
+                "so many branches of oneOf must differ in a const property that all require; or use anyOf",
                 "oneOf",
                 f"{place.pointer}/oneOf",
             )

@@ -1,0 +1,64 @@
+"""Threads that compile grammars, at low priority; one that hangs is given up and replaced."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+NICENESS = 5  # a model's step on the same core goes first
+MAX_GIVEN_UP = 4  # threads that hang and still run; no more are replaced
+
+
+class CompilePool:
+    """Runs jobs in `num_workers` threads. A job is a callable that never raises."""
+
+    def __init__(self, num_workers: int) -> None:
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._given_up: set[int] = set()
+        self._num_workers = num_workers
+        self._num_started = 0
+        self._is_closed = False
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Queues a job; the threads start with the first ones."""
+        with self._lock:
+            if self._num_started < self._num_workers:
+                self._start()
+        self._jobs.put(job)
+
+    def give_up(self, thread_id: int) -> None:
+        """Replaces the thread (`threading.get_ident`) that hangs in a job; it ends when its job does."""
+        with self._lock:
+            if thread_id not in self._given_up and len(self._given_up) < MAX_GIVEN_UP and not self._is_closed:
+                self._given_up.add(thread_id)
+                self._start()
+
+    def close(self) -> None:
+        """Ends the threads once their jobs have ended; queued jobs are dropped."""
+        with self._lock:
+            self._is_closed = True
+            for _ in range(self._num_started):
+                self._jobs.put(None)
+
+    def _start(self) -> None:
+        self._num_started += 1
+        threading.Thread(target=self._run, name=f"grammar-{self._num_started}", daemon=True).start()
+
+    def _run(self) -> None:
+        if hasattr(os, "setpriority"):
+            with suppress(OSError):  # not permitted: the job runs all the same
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        me = threading.get_ident()
+        while True:
+            job = self._jobs.get()
+            if job is None or self._is_closed:
+                break
+            job()
+            with self._lock:
+                if me in self._given_up:
+                    self._given_up.discard(me)
+                    break
