@@ -90,11 +90,11 @@ def _run(command: Sequence[str]) -> None:
         raise BuildFailed(f"{' '.join(command[:1])} failed:\n{done.stderr[-4000:]}")
 
 
-def _knows(cxx: Sequence[str], flags: Sequence[str], folder: Path) -> bool:
-    """Whether the compiler takes the flags of an instruction set; an old one may lack the newest."""
-    source = folder / "probe.cpp"
-    source.write_text("int probe;\n")
-    command = [*cxx, "-Werror", *flags, "-c", str(source), "-o", os.devnull]
+def _knows(cxx: Sequence[str], isa: InstructionSet, folder: Path) -> bool:
+    """Whether the compiler takes the set's flags and its intrinsics; an old one may lack the newest."""
+    source = folder / f"probe.{isa.name}.cpp"
+    source.write_text('#include "simd/vec.h"\n')
+    command = [*cxx, "-std=c++20", *isa.flags, f"-DRX_ISA={isa.name}", f"-I{SOURCES}", "-fsyntax-only", str(source)]
     return subprocess.run(command, capture_output=True).returncode == 0
 
 
@@ -105,7 +105,7 @@ def build(target: Path, *, sanitize: bool = False) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as name:
         folder = Path(name)
-        sets = [isa for isa in instruction_sets() if _knows(cxx, isa.flags, folder)]
+        sets = [isa for isa in instruction_sets() if _knows(cxx, isa, folder)]
         listed = " ".join(f"X({isa.name})" for isa in sets)
         commands, objects = [], []
         for source in sorted(SOURCES.glob("*.cpp")):

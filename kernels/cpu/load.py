@@ -18,8 +18,10 @@ MESSAGE_BYTES = 512
 
 
 def cache_folder() -> Path:
-    """Of derived data: $RADIXLANG_CACHE, else ~/.cache/radixlang."""
-    return Path(os.environ.get("RADIXLANG_CACHE") or Path.home() / ".cache" / "radixlang")
+    """Of derived data: $RADIXLANG_CACHE, else ~/.cache/radixlang; as runtime/store/paths.py has it."""
+    if given := os.environ.get("RADIXLANG_CACHE"):
+        return Path(given).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "radixlang"
 
 
 @cache

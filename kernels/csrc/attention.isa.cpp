@@ -183,16 +183,26 @@ void attend_with(const AttendCall& call) {
         const int from = (call.positions[call.row_begin] + 1 - call.window) / kSpan;
         if (from > first_span) first_span = from;
     }
+    const int64_t head_bytes = kv.padded_dim * (kv.type == kKvF32 ? 4 : kv.type == kKvInt8 ? 1 : 2);
+    Ahead ahead{nullptr, 0, call.head_begin * head_bytes, call.head_end * head_bytes,
+                (kv.num_kv_heads + call.head_begin) * head_bytes, (kv.num_kv_heads + call.head_end) * head_bytes};
     for (int span = first_span; span < call.span_end; ++span) {
         const int origin = span * kSpan;
         int keys = last_position + 1 - origin;
         keys = keys > kSpan ? kSpan : keys;
         if (keys <= 0) break;
-        const uint8_t* entries[kSpan];
-        for (int i = 0; i < keys; ++i) entries[i] = call.entries + call.slots[origin + i] * kv.entry_bytes;
+        const uint8_t* entries[kSpan + kAhead];
+        const int limit = call.span_end * kSpan - 1 < last_position ? call.span_end * kSpan - 1 : last_position;
+        const int known = limit + 1 - origin < kSpan + kAhead ? limit + 1 - origin : kSpan + kAhead;
+        for (int i = 0; i < known; ++i) entries[i] = call.entries + call.slots[origin + i] * kv.entry_bytes;
+        ahead.entries = entries;
         for (int h = 0; h < heads; ++h) {
             const int kv_head = call.head_begin + h;
-            panels.fill(entries, keys, kv_head);
+            ahead.available = h == 0 ? known : 0;  // the first head's pass fetches for all
+            if (h == 0 && span == first_span) {
+                for (int key = 0; key < kAhead; key += 16) Ahead::fetch(ahead, key);
+            }
+            panels.fill(entries, keys, kv_head, ahead);
             for (int from = 0; from < pairs; from += kTileRows) {
                 Tile tile;
                 tile.count = pairs - from < kTileRows ? pairs - from : kTileRows;

@@ -58,11 +58,12 @@ public:
         for (int i = 0; i < kv_.padded_dim; i += kLanes) store_bf16(reinterpret_cast<uint16_t*>(out) + i, load(padded + i));
     }
 
-    void fill(const uint8_t* const* entries, int keys, int head) {
+    void fill(const uint8_t* const* entries, int keys, int head, const Ahead& ahead) {
         const int dim = kv_.padded_dim;
         const size_t key_offset = static_cast<size_t>(head) * dim * 2;
         const size_t value_offset = static_cast<size_t>(kv_.num_kv_heads + head) * dim * 2;
         for (int from = 0; from < keys; from += 16) {
+            Ahead::fetch(ahead, from + kAhead);
             const uint8_t* rows[16];
             for (int i = 0; i < 16; ++i) rows[i] = entries[from + i < keys ? from + i : keys - 1];
             for (int d = 0; d < dim; d += 32) {

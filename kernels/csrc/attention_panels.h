@@ -61,6 +61,25 @@ RX_INLINE void load_head(const KvLayout& kv, const uint8_t* entry, int head, int
     }
 }
 
+// Slots lie scattered over the pool, so the hardware foresees nothing: entries are fetched kAhead keys before their use,
+// K and V of all heads of a call at once.
+constexpr int kAhead = 32;
+struct Ahead {
+    const uint8_t* const* entries;  // of the span and of the next keys
+    int available;                  // how many there are
+    int64_t key_begin, key_end;     // bytes of an entry that will be read
+    int64_t value_begin, value_end;
+
+    // Called before the 16 keys from `key` are read.
+    static inline __attribute__((always_inline)) void fetch(const Ahead& a, int key) {
+        const int end = key + 16 < a.available ? key + 16 : a.available;
+        for (int i = key; i < end; ++i) {
+            for (int64_t at = a.key_begin; at < a.key_end; at += 64) prefetch_far(a.entries[i] + at);
+            for (int64_t at = a.value_begin; at < a.value_end; at += 64) prefetch_far(a.entries[i] + at);
+        }
+    }
+};
+
 class FloatPanels {
 public:
     FloatPanels(const KvLayout& kv, uint8_t* memory, uint8_t* weights)
@@ -78,9 +97,10 @@ public:
         for (int i = 0; i < kv_.padded_dim; ++i) p[i] = i < kv_.head_dim ? q[i] * scale : 0.0f;
     }
 
-    void fill(const uint8_t* const* entries, int keys, int head) {
+    void fill(const uint8_t* const* entries, int keys, int head, const Ahead& ahead) {
         const int dim = kv_.padded_dim;
         for (int from = 0; from < keys; from += kLanes) {
+            if (from % 16 == 0) Ahead::fetch(ahead, from + kAhead);
             const int count = keys - from < kLanes ? keys - from : kLanes;
             for (int i = 0; i < kLanes; ++i) {
                 if (i < count) {

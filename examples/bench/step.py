@@ -1,0 +1,161 @@
+"""Tokens per second of the native step by rows, context and KV type. One table, JSON beside it.
+
+    python examples/bench/step.py                         default model, default KV type
+    python examples/bench/step.py --kv int8 --rounds 5 --json step.json
+
+Each figure is the median over interleaved rounds of the fastest step of a round: other work on the machine only adds
+time. Slots are scattered over the pool, as after hours of service; `shared` tokens of a row's context are shared by all rows.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from radixlang.runtime.config import EngineConfig
+from radixlang.runtime.model_runner.native import NativeExecutor
+from radixlang.runtime.model_runner.plan import SamplePlan, SharedPrefix, StepPlan
+from radixlang.runtime.weights.open import open_checkpoint
+
+_NO_IDS = np.zeros(0, np.int32)
+_NO_VALUES = np.zeros(0, np.float32)
+DEFAULT_MODEL = "~/.cache/radixlang/models/smollm2-135m-instruct/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+class Case(NamedTuple):
+    """rows > 1 requests of one token each, or one request's chunk of `chunk` tokens; context includes them."""
+
+    requests: int
+    chunk: int
+    context: int
+    shared: int = 0
+
+
+CASES = (
+    Case(1, 128, 128),
+    Case(1, 512, 512),
+    Case(1, 2048, 2048),
+    Case(1, 512, 2048),
+    Case(1, 8, 4096),
+    *(Case(n, 1, 160) for n in (1, 4, 16, 64, 256)),
+    *(Case(n, 1, 1024) for n in (1, 16, 64)),
+    Case(1, 1, 4096),
+    Case(64, 1, 1152, shared=1024),
+)
+
+
+def greedy(row: int) -> SamplePlan:
+    return SamplePlan(
+        row=row,
+        temperature=0.0,
+        top_k=0,
+        top_p=1.0,
+        min_p=0.0,
+        seed=0,
+        counter=0,
+        mask_row=-1,
+        bias_ids=_NO_IDS,
+        bias_values=_NO_VALUES,
+        penalty_ids=_NO_IDS,
+        penalty_counts=_NO_IDS,
+        frequency_penalty=0.0,
+        presence_penalty=0.0,
+        repetition_penalty=1.0,
+        num_top=-1,
+        logprob_ids=_NO_IDS,
+    )
+
+
+def plan_of(case: Case, num_slots: int, vocab_size: int, rng: np.random.Generator) -> StepPlan | None:
+    """None when the pool is too small."""
+    own = case.context - case.shared
+    if case.shared + case.requests * own > num_slots:
+        return None
+    slots = rng.permutation(num_slots).astype(np.int32)
+    table = np.empty((case.requests, case.context), np.int32)
+    table[:, : case.shared] = slots[: case.shared]
+    table[:, case.shared :] = slots[case.shared : case.shared + case.requests * own].reshape(case.requests, own)
+    rows = case.requests * case.chunk
+    starts = np.arange(0, rows + 1, case.chunk, dtype=np.int32)
+    return StepPlan(
+        step=0,
+        token_ids_T=rng.integers(100, vocab_size - 1000, rows).astype(np.int32),
+        positions_T=np.tile(np.arange(case.context - case.chunk, case.context, dtype=np.int32), case.requests),
+        slots_T=np.ascontiguousarray(table[:, -case.chunk :]).ravel(),
+        query_start_B1=starts,
+        kv_lens_B=np.full(case.requests, case.context, np.int32),
+        table_rows_B=np.arange(case.requests, dtype=np.int32),
+        page_table=table,
+        groups=[SharedPrefix(0, case.requests, case.shared)] if case.shared else [],
+        samples=[greedy(int(end) - 1) for end in starts[1:]],
+    )
+
+
+def fastest(executor: NativeExecutor, plan: StepPlan, budget_s: float, clock: Callable[[], float]) -> float:
+    """Seconds of the fastest step within the budget; at least two are run."""
+    best, spent, runs = float("inf"), 0.0, 0
+    while runs < 2 or spent < budget_s:
+        start = clock()
+        executor.execute(plan)
+        took = clock() - start
+        best, spent, runs = min(best, took), spent + took, runs + 1
+    return best
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default=DEFAULT_MODEL)
+    parser.add_argument("--kv", nargs="+", default=["auto"], help="auto, float32, bfloat16, float16, int8")
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--slots", type=int, default=81920)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--budget", type=float, default=0.5, help="seconds for each case of a round")
+    parser.add_argument("--only", type=int, nargs="*", help="numbers of the cases to run, from 0")
+    parser.add_argument("--cpu-time", action="store_true", help="seconds of CPU, with one thread: on a busy machine")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    checkpoint = open_checkpoint(Path(options.model).expanduser())
+    executors = {
+        kv: NativeExecutor(
+            checkpoint,
+            EngineConfig(kv_cache_dtype=kv, num_threads=1 if options.cpu_time else options.threads),
+            options.slots,
+        )
+        for kv in options.kv
+    }
+    for executor in executors.values():
+        print(executor.device)
+    print(f"load average {os.getloadavg()[0]:.1f}")
+    clock = time.process_time if options.cpu_time else time.perf_counter
+    rng = np.random.default_rng(0)
+    cases = [CASES[i] for i in options.only] if options.only else CASES
+    plans = [plan_of(case, options.slots, checkpoint.config.vocab_size, rng) for case in cases]
+    times: dict[tuple[str, Case], list[float]] = {}
+    for _ in range(options.rounds):
+        for case, plan in zip(cases, plans, strict=True):
+            for kv, executor in executors.items():
+                if plan is not None:
+                    times.setdefault((kv, case), []).append(fastest(executor, plan, options.budget, clock))
+    print(f"{'kv':>9} {'requests':>8} {'chunk':>6} {'context':>8} {'shared':>7} {'ms':>9} {'tok/s':>8} {'spread':>7}")
+    table = []
+    for (kv, case), seconds in times.items():
+        median = statistics.median(seconds)
+        rate, spread = case.requests * case.chunk / median, max(seconds) / min(seconds)
+        table.append({"kv": kv, **case._asdict(), "seconds": median, "tokens_per_s": rate, "spread": spread})
+        print(
+            f"{kv:>9} {case.requests:>8} {case.chunk:>6} {case.context:>8} {case.shared:>7} "
+            f"{median * 1e3:>9.2f} {rate:>8.0f} {spread:>7.2f}"
+        )
+    if options.json:
+        device = next(iter(executors.values())).device
+        options.json.write_text(json.dumps({"device": device, "load": os.getloadavg(), "cases": table}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
