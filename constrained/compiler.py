@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import GrammarError, GrammarTooLarge, InternalError, UnsatisfiableGrammar
 from .constraint import Constraint
+from .guidance import error_of
 from .matcher import CompiledGrammar
 from .pool import CompilePool
 from .translate import check_constraint, compile_constraint
