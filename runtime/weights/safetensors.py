@@ -10,7 +10,7 @@ import hashlib
 import mmap
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from ..model.config import ModelConfig
 from ..model.hf_config import config_from_hf
 from .checkpoint import PackedTensor
 from .dequant import dequantise
+from .quantised import SUFFIXES, QuantisedLinear, is_ignored, scheme_of
 from .safetensors_header import StoredTensor, bad, parse_json, read_header
 from .shapes import check_shapes
 
@@ -33,13 +34,22 @@ _PREFIXES = (("model.language_model.", "model."), ("language_model.model.", "mod
 _LAYER_FUSED = re.compile(r"(model\.layers\.\d{1,6}\.)(self_attn\.qkv_proj|mlp\.gate_up_proj)\.(weight|bias)")
 
 
+_NUMPY = {
+    "F32": np.float32, "F16": np.float16, "F8_E4M3": np.uint8, "I32": np.int32, "I64": np.int64, "I8": np.int8,
+    "U8": np.uint8,
+}  # fmt: skip
+"""How the parts of quantised linears are looked at; BF16 is widened."""
+
+
 class _Source(NamedTuple):
-    """Rows [first, last) of a tensor of one file."""
+    """Rows [first, last) of a tensor of one file, or of a quantised linear."""
 
     shard: int
     tensor: str
     first: int
     last: int
+    linear: str = ""
+    """Its name without the parts' suffixes."""
 
 
 class SafetensorsCheckpoint:
@@ -47,16 +57,22 @@ class SafetensorsCheckpoint:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        values = read_json(path / "config.json")
         self.config: ModelConfig = config_from_hf(
-            read_json(path / "config.json"), path / "config.json", read_json_if_there(path / "generation_config.json")
+            values, path / "config.json", read_json_if_there(path / "generation_config.json")
         )
+        self._scheme = scheme_of(values.get("quantization_config") or values.get("compression_config"), path)
+        self._linears: dict[str, dict[str, tuple[int, str]]] = {}
+        """The quantised linears: suffix to where the part lies."""
+        self._shapes: dict[str, tuple[int, int]] = {}
+        self._last: tuple[str, NDArray[np.float32]] | None = None
         self._files: list[Path] = []
         self._arrays: list[NDArray[np.uint8]] = []
         self._stored: list[dict[str, StoredTensor]] = []
         for file in _shards(path):
             self._map(file)
         self._sources = self._canonical()
-        self._refuse_quantised()
+        self._refuse_other_types()
         check_shapes({name: self._shape(source) for name, source in self._sources.items()}, self.config, path)
         self.digest = self._digest()
 
@@ -64,9 +80,13 @@ class SafetensorsCheckpoint:
         return list(self._sources)
 
     def packed(self, name: str) -> PackedTensor:
+        """Linears of a quantised checkpoint come as float32: their formats are not computed on."""
         source = self._sources[name]
-        stored = self._stored[source.shard][source.tensor]
         shape = self._shape(source)
+        if source.linear:
+            rows = self._unpacked(source.linear)[source.first : source.last]
+            return PackedTensor(name, "F32", shape, rows.view(np.uint8))
+        stored = self._stored[source.shard][source.tensor]
         data = self._arrays[source.shard][stored.start : stored.start + stored.nbytes]
         row = stored.nbytes // stored.shape[0]
         data = data[source.first * row : source.last * row]
@@ -78,7 +98,7 @@ class SafetensorsCheckpoint:
 
     def close(self) -> None:
         """Lets go of the files; they stay mapped while tensors of them are in use."""
-        self._arrays, self._sources = [], {}
+        self._arrays, self._sources, self._last = [], {}, None
 
     def _map(self, file: Path) -> None:
         try:
@@ -91,7 +111,30 @@ class SafetensorsCheckpoint:
         self._stored.append(read_header(data, file))
         self._arrays.append(np.frombuffer(data, np.uint8))
 
+    def _linear(self, linear: str) -> QuantisedLinear:
+        assert self._scheme is not None
+        arrays = {suffix: self._array(shard, name) for suffix, (shard, name) in self._linears[linear].items()}
+        return QuantisedLinear(self._scheme, arrays, f"{self.path}: {linear}")
+
+    def _unpacked(self, linear: str) -> NDArray[np.float32]:
+        """All rows of a quantised linear; the last one is kept, for the parts of a fused one are asked for in turn."""
+        last = self._last
+        if last is None or last[0] != linear:
+            last = self._last = (linear, np.ascontiguousarray(self._linear(linear).dense(), dtype=np.float32))
+        return last[1]
+
+    def _array(self, shard: int, name: str) -> NDArray[Any]:
+        stored = self._stored[shard][name]
+        raw = self._arrays[shard][stored.start : stored.start + stored.nbytes]
+        if stored.dtype == "BF16":
+            return dequantise(raw, "BF16", stored.shape)
+        if stored.dtype not in _NUMPY:
+            raise UnsupportedModel(f"{self._files[shard]}: tensor {name} is {stored.dtype}, which no quantisation uses")
+        return raw.copy().view(_NUMPY[stored.dtype]).reshape(stored.shape)
+
     def _shape(self, source: _Source) -> tuple[int, ...]:
+        if source.linear:
+            return source.last - source.first, self._shapes[source.linear][1]
         return (source.last - source.first, *self._stored[source.shard][source.tensor].shape[1:])
 
     def _canonical(self) -> dict[str, _Source]:
@@ -100,15 +143,36 @@ class SafetensorsCheckpoint:
         for shard, tensors in enumerate(self._stored):
             for name, stored in tensors.items():
                 canonical = canonical_name(name)
-                if canonical is None or not stored.shape or 0 in stored.shape:
+                if canonical is None or (self._scheme is not None and is_ignored(name)):
                     continue
-                if canonical == "lm_head.weight" and self.config.tie_embeddings:
+                if canonical.startswith("lm_head.") and self.config.tie_embeddings:
                     continue  # the embedding is the head; a copy in the file is not read
-                for part, first, last in self._parts(canonical, stored.shape[0], self._files[shard]):
-                    if part in found:
-                        raise bad(self._files[shard], f"tensor {part} is there twice")
-                    found[part] = _Source(shard, name, first, last)
+                if not self._belongs_to_linear(shard, name, stored) and stored.shape and 0 not in stored.shape:
+                    self._add(found, canonical, stored.shape[0], _Source(shard, name, 0, 0))
+        self._shapes = {linear: self._linear(linear).shape for linear in self._linears}
+        for linear, (rows, _) in self._shapes.items():
+            canonical = canonical_name(f"{linear}.weight")
+            assert canonical is not None
+            self._add(found, canonical, rows, _Source(0, linear, 0, 0, linear))
         return found
+
+    def _add(self, found: dict[str, _Source], name: str, rows: int, source: _Source) -> None:
+        file = self._files[source.shard]
+        for part, first, last in self._parts(name, rows, file):
+            if part in found:
+                raise bad(file, f"tensor {part} is there twice")
+            found[part] = source._replace(first=first, last=last)
+
+    def _belongs_to_linear(self, shard: int, name: str, stored: StoredTensor) -> bool:
+        """Notes the part of a quantised linear that this tensor is."""
+        linear, _, suffix = name.rpartition(".")
+        is_part = suffix in SUFFIXES or (suffix == "weight" and stored.dtype in ("I8", "F8_E4M3"))
+        if self._scheme is None or not is_part:
+            return False
+        if suffix in self._linears.setdefault(linear, {}):
+            raise bad(self._files[shard], f"tensor {name} is there twice")
+        self._linears[linear][suffix] = (shard, name)
+        return True
 
     def _parts(self, name: str, rows: int, file: Path) -> list[tuple[str, int, int]]:
         match = _LAYER_FUSED.fullmatch(name)
@@ -129,9 +193,9 @@ class SafetensorsCheckpoint:
             first += size
         return parts
 
-    def _refuse_quantised(self) -> None:
+    def _refuse_other_types(self) -> None:
         for name, source in self._sources.items():
-            dtype = self._stored[source.shard][source.tensor].dtype
+            dtype = "F32" if source.linear else self._stored[source.shard][source.tensor].dtype
             if dtype not in ("F32", "F16", "BF16"):
                 raise UnsupportedModel(
                     f"{self.path}: tensor {name} is {dtype}; F32, F16 and BF16 are read. "

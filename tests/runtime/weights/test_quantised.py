@@ -1,0 +1,259 @@
+"""Quantised checkpoints are packed here by hand, value by value, and read back: what is read must be exact."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
+
+from radixlang.errors import BadCheckpoint, RadixlangError, UnsupportedModel
+from radixlang.runtime.weights.quantised import QuantisedLinear, Scheme, scheme_of
+from radixlang.runtime.weights.safetensors import SafetensorsCheckpoint
+
+GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 32, "desc_act": False, "sym": False}
+AWQ = {"quant_method": "awq", "bits": 4, "group_size": 32, "zero_point": True, "version": "gemm"}
+CT = {"quant_method": "compressed-tensors", "format": "pack-quantized"}
+
+
+def words_along_columns(values, bits):
+    """[rows, fields] to [rows, words]: field i of a word at bit i * bits."""
+    per_word = 32 // bits
+    out = np.zeros((values.shape[0], -(-values.shape[1] // per_word)), np.uint32)
+    for row in range(values.shape[0]):
+        for column in range(values.shape[1]):
+            out[row, column // per_word] |= np.uint32(int(values[row, column]) << bits * (column % per_word))
+    return out.view(np.int32)
+
+
+def words_along_rows(values, bits):
+    return np.ascontiguousarray(words_along_columns(values.T, bits).T)
+
+
+def quantities(random, outputs, inputs, bits, group):
+    """Integers [N, K], zeros [N, G], scales [N, G] and the group of each input."""
+    groups = inputs // group
+    values = random.integers(0, 1 << bits, (outputs, inputs))
+    zeros = random.integers(1, 1 << bits, (outputs, groups))
+    scales = random.uniform(0.01, 0.1, (outputs, groups)).astype(np.float16)
+    return values, zeros, scales, np.arange(inputs) // group
+
+
+def plain(values, zeros, scales, group):
+    return (values - zeros[:, group]).astype(np.float32) * scales.astype(np.float32)[:, group]
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("version", ["gptq", "gptq_v2"])
+@pytest.mark.parametrize("act_order", [False, True])
+def test_gptq(bits, version, act_order):
+    random = np.random.default_rng(bits)
+    values, zeros, scales, group = quantities(random, 32, 64, bits, 16)
+    if act_order:
+        group = random.permutation(group)
+    arrays = {
+        "qweight": words_along_rows(values.T, bits),
+        "qzeros": words_along_columns(zeros.T - (version == "gptq"), bits),
+        "scales": np.ascontiguousarray(scales.T),
+    }
+    if act_order:
+        arrays["g_idx"] = group.astype(np.int32)
+    scheme = scheme_of({**GPTQ, "bits": bits, "checkpoint_format": version}, "here")
+    linear = QuantisedLinear(scheme, arrays, "here")
+    assert linear.shape == (32, 64)
+    np.testing.assert_array_equal(linear.dense(), plain(values, zeros, scales, group))
+
+
+def awq_words(values):
+    """AutoAWQ: of each eight columns, nibble i holds column (0, 2, 4, 6, 1, 3, 5, 7)[i]."""
+    ordered = values.reshape(values.shape[0], -1, 8)[:, :, [0, 2, 4, 6, 1, 3, 5, 7]].reshape(values.shape)
+    return words_along_columns(ordered, 4)
+
+
+def test_awq():
+    values, zeros, scales, group = quantities(np.random.default_rng(1), 32, 64, 4, 16)
+    arrays = {"qweight": awq_words(values.T), "qzeros": awq_words(zeros.T), "scales": np.ascontiguousarray(scales.T)}
+    linear = QuantisedLinear(Scheme("awq"), arrays, "here")
+    assert linear.shape == (32, 64)
+    np.testing.assert_array_equal(linear.dense(), plain(values, zeros, scales, group))
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("inputs", [64, 60])
+def test_compressed_tensors_packed_integers(bits, symmetric, inputs):
+    values, zeros, scales, group = quantities(np.random.default_rng(2), 32, inputs, bits, inputs // 4)
+    if symmetric:
+        zeros[:] = 1 << (bits - 1)
+    arrays = {
+        "weight_packed": words_along_columns(values, bits),
+        "weight_scale": scales,
+        "weight_shape": np.array([32, inputs]),
+    }
+    if not symmetric:
+        arrays["weight_zero_point"] = words_along_rows(zeros, bits)
+    linear = QuantisedLinear(Scheme("stored"), arrays, "here")
+    assert linear.shape == (32, inputs)
+    np.testing.assert_array_equal(linear.dense(), plain(values, zeros, scales, group))
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (32,), (32, 1), (32, 4)])
+def test_integers_of_eight_bits(shape):
+    random = np.random.default_rng(3)
+    weight = random.integers(-128, 128, (32, 64)).astype(np.int8)
+    scale = random.uniform(0.01, 0.1, shape).astype(np.float32)
+    wanted = weight * np.broadcast_to(
+        scale.reshape(-1, 1) if len(shape) < 2 else scale.repeat(64 // shape[1], 1), (32, 64)
+    )
+    found = QuantisedLinear(Scheme("stored"), {"weight": weight, "weight_scale": np.array(scale)}, "here").dense()
+    np.testing.assert_array_equal(found, wanted)
+
+
+def test_fp8_is_what_torch_makes_of_it():
+    torch = pytest.importorskip("torch")
+    codes = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    wanted = torch.from_numpy(codes).view(torch.float8_e4m3fn).float().numpy()
+    linear = QuantisedLinear(Scheme("stored"), {"weight": codes, "weight_scale": np.ones(1, np.float32)}, "here")
+    np.testing.assert_array_equal(linear.dense(), wanted)
+
+
+def test_fp8_in_blocks_with_a_rest():
+    random = np.random.default_rng(4)
+    codes = random.integers(0, 120, (40, 70)).astype(np.uint8)
+    scale = random.uniform(0.5, 2, (3, 5)).astype(np.float32)
+    linear = QuantisedLinear(Scheme("stored", block=(16, 16)), {"weight": codes, "weight_scale_inv": scale}, "here")
+    base = QuantisedLinear(Scheme("stored"), {"weight": codes, "weight_scale": np.ones(1, np.float32)}, "here").dense()
+    np.testing.assert_array_equal(linear.dense(), base * np.kron(scale, np.ones((16, 16), np.float32))[:40, :70])
+
+
+def test_nvfp4():
+    random = np.random.default_rng(5)
+    codes = random.integers(0, 16, (8, 32))
+    packed = (codes[:, 0::2] | codes[:, 1::2] << 4).astype(np.uint8)
+    scale = random.integers(40, 80, (8, 2)).astype(np.uint8)
+    arrays = {"weight_packed": packed, "weight_scale": scale, "weight_global_scale": np.array([4.0], np.float32)}
+    found = QuantisedLinear(Scheme("stored"), arrays, "here").dense()
+    magnitudes = [0, 0.5, 1, 1.5, 2, 3, 4, 6]
+    value = np.array([[(-1 if c & 8 else 1) * magnitudes[c & 7] for c in row] for row in codes], np.float32)
+    exponent = [[(1 + (c & 7) / 8) * 2.0 ** ((c >> 3) - 7) / 4 for c in row] for row in scale.astype(int)]
+    np.testing.assert_array_equal(found, value * np.array(exponent, np.float32).repeat(16, 1))
+
+
+def quantise(folder, config, pack):
+    """Every projection of the model in `folder` packed; returns what each must read as."""
+    path = folder / "model.safetensors"
+    tensors, wanted = load_file(path), {}
+    random = np.random.default_rng(6)
+    for name in [name for name in tensors if name.endswith("_proj.weight")]:
+        outputs, inputs = tensors.pop(name).shape
+        values, zeros, scales, group = quantities(random, outputs, inputs, 4, 32)
+        wanted[name] = plain(values, zeros, scales, group)
+        for suffix, array in pack(values, zeros, scales).items():
+            tensors[f"{name.removesuffix('weight')}{suffix}"] = np.ascontiguousarray(array)
+    save_file(tensors, path)
+    values = json.loads((folder / "config.json").read_text()) | {"quantization_config": config}
+    (folder / "config.json").write_text(json.dumps(values))
+    return wanted
+
+
+def gptq_parts(values, zeros, scales):
+    return {
+        "qweight": words_along_rows(values.T, 4), "qzeros": words_along_columns(zeros.T - 1, 4), "scales": scales.T,
+        "g_idx": (np.arange(values.shape[1]) // 32).astype(np.int32),
+    }  # fmt: skip
+
+
+def awq_parts(values, zeros, scales):
+    return {"qweight": awq_words(values.T), "qzeros": awq_words(zeros.T), "scales": scales.T}
+
+
+def ct_parts(values, zeros, scales):
+    return {
+        "weight_packed": words_along_columns(values, 4), "weight_scale": scales,
+        "weight_zero_point": words_along_rows(zeros, 4), "weight_shape": np.array(values.shape),
+        "input_scale": np.ones(1, np.float32),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("config", "pack"), [(GPTQ, gptq_parts), (AWQ, awq_parts), (CT, ct_parts)], ids=["gptq", "awq", "ct"]
+)
+def test_a_quantised_checkpoint_is_a_checkpoint(config, pack, tmp_path, make_tiny_model, tiny_model_dir):
+    folder = make_tiny_model(tmp_path / "model")
+    wanted = quantise(folder, config, pack)
+    checkpoint = SafetensorsCheckpoint(folder)
+    assert set(checkpoint.names()) == set(SafetensorsCheckpoint(tiny_model_dir).names())
+    for name, values in wanted.items():
+        np.testing.assert_array_equal(checkpoint.dense(name), values)
+        assert checkpoint.packed(name).format == "F32"
+        assert checkpoint.packed(name).data.shape == (values.shape[0], values.shape[1] * 4)
+
+
+def test_quantised_and_fused_is_split(tmp_path, make_tiny_model):
+    folder = make_tiny_model(tmp_path / "model", model_type="phi3", architectures=["Phi3ForCausalLM"])
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    for layer in range(2):
+        prefix = f"model.layers.{layer}.self_attn."
+        rows = [tensors.pop(f"{prefix}{part}_proj.weight") for part in "qkv"]
+        tensors[f"{prefix}qkv_proj.weight"] = np.concatenate(rows)
+    save_file(tensors, path)
+    wanted = quantise(folder, GPTQ, gptq_parts)
+    found = SafetensorsCheckpoint(folder)
+    parts = [found.dense(f"model.layers.1.self_attn.{part}_proj.weight") for part in "qkv"]
+    np.testing.assert_array_equal(np.concatenate(parts), wanted["model.layers.1.self_attn.qkv_proj.weight"])
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"quant_method": "bitsandbytes"}, {**GPTQ, "bits": 3}, {**GPTQ, "checkpoint_format": "marlin"},
+        {**AWQ, "version": "gemv"}, {**AWQ, "bits": 8}, {"quant_method": ["x"]}, {"quant_method": None},
+    ],
+)  # fmt: skip
+def test_other_methods_are_told_which_are_read(config, tmp_path, make_tiny_model):
+    with pytest.raises(UnsupportedModel, match="GPTQ"):
+        SafetensorsCheckpoint(make_tiny_model(tmp_path / "model", quantization_config=config))
+
+
+@pytest.mark.parametrize("part", ["qweight", "qzeros", "scales", "g_idx"])
+@settings(max_examples=25, deadline=None)
+@given(shape=st.lists(st.integers(0, 9), max_size=3), low=st.integers(-5, 5))
+def test_parts_that_do_not_fit_are_refused(part, shape, low):
+    values, zeros, scales, _ = quantities(np.random.default_rng(7), 32, 64, 4, 32)
+    parts = {name: np.ascontiguousarray(array) for name, array in gptq_parts(values, zeros, scales).items()}
+    parts[part] = np.full(shape, low, parts[part].dtype)
+    with pytest.raises(BadCheckpoint, match="fit together"):
+        QuantisedLinear(Scheme("gptq"), parts, "here").dense()
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_any_parts_give_weights_or_an_error_of_ours(data):
+    names = [
+        "weight",
+        "weight_packed",
+        "weight_scale",
+        "weight_zero_point",
+        "weight_shape",
+        "weight_global_scale",
+        "qweight",
+        "scales",
+        "qzeros",
+    ]
+    dtypes = st.sampled_from([np.int8, np.uint8, np.int32, np.int64, np.float16, np.float32])
+    shapes = st.lists(st.integers(0, 8), max_size=3)
+    arrays = {
+        name: np.full(data.draw(shapes), data.draw(st.integers(0, 9)), data.draw(dtypes))
+        for name in data.draw(st.sets(st.sampled_from(names), min_size=1))
+    }
+    scheme = data.draw(
+        st.sampled_from([Scheme("stored"), Scheme("stored", block=(2, 2)), Scheme("awq"), Scheme("gptq", 8)])
+    )
+    try:
+        linear = QuantisedLinear(scheme, arrays, "here")
+        with np.errstate(all="ignore"):
+            assert linear.dense().shape == linear.shape
+    except RadixlangError:
+        pass
