@@ -15,13 +15,13 @@ from ..generate_request import GenerateChunk, GenerateRequest
 from ..messages import LogprobRequest
 from .generation import Tally, chunks_of, finish_reason, gather, usage_of
 from .http import Answer, EventStream, Request, json_response
-from .messages import render, template_messages
+from .messages import prompt_ids, template_messages
 from .openai_fields import GenerationFields, check_top_logprobs, constraint_of, refuse_adapters, sampling_of
 from .openai_logprobs import chat_logprobs
 from .route import Route
 from .service import Service
 from .streaming import DONE, event
-from .tools import ToolPlan, ToolStream, call_object, plan_tools, read, with_tool_text
+from .tools import ToolPlan, ToolStream, call_object, plan_tools, read
 
 _encode = msgspec.json.Encoder().encode
 
@@ -97,23 +97,17 @@ async def _prompt_ids(service: Service, body: ChatBody, plan: ToolPlan | None) -
     front = service.front
     if body.chat_template is not None and not service.config.trust_request_chat_template:
         raise RequestError("chat templates from requests are not accepted by this server", param="chat_template")
-    if body.input_ids is not None:
-        ids = await front.tokenize([body.input_ids])
-    else:
-        messages = template_messages(body.messages)
-        knows_tools = front.template is not None and "tools" in front.template.source
-        if plan is not None and not knows_tools:
-            messages = with_tool_text(messages, plan)
-        text = render(
-            front,
-            messages,
-            tools=plan.tools if plan is not None and knows_tools else None,
+    if body.input_ids is None:
+        return await prompt_ids(
+            service,
+            template_messages(body.messages),
+            plan,
             kwargs=body.chat_template_kwargs,
             continue_final_message=bool(body.continue_final_message),
         )
-        ids = await front.tokenize([text], add_bos=False)
+    ids = await front.tokenize([body.input_ids])
     if len(ids) >= service.max_context:
-        raise PromptTooLong(len(ids) + 1, service.max_context, param="messages")
+        raise PromptTooLong(len(ids) + 1, service.max_context, param="input_ids")
     return ids
 
 

@@ -7,9 +7,11 @@ from typing import Any
 
 import msgspec
 
-from ...errors import RequestError
+from ...errors import PromptTooLong, RequestError
 from ..front import Front
 from .openai_fields import text_of_parts
+from .service import Service
+from .tools import ToolPlan, with_tool_text
 
 MAX_MESSAGES = 4096
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
@@ -86,3 +88,30 @@ def render(
         continue_final_message=continue_final_message,
         variables=kwargs,
     )
+
+
+async def prompt_ids(
+    service: Service,
+    messages: list[dict[str, Any]],
+    plan: ToolPlan | None = None,
+    *,
+    kwargs: dict[str, Any] | None = None,
+    continue_final_message: bool = False,
+    param: str = "messages",
+) -> list[int]:
+    """The conversation's ids, tools included. Raises PromptTooLong when no room for an answer is left."""
+    front = service.front
+    knows_tools = front.template is not None and "tools" in front.template.source
+    if plan is not None and not knows_tools:
+        messages = with_tool_text(messages, plan)
+    text = render(
+        front,
+        messages,
+        tools=plan.tools if plan is not None and knows_tools else None,
+        kwargs=kwargs,
+        continue_final_message=continue_final_message,
+    )
+    ids = await front.tokenize([text], add_bos=False)
+    if len(ids) >= service.max_context:
+        raise PromptTooLong(len(ids) + 1, service.max_context, param=param)
+    return ids

@@ -21,13 +21,13 @@ from .embeddings import unit
 from .errors import error_body
 from .generation import Generation, Tally, chunks_of, finish_reason, gather
 from .http import Answer, EventStream, Request, convert, json_response
-from .messages import render, template_messages
+from .messages import prompt_ids, render, template_messages
 from .native import as_list, hidden_call
 from .openai_fields import check_top_logprobs
 from .openai_logprobs import chat_logprobs
 from .route import Route
 from .service import Service
-from .tools import ToolPlan, ToolStream, plan_tools, read, with_tool_text
+from .tools import ToolPlan, ToolStream, plan_tools, read
 
 _encode = msgspec.json.Encoder().encode
 _OPTIONS = {
@@ -96,11 +96,7 @@ async def chat(service: Service, request: Request) -> Answer:
         return json_response(_loaded(service, body, {"message": {"role": "assistant", "content": ""}}))
     plan = plan_tools(body.tools, body.tool_choice)
     messages = template_messages([_openai_message(m, i) for i, m in enumerate(body.messages)])
-    template = service.front.template
-    knows_tools = template is not None and "tools" in template.source
-    if plan is not None and not knows_tools:
-        messages = with_tool_text(messages, plan)
-    text = render(service.front, messages, tools=plan.tools if plan is not None and knows_tools else None)
+    ids = await prompt_ids(service, messages, plan)
 
     def wrap(content: str, calls: list[dict[str, Any]] | None = None) -> dict[str, Any]:
         message: dict[str, Any] = {"role": "assistant", "content": content}
@@ -108,7 +104,7 @@ async def chat(service: Service, request: Request) -> Answer:
             message["tool_calls"] = calls
         return {"message": message}
 
-    return await _answer(service, request, body, [text], plan, wrap, keeps_context=False)
+    return await _answer(service, request, body, ids, plan, wrap, keeps_context=False)
 
 
 async def generate(service: Service, request: Request) -> Answer:
@@ -128,7 +124,10 @@ async def generate(service: Service, request: Request) -> Answer:
         system = [{"role": "system", "content": body.system}] if body.system else []
         text = render(service.front, [*system, {"role": "user", "content": body.prompt}])
     parts: list[str | list[int]] = [body.context, text] if body.context else [text]
-    return await _answer(service, request, body, parts, None, lambda t, _=None: {"response": t}, keeps_context=True)
+    ids = await service.front.tokenize(parts)
+    if len(ids) >= service.max_context:
+        raise PromptTooLong(len(ids) + 1, service.max_context, param="prompt")
+    return await _answer(service, request, body, ids, None, lambda t, _=None: {"response": t}, keeps_context=True)
 
 
 async def embed(service: Service, request: Request) -> Answer:
@@ -206,7 +205,7 @@ async def _answer(
     service: Service,
     request: Request,
     body: OllamaBody,
-    parts: list[str | list[int]],
+    ids: list[int],
     plan: ToolPlan | None,
     wrap: Callable[..., dict[str, Any]],
     *,
@@ -214,9 +213,6 @@ async def _answer(
 ) -> Answer:
     front = service.front
     num_top = check_top_logprobs(bool(body.logprobs), body.top_logprobs)
-    ids = await front.tokenize(parts, add_bos=keeps_context)
-    if len(ids) >= service.max_context:
-        raise PromptTooLong(len(ids) + 1, service.max_context, param="messages" if not keeps_context else "prompt")
     sampling = _sampling(service, request, body, len(ids))
     service.check_fields(request)
     found = find_constraint({"format": body.format}) if body.format is not None else None
