@@ -43,8 +43,14 @@ def store_kv(kv_SCD: Tensor, scale_SC: Tensor | None, rows_TCD: Tensor, slots_T:
     find("store_kv", kv_SCD.device.type, kv_SCD, scale_SC, rows_TCD, slots_T)(kv_SCD, scale_SC, rows_TCD, slots_T)
 
 
+def pack_linear(weight_NE: Tensor) -> Tensor:
+    """The weight in the form that `linear` likes best; opaque but for its shape and dtype."""
+    packed: Tensor = find("pack_linear", weight_NE.device.type, weight_NE)(weight_NE)
+    return packed
+
+
 def linear(x_TE: Tensor, weight_NE: Tensor, bias_N: Tensor | None = None) -> Tensor:
-    """x · weightᵀ + bias: [T, N]."""
+    """x · weightᵀ + bias: [T, N]; the weight may come from `pack_linear`."""
     out: Tensor = find("linear", x_TE.device.type, x_TE, weight_NE, bias_N)(x_TE, weight_NE, bias_N)
     return out
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from .batch import Extend, PackedBatch
 from .cache import load_kv
@@ -52,12 +53,15 @@ def attend_sequence(
     visible_NL = batch.visible(sequence, window)
     for first in range(sequence.first, sequence.end, _ROWS):
         end = min(first + _ROWS, sequence.end)
-        q_NHD = q_THD[first:end].float()
-        q_KGND = q_NHD.unflatten(1, (num_kv_heads, -1)).permute(1, 2, 0, 3)
+        size = end - first
+        # Rows of zeros up to a multiple of 16: see attention_fused.
+        q_NHD = pad(q_THD[first:end].float(), (0, 0, 0, 0, 0, -size % 16))
+        q_KGND = q_NHD.view(len(q_NHD), num_kv_heads, -1, q_NHD.shape[-1]).permute(1, 2, 0, 3)
         scores_KGNL = torch.matmul(q_KGND, k_K1DL) * scale
         if softcap:
             scores_KGNL = torch.tanh(scores_KGNL / softcap) * softcap
         hidden_NL = ~visible_NL[first - sequence.first : end - sequence.first]
-        weights_KGNL = torch.softmax(scores_KGNL.masked_fill_(hidden_NL, float("-inf")), dim=-1)
+        scores_KGNL[:, :, :size].masked_fill_(hidden_NL, float("-inf"))
+        weights_KGNL = torch.softmax(scores_KGNL, dim=-1)
         out_KGND = torch.matmul(weights_KGNL, v_K1LD)
-        out_THD[first:end] = out_KGND.permute(2, 0, 1, 3).flatten(1, 2).to(out_THD.dtype)
+        out_THD[first:end] = out_KGND.permute(2, 0, 1, 3).flatten(1, 2)[:size].to(out_THD.dtype)

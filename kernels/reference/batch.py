@@ -8,8 +8,25 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+_BLOCK = 512
+"""Slots that torch's fused attention takes at once, on the CPU."""
+_LENGTHS = (64, 128, 192, 384, _BLOCK)
+"""Of the last block. Between 192 and 384 MKL's matrix product sums in another order than over a whole block, so a row's
+result would depend on how many slots the sequence has by then; at these lengths it does not (found by trying all)."""
+
+
+def padded_slots(slots_L: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The last slot again, up to the next of the lengths; no row sees it there, positions past its own are hidden.
+
+    A sequence's own slot: another request's values, infinities included, stay out.
+    """
+    last = (len(slots_L) - 1) % _BLOCK + 1
+    return np.pad(slots_L, (0, next(n for n in _LENGTHS if n >= last) - last), mode="edge")
 
 
 class Extend(NamedTuple):
@@ -18,7 +35,7 @@ class Extend(NamedTuple):
     first: int
     end: int
     slots_L: Tensor
-    """int64, in order of position."""
+    """int64, in order of position, as `padded_slots` gives them."""
 
 
 class DecodeGroup(NamedTuple):
@@ -64,7 +81,6 @@ class PackedBatch:
             self._groups = []
             for members in by_size.values():
                 rows_B = torch.tensor([s.first for s in members], device=self.positions_T.device)
-                # Padding repeats a sequence's own last slot: another request's values, infinities included, stay out.
                 steps_L = torch.arange(max(len(s.slots_L) for s in members), device=self.positions_T.device)
                 slots_BL = torch.stack([s.slots_L[steps_L.clamp(max=len(s.slots_L) - 1)] for s in members])
                 self._groups.append(DecodeGroup(rows_B, slots_BL, self.positions_T[rows_B]))

@@ -42,7 +42,7 @@ class Attention:
         config, layer = self.config, self.layer
         num_heads, num_kv_heads, window = config.num_heads, config.num_kv_heads, config.window(layer)
         num_turned = num_heads + num_kv_heads
-        qkv_TCD = self.qkv(x_TE).unflatten(1, (num_heads + 2 * num_kv_heads, config.head_dim))
+        qkv_TCD = self.qkv(x_TE).view(len(x_TE), -1, config.head_dim)
         if self.q_norm is not None and self.k_norm is not None:
             _normalise(qkv_TCD[:, :num_heads], self.q_norm, config)
             _normalise(qkv_TCD[:, num_heads:num_turned], self.k_norm, config)

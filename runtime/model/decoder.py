@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ...errors import UnsupportedModel
+from ...kernels import ops
 from ...kernels.load import load_kernels
 from ...kernels.reference.batch import PackedBatch
 from ..weights.checkpoint import Checkpoint
@@ -90,7 +91,7 @@ class Decoder:
         if "lm_head.weight" in weights:
             self.head = Linear.load(weights, ["lm_head"], [config.vocab_size], config.hidden_size)
         else:
-            self.head = Linear(self.embedding_VE, None)
+            self.head = Linear(ops.pack_linear(self.embedding_VE), None)
         unused = sorted(n for n in weights.unread if not n.endswith(_DERIVED))
         if unused:
             raise UnsupportedModel(
@@ -127,14 +128,3 @@ class Decoder:
             cap = self.config.logit_softcap
             logits_RV = torch.tanh(logits_RV / cap) * cap
         return logits_RV
-
-    @property
-    def weight_bytes(self) -> int:
-        tensors = {id(t): t for t in self._tensors()}
-        return sum(t.numel() * t.itemsize for t in tensors.values())
-
-    def _tensors(self) -> list[Tensor]:
-        linears = [self.head]
-        for layer in self.layers:
-            linears += [layer.attention.qkv, layer.attention.out, layer.mlp.inner, layer.mlp.down]
-        return [self.embedding_VE, *(linear.weight_NE for linear in linears)]

@@ -54,12 +54,12 @@ class Linear(NamedTuple):
         parts = [weights.take(f"{name}.weight", n, columns) for name, n in zip(names, rows, strict=True)]
         weight_NE = parts[0] if len(parts) == 1 else torch.cat(parts)
         if not any(f"{name}.bias" in weights for name in names):
-            return cls(weight_NE, None)
+            return cls(ops.pack_linear(weight_NE), None)
         biases = [
             weights.take(f"{name}.bias", n) if f"{name}.bias" in weights else weight_NE.new_zeros(n)
             for name, n in zip(names, rows, strict=True)
         ]
-        return cls(weight_NE, torch.cat(biases))
+        return cls(ops.pack_linear(weight_NE), torch.cat(biases))
 
 
 class Norm(NamedTuple):

@@ -91,8 +91,8 @@ def plan_slots(
     if num_slots < needed:
         option = "--max-total-tokens" if asked_slots else "--mem-fraction-static"
         raise ConfigError(
-            f"a context larger than the pool: {needed} tokens of context, {num_slots} KV slots "
-            f"of {_size(kv_bytes_per_token)} ({_size(weight_bytes)} weights, {fraction:g} of {_size(free_bytes)} free); "
+            f"a context larger than the pool: {needed} tokens of context, {num_slots} KV slots of "
+            f"{_size(kv_bytes_per_token)} ({_size(weight_bytes)} weights; {fraction:g} of {_size(free_bytes)}); "
             f"lower --context-length or raise {option}",
             param="context_length",
         )

@@ -1,9 +1,9 @@
 """The reference executor: any covered model, in eager torch. T packed rows, B sequences, R rows with logits.
 
 Batch invariance: attention is computed for each sequence over its own slots, so a row never reads what another row
-holds. The linears and the fused attention are the library's: the order of their sums may change with the number of
-rows, so a row's logits agree across batches and chunkings to rounding (about 1e-5 relative in float32), and a greedy
-token may differ only where two logits are that close.
+holds. Packed linears and padded shapes keep the order of every sum: on a CPU with AVX-512 a row's logits have the same
+bits in every batch and chunking. Elsewhere they agree to rounding (about 1e-5 relative in float32), and a greedy token
+may differ where two logits are that close.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...errors import ConfigError
-from ...kernels.reference.batch import Extend, PackedBatch
+from ...kernels.reference.batch import Extend, PackedBatch, padded_slots
 from ..model.decoder import Decoder
 from ..model.kv_pool import KvPool
 from ..weights.checkpoint import Checkpoint
@@ -101,7 +101,7 @@ class TorchExecutor:
         starts = plan.query_start_B1.tolist()
         table = plan.page_table
         sequences = [
-            Extend(starts[b], starts[b + 1], self._tensor(table[row, :kv_len]))
+            Extend(starts[b], starts[b + 1], self._tensor(padded_slots(table[row, :kv_len])))
             for b, (row, kv_len) in enumerate(zip(plan.table_rows_B.tolist(), plan.kv_lens_B.tolist(), strict=True))
         ]
         return PackedBatch(sequences, self._tensor(plan.positions_T))

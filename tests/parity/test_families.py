@@ -81,6 +81,22 @@ def test_batched_equals_alone(executor: TorchExecutor, driver: Any) -> None:
         np.testing.assert_allclose(found, alone, atol=TOLERANCE, rtol=TOLERANCE)
 
 
+@pytest.mark.skipif(torch.backends.cpu.get_cpu_capability() != "AVX512", reason="seen on AVX-512 only")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["llama3", "mistral", "gemma2"])
+def test_bits_depend_on_neither_batch_nor_chunks(
+    make_family: Callable[[str], Any], driver: Any, name: str, dtype: str
+) -> None:
+    checkpoint = open_checkpoint(make_family(name).path)
+    ours = driver(TorchExecutor(checkpoint, num_slots=4096, dtype=dtype), max_context=704)
+    prompt = np.random.default_rng(9).integers(3, 131, size=700).tolist()  # more than one block of the attention
+    [whole] = ours.logprobs([(ours.new(), prompt)])
+    sequence, other, pieces = ours.new(), ours.new(), []
+    for first, end in pairwise([0, 37, 38, 39, 230, 300, 301, 555, 690, *range(691, 701)]):
+        pieces.append(ours.logprobs([(other, prompt[:1]), (sequence, prompt[first:end])])[1])
+    assert np.array_equal(np.concatenate(pieces), whole)
+
+
 def test_a_shared_prefix_is_read_where_it_lies(executor: TorchExecutor, driver: Any) -> None:
     ours = driver(executor)
     first = ours.new()

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from radixlang.kernels.reference import attention, attention_fused
-from radixlang.kernels.reference.batch import Extend, PackedBatch
+from radixlang.kernels.reference.batch import Extend, PackedBatch, padded_slots
 
 DIM = 8
 
@@ -106,3 +106,25 @@ def test_decode_rows_are_grouped_by_length() -> None:
     groups = {tuple(g.rows_B.tolist()): g.slots_BL.shape[1] for g in batch.decode_groups()}
     assert groups == {(0, 1, 6): 100, (5,): 201}
     assert [e.first for e in batch.extends()] == [2]
+
+
+@pytest.mark.parametrize(
+    ("length", "padded"), [(1, 64), (64, 64), (65, 128), (193, 384), (385, 512), (512, 512), (513, 576)]
+)
+def test_slots_are_padded_with_their_own(length: int, padded: int) -> None:
+    slots = np.arange(1000, 1000 + length, dtype=np.int32)
+    found = padded_slots(slots)
+    assert len(found) == padded
+    assert np.array_equal(found[:length], slots)
+    assert set(found[length:].tolist()) <= {1000 + length - 1}
+
+
+@pytest.mark.parametrize("kernel", [attention.attention, attention_fused.attention])
+def test_padded_slots_change_nothing(kernel: Any) -> None:
+    case = Case([(1, 30), (70, 3), (1, 250)])
+    before = case.run(kernel)
+    case.batch = PackedBatch(
+        [s._replace(slots_L=torch.from_numpy(padded_slots(s.slots_L.numpy()))) for s in case.batch.sequences],
+        case.batch.positions_T,
+    )
+    torch.testing.assert_close(case.run(kernel), before, atol=2e-6, rtol=1e-5)
