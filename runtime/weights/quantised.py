@@ -121,6 +121,7 @@ class QuantisedLinear:
         except _MISFITS as error:
             raise self._bad(error) from None
         assert found.shape == self.shape
+        assert found.dtype == np.float32
         return found
 
     def _bad(self, error: Exception) -> BadCheckpoint:
@@ -162,7 +163,7 @@ class QuantisedLinear:
         group = arrays["g_idx"] if "g_idx" in arrays else np.arange(inputs) // -(-inputs // len(scales))
         if group.shape != (inputs,) or group.min() < 0 or zeros.shape != scales.shape:
             raise ValueError(f"groups {group.shape}, zeros {zeros.shape}, scales {scales.shape}")
-        return (values - zeros.T[:, group]) * scales.T[:, group]
+        return (values - zeros.T[:, group]).astype(np.float32) * scales.T[:, group]
 
     def _awq(self) -> Floats:
         outputs, inputs = self.shape
@@ -179,7 +180,8 @@ class QuantisedLinear:
         if scales.shape != (len(zeros), outputs) or zeros.shape != scales.shape:
             raise ValueError(f"zeros {zeros.shape}, scales {scales.shape}")
         times = _exactly(inputs, len(scales))
-        return ((columns(arrays["qweight"]) - zeros.repeat(times, 0)) * scales.repeat(times, 0)).T
+        values = (columns(arrays["qweight"]) - zeros.repeat(times, 0)).astype(np.float32)
+        return (values * scales.repeat(times, 0)).T
 
     def _packed(self) -> Floats:
         outputs, inputs = self.shape
@@ -196,7 +198,7 @@ class QuantisedLinear:
         group = self.arrays.get("weight_g_idx")
         if group is None or (group < 0).any():
             group = np.arange(inputs) // _exactly(inputs, scales.shape[1])
-        return (values - zeros[:, group]) * scales[:, group]
+        return (values - zeros[:, group]).astype(np.float32) * scales[:, group]
 
     def _nvfp4(self) -> Floats:
         outputs, inputs = self.shape
@@ -221,7 +223,7 @@ class QuantisedLinear:
             return values * scales.repeat(rows, 0)[:outputs].repeat(columns, 1)[:, :inputs]
         scales = _scales(scales, outputs)
         if "weight_zero_point" in self.arrays:
-            zeros = _scales(self.arrays["weight_zero_point"], outputs).astype(np.float32)
+            zeros = _scales(self.arrays["weight_zero_point"], outputs)
             values = values - zeros.repeat(_exactly(inputs, zeros.shape[1]), 1)
         found: Floats = values * scales.repeat(_exactly(inputs, scales.shape[1]), 1)
         return found
@@ -236,13 +238,13 @@ def _fields(words: NDArray[Any], bits: int) -> NDArray[np.int32]:
     return fields.reshape(len(words), -1).astype(np.int32)
 
 
-def _scales(found: NDArray[Any], outputs: int) -> NDArray[Any]:
+def _scales(found: NDArray[Any], outputs: int) -> Floats:
     """As [N, G], whether stored so, as [N] or as one number."""
     found = found.reshape(-1, 1) if found.ndim < 2 else found
     found = found.repeat(outputs, 0) if len(found) == 1 else found
     if found.ndim != 2 or len(found) != outputs:
         raise ValueError(f"{len(found)} rows of scales for {outputs} outputs")
-    return found if found.dtype != np.float16 else found.astype(np.float32)
+    return found.astype(np.float32)
 
 
 def _exactly(total: int, parts: int) -> int:

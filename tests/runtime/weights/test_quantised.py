@@ -62,6 +62,7 @@ def test_gptq(bits, version, act_order):
     scheme = scheme_of({**GPTQ, "bits": bits, "checkpoint_format": version}, "here")
     linear = QuantisedLinear(scheme, arrays, "here")
     assert linear.shape == (32, 64)
+    assert linear.dense().dtype == np.float32
     np.testing.assert_array_equal(linear.dense(), plain(values, zeros, scales, group))
 
 
@@ -76,6 +77,7 @@ def test_awq():
     arrays = {"qweight": awq_words(values.T), "qzeros": awq_words(zeros.T), "scales": np.ascontiguousarray(scales.T)}
     linear = QuantisedLinear(Scheme("awq"), arrays, "here")
     assert linear.shape == (32, 64)
+    assert linear.dense().dtype == np.float32
     np.testing.assert_array_equal(linear.dense(), plain(values, zeros, scales, group))
 
 
@@ -95,6 +97,7 @@ def test_compressed_tensors_packed_integers(bits, symmetric, inputs):
         arrays["weight_zero_point"] = words_along_rows(zeros, bits)
     linear = QuantisedLinear(Scheme("stored"), arrays, "here")
     assert linear.shape == (32, inputs)
+    assert linear.dense().dtype == np.float32
     np.testing.assert_array_equal(linear.dense(), plain(values, zeros, scales, group))
 
 
