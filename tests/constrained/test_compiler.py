@@ -1,0 +1,127 @@
+import threading
+from concurrent.futures import wait
+
+import pytest
+
+from radixlang.constrained import compiler as module
+from radixlang.constrained.compiler import GrammarCompiler
+from radixlang.constrained.constraint import Choice, Grammar, JsonSchema, Regex, StructuralTag
+from radixlang.errors import (
+    GrammarError,
+    GrammarSyntaxError,
+    GrammarTooLarge,
+    InternalError,
+    UnsatisfiableGrammar,
+    UnsupportedGrammar,
+)
+
+
+@pytest.fixture
+def own(vocabulary):
+    compiler = GrammarCompiler(vocabulary, timeout_s=20)
+    yield compiler
+    compiler.close()
+
+
+def test_identical_constraints_share_one_compile(own, monkeypatch) -> None:
+    gate = threading.Event()
+    real = module.compile_constraint
+
+    def slow(constraint, vocabulary):
+        gate.wait(20)
+        return real(constraint, vocabulary)
+
+    monkeypatch.setattr(module, "compile_constraint", slow)
+    futures = [own.submit(Regex("a{1,3}")) for _ in range(5)]
+    gate.set()
+    wait(futures, 20)
+    assert len({id(f.result()) for f in futures}) == 1
+    assert own.num_compiles == 1
+    assert own.compile(Regex("a{1,3}")) is futures[0].result()
+    assert own.num_cache_hits == 1
+
+
+def test_cancelling_hits_one_caller_only(own, monkeypatch) -> None:
+    gate = threading.Event()
+    real = module.compile_constraint
+    monkeypatch.setattr(module, "compile_constraint", lambda *args: (gate.wait(20), real(*args))[1])
+    first, second = own.submit(Regex("b+")), own.submit(Regex("b+"))
+    assert first.cancel()
+    gate.set()
+    assert second.result(20).matcher() is not None
+
+
+def test_a_compile_that_takes_too_long_is_refused_and_others_go_on(vocabulary, monkeypatch) -> None:
+    compiler = GrammarCompiler(vocabulary, timeout_s=0.3, num_workers=1)
+    gate = threading.Event()
+    real = module.compile_constraint
+
+    def hangs(constraint, vocabulary):
+        if constraint == Regex("hang"):
+            gate.wait(30)
+        return real(constraint, vocabulary)
+
+    monkeypatch.setattr(module, "compile_constraint", hangs)
+    with pytest.raises(GrammarTooLarge, match="0.3 s"):
+        compiler.compile(Regex("hang"))
+    assert compiler.num_timeouts == 1
+    compiler.timeout_s = 20
+    assert compiler.compile(Regex("x")).matcher() is not None  # the only worker still hangs: another took its place
+    gate.set()
+    compiler.close()
+
+
+def test_failures_are_remembered_and_each_caller_gets_an_error_of_its_own(own) -> None:
+    errors = []
+    for _ in range(2):
+        with pytest.raises(GrammarSyntaxError) as caught:
+            own.compile(Regex("([a"))
+        caught.value.param = f"regex{len(errors)}"
+        errors.append(caught.value)
+    assert own.num_compiles == 1
+    assert errors[0] is not errors[1]
+    assert errors[0].column == errors[1].column == 2
+
+
+def test_the_cache_is_bounded_in_bytes(vocabulary) -> None:
+    compiler = GrammarCompiler(vocabulary, timeout_s=20, cache_bytes=20_000)
+    first = compiler.compile(Regex("a{1,9}"))
+    for i in range(30):
+        compiler.compile(Regex(f"b{{1,{i + 1}}}"))
+    assert compiler.compile(Regex("a{1,9}")) is not first
+    compiler.close()
+
+
+def test_a_bug_is_answered_too(own, monkeypatch) -> None:
+    monkeypatch.setattr(module, "compile_constraint", lambda *args: 1 / 0)
+    with pytest.raises(InternalError):
+        own.compile(Regex("c"))
+
+
+REFUSED = [
+    (Regex("([a"), GrammarSyntaxError),
+    (Regex(r"(a)\1"), UnsupportedGrammar),
+    (Regex(r"[^\s\S]"), UnsatisfiableGrammar),
+    (Choice(()), UnsatisfiableGrammar),
+    (Grammar("root ::= foo"), GrammarSyntaxError),
+    (Grammar("root ::= root"), UnsatisfiableGrammar),
+    (Grammar("start: foo", "lark"), GrammarSyntaxError),
+    (JsonSchema("{"), GrammarSyntaxError),
+    (JsonSchema('{"type":"string","minLength":5,"maxLength":2}'), UnsatisfiableGrammar),
+    (StructuralTag("{}"), UnsupportedGrammar),
+]
+
+
+@pytest.mark.parametrize(("constraint", "kind"), REFUSED, ids=lambda value: str(value)[:50])
+def test_what_cannot_be_served_is_refused(own, constraint, kind) -> None:
+    with pytest.raises(GrammarError) as caught:
+        own.compile(constraint)
+    assert type(caught.value) is kind
+    assert caught.value.status == 400
+
+
+def test_checking_needs_no_compile(own) -> None:
+    with pytest.raises(GrammarSyntaxError):
+        own.check(Regex("([a"))
+    assert own.check(JsonSchema('{"type":"string","format":"zip"}')) == ("#/format",)
+    assert own.num_compiles == 0
