@@ -9,13 +9,23 @@ namespace rx::RX_ISA {
 
 constexpr int kBlockColumns = kVectors * kLanes;  // columns of one micro-kernel: 32 or 16
 
+// The larger micro-kernels are functions of their own: they need every register. For one or two rows a call would cost.
+template <class T, int Rows>
+RX_NOINLINE void micro_apart(const uint8_t* strip, int groups, const RowView& a, int column, float* out) {
+    micro<T, Rows, kVectors>(strip, groups, a, column, out);
+}
+
 // micro<T, n, kVectors> for n = rows.
 template <class T, int Rows = kMaxRows>
 RX_INLINE void micro_rows(int rows, const uint8_t* strip, int groups, const RowView& a, int column, float* out) {
     if constexpr (Rows > 1) {
         if (rows < Rows) return micro_rows<T, Rows - 1>(rows, strip, groups, a, column, out);
     }
-    micro<T, Rows, kVectors>(strip, groups, a, column, out);
+    if constexpr (Rows > 2) {
+        micro_apart<T, Rows>(strip, groups, a, column, out);
+    } else {
+        micro<T, Rows, kVectors>(strip, groups, a, column, out);
+    }
 }
 
 template <int Kind, int Rows = kMaxRows>
@@ -39,9 +49,7 @@ RX_INLINE void each_block(const LinearCall& call, int strip, const uint8_t* next
         const int end = (int)((int64_t)rows * (b + 1) / blocks), first = call.row_begin + done;
         for (int64_t line = lines * b / blocks; line < lines * (b + 1) / blocks; line++) prefetch_far(next + line * 64);
         for (int column = 0; column < kStrip; column += kBlockColumns) block(end - done, first, column, y + column);
-        const int64_t width = w.order == kGateUp && call.epilogue == kGated ? kStrip / 2 : kStrip;
-        for (int r = 0; r < end - done; r++)
-            finish_row(call, strip, y + r * kStrip, call.out + (first + r) * call.out_stride + strip * width);
+        finish(call, strip, first, end - done, y);
         done = end;
     }
 }

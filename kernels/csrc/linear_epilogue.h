@@ -36,40 +36,57 @@ RX_INLINE VecF activate(VecF x, int32_t activation) {
     }
 }
 
-// Columns of out that strip `strip` fills.
-RX_INLINE int valid_columns(const Weight& w, int strip) {
-    int width = w.order == kGateUp ? kStrip / 2 : kStrip, left = w.columns - strip * width;
-    return left < width ? left : width;
+// One whole strip of one row: y[32] is done with (and perhaps changed), out gets 32 columns, or 16 when gated.
+template <int How>
+RX_INLINE void finish_row(float* y, float* out, int32_t activation, float multiplier) {
+    if constexpr (How == kStore) {
+        for (int c = 0; c < kStrip; c += kLanes) store(out + c, load(y + c));
+    } else if constexpr (How == kAdd) {
+        for (int c = 0; c < kStrip; c += kLanes) store(out + c, fma(load(y + c), set1(multiplier), load(out + c)));
+    } else if constexpr (How == kAct) {
+        for (int c = 0; c < kStrip; c += kLanes) store(out + c, activate(load(y + c), activation));
+    } else {
+        for (int c = 0; c < kStrip / 2; c += kLanes)
+            store(out + c, mul(activate(load(y + c), activation), load(y + kStrip / 2 + c)));
+    }
 }
 
-// One row of a strip: y[32] -> out[valid], in place in y where the strip is cut short.
-static void finish_row(const LinearCall& call, int strip, float* y, float* out) {
+// The last strip when its columns are not all valid: by way of a buffer.
+template <int How>
+RX_NOINLINE void finish_short_row(float* y, float* out, int valid, int32_t activation, float multiplier) {
+    alignas(64) float whole[kStrip] = {};
+    for (int c = 0; c < valid; c++) whole[c] = out[c];
+    finish_row<How>(y, whole, activation, multiplier);
+    for (int c = 0; c < valid; c++) out[c] = whole[c];
+}
+
+// `rows` rows of a strip, y[row][32], to the rows of call.out from `first` on.
+template <int How>
+static void finish_rows(const LinearCall& call, int strip, int first, int rows, float* y) {
     const Weight& w = *call.weight;
+    constexpr int kWidth = How == kGated ? kStrip / 2 : kStrip;
+    const int left = w.columns - strip * kWidth;
+    float* out = call.out + first * call.out_stride + strip * kWidth;
     if (w.bias) {
         const float* bias = w.bias + strip * kStrip;
-        for (int c = 0; c < kStrip; c += kLanes) store(y + c, add(load(y + c), load(bias + c)));
+        for (int r = 0; r < rows; r++)
+            for (int c = 0; c < kStrip; c += kLanes) store(y + r * kStrip + c, add(load(y + r * kStrip + c), load(bias + c)));
     }
-    int width = w.order == kGateUp ? kStrip / 2 : kStrip, valid = valid_columns(w, strip);
-    if (call.epilogue == kGated) {
-        for (int c = 0; c < width; c += kLanes)
-            store(y + c, mul(activate(load(y + c), call.activation), load(y + width + c)));
-    } else if (call.epilogue == kAct) {
-        for (int c = 0; c < width; c += kLanes) store(y + c, activate(load(y + c), call.activation));
-    }
-    if (call.epilogue == kAdd) {
-        VecF multiplier = set1(call.multiplier);
-        if (valid == width) {
-            for (int c = 0; c < width; c += kLanes) store(out + c, fma(load(y + c), multiplier, load(out + c)));
-            return;
+    for (int r = 0; r < rows; r++, y += kStrip, out += call.out_stride) {
+        if (left >= kWidth) {
+            finish_row<How>(y, out, call.activation, call.multiplier);
+        } else {
+            finish_short_row<How>(y, out, left, call.activation, call.multiplier);
         }
-        alignas(64) float padded[kStrip] = {};
-        for (int c = 0; c < valid; c++) padded[c] = out[c];
-        for (int c = 0; c < width; c += kLanes) store(y + c, fma(load(y + c), multiplier, load(padded + c)));
     }
-    if (valid == width) {
-        for (int c = 0; c < width; c += kLanes) store(out + c, load(y + c));
-    } else {
-        for (int c = 0; c < valid; c++) out[c] = y[c];
+}
+
+static void finish(const LinearCall& call, int strip, int first, int rows, float* y) {
+    switch (call.epilogue) {
+        case kStore: return finish_rows<kStore>(call, strip, first, rows, y);
+        case kAdd: return finish_rows<kAdd>(call, strip, first, rows, y);
+        case kGated: return finish_rows<kGated>(call, strip, first, rows, y);
+        case kAct: return finish_rows<kAct>(call, strip, first, rows, y);
     }
 }
 

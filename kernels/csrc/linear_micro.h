@@ -33,13 +33,6 @@ RX_INLINE RowView rows_from(const Activations& a, int row) {
             (groups + 1) / 2};
 }
 
-template <int Ahead, int Bytes>
-RX_INLINE void prefetch_lines(const uint8_t* p) {
-    if constexpr (Ahead > 0) {
-        RX_UNROLL for (int line = 0; line < Bytes; line += 64) prefetch(p + Ahead + line);
-    }
-}
-
 // The part of a product that one group adds: for each row and column the int32 sum of code * activation, times both
 // scales. `column`: where the first vector begins. between(0..3) is called among the dot products, to interleave other work.
 template <class T, int Rows, int Vectors, class Between>
@@ -100,10 +93,10 @@ RX_INLINE void add_offsets(const uint8_t* pair_of_offsets, const RowView& a, int
 // Quantised weights: out[r][column + lane], r < Rows, has row stride kStrip. The order of the float operations of a row and
 // column is that of the groups and never depends on Rows.
 template <class T, int Rows, int Vectors>
-static void micro(const uint8_t* strip, int groups, const RowView& a, int column, float* out) {
+RX_INLINE void micro(const uint8_t* strip, int groups, const RowView& a, int column, float* out) {
     static_assert(Rows <= 8, "a pair of groups has eight places to add a row's offsets");
-    constexpr int kAhead = Rows <= 3 ? 2560 : 0;  // few rows: memory is the limit, ask for the tiles ahead
-    const uint8_t *tile = strip, *units = strip + (int64_t)groups * T::kBytes, *offsets = units + kStrip * 4;
+    constexpr int kLine = kStrip * 4;  // of units or offsets
+    const uint8_t* tile = strip + (T::kOffsets ? kLine : 0);
     alignas(64) int32_t offset_sums[Rows * kStrip];
     VecF total[Rows][Vectors];
     RX_UNROLL for (int r = 0; r < Rows; r++) RX_UNROLL for (int v = 0; v < Vectors; v++) total[r][v] = fresh_zero();
@@ -114,17 +107,17 @@ static void micro(const uint8_t* strip, int groups, const RowView& a, int column
             for (int i = 0; i < Rows * kStrip; i += kLanes) storei(offset_sums + i, zeroi());
         }
         for (int g = begin; g < end; g += 2) {
+            const uint8_t* offsets = tile;
+            if constexpr (T::kOffsets) tile += kLine;
             auto offsets_of = [&](int r) {
                 if constexpr (T::kOffsets) {
-                    if (r < Rows) add_offsets<Vectors>(offsets + g / 2 * (kStrip * 4), a, r, g / 2, column, offset_sums);
+                    if (r < Rows) add_offsets<Vectors>(offsets, a, r, g / 2, column, offset_sums);
                 }
             };
-            prefetch_lines<kAhead, T::kBytes>(tile);
             add_group<T, Rows, Vectors>(tile, a, g, column, total, [&](int eight) { offsets_of(eight); });
             tile += T::kBytes;
             if (g + 1 < end) {
-                prefetch_lines<kAhead, T::kBytes>(tile);
-                add_group<T, Rows, Vectors>(tile, a, g + 1, column, total, [&](int eight) { offsets_of(4 + eight); });
+                    add_group<T, Rows, Vectors>(tile, a, g + 1, column, total, [&](int eight) { offsets_of(4 + eight); });
                 tile += T::kBytes;
             } else {
                 RX_UNROLL for (int r = 4; r < Rows; r++) offsets_of(r);
@@ -132,7 +125,7 @@ static void micro(const uint8_t* strip, int groups, const RowView& a, int column
         }
         if constexpr (T::kOffsets) {
             RX_UNROLL for (int v = 0; v < Vectors; v++) {
-                VecF unit = load((const float*)units + column + v * kLanes);
+                VecF unit = load((const float*)strip + column + v * kLanes);
                 RX_UNROLL for (int r = 0; r < Rows; r++) {
                     VecF sum = to_float(loadi(offset_sums + r * kStrip + v * kLanes));
                     total[r][v] = fma(sum, mul(unit, set1(a.sum_units[r])), total[r][v]);
@@ -146,16 +139,13 @@ static void micro(const uint8_t* strip, int groups, const RowView& a, int column
 
 // Plain weights: kF32 and kF16 times float rows, kBF16 times bfloat16 rows (native) or float rows.
 template <int Kind, int Rows, int Vectors>
-static void micro_dense(const uint8_t* strip, int depth, const RowView& a, int column, float* out) {
+RX_NOINLINE void micro_dense(const uint8_t* strip, int depth, const RowView& a, int column, float* out) {
     VecF total[Rows][Vectors];
     RX_UNROLL for (int r = 0; r < Rows; r++) RX_UNROLL for (int v = 0; v < Vectors; v++) total[r][v] = fresh_zero();
     constexpr int kStep = Kind == kBF16 ? 2 : 1;
     constexpr int kColumnBytes = Kind == kF16 ? 2 : 4;
     const uint8_t* w = strip + column * kColumnBytes;
     for (int k = 0; k < depth; k += kStep, w += kStrip * kColumnBytes) {
-        if constexpr (Rows <= 3) {
-            RX_UNROLL for (int line = 0; line < kLanes * Vectors * kColumnBytes; line += 64) prefetch(w + 2560 + line);
-        }
         RX_UNROLL for (int v = 0; v < Vectors; v++) {
             const uint8_t* p = w + v * kLanes * kColumnBytes;
             if constexpr (Kind == kBF16 && kDotBF16) {

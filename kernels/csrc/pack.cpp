@@ -137,16 +137,16 @@ void put_quantised(int32_t kind, const Group& group, int column, uint8_t* tile) 
 }
 
 // The offsets of a strip, exact[group * kStrip + column], as integers in units of their columns.
-void put_offsets(const float* exact, int groups, uint8_t* to) {
+void put_offsets(const float* exact, int32_t kind, int groups, uint8_t* strip) {
     for (int c = 0; c < kStrip; c++) {
         float largest = 0;
         for (int g = 0; g < groups; g++) largest = std::fmax(largest, std::fabs(exact[g * kStrip + c]));
         const float unit = largest / kOffsetLimit;
-        memcpy(to + c * 4, &unit, 4);
-        for (int g = 0; g < groups + groups % 2; g++) {
-            const float m = g < groups && unit > 0 ? std::nearbyint(exact[g * kStrip + c] / unit) : 0;
+        memcpy(strip + c * 4, &unit, 4);
+        for (int g = 0; g < groups; g++) {
+            const float m = unit > 0 ? std::nearbyint(exact[g * kStrip + c] / unit) : 0;
             const int16_t code = (int16_t)(m > kOffsetLimit ? kOffsetLimit : m < -kOffsetLimit ? -kOffsetLimit : m);
-            memcpy(to + 128 + (g / 2 * kStrip + c) * 4 + g % 2 * 2, &code, 2);
+            memcpy(strip + offsets_at(kind, g) + c * 4 + g % 2 * 2, &code, 2);
         }
     }
 }
@@ -172,11 +172,10 @@ void pack_strips(const PackPart* parts, int num_parts, int32_t kind, int32_t ord
                  int strip_end, uint8_t* tiles) {
     const int groups = padded_depth(depth) / kGroup;
     const int64_t strip_size = strip_bytes(kind, depth);
-    const int64_t tile_size = is_quantised(kind) ? tile_bytes(kind) : strip_size / groups;
     std::vector<float> offsets((size_t)groups * kStrip);
     for (int strip = strip_begin; strip < strip_end; strip++) {
-        uint8_t* tile = tiles + strip * strip_size;
-        memset(tile, 0, (size_t)strip_size);
+        uint8_t* to = tiles + strip * strip_size;
+        memset(to, 0, (size_t)strip_size);
         std::fill(offsets.begin(), offsets.end(), 0.0f);
         for (int c = 0; c < kStrip; c++) {
             const Source source = source_of(parts, num_parts, order, strip * kStrip + c);
@@ -185,15 +184,15 @@ void pack_strips(const PackPart* parts, int num_parts, int32_t kind, int32_t ord
                 Group group;
                 decode_group(source.format, source.row, g, left < kGroup ? left : kGroup, group);
                 if (!is_quantised(kind)) {
-                    put_dense(kind, group, c, tile + g * tile_size);
+                    put_dense(kind, group, c, to + strip_size / groups * g);
                     continue;
                 }
                 if (!group.exact) requantise(has_offsets(kind), group);
-                put_quantised(kind, group, c, tile + g * tile_size);
+                put_quantised(kind, group, c, to + tile_at(kind, g));
                 offsets[(size_t)g * kStrip + c] = group.offset;
             }
         }
-        if (is_quantised(kind) && has_offsets(kind)) put_offsets(offsets.data(), groups, tile + groups * tile_size);
+        if (is_quantised(kind) && has_offsets(kind)) put_offsets(offsets.data(), kind, groups, to);
     }
 }
 
@@ -217,9 +216,8 @@ void unpack_column(const Weight& weight, int column, float* out) {
     }
     if (!is_quantised(kind)) return;
     const int groups = padded_depth(weight.depth) / kGroup;
-    const uint8_t* offsets = strip + (int64_t)groups * tile_bytes(kind);
-    for (int g = 0; g < groups; g++, strip += tile_bytes(kind)) {
-        const uint8_t* scales = strip + (four ? 512 : 1024);
+    for (int g = 0; g < groups; g++) {
+        const uint8_t *tile = strip + tile_at(kind, g), *scales = tile + (four ? 512 : 1024);
         float d, m = 0;
         if (has_wide_scales(kind)) {
             memcpy(&d, scales + c * 4, 4);
@@ -230,14 +228,14 @@ void unpack_column(const Weight& weight, int column, float* out) {
         }
         if (has_offsets(kind)) {
             int16_t code;
-            memcpy(&m, offsets + c * 4, 4);
-            memcpy(&code, offsets + 128 + (g / 2 * kStrip + c) * 4 + g % 2 * 2, 2);
+            memcpy(&m, strip + c * 4, 4);
+            memcpy(&code, strip + offsets_at(kind, g) + c * 4 + g % 2 * 2, 2);
             m *= (float)code;
         }
         const int left = weight.depth - g * kGroup < kGroup ? weight.depth - g * kGroup : kGroup;
         for (int i = 0; i < left; i++) {
-            const int code = four ? (strip[i / 8 * 128 + c * 4 + i % 4] >> (i % 8 / 4 * 4) & 15) - 8
-                                  : strip[i / 4 * 128 + c * 4 + i % 4] - 128;
+            const int code = four ? (tile[i / 8 * 128 + c * 4 + i % 4] >> (i % 8 / 4 * 4) & 15) - 8
+                                  : tile[i / 4 * 128 + c * 4 + i % 4] - 128;
             out[g * kGroup + i] = d * (float)code + m;
         }
     }

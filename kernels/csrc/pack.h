@@ -11,10 +11,10 @@
 //   8-bit tile  1024 bytes  8 x 32 dwords: dword [i][c] holds k = 4i .. 4i+3 of column c, each code + 128
 //     then      64 or 128   32 scales d, fp16 or float
 //
-// After the last tile of a strip of an affine kind come its offsets m = unit * integer, |integer| <= 8191:
-//     128 bytes             32 float units, one for each column
-//     128 bytes for each    32 dwords: int16 of the even group in the low half, of the odd group in the high half (0 when
-//     pair of groups        there is none): what vpmaddwd multiplies with two broadcast sums of activations
+// A strip of an affine kind also holds its offsets m = unit * integer, |integer| <= 8191:
+//     128 bytes first       32 float units, one for each column
+//     128 bytes before      32 dwords: int16 of the pair's even group in the low half, of its odd group in the high half (0
+//     each pair of tiles    when there is none): what vpmaddwd multiplies with two broadcast sums of activations
 //
 //   kind            codes  scales  bytes of a tile  bits of a weight (offsets: 0.5 of it)
 //   kW4Sym16          512     64              576              4.5
@@ -56,6 +56,14 @@ constexpr int64_t strip_bytes(int32_t kind, int depth) {
     const int64_t padded = padded_depth(depth), groups = padded / kGroup;
     if (!is_quantised(kind)) return padded * kStrip * (kind == kF32 ? 4 : 2);
     return groups * tile_bytes(kind) + (has_offsets(kind) ? kStrip * 4 + (groups + 1) / 2 * kStrip * 4 : 0);
+}
+
+// Where in a strip the tile of a group lies, and the offsets of its pair (affine kinds).
+constexpr int64_t tile_at(int32_t kind, int group) {
+    return (int64_t)group * tile_bytes(kind) + (has_offsets(kind) ? kStrip * 4 * (1 + group / 2 + 1) : 0);
+}
+constexpr int64_t offsets_at(int32_t kind, int group) {
+    return (int64_t)(group & ~1) * tile_bytes(kind) + kStrip * 4 * (1 + group / 2);
 }
 
 // Formats of checkpoint tensors that pack_strips reads. Rows are sequences of blocks as the file stores them.

@@ -13,6 +13,7 @@
 #include <cstring>
 
 #define RX_INLINE static inline __attribute__((always_inline))
+#define RX_NOINLINE static __attribute__((noinline))  // keeps a register-hungry loop away from its caller's variables
 #if defined(__clang__)
 #define RX_UNROLL _Pragma("unroll")
 #else
