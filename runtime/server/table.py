@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import (
+    anthropic,
     chat,
     completions,
     embeddings,
@@ -22,7 +23,7 @@ from .route import Route
 from .service import Service
 
 _OPENAI = (chat, completions, embeddings, score, systemone, models)
-_OTHERS = (native, tokens, function_calls, ollama, ollama_models, health)
+_OTHERS = (native, tokens, anthropic, function_calls, ollama, ollama_models, health)
 
 
 def all_routes() -> list[Route]:

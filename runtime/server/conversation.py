@@ -1,0 +1,59 @@
+"""One conversation's generation, for the APIs that are not OpenAI's chat but mean the same."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from ...constrained.fields import FoundConstraint
+from ...errors import GrammarError, InvalidSampling
+from ..generate_request import GenerateChunk, GenerateRequest
+from ..sampling_params import SamplingParams
+from .generation import chunks_of
+from .http import Request
+from .messages import prompt_ids
+from .service import Service
+from .tools import ToolPlan
+
+
+async def converse(
+    service: Service,
+    request: Request,
+    *,
+    messages: list[dict[str, Any]],
+    plan: ToolPlan | None,
+    sampling: dict[str, Any],
+    names: dict[str, str],
+    found: FoundConstraint | None = None,
+    stream: bool,
+    prompt_param: str = "messages",
+) -> AsyncGenerator[GenerateChunk, None]:
+    """The chunks of one answer.
+
+    `sampling`: SamplingParams' fields; without max_new_tokens the rest of the context. `names`: what this API calls
+    them, for errors. Raises RequestError for what cannot be, before anything is generated.
+    """
+    ids = await prompt_ids(service, messages, plan, param=prompt_param)
+    if plan is not None and plan.forced is not None:
+        if found is not None:
+            raise GrammarError(
+                f"tool_choice and {found.param} cannot be combined; give one", code="conflicting_constraints"
+            )
+        found = plan.forced
+    given = {"max_new_tokens": max(1, service.max_context - len(ids)), **sampling}
+    params = SamplingParams(**given)
+    try:
+        params.check(service.vocab_size)
+    except InvalidSampling as error:
+        told = names.get(error.param or "", error.param)
+        raise InvalidSampling(error.message.replace(error.param or "\0", told or "", 1), param=told) from None
+    call = GenerateRequest(
+        prompt=[ids],
+        sampling=params,
+        constraint=found.constraint if found else None,
+        stream=stream,
+        client=request.client,
+        timeout_s=service.timeout(None),
+        add_bos=False,
+    )
+    return chunks_of(service.front, call, prompt_param=prompt_param, found=found)
