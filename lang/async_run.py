@@ -26,12 +26,13 @@ async def _run_async_body(program: SglFunction, state: ProgramState, call: inspe
         value = await program.func(state, *call.args[1:], **call.kwargs)
     except BaseException as error:
         state.stream_executor.fail(error)
-        run.ret_value.set_exception(error)
-        raise
-    else:
-        run.ret_value.set_result(value)
-    finally:
         run.end()
+        run.ret_value.set_exception(error)
+        state.stream_executor.notify()
+        raise
+    run.end()
+    run.ret_value.set_result(value)
+    state.stream_executor.notify()
 
 
 async def arun(program: SglFunction, args: Sequence[Any], kwargs: dict[str, Any]) -> ProgramState:
@@ -85,4 +86,5 @@ def run_blocking(
     body = context.run(asyncio.run_coroutine_threadsafe, _run_async_body(program, state, call), background_loop())
     if not options.stream:
         wait(body)
-    return state
+        return state
+    return ProgramState(state.stream_executor, is_reader=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ProgramError
 from .ir import SglConcateAndAppend, SglExpr
-from .waiting import wait
+from .waiting import any_done, settled, wait
 
 if TYPE_CHECKING:
     from .state import ProgramState
@@ -123,7 +123,7 @@ class ProgramStateGroup:
             i: state.stream_executor.value_future(name) for i, state in enumerate(self.states)
         }
         while waiting and len(winners) < k:
-            wait(_any_done(list(waiting.values())))
+            wait(any_done(list(waiting.values())))
             for i in [i for i, future in waiting.items() if future.done()]:
                 if waiting.pop(i).exception() is None and len(winners) < k:
                     winners.append(self.states[i])
@@ -141,28 +141,9 @@ class ProgramStateGroup:
         """
         futures = [state.stream_executor.value_future(name) for state in self.states]
         for future in futures:
-            wait(_settled(future))
+            wait(settled(future))
         values = [future.result() for future in futures if future.exception() is None]
         if not values:
             raise futures[0].exception() or ProgramError(f"no branch gave {name!r}")
         counts = Counter(values)
         return max(values, key=lambda value: counts[value])
-
-
-def _settled(future: Future[Any]) -> Future[None]:
-    return _any_done([future])
-
-
-def _any_done(futures: Sequence[Future[Any]]) -> Future[None]:
-    """Done, without a value, when one of `futures` is."""
-    done: Future[None] = Future()
-
-    def tell(_: Future[Any]) -> None:
-        try:
-            done.set_result(None)
-        except Exception:  # InvalidStateError: another was first
-            assert done.done()
-
-    for future in futures:
-        future.add_done_callback(tell)
-    return done

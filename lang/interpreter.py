@@ -45,12 +45,13 @@ def run_body(program: SglFunction, state: ProgramState, args: Sequence[Any], kwa
         value = program.func(state, *args, **kwargs)
     except BaseException as error:
         state.stream_executor.fail(error)
-        run.ret_value.set_exception(error)
-        raise
-    else:
-        run.ret_value.set_result(value)
-    finally:
         run.end()
+        run.ret_value.set_exception(error)
+        state.stream_executor.notify()
+        raise
+    run.end()
+    run.ret_value.set_result(value)
+    state.stream_executor.notify()
 
 
 def run_program(
@@ -67,7 +68,7 @@ def run_program(
         run_body(program, state, call.args[1:], call.kwargs)
         return state
     stream_bodies.submit(lambda: run_body(program, state, call.args[1:], call.kwargs))
-    reader = ProgramState(state.stream_executor)
+    reader = ProgramState(state.stream_executor, is_reader=True)
     # The body holds its own state: when the reader's is dropped, nobody can see the rest.
     weakref.finalize(reader, state.stream_executor.run.cancel_by_user).atexit = False
     return reader

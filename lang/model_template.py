@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from ..errors import RequestError
 from .chat_template import ChatTemplate, get_chat_template_by_model_path
 
 logger = logging.getLogger(__name__)
@@ -38,7 +39,11 @@ def derive(source: str, bos_token: str = "", eos_token: str = "") -> ChatTemplat
     """The template that renders as `source` does, or None if there is none of this kind."""
     from .jinja import JinjaChatTemplate
 
-    template = JinjaChatTemplate(source, bos_token="", eos_token=eos_token)  # the engine puts BOS before the prompt
+    try:
+        template = JinjaChatTemplate(source, bos_token="", eos_token=eos_token)  # the engine puts BOS before the prompt
+    except RequestError as error:
+        logger.debug("chat template not readable: %s", error)
+        return None
 
     def render(messages: list[Message], prompt: bool = False) -> str:
         text = template.render(messages, add_generation_prompt=prompt)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -63,16 +64,13 @@ def completions(text: str) -> list[str]:
     return found
 
 
+_OPEN_ESCAPE = re.compile(r"(?<!\\)((?:\\\\)*)((?:\\u[dD][89abAB][0-9a-fA-F]{2})?(?:\\(?:u[0-9a-fA-F]{0,3})?)?)\Z")
+
+
 def _without_open_escape(text: str) -> str:
-    r"""Drops a backslash or a \uXX that waits for its rest."""
-    at = text.rfind("\\", max(0, len(text) - 6))
-    if at < 0:
-        return text
-    num_slashes = at + 1 - len(text[: at + 1].rstrip("\\"))
-    if num_slashes % 2 == 0:  # an escaped backslash
-        return text
-    rest = text[at + 1 :]
-    return text[:at] if not rest or (rest[0] == "u" and len(rest) < 5) else text
+    r"""Drops a backslash or a \uXX that waits for its rest, and the first half of a surrogate pair."""
+    found = _OPEN_ESCAPE.search(text)
+    return text if found is None else text[: found.start(2)]
 
 
 def partial_value(text: str, kind: Any) -> Any:

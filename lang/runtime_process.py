@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import importlib
 import os
 import signal
 import socket
@@ -14,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from ..errors import EngineDead
+from ..errors import ConfigError, EngineDead
 from .backend.runtime_endpoint import RuntimeEndpoint
 from .backend.sse import events, raise_for
 
@@ -105,9 +106,11 @@ class Runtime:
 
     def get_tokenizer(self) -> Any:
         """The transformers tokenizer of the served model; needs the transformers package."""
-        from transformers import AutoTokenizer
-
-        return AutoTokenizer.from_pretrained(self.endpoint.model_info["tokenizer_path"])
+        try:
+            transformers = importlib.import_module("transformers")  # optional, and never for anything else here
+        except ImportError as error:
+            raise ConfigError("get_tokenizer needs the transformers package: pip install transformers") from error
+        return transformers.AutoTokenizer.from_pretrained(self.endpoint.model_info["tokenizer_path"])
 
     def _headers(self) -> dict[str, str]:
         key = self.server_args.get("api_key")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any
@@ -26,7 +27,7 @@ from .slot import Slot
 from .stream_executor import StreamExecutor
 from .text_iter import iterate, iterate_async
 from .usage import Usage
-from .waiting import wait
+from .waiting import settled, wait
 
 
 class ProgramState:
@@ -35,8 +36,10 @@ class ProgramState:
     As a context manager, leaving cancels what has not finished.
     """
 
-    def __init__(self, stream_executor: StreamExecutor, scope: str = "") -> None:
+    def __init__(self, stream_executor: StreamExecutor, scope: str = "", *, is_reader: bool = False) -> None:
         self.stream_executor = stream_executor
+        self._is_reader = is_reader
+        """The body runs beside this state's user: what it has not appended yet is waited for."""
         self._scope = scope
         """What the names that the body uses begin with: set while a program runs inline under `into`."""
 
@@ -171,7 +174,21 @@ class ProgramState:
 
     def get_var(self, name: str) -> Any:
         """The value of `name`, waiting for it. ProgramError if it failed, UndefinedVariable if nothing defines it."""
-        return self.stream_executor.get_var(self._scope + name)
+        return wait(self._known(self._scope + name))
+
+    def _known(self, full_name: str) -> Future[Any]:
+        stream = self.stream_executor
+        while self._is_reader and full_name not in stream.slots and full_name not in stream.variables:
+            changed = stream.watch()
+            if stream.run.ret_value.done() or full_name in stream.slots:
+                break
+            wait(changed)
+        return stream.value_future(full_name)
+
+    def _await_body(self) -> None:
+        """A reader waits until the body has appended all that it will."""
+        if self._is_reader:
+            wait(settled(self.stream_executor.run.ret_value))
 
     async def get(self, name: str) -> Any:
         """As `s[name]`, without blocking the event loop."""
@@ -182,6 +199,8 @@ class ProgramState:
 
     def get_meta_info(self, name: str) -> Any:
         """What the backend reported of `name`: token counts, finish_reason, log-probabilities …"""
+        if self._is_reader and self._scope + name not in self.stream_executor.slots:
+            wait(settled(self._known(self._scope + name)))
         return self.stream_executor.get_meta_info(self._scope + name)
 
     def value(self, name: str) -> Any:
@@ -215,18 +234,22 @@ class ProgramState:
 
     def text(self) -> str:
         """The whole text, waiting for it."""
+        self._await_body()
         return self.stream_executor.text()
 
     def messages(self) -> list[dict[str, Any]]:
         """The messages of the roles that have ended, in OpenAI's form, waiting for them."""
+        self._await_body()
         return self.stream_executor.messages()
 
     def sync(self) -> None:
         """Waits for everything appended so far; raises nothing, see error()."""
+        self._await_body()
         self.stream_executor.sync()
 
     def error(self) -> ProgramError | None:
         """Why the program failed, waiting for everything appended so far; its `__cause__` is the original."""
+        self._await_body()
         return self.stream_executor.error()
 
     def text_iter(self, var_name: str | None = None) -> Iterator[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextvars
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -34,6 +34,26 @@ def wait(future: Future[T], timeout_s: float | None = None) -> T:
     if not future.done() and language_loop.is_loop_thread():
         raise RuntimeError("a program's value was read on the language's own event loop; await it there instead")
     return future.result(timeout_s)
+
+
+def any_done(futures: Sequence[Future[Any]]) -> Future[None]:
+    """Done, without a value, when one of `futures` is; an exception of it stays there."""
+    done: Future[None] = Future()
+    lock = threading.Lock()
+
+    def tell(_: Future[Any]) -> None:
+        with lock:
+            if not done.done():
+                done.set_result(None)
+
+    for future in futures:
+        future.add_done_callback(tell)
+    return done
+
+
+def settled(future: Future[Any]) -> Future[None]:
+    """Done when `future` is, whether it has a value or failed."""
+    return any_done([future])
 
 
 class _Worker:
