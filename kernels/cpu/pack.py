@@ -1,26 +1,56 @@
-"""A checkpoint's matrices in the layout that the native linears read: packed in parallel straight from the mapped file, cached.
+"""A checkpoint's matrices in the layout that the native linears read: packed in parallel from the mapped file, cached.
 
-The packed form of a whole model is one file in the cache folder, named by the digest of the checkpoint, the layout version
-and the list of matrices; the next start maps it. It is the same for every instruction set. See csrc/pack.h for the layouts.
+The packed form of a whole model is one file in the cache folder, named by the digest of the checkpoint, the layout
+version and the list of matrices; the next start maps it. It is the same for every instruction set (layouts: csrc/pack.h).
 
-    specs = [MatrixSpec("model.layers.0.qkv", ("model.layers.0.self_attn.q_proj", "….k_proj", "….v_proj")),
-             MatrixSpec("model.layers.0.gate_up", ("….mlp.gate_proj", "….mlp.up_proj"), gate_up=True), …]
-    packed = pack_model(checkpoint, specs, library=cdll, cache_dir=folder)
-    packed.weight("model.layers.0.qkv")      # a ctypes Weight: pass it by reference or copy it into a struct of your own
+    layer = "model.layers.0"
+    specs = [
+        MatrixSpec("0.qkv", (f"{layer}.self_attn.q_proj", f"{layer}.self_attn.k_proj", f"{layer}.self_attn.v_proj")),
+        MatrixSpec("0.gate_up", (f"{layer}.mlp.gate_proj", f"{layer}.mlp.up_proj"), gate_up=True),
+    ]
+    packed = pack_model(checkpoint, specs, library=library, cache_dir=folder)
+    packed.weight("0.qkv")  # a ctypes Weight: pass it by reference or copy it into a struct of your own
 """
 
 from __future__ import annotations
 
 import ctypes
+import hashlib
+import logging
+import mmap
+import os
+import tempfile
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import BadCheckpoint, UnsupportedModel
 
 if TYPE_CHECKING:
     from typing import Any
 
-    Checkpoint = Any
+    Checkpoint = Any  # runtime/weights/checkpoint.py, the layer above: its names() and packed() and dense() are used
+
+logger = logging.getLogger(__name__)
+
+LAYOUT_VERSION = 2
+"""Of csrc/pack.h: a change of any layout there is a change here."""
+_MAGIC = b"radixlang packed weights\n"
+_HEADER = 64
+_COLUMNS = 32  # kStrip
+_STRIPS_A_TASK = 16
+
+FORMATS = (
+    "F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0",
+    "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS", "A4",
+)  # fmt: skip
+"""PackedTensor.format in the order of SourceFormat in csrc/pack.h."""
 
 
 class Weight(ctypes.Structure):
@@ -39,6 +69,17 @@ class Weight(ctypes.Structure):
     )
 
 
+class _Part(ctypes.Structure):
+    """Mirrors rx::PackPart of csrc/pack.h."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("row_bytes", ctypes.c_int64),
+        ("format", ctypes.c_int32),
+        ("rows", ctypes.c_int32),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class MatrixSpec:
     """One matrix of the step and the checkpoint's tensors that it is made of."""
@@ -46,24 +87,56 @@ class MatrixSpec:
     name: str
     """The caller's name for it."""
     parts: tuple[str, ...]
-    """Modules whose rows follow one another, without `.weight`; all of one depth. A part's `.bias` is fused when present."""
+    """Modules whose rows follow one another, without `.weight`; all of one depth. Their `.bias` is fused when present."""
     gate_up: bool = False
     """Two parts of equal size, gate and up, interleaved by 16 columns for the gated epilogue."""
+
+
+class _Matrix(NamedTuple):
+    """A spec with its shape decided and its place in the packed file."""
+
+    spec: MatrixSpec
+    weight: Weight
+    """Without addresses."""
+    tiles_at: int
+    bias_at: int | None
+    end: int
+
+
+class _NewFile(NamedTuple):
+    descriptor: int
+    path: Path
 
 
 class PackedModel:
     """Packed matrices over one mapping. Keep it alive as long as the step uses its weights."""
 
+    def __init__(self, memory: mmap.mmap, matrices: Sequence[_Matrix]) -> None:
+        self._memory: mmap.mmap | None = memory
+        self._bytes: NDArray[np.uint8] | None = np.frombuffer(memory, np.uint8)
+        base = self._bytes.ctypes.data
+        self._weights: dict[str, Weight] = {}
+        for matrix in matrices:
+            weight = Weight.from_buffer_copy(matrix.weight)
+            weight.tiles = base + matrix.tiles_at
+            weight.bias = None if matrix.bias_at is None else base + matrix.bias_at
+            self._weights[matrix.spec.name] = weight
+
     def weight(self, name: str) -> Weight:
         """Raises KeyError for a name that was not in the specs."""
-        raise NotImplementedError
+        return self._weights[name]
 
     @property
     def nbytes(self) -> int:
-        raise NotImplementedError
+        return 0 if self._bytes is None else self._bytes.nbytes
 
     def close(self) -> None:
         """Unmaps; no Weight may be used afterwards."""
+        self._weights.clear()
+        self._bytes = None
+        if self._memory is not None:
+            self._memory.close()
+            self._memory = None
 
 
 def pack_model(
@@ -78,7 +151,206 @@ def pack_model(
     """The model's matrices, packed. Maps the cached file when there is one; else packs, and writes the file unless
     `use_cache` is false (then the packed form lives in anonymous memory).
 
-    num_threads: 0 for as many as this process may use. Raises BadCheckpoint for parts of unequal depth, UnsupportedModel
-    for a tensor format that the native step does not read.
+    num_threads: 0 for as many as this process may use. Raises BadCheckpoint for parts of unequal depth,
+    UnsupportedModel for a tensor format that the native step does not read.
     """
-    raise NotImplementedError
+    _declare(library)
+    names = frozenset(checkpoint.names())
+    matrices = _lay_out(checkpoint, specs, names, library)
+    size = matrices[-1].end if matrices else _HEADER
+    header = _MAGIC + size.to_bytes(8, "little")
+    path = cache_dir / f"{_key(checkpoint.digest, matrices)}.packed"
+    if use_cache and (memory := _mapped(path, header, size)) is not None:
+        return PackedModel(memory, matrices)
+    start = time.monotonic()
+    file = _new_file(cache_dir, size) if use_cache else None
+    try:
+        memory = mmap.mmap(-1 if file is None else file.descriptor, size)
+        if file is None and hasattr(mmap, "MADV_HUGEPAGE"):
+            memory.madvise(mmap.MADV_HUGEPAGE)
+        _fill(memory, checkpoint, matrices, names, library, num_threads or _available_cores())
+        memory[: len(header)] = header
+        if file is not None:
+            memory.flush()
+            os.fsync(file.descriptor)
+            os.replace(file.path, path)
+            mapped = _mapped(path, header, size)
+            memory = mapped if mapped is not None else memory
+    except BaseException:
+        if file is not None:
+            file.path.unlink(missing_ok=True)
+        raise
+    finally:
+        if file is not None:
+            os.close(file.descriptor)
+    logger.info("packed %d matrices, %d MiB, in %.1f s", len(matrices), size >> 20, time.monotonic() - start)
+    return PackedModel(memory, matrices)
+
+
+def _declare(library: ctypes.CDLL) -> None:
+    pointer, i32, i64 = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
+    for name, result, arguments in (
+        ("rx_pack_kind_for", i32, (i32,)),
+        ("rx_pack_join", i32, (i32, i32)),
+        ("rx_pack_strip_bytes", i64, (i32, i32)),
+        ("rx_pack_row_bytes", i64, (i32, i32)),
+        ("rx_pack_strips", None, (pointer, i32, i32, i32, i32, i32, i32, pointer)),
+        ("rx_pack_unpack", None, (pointer, i32, i32, pointer)),
+    ):
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+
+
+def _lay_out(
+    checkpoint: Checkpoint, specs: Sequence[MatrixSpec], names: frozenset[str], library: ctypes.CDLL
+) -> list[_Matrix]:
+    """Kind, shape and place of every matrix. Reads no weights."""
+    matrices, end = list[_Matrix](), _HEADER
+    for spec in specs:
+        tensors = [checkpoint.packed(f"{part}.weight") for part in spec.parts]
+        depth = tensors[0].shape[1]
+        if any(len(t.shape) != 2 or t.shape[1] != depth for t in tensors):
+            raise BadCheckpoint(
+                f"{', '.join(t.name for t in tensors)} cannot become one matrix: their shapes are "
+                f"{', '.join(str(t.shape) for t in tensors)}"
+            )
+        kind = -1
+        for tensor in tensors:
+            own = library.rx_pack_kind_for(FORMATS.index(tensor.format)) if tensor.format in FORMATS else -1
+            if own < 0:
+                raise UnsupportedModel(f"the native step does not read {tensor.format} ({tensor.name})")
+            if library.rx_pack_row_bytes(FORMATS.index(tensor.format), depth) != tensor.data.shape[1]:
+                raise BadCheckpoint(
+                    f"{tensor.name}: a row of {depth} weights in {tensor.format} is not {tensor.data.shape[1]} bytes"
+                )
+            kind = own if kind < 0 else library.rx_pack_join(kind, own)
+        rows = sum(t.shape[0] for t in tensors)
+        if spec.gate_up:
+            if len(tensors) != 2 or tensors[0].shape != tensors[1].shape:
+                raise BadCheckpoint(f"{spec.name}: gate and up must be two matrices of one shape")
+            rows //= 2
+        packed_columns = -(-rows // (_COLUMNS // 2)) * _COLUMNS if spec.gate_up else -(-rows // _COLUMNS) * _COLUMNS
+        weight = Weight(
+            strip_bytes=library.rx_pack_strip_bytes(kind, depth),
+            kind=kind,
+            order=int(spec.gate_up),
+            depth=depth,
+            columns=rows,
+            packed_columns=packed_columns,
+        )
+        tiles_at = end
+        end += weight.strip_bytes * (packed_columns // _COLUMNS)
+        bias_at = None
+        if any(f"{part}.bias" in names for part in spec.parts):
+            bias_at = end
+            end += packed_columns * 4
+        matrices.append(_Matrix(spec, weight, tiles_at, bias_at, end))
+    return matrices
+
+
+def _key(digest: str, matrices: Sequence[_Matrix]) -> str:
+    """Of content, layout and plan: 32 hexadecimal digits."""
+    state = hashlib.sha256(f"{digest} {LAYOUT_VERSION}".encode())
+    for matrix in matrices:
+        state.update(repr((matrix.spec, bytes(matrix.weight), matrix.bias_at)).encode())
+    return state.hexdigest()[:32]
+
+
+def _mapped(path: Path, header: bytes, size: int) -> mmap.mmap | None:
+    """The packed file, its pages asked for at once; None when there is none or it is not whole."""
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size != size or file.read(len(header)) != header:
+                return None
+            flags = mmap.MAP_PRIVATE | getattr(mmap, "MAP_POPULATE", 0)
+            return mmap.mmap(file.fileno(), size, flags=flags, prot=mmap.PROT_READ)
+    except OSError:
+        return None
+
+
+def _new_file(cache_dir: Path, size: int) -> _NewFile | None:
+    """A file of `size` bytes beside the final one, its space reserved; None (and a warning) when it cannot be had."""
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=cache_dir, prefix=".packing-")
+    except OSError as error:
+        logger.warning("packed weights are not kept: %s", error)
+        return None
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(descriptor, 0, size)  # a full disk shows here, not as a crash when a page is written
+        else:
+            os.truncate(descriptor, size)
+    except OSError as error:
+        logger.warning("packed weights are not kept: %s", error)
+        os.close(descriptor)
+        Path(name).unlink(missing_ok=True)
+        return None
+    return _NewFile(descriptor, Path(name))
+
+
+def _fill(
+    memory: mmap.mmap,
+    checkpoint: Checkpoint,
+    matrices: Sequence[_Matrix],
+    names: frozenset[str],
+    library: ctypes.CDLL,
+    num_threads: int,
+) -> None:
+    """Packs everything. One thread walks the matrices, so that few copies of unpermuted rows are alive at a time."""
+    out = np.frombuffer(memory, np.uint8)
+    base = out.ctypes.data
+    with ThreadPoolExecutor(num_threads) as pool:
+        for matrix in matrices:
+            weight, spec = matrix.weight, matrix.spec
+            tensors = [checkpoint.packed(f"{part}.weight") for part in spec.parts]
+            parts = (_Part * len(tensors))()
+            for i, tensor in enumerate(tensors):
+                if tensor.data.strides[1] != 1:
+                    raise BadCheckpoint(f"{tensor.name}: the bytes of a row do not follow one another")
+                parts[i] = _Part(
+                    tensor.data.ctypes.data, tensor.data.strides[0], FORMATS.index(tensor.format), tensor.shape[0]
+                )
+            strips = weight.packed_columns // _COLUMNS
+            tasks = [
+                pool.submit(
+                    library.rx_pack_strips,
+                    parts,
+                    len(tensors),
+                    weight.kind,
+                    weight.order,
+                    weight.depth,
+                    first,
+                    min(first + _STRIPS_A_TASK, strips),
+                    base + matrix.tiles_at,
+                )
+                for first in range(0, strips, _STRIPS_A_TASK)
+            ]
+            if matrix.bias_at is not None:
+                bias = _bias(checkpoint, matrix, names, [t.shape[0] for t in tensors])
+                out[matrix.bias_at : matrix.end] = bias.view(np.uint8)
+            for task in tasks:
+                task.result()
+
+
+def _bias(checkpoint: Checkpoint, matrix: _Matrix, names: frozenset[str], rows: Sequence[int]) -> NDArray[np.float32]:
+    """In packed order, zero where a part has none."""
+    biases = [
+        checkpoint.dense(f"{part}.bias") if f"{part}.bias" in names else np.zeros(count, np.float32)
+        for part, count in zip(matrix.spec.parts, rows, strict=True)
+    ]
+    packed = np.zeros(matrix.weight.packed_columns, np.float32)
+    if matrix.spec.gate_up:
+        halves = packed.reshape(-1, 2, _COLUMNS // 2)
+        for i, bias in enumerate(biases):
+            padded = np.zeros(halves.shape[0] * (_COLUMNS // 2), np.float32)
+            padded[: len(bias)] = bias
+            halves[:, i] = padded.reshape(-1, _COLUMNS // 2)
+    else:
+        joined = np.concatenate(biases)
+        packed[: len(joined)] = joined
+    return packed
+
+
+def _available_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
