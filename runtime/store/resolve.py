@@ -6,10 +6,8 @@ import re
 from pathlib import Path
 
 from ...errors import BadCheckpoint, ModelNotFound
-from .fetch import fetch
-from .files import folder_of, is_name
-from .hub import fetch_from_hub
-from .known import KNOWN_MODELS
+from .files import folder_of, is_name, is_verified
+from .known import KNOWN_MODELS, WheelModel
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 
@@ -21,7 +19,7 @@ def resolve_model(model_path: str, progress: bool = True) -> Path:
     ("organisation/model"). Raises ModelNotFound, or ModelError where a model cannot be fetched.
     """
     if model_path in KNOWN_MODELS:
-        return fetch(KNOWN_MODELS[model_path], progress=progress)
+        return _known(KNOWN_MODELS[model_path], progress)
     if is_name(model_path) and folder_of(model_path).is_dir():
         return model_inside(folder_of(model_path))
     path = Path(model_path).expanduser()
@@ -33,12 +31,23 @@ def resolve_model(model_path: str, progress: bool = True) -> Path:
     except (OSError, ValueError) as error:  # too long a name, a NUL in it, no permission
         raise ModelNotFound(f"no model at {model_path[:200]!r}: {error}", param="model") from None
     if _HUB_ID.fullmatch(model_path):
+        from .hub import fetch_from_hub
+
         return fetch_from_hub(model_path, progress=progress)
     names = ", ".join(sorted(KNOWN_MODELS))
     raise ModelNotFound(
         f"no model {model_path[:200]!r}: give a name ({names}), a GGUF file, a directory with config.json, or a hub id",
         param="model",
     )
+
+
+def _known(model: WheelModel, progress: bool) -> Path:
+    path = folder_of(model.name) / model.filename
+    if is_verified(path, model.size, model.sha256):
+        return path
+    from .fetch import fetch  # what a download needs is imported for a download
+
+    return fetch(model, progress=progress)
 
 
 def model_inside(folder: Path) -> Path:

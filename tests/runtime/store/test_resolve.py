@@ -3,7 +3,7 @@ import sys
 import pytest
 
 from radixlang.errors import BadCheckpoint, ModelError, ModelNotFound
-from radixlang.runtime.store import resolve
+from radixlang.runtime.store import fetch
 from radixlang.runtime.store.known import DEFAULT_MODEL, KNOWN_MODELS
 from radixlang.runtime.store.resolve import resolve_model
 
@@ -25,7 +25,7 @@ def test_names_of_the_store_are_found_there(store, tiny_gguf_path, monkeypatch, 
 
 def test_known_names_are_fetched(monkeypatch, tmp_path):
     asked = []
-    monkeypatch.setattr(resolve, "fetch", lambda model, *, progress: asked.append((model.name, progress)) or tmp_path)
+    monkeypatch.setattr(fetch, "fetch", lambda model, *, progress: asked.append((model.name, progress)) or tmp_path)
     assert resolve_model(DEFAULT_MODEL, progress=False) == tmp_path
     assert asked == [(DEFAULT_MODEL, False)]
 

@@ -118,3 +118,53 @@ def test_a_broken_tokenizer_config_is_refused(model, text):
     (model / "tokenizer_config.json").write_text(text)
     with pytest.raises(BadCheckpoint, match="tokenizer_config"):
         tokenizer_from_directory(model)
+
+
+PIECES = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "t", "h", "e", "▁the", "the", "▁t"]
+
+
+def with_dummy_space(kind):
+    """A tokenizer.json of each of the ways to put a space before a text."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+    if kind == "unigram":
+        model = models.Unigram(
+            [(piece, -float(len(PIECES[:i]))) for i, piece in enumerate(PIECES)], 0, byte_fallback=True
+        )
+    else:
+        merges = [("t", "h"), ("th", "e"), ("▁", "the"), ("▁", "t")]
+        vocab = {piece: i for i, piece in enumerate([*PIECES, "th"])}
+        model = models.BPE(vocab, merges, byte_fallback=True, unk_token="<unk>", fuse_unk=True)
+    tokenizer = Tokenizer(model)
+    tokenizer.add_special_tokens(["<s>", "</s>"])
+    if kind == "prepend":
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    else:
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    return tokenizer
+
+
+@pytest.mark.parametrize("kind", ["prepend", "metaspace", "unigram"])
+def test_a_continuation_has_no_dummy_space_whoever_puts_it(kind, tmp_path):
+    with_dummy_space(kind).save(str(tmp_path / "tokenizer.json"))
+    tokenizer = tokenizer_from_directory(tmp_path)
+    assert [tokenizer.token_bytes(i) for i in tokenizer.encode("the")] == [b" the"]
+    assert b"".join(map(tokenizer.token_bytes, tokenizer.encode_continuation("the"))) == b"the"
+    assert [tokenizer.token_bytes(i) for i in tokenizer.encode_continuation(" the")] == [b" the"]
+    assert tokenizer.decode(tokenizer.encode("the the é")) == "the the é"
+    ids = tokenizer.encode("the é the")
+    assert tokenizer.decode(ids) == tokenizer._library.decode(ids)
+    detokenizer = tokenizer.detokenizer()
+    assert "".join([*(detokenizer.push([i]) for i in ids), detokenizer.flush()]) == " the é the"
+
+
+def test_a_byte_level_tokenizer_that_adds_a_space_does_not_in_a_continuation(model):
+    tokenizer = json.loads((model / "tokenizer.json").read_text())
+    tokenizer["pre_tokenizer"]["add_prefix_space"] = True
+    (model / "tokenizer.json").write_text(json.dumps(tokenizer))
+    found = tokenizer_from_directory(model)
+    assert found.decode(found.encode("the")) == " the"
+    assert found.decode(found.encode_continuation("the")) == "the"
