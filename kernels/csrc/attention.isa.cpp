@@ -112,7 +112,9 @@ inline float weigh(Panels& panels, float* scores, int index, const Tile& tile, f
 }
 
 template <class Panels>
-void compute_tile(Panels& panels, const uint8_t* queries, Tile& tile, const Scratch& scratch, float softcap, bool single) {
+void compute_tile(Panels& panels, const uint8_t* queries, Tile& tile, const Scratch& scratch, float softcap, bool single,
+                  Ahead& ahead) {
+    ahead.step(panels.kv());
     panels.scores(queries, tile.count, tile.first, tile.last, scratch.scores);
     alignas(64) float old[kVecPad], now[kVecPad], span[kVecPad];
     VecF lanes[kTileRows];
@@ -139,6 +141,7 @@ void compute_tile(Panels& panels, const uint8_t* queries, Tile& tile, const Scra
     }
     float* sums[kTileRows];
     for (int i = 0; i < tile.count; ++i) sums[i] = tile.states[i].sum;
+    ahead.step(panels.kv());
     if (single) {
         panels.values(tile.count, tile.first, tile.last, sums, nullptr, nullptr);
     } else {
@@ -154,6 +157,12 @@ inline void visible(int position, int window, int span, int& begin, int& end) {
     begin = window > 0 ? position + 1 - window - origin : 0;
     begin = begin < 0 ? 0 : begin > kSpan ? kSpan : begin;
     if (begin >= end) begin = end = 0;
+}
+
+// Keys of the span that the last row of the call sees.
+inline int keys_of(const AttendCall& call, int span) {
+    const int keys = call.positions[call.row_end - 1] + 1 - span * kSpan;
+    return keys > kSpan ? kSpan : keys;
 }
 
 template <class Panels>
@@ -177,31 +186,34 @@ void attend_with(const AttendCall& call) {
         }
     }
 
-    const int last_position = call.positions[call.row_end - 1];
     int first_span = call.span_begin;
     if (call.window > 0 && call.result != kSingle) {
         const int from = (call.positions[call.row_begin] + 1 - call.window) / kSpan;
         if (from > first_span) first_span = from;
     }
-    const int64_t head_bytes = kv.padded_dim * (kv.type == kKvF32 ? 4 : kv.type == kKvInt8 ? 1 : 2);
-    Ahead ahead{nullptr, 0, call.head_begin * head_bytes, call.head_end * head_bytes,
-                (kv.num_kv_heads + call.head_begin) * head_bytes, (kv.num_kv_heads + call.head_end) * head_bytes};
-    for (int span = first_span; span < call.span_end; ++span) {
-        const int origin = span * kSpan;
-        int keys = last_position + 1 - origin;
-        keys = keys > kSpan ? kSpan : keys;
-        if (keys <= 0) break;
-        const uint8_t* entries[kSpan + kAhead];
-        const int limit = call.span_end * kSpan - 1 < last_position ? call.span_end * kSpan - 1 : last_position;
-        const int known = limit + 1 - origin < kSpan + kAhead ? limit + 1 - origin : kSpan + kAhead;
-        for (int i = 0; i < known; ++i) entries[i] = call.entries + call.slots[origin + i] * kv.entry_bytes;
-        ahead.entries = entries;
+    // Entries of the span in work and of what comes after it, in turns.
+    const uint8_t* buffers[2][kSpan];
+    auto entries_of = [&](int span, const uint8_t** out) {
+        const int count = keys_of(call, span);
+        for (int i = 0; i < count; ++i) out[i] = call.entries + call.slots[span * kSpan + i] * kv.entry_bytes;
+        return count;
+    };
+    int turn = 0, keys = 0;
+    if (first_span < call.span_end) keys = entries_of(first_span, buffers[0]);
+    for (int span = first_span; span < call.span_end && keys > 0; ++span) {
+        const uint8_t* const* entries = buffers[turn];
+        const uint8_t** following = buffers[turn ^ 1];
+        int following_keys = 0;
+        if (span + 1 < call.span_end) following_keys = entries_of(span + 1, following);
+        const bool is_last = following_keys == 0;
+        if (is_last) {
+            following_keys = call.next_keys;
+            for (int i = 0; i < following_keys; ++i) following[i] = call.entries + call.next_slots[i] * kv.entry_bytes;
+        }
         for (int h = 0; h < heads; ++h) {
             const int kv_head = call.head_begin + h;
-            ahead.available = h == 0 ? known : 0;  // the first head's pass fetches for all
-            if (h == 0 && span == first_span) {
-                for (int key = 0; key < kAhead; key += 16) Ahead::fetch(ahead, key);
-            }
+            Ahead ahead{entries, keys, kv_head + 1, 0};
+            if (h + 1 == heads) ahead = {following, following_keys, is_last ? call.next_head : call.head_begin, 0};
             panels.fill(entries, keys, kv_head, ahead);
             for (int from = 0; from < pairs; from += kTileRows) {
                 Tile tile;
@@ -225,9 +237,12 @@ void attend_with(const AttendCall& call) {
                 if (tile.last == 0) continue;
                 const size_t query = static_cast<size_t>(h) * pairs + from;
                 compute_tile(panels, scratch.queries + query * Panels::query_bytes(kv), tile, scratch, call.softcap,
-                             call.result == kSingle);
+                             call.result == kSingle, ahead);
             }
         }
+        if (is_last) break;
+        turn ^= 1;
+        keys = following_keys;
     }
 
     if (call.result == kSingle) return;

@@ -50,6 +50,7 @@ public:
           weights_(reinterpret_cast<uint16_t*>(weights)) {}
 
     static size_t bytes(const KvLayout& kv) { return sizeof(int32_t) * kv.padded_dim * kSpan; }
+    const KvLayout& kv() const { return kv_; }
     static size_t query_bytes(const KvLayout& kv) { return sizeof(uint16_t) * kv.padded_dim; }
 
     void set_query(const float* q, float scale, uint8_t* out) const {
@@ -58,12 +59,12 @@ public:
         for (int i = 0; i < kv_.padded_dim; i += kLanes) store_bf16(reinterpret_cast<uint16_t*>(out) + i, load(padded + i));
     }
 
-    void fill(const uint8_t* const* entries, int keys, int head, const Ahead& ahead) {
+    void fill(const uint8_t* const* entries, int keys, int head, Ahead& ahead) {
         const int dim = kv_.padded_dim;
         const size_t key_offset = static_cast<size_t>(head) * dim * 2;
         const size_t value_offset = static_cast<size_t>(kv_.num_kv_heads + head) * dim * 2;
         for (int from = 0; from < keys; from += 16) {
-            Ahead::fetch(ahead, from + kAhead);
+            ahead.step(kv_);
             const uint8_t* rows[16];
             for (int i = 0; i < 16; ++i) rows[i] = entries[from + i < keys ? from + i : keys - 1];
             for (int d = 0; d < dim; d += 32) {
@@ -71,6 +72,7 @@ public:
             }
         }
         for (int key = 0; key < keys; key += 2) {
+            if (key % 32 == 0) ahead.step(kv_);
             const uint8_t* even = entries[key] + value_offset;
             const uint8_t* odd = entries[key + 1 < keys ? key + 1 : key] + value_offset;
             int32_t* out = values_ + key / 2 * dim;

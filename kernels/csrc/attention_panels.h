@@ -13,6 +13,8 @@
 
 namespace rx::RX_ISA {
 
+#define RX_INLINE_MEMBER inline __attribute__((always_inline))
+
 constexpr int kMaxHeadDim = 512;
 constexpr int kTileRows = kLanes == 16 ? 6 : kLanes == 8 ? 3 : 2;  // query heads in a tile
 constexpr int kTileVectors = kLanes == 4 ? 2 : 4;                  // vectors of keys, or of dimensions
@@ -61,23 +63,25 @@ RX_INLINE void load_head(const KvLayout& kv, const uint8_t* entry, int head, int
     }
 }
 
-// Slots lie scattered over the pool, so the hardware foresees nothing: entries are fetched kAhead keys before their use,
-// K and V of all heads of a call at once.
-constexpr int kAhead = 32;
+// Slots lie scattered over the pool, so the hardware foresees nothing, and a span is read faster than it arrives: while one
+// (span, head) is computed, the entries of the next one are fetched, a few keys at each step of the work.
 struct Ahead {
-    const uint8_t* const* entries;  // of the span and of the next keys
-    int available;                  // how many there are
-    int64_t key_begin, key_end;     // bytes of an entry that will be read
-    int64_t value_begin, value_end;
+    const uint8_t* const* entries;  // of the next span's keys, or the first ones of the thread's next call
+    int keys;                       // how many
+    int head;
+    int next;                       // key to fetch next
 
-    // Called before the 16 keys from `key` are read.
-    static inline __attribute__((always_inline)) void fetch(const Ahead& a, int key) {
-        const int end = key + 16 < a.available ? key + 16 : a.available;
-        for (int i = key; i < end; ++i) {
-            for (int64_t at = a.key_begin; at < a.key_end; at += 64) prefetch_far(a.entries[i] + at);
-            for (int64_t at = a.value_begin; at < a.value_end; at += 64) prefetch_far(a.entries[i] + at);
+    static constexpr int kSteps = 14;  // of one (span, head); see the callers of fetch
+    RX_INLINE_MEMBER void fetch(const KvLayout& kv, int count) {
+        const int64_t head_bytes = kv.padded_dim * (kv.type == kKvF32 ? 4 : kv.type == kKvInt8 ? 1 : 2);
+        const int64_t key = head * head_bytes, value = (kv.num_kv_heads + head) * head_bytes;
+        const int end = next + count < keys ? next + count : keys;
+        for (; next < end; ++next) {
+            for (int64_t at = 0; at < head_bytes; at += 64) prefetch_far(entries[next] + key + at);
+            for (int64_t at = 0; at < head_bytes; at += 64) prefetch_far(entries[next] + value + at);
         }
     }
+    RX_INLINE_MEMBER void step(const KvLayout& kv) { fetch(kv, (kSpan + kSteps - 1) / kSteps); }
 };
 
 class FloatPanels {
@@ -90,6 +94,7 @@ public:
           weights_(reinterpret_cast<float*>(weights)) {}
 
     static size_t bytes(const KvLayout& kv) { return sizeof(float) * kv.padded_dim * (2 * kSpan + kLanes); }
+    const KvLayout& kv() const { return kv_; }
     static size_t query_bytes(const KvLayout& kv) { return sizeof(float) * kv.padded_dim; }
 
     void set_query(const float* q, float scale, uint8_t* out) const {
@@ -97,10 +102,10 @@ public:
         for (int i = 0; i < kv_.padded_dim; ++i) p[i] = i < kv_.head_dim ? q[i] * scale : 0.0f;
     }
 
-    void fill(const uint8_t* const* entries, int keys, int head, const Ahead& ahead) {
+    void fill(const uint8_t* const* entries, int keys, int head, Ahead& ahead) {
         const int dim = kv_.padded_dim;
         for (int from = 0; from < keys; from += kLanes) {
-            if (from % 16 == 0) Ahead::fetch(ahead, from + kAhead);
+            if (from % 16 == 0) ahead.step(kv_);
             const int count = keys - from < kLanes ? keys - from : kLanes;
             for (int i = 0; i < kLanes; ++i) {
                 if (i < count) {

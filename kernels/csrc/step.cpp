@@ -164,7 +164,13 @@ void Step::rotate_and_store(const Layer& layer, int index, int thread) {
         const int n = model_.qk_norm == kFullNorm ? width : head_dim;
         for (int at = 0; at < width; at += n) normalise(norm, x + at, n, x + at);
     };
+    constexpr int kAhead = 2;  // rows whose entries are on their way into the cache while one is worked on
+    auto entry_of = [&](int row) { return kv_.layer(index) + plan_->slots[row] * kv_.entry_bytes; };
     for (int r = rows.begin; r < rows.end; ++r) {
+        if (r + kAhead < rows.end) {
+            const uint8_t* entry = entry_of(r + kAhead);
+            for (int64_t at = 0; at < kv_.entry_bytes; at += 64) __builtin_prefetch(entry + at, 1);
+        }
         float* q = qkv_ + static_cast<int64_t>(r) * qkv_width_;
         float* k = q + query_width_;
         norm_heads(layer.query_norm, q, query_width_);
@@ -175,7 +181,7 @@ void Step::rotate_and_store(const Layer& layer, int index, int thread) {
             step_.rotate(q, model_.num_heads + model_.num_kv_heads, head_dim, cosines_ + at, sines_ + at, rope.dim,
                          rope.interleaved);
         }
-        step_.store_kv(kv_, k, k + key_width_, kv_.layer(index) + plan_->slots[r] * kv_.entry_bytes);
+        step_.store_kv(kv_, k, k + key_width_, entry_of(r));
     }
 }
 
@@ -197,11 +203,24 @@ void Step::attend(const Layer& layer, int index, int thread) {
     call.out_stride = query_width_;
     call.states = row_states_.data();
     call.scratch = workers_[thread].attend_scratch;
-    for (;;) {
+    const int count = static_cast<int>(items.size());
+    auto slots_of = [&](const AttendItem& item) {
+        return plan_->page_table + static_cast<int64_t>(item.table_row) * plan_->table_width;
+    };
+    // A thread knows its next item one ahead, so that its entries can be fetched.
+    int current = next_item_[index].fetch_add(1, std::memory_order_relaxed);
+    while (current < count) {
+        const AttendItem& item = items[static_cast<size_t>(current)];
         const int next = next_item_[index].fetch_add(1, std::memory_order_relaxed);
-        if (next >= static_cast<int>(items.size())) return;
-        const AttendItem& item = items[static_cast<size_t>(next)];
-        call.slots = plan_->page_table + static_cast<int64_t>(item.table_row) * plan_->table_width;
+        call.next_keys = 0;
+        if (next < count) {
+            const AttendItem& following = items[static_cast<size_t>(next)];
+            const int begin = following.span_begin * kSpan;
+            call.next_slots = slots_of(following) + begin;
+            call.next_keys = std::clamp(plan_->positions[following.row_end - 1] + 1 - begin, 0, kSpan);
+            call.next_head = following.head_begin;
+        }
+        call.slots = slots_of(item);
         call.row_begin = item.row_begin;
         call.row_end = item.row_end;
         call.head_begin = item.head_begin;
@@ -211,6 +230,7 @@ void Step::attend(const Layer& layer, int index, int thread) {
         call.result = item.result;
         call.state_offset = item.first_state * row_floats;
         step_.attend(call);
+        current = next;
     }
 }
 

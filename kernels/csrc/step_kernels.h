@@ -63,6 +63,10 @@ struct AttendCall {
     int64_t out_stride;
     float* const* states;         // by row, from row 0; the item starts state_offset floats behind
     int64_t state_offset;
+    // What this thread will read first in its next call, to be fetched meanwhile; 0 keys: nothing.
+    const int32_t* next_slots;
+    int32_t next_keys;            // at most kSpan
+    int32_t next_head;
     void* scratch;                // attend_scratch bytes of this thread's own, 64-byte aligned
 };
 enum AttendResult : int32_t { kFinal = 0, kFolded = 1, kSingle = 2 };
