@@ -39,6 +39,7 @@ class Committer:
         for (request, position), scored in zip(batch.scoring, output.scores_N, strict=True):
             _take_score(request, position, batch, scored, state)
         tokens = output.token_ids_S
+        state.counters.generation_tokens_total += len(batch.samples)
         if len(batch.decoding):
             self._commit_decode(batch, tokens[: len(batch.decoding)], output.logprobs_S)
         for place, request in enumerate(batch.sampling, len(batch.decoding)):
@@ -123,6 +124,7 @@ class Committer:
             rows.known[row] += 1
             request.forced_len += 1
             self._state.counters.forced_tokens_total += 1
+            self._state.counters.generation_tokens_total += 1
             finish = self._judge(request, token)
             if finish is not None:
                 return finish

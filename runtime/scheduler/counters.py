@@ -26,6 +26,19 @@ class Counters:
         self.scheduler_seconds = 0.0
         self.executor_seconds = 0.0
         self.kv_leaked_tokens_total = 0
+        self._window = (0.0, 0)
+        self._throughput = 0.0
+
+    def gen_throughput(self, now_s: float) -> float:
+        """Generated tokens a second since it was last asked, over a second at least."""
+        begun_s, tokens = self._window
+        if now_s - begun_s >= 1.0:
+            self._throughput = (self.generation_tokens_total - tokens) / (now_s - begun_s)
+            self._window = (now_s, self.generation_tokens_total)
+        return self._throughput
+
+    def totals(self) -> dict[str, object]:
+        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
 
     def finished(self, finish: Finish) -> None:
         self.num_finished_total += 1

@@ -57,6 +57,12 @@ class Grammars:
             del self._futures[request]
         return done
 
+    def totals(self) -> dict[str, object]:
+        """The compiler's counters, where it counts."""
+        names = {"num_grammar_total": "num_compiles", "num_grammar_cache_hit_total": "num_cache_hits"}
+        names["num_grammar_timeout_total"] = "num_timeouts"
+        return {told: getattr(self._compiler, name, 0) for told, name in names.items()}
+
     def forget(self, request: Request) -> None:
         self._futures.pop(request, None)
 

@@ -131,7 +131,7 @@ class Prefill:
         )
         if request.cached_len < 0:
             request.cached_len = match.length
-            request.queue_s = state.now_s - request.arrival_s
+            request.queue_s = state.now_s - request.arrival_s - request.grammar_s
             request.admitted_s = state.now_s
         state.start(request, row)
         uncached = known - match.length

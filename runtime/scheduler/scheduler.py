@@ -87,7 +87,7 @@ class Scheduler:
 
     def stats(self) -> dict[str, object]:
         """Gauges and counters, each counted by its owner."""
-        return snapshot(self._state)
+        return snapshot(self._state) | self._grammars.totals()
 
     def run(self) -> None:
         """Until Control "shutdown"; blocks while there is nothing to do."""

@@ -175,7 +175,6 @@ class State:
         else:
             ids = request.ids[first:].tolist()
         request.reported_len += len(ids)
-        self.counters.generation_tokens_total += len(ids)
         output = Output(request.rid, ids, request.prompt_len, max(request.cached_len, 0))
         output.finish = finish
         output.queue_s, output.prefill_s, output.grammar_s = request.queue_s, request.prefill_s, request.grammar_s

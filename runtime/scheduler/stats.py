@@ -20,7 +20,8 @@ def snapshot(state: State) -> dict[str, object]:
         "kv_available_tokens": pool.free_len,
         "kv_evictable_tokens": cache.evictable_len,
         "cache_hit_rate": counters.cached_tokens_total / prompt if prompt else 0.0,
+        "gen_throughput": counters.gen_throughput(state.clock()),
         "num_kept_streams": len(state.leases),
         "evicted_tokens_total": cache.stats().evicted_len,
     }
-    return gauges | vars(counters)
+    return gauges | counters.totals()
