@@ -7,6 +7,7 @@ the same bits whatever the number of rows: torch's own call takes other kernels 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import cast
 
@@ -19,7 +20,8 @@ _ROWS = 4
 
 @cache
 def is_supported(dtype: torch.dtype) -> bool:
-    if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+    is_available: Callable[[], bool] = torch.backends.mkldnn.is_available
+    if not is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return False
     if dtype == torch.bfloat16:
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -13,19 +13,14 @@ import torch
 from radixlang.runtime.model_runner.torch_executor import TorchExecutor
 from radixlang.runtime.weights.open import open_checkpoint
 
-PATH = Path.home() / ".cache/radixlang/models/smollm2-135m-instruct/SmolLM2-135M-Instruct.Q4_1.gguf"
+pytestmark = pytest.mark.model
 
-pytestmark = [
-    pytest.mark.model,
-    pytest.mark.skipif(not PATH.exists(), reason="the default model is not on this machine"),
-]
-
-IDS = np.random.default_rng(5).integers(17, 49152, size=96).tolist()
+IDS = np.random.default_rng(5).integers(17, 49152, size=48).tolist()
 
 
 @pytest.fixture(scope="module")
-def checkpoint() -> Iterator[Any]:
-    opened = open_checkpoint(PATH)
+def checkpoint(default_model_path: Path) -> Iterator[Any]:
+    opened = open_checkpoint(default_model_path)
     yield opened
     opened.close()
 
@@ -62,25 +57,18 @@ def divergence(found: np.ndarray, wanted: np.ndarray) -> float:
     return float((np.exp(wanted.astype(np.float64)) * (wanted - found)).sum(-1).mean())
 
 
-def test_float32_agrees_to_rounding(checkpoint: Any, expected: np.ndarray, driver: Any) -> None:
+def test_float32_agrees_to_rounding(checkpoint: Any, peer: Any, expected: np.ndarray, driver: Any) -> None:
     ours = driver(TorchExecutor(checkpoint, num_slots=256))
     [found] = ours.logprobs([(ours.new(), IDS)])
     np.testing.assert_allclose(found, expected, atol=2e-3)
     assert divergence(found, expected) < 1e-7
-
-
-def test_greedy_tokens_equal_generate(checkpoint: Any, peer: Any, driver: Any) -> None:
     prompts = [IDS[:30], IDS[40:47]]
-    found = driver(TorchExecutor(checkpoint, num_slots=256)).greedy(prompts, 16)
-    for prompt, tokens in zip(prompts, found, strict=True):
-        wanted = peer.generate(torch.tensor([prompt]), max_new_tokens=16, do_sample=False, eos_token_id=None)
+    for prompt, tokens in zip(prompts, ours.greedy(prompts, 8), strict=True):
+        wanted = peer.generate(torch.tensor([prompt]), max_new_tokens=8, do_sample=False, eos_token_id=None)
         assert tokens == wanted[0, len(prompt) :].tolist()
 
 
-@pytest.mark.parametrize(
-    ("dtype", "kv_dtype", "limit"),
-    [("float32", "bfloat16", 1e-3), ("float32", "int8", 8e-3), ("bfloat16", "auto", 2e-2)],
-)
+@pytest.mark.parametrize(("dtype", "kv_dtype", "limit"), [("float32", "int8", 8e-3), ("bfloat16", "auto", 2e-2)])
 def test_smaller_types_stay_close(
     checkpoint: Any, expected: np.ndarray, driver: Any, dtype: str, kv_dtype: str, limit: float
 ) -> None:
