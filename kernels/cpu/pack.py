@@ -1,7 +1,7 @@
 """A checkpoint's matrices in the layout that the native linears read: packed in parallel from the mapped file, cached.
 
 The packed form of a whole model is one file in the cache folder, named by the digest of the checkpoint, the layout
-version and the list of matrices; the next start maps it. It is the same for every instruction set (layouts: csrc/pack.h).
+version and the list of matrices; the next start maps it. The same for every instruction set; layouts: csrc/pack.h.
 
     layer = "model.layers.0"
     specs = [
@@ -87,7 +87,7 @@ class MatrixSpec:
     name: str
     """The caller's name for it."""
     parts: tuple[str, ...]
-    """Modules whose rows follow one another, without `.weight`; all of one depth. Their `.bias` is fused when present."""
+    """Modules whose rows follow one another, without `.weight`, all of one depth. A `.bias` that exists is fused."""
     gate_up: bool = False
     """Two parts of equal size, gate and up, interleaved by 16 columns for the gated epilogue."""
 
