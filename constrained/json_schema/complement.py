@@ -96,6 +96,17 @@ def type_of(value: Any) -> str:
     return "string" if isinstance(value, str) else "array" if isinstance(value, list) else "object"
 
 
+def without_known_type(schema: Any, context: Any, resolve: Resolve) -> Any:
+    """`schema` without its `type` where `context` says as much: what is left is negated more often."""
+    schema = resolve(schema)
+    if not isinstance(schema, dict) or not isinstance(context, dict) or "type" not in schema or "type" not in context:
+        return schema
+    known, named = (set(t if isinstance(t, list) else [t]) for t in (context["type"], schema["type"]))
+    if known <= named or (known <= named | {"integer"} and "number" in named):
+        return {key: value for key, value in schema.items() if key != "type"}
+    return schema
+
+
 def negate(schema: Any, resolve: Resolve, depth: int = 0) -> list[Schema] | None:
     """Schemas that together accept exactly what `schema` does not; None if that cannot be said."""
     schema = resolve(schema)

@@ -15,7 +15,7 @@ import llguidance
 from ...errors import GrammarError, GrammarSyntaxError, GrammarTooLarge
 from ..fsm.pattern import Alt, Node
 from . import checks
-from .complement import ASSERTIONS, OtherStrings, Schema, canonical, disjoint, negate, told_apart
+from .complement import ASSERTIONS, OtherStrings, Schema, canonical, disjoint, negate, told_apart, without_known_type
 from .counts import property_counts, unique_items
 from .names import apart, both, literal, property_names
 from .patterns import engine_pattern, search_tree
@@ -205,7 +205,7 @@ class _Normaliser:
             case "oneOf":
                 self.one_of(value, node, out, beside, place)
             case "not":
-                _any_of(self.complement(value, "not", place), out, beside)
+                _any_of(self.complement(value, "not", node, place), out, beside)
             case "if":
                 self.condition(node, out, beside, place)
             case "dependentRequired" | "dependentSchemas" | "dependencies":
@@ -258,10 +258,10 @@ class _Normaliser:
             node = self.references.find(node["$ref"], "", "#").node
         return node
 
-    def complement(self, value: Any, key: str, place: _Place) -> list[Schema]:
-        """What `value` refuses, normalised."""
+    def complement(self, value: Any, key: str, node: dict[str, Any], place: _Place) -> list[Schema]:
+        """What `value` refuses beside the type that `node` has, normalised."""
         checks.check_is_schema(value, f"{place.pointer}/{key}")
-        negated = negate(value, self.resolve)
+        negated = negate(without_known_type(value, node, self.resolve), self.resolve)
         if negated is None:
             raise unsupported(
                 f"the complement of this schema cannot be written out for {key}; say what is allowed instead",
@@ -296,7 +296,7 @@ class _Normaliser:
         for i, branch in enumerate(value):
             parts: list[Any] = [self.schema(branch, place.down("oneOf", str(i), is_closable=closable))]
             for j in rivals[i]:
-                negated = negate(value[j], self.resolve)
+                negated = negate(without_known_type(value[j], full[i], self.resolve), self.resolve)
                 if negated is None:
                     raise unsupported(
                         f"branches {i} and {j} of oneOf may both match; use anyOf, or a const property that differs",
@@ -319,7 +319,7 @@ class _Normaliser:
         then = self.schema(node.get("then", True), place.down("then", is_closable=False))
         options: list[Schema] = [_together({}, [s for s in (is_met, then) if s is not True])]
         otherwise = self.schema(node.get("else", True), place.down("else", is_closable=False))
-        for negated in self.complement(node["if"], "if", place):
+        for negated in self.complement(node["if"], "if", node, place):
             options.append(_together({}, [s for s in (negated, otherwise) if s is not True]))
         _any_of(options, out, beside)
 

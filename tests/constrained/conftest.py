@@ -9,10 +9,55 @@ from radixlang.constrained.compiler import GrammarCompiler
 from radixlang.constrained.vocabulary import Vocabulary
 
 EOS, SPECIAL, UNUSED = 0, 1, 2
-PIECES = (
-    "the and in er on true false null ab abc abab ba aa aaa bb cc 12 123 00 0. -1 .5 e+ "
-    '{" "} ": ", [] {} }} ]] \\" \\n a" "a " "b xyz word hello END <f </f > f> <t> '
-).split(" ")
+PIECES = [
+    "the",
+    "and",
+    "in",
+    "er",
+    "on",
+    "true",
+    "false",
+    "null",
+    "ab",
+    "abc",
+    "abab",
+    "ba",
+    "aa",
+    "aaa",
+    "bb",
+    "cc",
+    "12",
+    "123",
+    "00",
+    "0.",
+    "-1",
+    ".5",
+    "e+",
+    '{"',
+    '"}',
+    '":',
+    '",',
+    "[]",
+    "{}",
+    "}}",
+    "]]",
+    '\\"',
+    "\\n",
+    'a"',
+    '"a',
+    '"',
+    '"b',
+    "xyz",
+    "word",
+    "hello",
+    "END",
+    "<f",
+    "</f",
+    ">",
+    "f>",
+    "<t>",
+    "",
+]
 PIECES += ["  ", "    ", " a", " the", "\n", "\n\n", '": "', ", ", '", "', "中", "中文", "é", "日本", "😀", "人中"]
 PARTIAL = [b"\xe4\xb8", b"\xc3", b"\xf0\x9f", b"\x98\x80", b"a\xe4", b"\xad\xe6\x96\x87"]  # halves of characters
 

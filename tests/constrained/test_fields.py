@@ -61,13 +61,25 @@ REFUSED = [
     ({"structured_outputs": {"json": SCHEMA, "regex": "a"}}, "structured_outputs", "conflicting_constraints"),
     ({"structured_outputs": {"jsn": SCHEMA}}, "structured_outputs.jsn", None),
     ({"structured_outputs": {}}, "structured_outputs", None),
-    ({"structured_outputs": {"json": SCHEMA, "whitespace_pattern": "[ ]+"}}, "structured_outputs.whitespace_pattern", None),
+    (
+        {"structured_outputs": {"json": SCHEMA, "whitespace_pattern": "[ ]+"}},
+        "structured_outputs.whitespace_pattern",
+        None,
+    ),
     ({"response_format": "json"}, "response_format", None),
     ({"response_format": {}}, "response_format.type", None),
     ({"response_format": {"type": "xml"}}, "response_format.type", None),
     ({"response_format": {"type": "json_schema"}}, "response_format.schema", None),
-    ({"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}}, "response_format.json_schema.schema", None),
-    ({"response_format": {"type": "json_schema", "json_schema": {"schema": 5}}}, "response_format.json_schema.schema", None),
+    (
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}},
+        "response_format.json_schema.schema",
+        None,
+    ),
+    (
+        {"response_format": {"type": "json_schema", "json_schema": {"schema": 5}}},
+        "response_format.json_schema.schema",
+        None,
+    ),
     (
         {"response_format": {"type": "json_schema", "json_schema": {"schema": {}, "strict": "yes"}}},
         "response_format.json_schema.strict",

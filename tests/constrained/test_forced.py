@@ -10,7 +10,9 @@ CONSTRAINTS = [
     Regex("中文(中|日本)"),
     Regex("the"),
     Choice(("hello the", "hello then")),
-    JsonSchema('{"type":"object","properties":{"word":{"type":"integer"},"the":{"enum":["abc"]}},"required":["word","the"]}'),
+    JsonSchema(
+        '{"type":"object","properties":{"word":{"type":"integer"},"the":{"enum":["abc"]}},"required":["word","the"]}'
+    ),
 ]
 
 

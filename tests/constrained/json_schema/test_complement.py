@@ -1,0 +1,79 @@
+import json
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from radixlang.constrained.json_schema.complement import disjoint, negate, told_apart
+
+VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-3, 3), st.sampled_from([0.5, "a", "ab", "b", ""])),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.sampled_from("pq"), inner, max_size=2)),
+    max_leaves=4,
+)
+SCALARS = st.one_of(st.none(), st.booleans(), st.integers(-3, 3), st.sampled_from(["a", "ab"]))
+TYPES = st.sampled_from(["null", "boolean", "object", "array", "number", "string", ["string", "null"]])
+SCHEMAS = st.recursive(
+    st.one_of(
+        st.booleans(),
+        st.builds(lambda t: {"type": t}, TYPES),
+        st.builds(lambda v: {"const": v}, SCALARS),
+        st.builds(lambda v: {"enum": v}, st.lists(SCALARS, min_size=1, max_size=3)),
+        st.builds(lambda n: {"required": n}, st.lists(st.sampled_from("pq"), max_size=2, unique=True)),
+        st.builds(
+            lambda k, n: {k: n}, st.sampled_from(["minLength", "maxLength", "minItems", "maxItems"]), st.integers(0, 2)
+        ),
+        st.builds(
+            lambda k, n: {k: n},
+            st.sampled_from(["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"]),
+            st.integers(-2, 2),
+        ),
+    ),
+    lambda inner: st.one_of(
+        st.builds(lambda p: {"properties": p}, st.dictionaries(st.sampled_from("pq"), inner, max_size=2)),
+        st.builds(lambda k, s: {k: s}, st.sampled_from(["anyOf", "allOf"]), st.lists(inner, min_size=1, max_size=3)),
+        st.builds(lambda s: {"not": s}, inner),
+        st.builds(lambda a, b: {**a, **b} if isinstance(a, dict) and isinstance(b, dict) else a, inner, inner),
+    ),
+    max_leaves=6,
+)
+
+
+def same(schema):
+    return schema
+
+
+def without_patterns(schema) -> bool:
+    return "pattern" not in str(schema)
+
+
+@settings(max_examples=150, deadline=None)
+@given(SCHEMAS, st.lists(VALUES, max_size=10))
+def test_the_complement_accepts_exactly_what_the_schema_refuses(schema, values) -> None:
+    negated = negate(schema, same)
+    if negated is None or not without_patterns(negated):
+        return
+    json.dumps(negated)
+    validator = Draft202012Validator(schema)
+    others = [Draft202012Validator(option) for option in negated]
+    for value in values:
+        assert any(other.is_valid(value) for other in others) != validator.is_valid(value), value
+
+
+@settings(max_examples=150, deadline=None)
+@given(SCHEMAS, SCHEMAS, st.lists(VALUES, max_size=10))
+def test_disjoint_schemas_share_no_document(one, other, values) -> None:
+    if disjoint(one, other, same):
+        for value in values:
+            assert not (Draft202012Validator(one).is_valid(value) and Draft202012Validator(other).is_valid(value)), (
+                value
+            )
+
+
+def test_constants_tell_many_branches_apart() -> None:
+    def branch(k):
+        return {"type": "object", "properties": {"k": {"const": k}}, "required": ["k"]}
+
+    assert told_apart([branch(i) for i in range(500)])
+    assert not told_apart([branch(1), branch(1.0)])
+    assert not told_apart([branch(1), {**branch(2), "required": []}])

@@ -1,0 +1,50 @@
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from radixlang.constrained.fsm.determinise import alphabet_of, determinise
+from radixlang.constrained.fsm.pattern import char_sets
+from radixlang.constrained.fsm.utf8 import to_bytes
+from radixlang.constrained.json_schema.patterns import are_disjoint, search_tree
+
+TEXTS = st.lists(st.text(st.sampled_from("ab/1٣é\n\u2028 -"), max_size=6), max_size=15)
+
+
+def accepts(pattern: str, text: str) -> bool:
+    tree = search_tree(pattern)
+    alphabet = alphabet_of(char_sets(tree))
+    return to_bytes(determinise(tree, alphabet), alphabet).accepts(text.encode())
+
+
+@pytest.mark.parametrize(
+    "pattern", ["a", "^a", "b$", "^a|b$", "^(?:ab)+$", "^(?!a).*$", "(?=b)", "[^a]", "^[a-b]{2,}$", "a|^$", r"^a\/b$"]
+)
+@settings(max_examples=12, deadline=None)
+@given(texts=TEXTS)
+def test_a_pattern_is_searched_for_as_python_does(pattern: str, texts: list[str]) -> None:
+    for text in texts:
+        if "\n" not in text and "\u2028" not in text:
+            assert accepts(pattern, text) == (re.search(pattern, text) is not None), text
+
+
+@pytest.mark.parametrize("pattern", [r"^\d$", r"^\D$", r"^\w$", r"^\W$", r"^\s$", r"^\S$", "^.$", "^a$"])
+@pytest.mark.parametrize("text", ["1", "٣", "a", "é", "\n", "\u2028", "\xa0", " ", "-", "a\n"])
+def test_where_validators_differ_what_is_accepted_satisfies_both(pattern: str, text: str) -> None:
+    if accepts(pattern, text):
+        assert re.search(pattern, text)
+        assert re.search(pattern.replace("$", r"\Z"), text, re.ASCII)
+
+
+def test_ecma_spellings_are_read() -> None:
+    assert accepts(r"^(?<year>\u{31}\x31)\/$", "11/")
+    assert accepts(r"^\cJ$", "\n")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [("^a", "^b", True), ("^a", "b$", False), ("^ab?$", "^a{2}$", True), ("a", "b", False)],
+)
+def test_disjoint_patterns_are_known(one: str, other: str, expected: bool) -> None:
+    assert are_disjoint(search_tree(one), search_tree(other)) == expected
