@@ -14,6 +14,7 @@ from ..config import EngineConfig, ServerConfig
 from ..front import Front
 from ..metrics import Metrics
 from .http import Request
+from .responses_store import ResponsesStore
 from .streaming import Sweeper
 
 
@@ -25,6 +26,7 @@ class Service:
         self.config = server
         self.metrics = metrics or Metrics()
         self.sweeper = Sweeper()
+        self.responses = ResponsesStore()
         self.created = int(time.time())
         self.started = time.monotonic()
         self.engine_state: Callable[[], str] = lambda: "ready" if self._front is not None else "loading"

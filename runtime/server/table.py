@@ -7,12 +7,14 @@ from . import (
     chat,
     completions,
     embeddings,
+    grammar,
     health,
     models,
     native,
     ollama,
     ollama_models,
     openapi,
+    responses,
     score,
     systemone,
     tokens,
@@ -22,8 +24,8 @@ from .app import App
 from .route import Route
 from .service import Service
 
-_OPENAI = (chat, completions, embeddings, score, systemone, models)
-_OTHERS = (native, tokens, anthropic, function_calls, ollama, ollama_models, health)
+_OPENAI = (chat, completions, responses, embeddings, score, systemone, models)
+_OTHERS = (native, tokens, anthropic, function_calls, grammar, ollama, ollama_models, health)
 
 
 def all_routes() -> list[Route]:
