@@ -30,6 +30,7 @@ def _byte_alphabet() -> dict[int, str]:
 
 
 _BYTE_ALPHABET = _byte_alphabet()
+_SPELLED = frozenset(map(chr, _BYTE_ALPHABET))
 
 
 class Specials(NamedTuple):
@@ -145,10 +146,8 @@ class TextTokenizer:
         if token is None:
             return b""
         if self._byte_level:
-            try:
-                return token.translate(_BYTE_ALPHABET).encode("latin-1") if _spelled_in_bytes(token) else token.encode()
-            except UnicodeEncodeError:
-                return token.encode()
+            spelled = _SPELLED.issuperset(token)
+            return token.translate(_BYTE_ALPHABET).encode("latin-1") if spelled else token.encode()
         if self._byte_fallback:
             match = _BYTE_TOKEN.fullmatch(token)
             if match is not None:
@@ -162,10 +161,6 @@ class TextTokenizer:
                 if self._continuation is None:
                     self._continuation = _prefixless(self._library)
         return self._continuation
-
-
-def _spelled_in_bytes(token: str) -> bool:
-    return all(ord(character) in _BYTE_ALPHABET for character in token)
 
 
 def _parts(component: Any, key: str) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import BadCheckpoint
+from ...errors import BadCheckpoint, UnsupportedModel
 from ..model.config import ModelConfig
 from ..model.gguf_config import config_from_gguf
 from .checkpoint import PackedTensor
@@ -66,6 +66,9 @@ class GgufCheckpoint:
             raise BadCheckpoint(f"{path}: cannot be opened ({error}); give a GGUF file that can be read") from None
         self._data = memoryview(self._map)
         self.header: Header = read_header(self._data, path)
+        parts = self.header.metadata.get("split.count", 1)
+        if isinstance(parts, int) and parts > 1:
+            raise UnsupportedModel(f"{path}: one of {parts} parts of a model; join them with llama-gguf-split --merge")
         self._array = np.frombuffer(self._data, np.uint8)
         small = {name: self._read(info) for name, info in self.header.tensors.items() if name in _IN_CONFIG}
         self.config: ModelConfig = config_from_gguf(
