@@ -91,8 +91,11 @@ class PrefixCache(Protocol):
 
     def unpin(self, node: Node) -> None: ...
 
-    def wait(self, match: Match, ids: Int32, waiter: Any) -> None:
-        """`waiter` comes into `woken` when the path of `ids` grows beyond the match."""
+    def wait(self, match: Match, ids: Int32, waiter: Any) -> dict[Any, None] | None:
+        """`waiter` comes into `woken` when the path of `ids` grows beyond the match, or shrinks.
+
+        Where it waits: it may take itself out of there. None: its path cannot grow.
+        """
         ...
 
     def flush(self) -> None:

@@ -65,8 +65,8 @@ class NoCache:
     def unpin(self, node: Node) -> None:
         pass
 
-    def wait(self, match: Match, ids: Int32, waiter: Any) -> None:
-        pass
+    def wait(self, match: Match, ids: Int32, waiter: Any) -> dict[Any, None] | None:
+        return None
 
     def flush(self) -> None:
         pass

@@ -57,7 +57,7 @@ class Node:
         """A policy's own number, and the `last_use` that it was computed for."""
         self.heap_seq = 0
         """Number of the node's valid entry in the eviction heap; 0: none."""
-        self.waiters: dict[PageKey, list[Any]] | None = None
+        self.waiters: dict[PageKey, dict[Any, None]] | None = None
         """Who waits for this path to grow, by the page that it needs next."""
 
     @property

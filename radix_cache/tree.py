@@ -185,15 +185,17 @@ class RadixTree:
             self._events.add(Stored(node.id, parent.id, namespace, ids.tolist()))
         return node
 
-    def wait(self, match: Match, ids: Int32, waiter: Any) -> None:
+    def wait(self, match: Match, ids: Int32, waiter: Any) -> dict[Any, None] | None:
         if match.length + self.page_size > ids.size:
-            return
+            return None
         node = match.node
         if match.length < node.end:  # it can grow only by a split right there
             node = self._split_at(match)
         if node.waiters is None:
             node.waiters = {}
-        node.waiters.setdefault(self._first(ids, match.length), []).append(waiter)
+        bucket = node.waiters.setdefault(self._first(ids, match.length), {})
+        bucket[waiter] = None
+        return bucket
 
     def _new(self, key: Int32, slots: Int32, parent: Node | None, first: PageKey, end: int) -> Node:
         self._num_ids += 1

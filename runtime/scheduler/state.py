@@ -78,7 +78,7 @@ class State:
         ids, submit = request.ids, request.submit
         match = self.cache.match(ids, end=request.first_needed, namespace=submit.namespace, step=self.step)
         if self.config.schedule_policy == "lpm":
-            self.cache.wait(match, ids, request)
+            request.bucket = self.cache.wait(match, ids, request)
         return match.length
 
     def measure(self, batch: Batch, seconds: float) -> None:
@@ -92,6 +92,7 @@ class State:
 
     def start(self, request: Request, row: int) -> None:
         """WAITING → RUNNING on a row."""
+        self._stop_waiting(request)
         request.status = Status.RUNNING
         request.row = row
         self.num_admitted += 1
@@ -133,6 +134,7 @@ class State:
                 self.leases.keep(keep, ids, node, request.submit.namespace, self.now_s)
         elif request.status is Status.WAITING:
             self.queue.remove(request)
+            self._stop_waiting(request)
             if keep is not None:  # nothing was left to compute
                 node = self.cache.match(request.ids, end=request.ids.size, namespace=request.submit.namespace).node
                 self.leases.keep(keep, request.ids, node, request.submit.namespace, self.now_s)
@@ -144,6 +146,12 @@ class State:
         self.finished_rids[request.rid] = self.now_s
         self.finished_rids.move_to_end(request.rid)
         self.counters.finished(finish)
+
+    @staticmethod
+    def _stop_waiting(request: Request) -> None:
+        if request.bucket is not None:
+            request.bucket.pop(request, None)
+            request.bucket = None
 
     def _leave_row(self, request: Request, *, insert: bool) -> Node:
         """Gives back row, handle and slots; the node where the computed path ends in the cache."""
