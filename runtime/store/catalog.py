@@ -50,7 +50,7 @@ def show_model(name: str) -> dict[str, Any]:
     stored = _stored(folder)
     checkpoint = open_checkpoint(stored.path)
     config = checkpoint.config
-    formats = sorted({checkpoint.packed(tensor).format for tensor in checkpoint.names()})
+    formats = checkpoint.formats()
     checkpoint.close()
     known = KNOWN_MODELS.get(name)
     return {

@@ -45,6 +45,10 @@ class Checkpoint(Protocol):
         """Canonical names of all tensors."""
         ...
 
+    def formats(self) -> list[str]:
+        """How the file stores its tensors, each format once, sorted; reads no tensor."""
+        ...
+
     def packed(self, name: str) -> PackedTensor:
         """Raises KeyError for an unknown name, BadCheckpoint for a tensor that does not lie in its file."""
         ...

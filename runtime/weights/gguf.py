@@ -82,6 +82,9 @@ class GgufCheckpoint:
     def names(self) -> list[str]:
         return list(self._sources)
 
+    def formats(self) -> list[str]:
+        return sorted({info.format for info in self.header.tensors.values()})
+
     def packed(self, name: str) -> PackedTensor:
         source = self._sources[name]
         info = self.header.tensors[source.tensor]

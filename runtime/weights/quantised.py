@@ -158,10 +158,10 @@ class QuantisedLinear:
         outputs, inputs = self.shape
         bits, arrays = self.scheme.bits, self.arrays
         values = _fields(arrays["qweight"].T, bits)  # [N, K]: words run along the inputs
-        zeros = _fields(arrays["qzeros"], bits)[:, :outputs] + self.scheme.zero_offset  # [G, N]
+        zeros = _fields(arrays["qzeros"], bits) + self.scheme.zero_offset  # [G, N]
         scales = arrays["scales"].astype(np.float32)  # [G, N]
         group = arrays["g_idx"] if "g_idx" in arrays else np.arange(inputs) // -(-inputs // len(scales))
-        if group.shape != (inputs,) or group.min() < 0 or zeros.shape != scales.shape:
+        if group.shape != (inputs,) or group.min() < 0 or not zeros.shape == scales.shape == (len(zeros), outputs):
             raise ValueError(f"groups {group.shape}, zeros {zeros.shape}, scales {scales.shape}")
         return (values - zeros.T[:, group]).astype(np.float32) * scales.T[:, group]
 

@@ -79,6 +79,10 @@ class SafetensorsCheckpoint:
     def names(self) -> list[str]:
         return list(self._sources)
 
+    def formats(self) -> list[str]:
+        stored = {tensor.dtype for tensors in self._stored for tensor in tensors.values()}
+        return sorted(stored if self._scheme is None else {*stored, self._scheme.method.upper()})
+
     def packed(self, name: str) -> PackedTensor:
         """Linears of a quantised checkpoint come as float32: their formats are not computed on."""
         source = self._sources[name]

@@ -11,6 +11,11 @@ def test_the_format_is_seen_from_what_lies_there(tiny_model_dir, tiny_gguf_path)
     assert isinstance(open_checkpoint(tiny_gguf_path), GgufCheckpoint)
 
 
+def test_formats_are_told_without_reading(tiny_model_dir, tiny_gguf_path):
+    assert open_checkpoint(tiny_model_dir).formats() == ["F32"]
+    assert open_checkpoint(tiny_gguf_path).formats() == ["F32"]
+
+
 def test_nothing_there_is_not_found(tmp_path):
     with pytest.raises(ModelNotFound, match=r"nothing\.gguf"):
         open_checkpoint(tmp_path / "nothing.gguf")

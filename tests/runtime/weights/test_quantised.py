@@ -187,6 +187,7 @@ def test_a_quantised_checkpoint_is_a_checkpoint(config, pack, tmp_path, make_tin
     wanted = quantise(folder, config, pack)
     checkpoint = SafetensorsCheckpoint(folder)
     assert set(checkpoint.names()) == set(SafetensorsCheckpoint(tiny_model_dir).names())
+    assert {"I32", "F16", "F32"} < set(checkpoint.formats())
     for name, values in wanted.items():
         np.testing.assert_array_equal(checkpoint.dense(name), values)
         assert checkpoint.packed(name).format == "F32"
