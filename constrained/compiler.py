@@ -129,6 +129,12 @@ class GrammarCompiler:
         if not mask_W.any():
             reason = matcher.error or "no token may begin it"
             raise UnsatisfiableGrammar(f"nothing can satisfy this constraint: {reason}")
+        first_W = mask_W & self.vocabulary.text_mask_W
+        if first_W.any():  # one step further: what is too large for the engine may fail there
+            word = int(np.flatnonzero(first_W)[0])
+            matcher.accept(word * 32 + (int(first_W[word]) & -int(first_W[word])).bit_length() - 1)
+            if matcher.error is not None:
+                raise error_of(matcher.error)
 
     def _time_out(self, constraint: Constraint, thread_id: int) -> None:
         with self._lock:

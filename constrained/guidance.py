@@ -167,6 +167,9 @@ class GuidanceMatcher:
                 text = text[:i]
                 break
         accepted = self.raw.validate_tokens(text) if text else 0
+        if accepted < len(text) and self.raw.is_error():  # its limits: an illegal token leaves no error here
+            self._error = self.raw.get_error() or "the grammar engine failed"
+            return 0
         if accepted < len(text) or accepted == len(token_ids) or token_ids[accepted] not in vocabulary.eos_token_ids:
             return accepted
         if not self._accepts_after(text):

@@ -76,8 +76,13 @@ def regex_grammar(tree: Node, vocabulary: Vocabulary) -> CompiledGrammar:
     try:
         dfa = to_bytes(determinise(tree, alphabet), alphabet, vocabulary.absent_bytes)
     except GrammarTooLarge:
-        return GuidanceGrammar(llguidance.LLMatcher.grammar_from_regex(to_engine(tree)), vocabulary)
+        return engine_regex(tree, vocabulary)
     return _nonempty(FsmGrammar(dfa, vocabulary))
+
+
+def engine_regex(tree: Node, vocabulary: Vocabulary) -> GuidanceGrammar:
+    """A pattern on the engine, whatever its size."""
+    return GuidanceGrammar(llguidance.LLMatcher.grammar_from_regex(to_engine(tree)), vocabulary)
 
 
 def _nonempty(grammar: FsmGrammar) -> FsmGrammar:

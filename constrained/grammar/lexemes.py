@@ -8,6 +8,8 @@ characters, where nothing can go wrong. Grammars without recursion never come he
 
 from __future__ import annotations
 
+import math
+
 from ...errors import GrammarTooLarge, UnsatisfiableGrammar
 from ..fsm.charset import Ranges
 from ..fsm.determinise import Alphabet, alphabet_of
@@ -18,6 +20,7 @@ from .regular import Body, Lexeme, Lexer, is_nullable
 
 MAX_INLINED = 20_000  # nodes of the tree that a grammar without recursion becomes
 MAX_SPLITS = 400
+MAX_SHORTEST = 100_000
 MAX_LEXEME = 1000  # nodes of the tree of one lexeme
 
 
@@ -33,7 +36,7 @@ def as_pattern(rules: Rules) -> Node | None:
 
 
 def check_productive(rules: Rules) -> None:
-    """Raises UnsatisfiableGrammar if no string can be derived from `root`."""
+    """Raises UnsatisfiableGrammar if no string can be derived from `root`, GrammarTooLarge if only very long ones."""
     productive: set[str] = set()
     while True:
         grown = {name for name, body in rules.items() if _is_productive(body, productive)}
@@ -42,6 +45,29 @@ def check_productive(rules: Rules) -> None:
         productive = grown
     if START_RULE not in productive:
         raise UnsatisfiableGrammar("no text can be derived from root: its rules contain themselves without end")
+    lengths: dict[str, float] = dict.fromkeys(rules, math.inf)
+    while True:  # each round settles at least one rule
+        shorter = {name: _shortest(body, lengths) for name, body in rules.items()}
+        if shorter == lengths:
+            break
+        lengths = shorter
+    if lengths[START_RULE] > MAX_SHORTEST:
+        raise GrammarTooLarge(f"the shortest answer has more than {MAX_SHORTEST} characters")
+
+
+def _shortest(part: Part, lengths: dict[str, float]) -> float:
+    match part:
+        case Ref(name):
+            return lengths[name]
+        case Chars(ranges):
+            return 1 if ranges else math.inf
+        case Seq(parts):
+            return sum(_shortest(p, lengths) for p in parts)
+        case Alt(options):
+            return min((_shortest(p, lengths) for p in options), default=math.inf)
+        case Repeat(inner, low, _):
+            return low * _shortest(inner, lengths) if low else 0
+    raise AssertionError(part)
 
 
 def _is_productive(part: Part, productive: set[str]) -> bool:

@@ -26,6 +26,7 @@ from .refusal import invalid, too_large, unsupported
 MAX_CHARS = 4 * 1024 * 1024
 MAX_NODES = 100_000
 HOISTED_DEPTH = 16  # what is nested deeper moves to $defs: the engine's reader takes 128 levels of JSON
+MAX_MIN_ITEMS = 4096  # items that must be there: the engine writes them out
 MAX_PROPERTIES = 3000  # of one object: the engine's compile time grows with the square
 MAX_ONE_OF = 48  # branches that are compared in pairs
 FORMATS = frozenset(["date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"])
@@ -170,6 +171,9 @@ class _Normaliser:
                 out[f"exclusive{key.capitalize()}" if node[f"exclusive{key.capitalize()}"] else key] = value
             case "exclusiveMinimum" | "exclusiveMaximum" if isinstance(value, bool):
                 pass
+            case "minItems" if value > MAX_MIN_ITEMS:
+                message = f"minItems of {value:.0f}; at most {MAX_MIN_ITEMS} are served"
+                raise too_large(message, "minItems", f"{place.pointer}/minItems")
             case "minLength" | "maxLength" | "minItems" | "maxItems":
                 out[key] = int(value)
             case _ if key in PLAIN:

@@ -1,0 +1,134 @@
+import json
+
+import pytest
+
+from radixlang.constrained.constraint import StructuralTag
+from radixlang.errors import GrammarError
+
+INTEGER = {"type": "json_schema", "json_schema": {"type": "integer"}}
+
+
+def functions(*names: str) -> dict:
+    schema = {
+        "type": "object",
+        "properties": {"a": {"type": "integer"}},
+        "required": ["a"],
+        "additionalProperties": False,
+    }
+    return {
+        "type": "structural_tag",
+        "triggers": ["<f"],
+        "structures": [{"begin": f"<f={name}>", "schema": schema, "end": "</f>"} for name in names],
+    }
+
+
+def new(**fields: object) -> dict:
+    return {"type": "structural_tag", "format": fields}
+
+
+TAGS = [{"begin": "<t>", "content": INTEGER, "end": "</t>"}]
+CASES = [
+    (
+        functions("foo", "bar"),
+        ["", "hello", 'hi <f=foo>{"a": 1}</f> and <f=bar>{"a": 2}</f>.', "a < b <", '<f=foo>{"a": 1}</f>'],
+        ["<f", "<f=baz>", '<f=foo>{"a": 1}', 'x <f=foo>{"a": "x"}</f>', "see <f"],
+    ),
+    (
+        {
+            "triggers": ["<f>", "<g>"],
+            "structures": [
+                {"begin": "<f>", "schema": {"enum": [1, 2]}, "end": "</f>"},
+                {"begin": "<g>", "schema": {"const": "x"}, "end": ""},
+            ],
+        },
+        ["<f>1</f>", 'a<g>"x"b', '<g>"x"<f>2</f>'],
+        ["<f>3</f>", "<g>1", '<f>"x"</f>'],
+    ),
+    (
+        new(type="triggered_tags", triggers=["<t>"], tags=TAGS, at_least_one=True, stop_after_first=True),
+        ["a<t>5</t>", "<t>5</t>"],
+        ["", "a", "<t>5</t>x", "<t>a</t>"],
+    ),
+    (
+        new(type="triggered_tags", triggers=["<t>"], tags=TAGS, stop_after_first=True),
+        ["", "abc", "a<t>5</t>"],
+        ["<t>5</t><t>5</t>"],
+    ),
+    (new(type="tag", begin="A", content={"type": "any_text"}, end="B"), ["AB", "Axx AB"], ["A", "AxBy", "B"]),
+    (
+        new(type="tag", begin="A", content={"type": "regex", "pattern": "[a-z]+"}, end=["!", "?"]),
+        ["Ax!", "Axyz?"],
+        ["A!", "Ax"],
+    ),
+    (
+        new(
+            type="sequence",
+            elements=[
+                {"type": "const_string", "value": "x:"},
+                {"type": "tag", "begin": "<w>", "content": {"type": "any_text"}, "end": "</w>"},
+                INTEGER,
+            ],
+        ),
+        ["x:<w></w>5", "x:<w>ab < c</w>12"],
+        ["x:5", "x:<w>ab5", "x:<w></w>a"],
+    ),
+    (new(type="or", elements=[{"type": "const_string", "value": "yes"}, INTEGER]), ["yes", "12"], ["", "yes12", "no"]),
+    (
+        new(
+            type="tags_with_separator",
+            separator=", ",
+            at_least_one=True,
+            tags=[
+                {"begin": "<a>", "content": INTEGER, "end": "</a>"},
+                {"begin": "<b>", "content": {"type": "const_string", "value": "x"}, "end": "</b>"},
+            ],
+        ),
+        ["<a>1</a>", "<a>1</a>, <b>x</b>, <a>2</a>"],
+        ["", "<a>1</a><b>x</b>", "<a>1</a>, "],
+    ),
+]
+
+
+@pytest.mark.parametrize(("spec", "valid", "invalid"), CASES, ids=lambda value: json.dumps(value)[:50])
+def test_tags_constrain_their_parts_and_nothing_else(compiler, accepts, draw, spec, valid, invalid) -> None:
+    grammar = compiler.compile(StructuralTag(json.dumps(spec)))
+    for answer in valid:
+        assert accepts(grammar, answer), answer
+    for answer in invalid:
+        assert not accepts(grammar, answer), answer
+    for seed in range(6):
+        answer, is_complete = draw(grammar, seed, 30)
+        assert not is_complete or accepts(grammar, answer)
+
+
+REFUSED = [
+    ([], "#"),
+    ({}, "#/format"),
+    ({"format": {"type": "xml"}}, "#/format/type"),
+    ({"triggers": ["<a"], "structures": [{"begin": "<b", "schema": {}, "end": ""}]}, "#/structures/0/begin"),
+    (
+        {"triggers": ["<a"], "structures": [{"begin": "<a", "schema": {"type": "x"}, "end": ""}]},
+        "#/structures/0/schema/type",
+    ),
+    ({"triggers": ["<a"], "structures": [{"begin": "<a", "schema": {}}]}, "#/structures/0/end"),
+    ({"triggers": [""], "structures": []}, "#/triggers"),
+    ({"triggers": ["a", "ba"], "structures": []}, "#/triggers/0"),
+    (
+        {"triggers": ["<a"], "structures": [{"begin": b, "schema": {}, "end": ""} for b in ("<a", "<ab")]},
+        "#/structures",
+    ),
+    (new(type="sequence", elements=[{"type": "any_text"}, INTEGER]), "#/format/elements/0"),
+]
+
+
+@pytest.mark.parametrize(("spec", "pointer"), REFUSED, ids=lambda value: json.dumps(value)[:60])
+def test_what_is_wrong_is_refused_with_its_place(compiler, spec, pointer) -> None:
+    with pytest.raises(GrammarError) as caught:
+        compiler.compile(StructuralTag(json.dumps(spec)))
+    assert caught.value.pointer == pointer
+
+
+def test_many_tools_in_one_request(compiler, accepts) -> None:
+    grammar = compiler.compile(StructuralTag(json.dumps(functions(*(f"tool_{i}!" for i in range(200))))))
+    assert accepts(grammar, 'x <f=tool_117!>{"a": 1}</f>')
+    assert not accepts(grammar, 'x <f=tool_200!>{"a": 1}</f>')
