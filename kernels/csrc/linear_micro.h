@@ -40,16 +40,16 @@ RX_INLINE void add_group(const uint8_t* tile, const RowView& a, int group, int c
                          Between between) {
     // With few rows a single chain of dependent dot products would wait for its own latency.
     constexpr bool kTwoChains = Rows * Vectors <= 4;
-    VecI sum[Rows][Vectors], second[Rows][Vectors];
+    VecI start[Rows], sum[Rows][Vectors], second[Rows][Vectors];
     RX_UNROLL for (int r = 0; r < Rows; r++) {
         if constexpr (T::kStartAt8 || T::kStartAt128) {
-            VecI start = set1i(a.starts[r * a.groups + group]);
-            if constexpr (T::kStartAt128) start = shift_left<4>(start);
-            RX_UNROLL for (int v = 0; v < Vectors; v++) sum[r][v] = start;
-        } else {
-            RX_UNROLL for (int v = 0; v < Vectors; v++) sum[r][v] = zeroi();
+            start[r] = set1i(a.starts[r * a.groups + group]);
+            if constexpr (T::kStartAt128) start[r] = shift_left<4>(start[r]);
         }
-        if constexpr (kTwoChains) RX_UNROLL for (int v = 0; v < Vectors; v++) second[r][v] = zeroi();
+        RX_UNROLL for (int v = 0; v < Vectors; v++) {
+            sum[r][v] = T::kStartFirst ? start[r] : zeroi();
+            if constexpr (kTwoChains) second[r][v] = zeroi();
+        }
     }
     const int8_t* codes = a.codes + group * kGroup;
     RX_UNROLL for (int eight = 0; eight < 4; eight++) {
@@ -72,6 +72,11 @@ RX_INLINE void add_group(const uint8_t* tile, const RowView& a, int group, int c
     RX_UNROLL for (int v = 0; v < Vectors; v++) {
         VecF scales = T::scales(tile, column + v * kLanes);
         RX_UNROLL for (int r = 0; r < Rows; r++) {
+            if constexpr (T::kShort) {
+                sum[r][v] = widen_sums(sum[r][v]);
+                if constexpr (kTwoChains) second[r][v] = widen_sums(second[r][v]);
+                if constexpr (T::kStartAt8) sum[r][v] = addi(sum[r][v], start[r]);
+            }
             if constexpr (kTwoChains) sum[r][v] = addi(sum[r][v], second[r][v]);
             VecF scale = mul(scales, set1(a.scales[r * a.groups + group]));
             total[r][v] = fma(to_float(sum[r][v]), scale, total[r][v]);

@@ -23,6 +23,9 @@ struct Tile {
     // What the int32 sums start from: -8 or -128 times the sum of the activations, as the codes are that much too large.
     static constexpr bool kStartAt8 = kFourBits;
     static constexpr bool kStartAt128 = !kFourBits && kBiasedBytes;
+    // Sums of a group in 16 bits (AVX2): they begin at zero and widen at the end.
+    static constexpr bool kShort = kFourBits && kShortSums;
+    static constexpr bool kStartFirst = (kStartAt8 || kStartAt128) && !kShort;
 
     RX_INLINE Codes8 codes(const uint8_t* tile, int eight, int column) {
         if constexpr (kFourBits) {

@@ -102,6 +102,9 @@ RX_INLINE VecI dot4(VecI acc, VecI w, VecI a) {
 }
 RX_INLINE VecI dot4_bytes(VecI acc, VecI w, VecI a) { return dot4(acc, w, a); }
 
+constexpr bool kShortSums = false;
+RX_INLINE VecI widen_sums(VecI sums) { return sums; }
+
 // acc + w0 * a0 + w1 * a1 on pairs of int16. Two instructions and not vpdpwssd: on AMD the multiplication runs beside the
 // dot products, in a unit that they leave idle.
 RX_INLINE VecI dot2(VecI acc, VecI w, VecI a) { return _mm512_add_epi32(acc, _mm512_madd_epi16(w, a)); }

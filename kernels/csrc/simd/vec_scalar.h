@@ -147,6 +147,9 @@ RX_INLINE VecI dot4_bytes(VecI acc, VecI w, VecI a) {
 }
 RX_INLINE VecI dot4(VecI acc, VecI w, VecI a) { return dot4_bytes(acc, w, a); }  // nibbles are never negative
 
+constexpr bool kShortSums = false;
+RX_INLINE VecI widen_sums(VecI sums) { return sums; }
+
 // acc + w0 * a0 + w1 * a1 on pairs of int16.
 RX_INLINE VecI dot2(VecI acc, VecI w, VecI a) {
     return each<VecI>([&](int i) {
