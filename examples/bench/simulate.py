@@ -150,9 +150,8 @@ class Run:
             if turn + 1 < len(calls):
                 gap = calls[turn + 1][2] * float(self.think[self.num_done & 0xFFFF])
                 program = output.rid.split(".")[0]
-                heapq.heappush(
-                    self.due, (self.clock.now + gap, f"{program}.{turn + 1}", calls, turn + 1, ids + output.token_ids)
-                )
+                entry = (self.clock.now + gap, f"{program}.{turn + 1}", calls, turn + 1, ids + output.token_ids)
+                heapq.heappush(self.due, entry)
 
     def run(self):
         begun = time.perf_counter()
@@ -161,7 +160,7 @@ class Run:
             while self.due and self.due[0][0] <= self.clock.now:
                 _, rid, calls, turn, history = heapq.heappop(self.due)
                 self.advance(rid, calls, turn, history)
-            # Closed loop: 96 requests are open and up to 300 programs think, so that the queue is never empty nor endless.
+            # Closed loop: 96 requests are open and up to 300 programs think: the queue is never empty nor endless.
             while more and len(self.open) < 96 and len(self.due) < 300:
                 calls = next(self.programs, None)
                 if calls is None:
@@ -189,9 +188,7 @@ def main():
     given = options.parse_args()
     names = given.traces.split(",")
     each = given.requests // len(names)
-    print(
-        f"{'trace':8} {'order':22} {'requests':>8} {'hit':>6} {'endless':>8} {'longest wait':>13} {'us/step':>8} {'wall':>7} {'RSS':>6}"
-    )
+    print("trace    order                  requests    hit  endless  longest wait  us/step    wall    RSS")
     bad = False
     for name in names:
         endless = Run(name, min(each // 3, 3000), 20.0).run()["cache_hit_rate"]
@@ -201,8 +198,8 @@ def main():
             step_us = 1e6 * stats["scheduler_seconds"] / max(1, stats["num_steps"])
             rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
             print(
-                f"{name:8} {schedule + ' + ' + eviction:22} {run.num_done:8} {stats['cache_hit_rate']:6.3f} {endless:8.3f} "
-                f"{run.longest_wait_s:11.2f} s {step_us:8.0f} {run.wall_s:6.1f}s {rss:5}M"
+                f"{name:8} {schedule + ' + ' + eviction:22} {run.num_done:8} {stats['cache_hit_rate']:6.3f} "
+                f"{endless:8.3f} {run.longest_wait_s:11.2f} s {step_us:8.0f} {run.wall_s:6.1f}s {rss:5}M"
             )
             if run.leaked or run.num_failed or run.num_done != run.num_sent:
                 print(f"  leaked {run.leaked} slots, {run.num_failed} failed, {run.num_sent - run.num_done} unanswered")

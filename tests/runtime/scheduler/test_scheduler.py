@@ -213,6 +213,22 @@ def test_deadlines_hold_in_the_queue_and_while_running(make_harness) -> None:
     assert harness.finish["patient"].type == "length"
 
 
+def test_requests_aborted_in_the_queue_leave_nothing_in_the_tree(make_harness) -> None:
+    harness = make_harness(max_running_requests=1)
+    harness.submit("running", [1] * 9, max_new_tokens=50)
+    for i in range(20):
+        harness.submit(f"w{i}", [1, 2, i, 4], max_new_tokens=1)
+    harness.step()
+    for i in range(20):
+        harness.scheduler.post(Abort(rid=f"w{i}"))
+    harness.step()
+    tree = harness.scheduler._state.cache
+    nodes = list(tree.roots.values())
+    for node in nodes:
+        nodes.extend(node.children.values())
+        assert not any((node.waiters or {}).values()), node
+
+
 def test_a_failed_step_ends_its_own_requests_only(make_harness) -> None:
     harness = make_harness(max_running_requests=2)
     for rid in ("a", "b", "later"):
