@@ -14,6 +14,7 @@ from ..weights.checkpoint import Checkpoint
 from ..weights.gguf import GgufCheckpoint
 from ..weights.gguf_header import StringArray
 from .gguf_vocabulary import BUILDER_VERSION, tokenizer_json
+from .pre_tokenizers import begins_with_bos
 from .tokenizer import Specials, TextTokenizer
 
 logger = logging.getLogger(__name__)
@@ -41,11 +42,12 @@ def _from_gguf(checkpoint: GgufCheckpoint) -> TextTokenizer:
     digest = hashlib.blake2b(f"{checkpoint.tokenizer_digest()} {BUILDER_VERSION}".encode(), digest_size=16).hexdigest()
     library = _cached(checkpoint, cache_dir() / "tokenizers" / f"{checkpoint.config.architecture}-{digest}.json")
     metadata, config = checkpoint.header.metadata, checkpoint.config
-    is_sentencepiece = metadata.get("tokenizer.ggml.model") == "llama"
+    # What llama.cpp assumes of a file that does not say: SentencePiece and Llama 3's kind begin with BOS.
+    begins = metadata.get("tokenizer.ggml.model") == "llama" or begins_with_bos(str(metadata.get("tokenizer.ggml.pre")))
     template = metadata.get("tokenizer.chat_template")
     specials = Specials(
         bos_token_id=config.bos_token_id,
-        adds_bos=metadata.get("tokenizer.ggml.add_bos_token", is_sentencepiece) is True,
+        adds_bos=metadata.get("tokenizer.ggml.add_bos_token", begins) is True,
         eos_token_ids=frozenset(config.eos_token_ids),
         chat_template=template if isinstance(template, str) else None,
     )

@@ -41,7 +41,7 @@ _PLAIN = frozenset({"default", "gpt-2", "phi-2", "olmo", "jais", "trillion", "mp
 _DIGITS_APART = frozenset({"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"})
 """Every digit by itself first, then GPT-2's pattern within what is left."""
 _WHOLE_WORDS = frozenset({*_LLAMA3_NAMES, "tekken"}) - {"dbrx", "smaug-bpe"}
-"""A piece that is a token as it stands is not merged from parts (llama.cpp: ignore_merges)."""
+"""Llama 3's kind: a piece that is a token as it stands is not merged from parts, and texts begin with BOS."""
 _COMPOSED = frozenset({"qwen2", "deepseek-r1-qwen", "qwen35", "kormo", "f2llmv2", "megrez"})
 """Text is brought to NFC first, as these models' tokenizer.json does."""
 
@@ -66,6 +66,10 @@ def pre_tokenizer_json(name: str, where: object) -> dict[str, Any]:
 
 
 def merges_are_skipped_for_whole_tokens(name: str) -> bool:
+    return name in _WHOLE_WORDS
+
+
+def begins_with_bos(name: str) -> bool:
     return name in _WHOLE_WORDS
 
 

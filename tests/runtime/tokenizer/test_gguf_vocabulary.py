@@ -58,6 +58,15 @@ def test_gemma_spells_runs_of_spaces_with_spaces_and_adds_none(open_gguf, senten
     assert [tokenizer.token_text(i) for i in tokenizer.encode("the", add_bos=False)] == ["the"]
 
 
+@pytest.mark.parametrize(("pre", "adds"), [("gpt-2", False), ("llama-bpe", True), ("qwen2", False)])
+def test_a_file_that_does_not_say_begins_as_llama_cpp_has_it(open_gguf, gguf_parts, pre, adds):
+    metadata, tensors = gguf_parts
+    del metadata["tokenizer.ggml.add_bos_token"]
+    assert open_gguf(metadata | {"tokenizer.ggml.pre": pre}, tensors).adds_bos is adds
+    told = open_gguf(metadata | {"tokenizer.ggml.pre": pre, "tokenizer.ggml.add_bos_token": not adds}, tensors)
+    assert told.adds_bos is not adds
+
+
 def test_unused_tokens_are_not_made(open_gguf, gguf_parts):
     metadata, tensors = gguf_parts
     types = list(metadata["tokenizer.ggml.token_type"])
