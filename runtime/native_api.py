@@ -16,6 +16,7 @@ import msgspec
 from ..constrained.constraint import Constraint
 from ..constrained.fields import constraint_from_fields
 from ..errors import InvalidSampling, ModelNotFound, RequestError, UnsupportedContent
+from ..lang.closed_schema import closed_text
 from .generate_request import GenerateChunk, GenerateRequest, PromptPart
 from .messages import Finish, LogprobRequest, TokenLogprobs
 from .sampling_params import SamplingParams
@@ -224,6 +225,8 @@ def sampling_of(wire: NativeSampling, constraint: Constraint | None) -> tuple[Sa
     if wire.custom_params:
         raise InvalidSampling("custom_params need a custom logit processor, which is not served", param="custom_params")
     asked = {n: getattr(wire, n) for n in _CONSTRAINTS if getattr(wire, n) is not None}
+    if isinstance(wire.json_schema, str | dict):
+        asked["json_schema"] = closed_text(wire.json_schema)  # as SGLang's engine reads it: no properties but those named
     if wire.dtype is not None and "regex" not in asked:
         if wire.dtype not in _DTYPE_REGEX:
             raise InvalidSampling('dtype is "int" or "float"', param="dtype")

@@ -1,5 +1,7 @@
 """The native request and answer: SGLang's shapes, nothing dropped, every refusal by name."""
 
+import json
+
 import pytest
 
 from radixlang.constrained.constraint import Regex
@@ -65,6 +67,13 @@ def test_a_regex_becomes_a_constraint_and_two_constraints_are_refused():
     assert parse(text="a", sampling_params={"regex": "x+"}).requests[0].constraint == Regex("x+")
     error = refusal(text="a", sampling_params={"regex": "x+", "json_schema": "{}"})
     assert isinstance(error, GrammarError) or error.code == "conflicting_constraints"
+
+
+def test_a_native_schema_admits_the_properties_that_it_names_and_no_others():
+    given = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    for spelling in (given, json.dumps(given)):
+        constraint = parse(text="x", sampling_params={"json_schema": spelling}).requests[0].constraint
+        assert json.loads(constraint.schema) == {**given, "additionalProperties": False}
 
 
 def test_a_constraint_of_the_language_and_a_parameter_conflict():
