@@ -226,7 +226,7 @@ def sampling_of(wire: NativeSampling, constraint: Constraint | None) -> tuple[Sa
         raise InvalidSampling("custom_params need a custom logit processor, which is not served", param="custom_params")
     asked = {n: getattr(wire, n) for n in _CONSTRAINTS if getattr(wire, n) is not None}
     if isinstance(wire.json_schema, str | dict):
-        asked["json_schema"] = closed_text(wire.json_schema)  # as SGLang's engine reads it: no properties but those named
+        asked["json_schema"] = closed_text(wire.json_schema)  # as SGLang does
     if wire.dtype is not None and "regex" not in asked:
         if wire.dtype not in _DTYPE_REGEX:
             raise InvalidSampling('dtype is "int" or "float"', param="dtype")

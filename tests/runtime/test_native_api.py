@@ -106,7 +106,8 @@ def answer(deltas=False, **options):
 def chunks():
     first = GenerateChunk(
         index=0, text="a", token_ids=[1], prompt_len=4, cached_len=2, completion_len=1,
-        prompt_logprobs=[TokenLogprobs(None, 9), TokenLogprobs(-1.0, 8)], logprobs=[TokenLogprobs(-0.5, 1, [(-0.5, 1)])],
+        prompt_logprobs=[TokenLogprobs(None, 9), TokenLogprobs(-1.0, 8)],
+        logprobs=[TokenLogprobs(-0.5, 1, [(-0.5, 1)])],
     )  # fmt: skip
     last = GenerateChunk(
         index=0, text="b", token_ids=[2], prompt_len=4, cached_len=2, completion_len=2,
