@@ -15,9 +15,10 @@ import numpy as np
 
 from ..errors import GrammarError, GrammarTooLarge, InternalError, UnsatisfiableGrammar
 from .constraint import Constraint
-from .guidance import error_of
+from .fsm.charset import category
+from .guidance import error_of, tokenizer_for
 from .matcher import CompiledGrammar
-from .pool import CompilePool
+from .pool import CompilePool, Deadline
 from .translate import check_constraint, compile_constraint
 from .vocabulary import Vocabulary
 
@@ -43,6 +44,7 @@ class GrammarCompiler:
         self.max_bytes = max_bytes
         self.cache_bytes = cache_bytes
         self._pool = CompilePool(num_workers)
+        self._pool.submit(self._warm)
         self._lock = threading.Lock()
         self._done: OrderedDict[Constraint, CompiledGrammar] = OrderedDict()
         self._failed: OrderedDict[Constraint, GrammarError] = OrderedDict()
@@ -92,11 +94,16 @@ class GrammarCompiler:
         """Ends the pool; compiles under way are abandoned."""
         self._pool.close()
 
+    def _warm(self) -> None:
+        """Builds what every first compile would wait for, about half a second."""
+        for escape in (r"\d", r"\w", r"\s"):
+            category(escape, 0)
+        assert self.vocabulary.trie.num_nodes
+        tokenizer_for(self.vocabulary)
+
     def _work(self, constraint: Constraint) -> None:
-        """Compiles in a worker thread; a timer answers in its place when it takes too long."""
-        timer = threading.Timer(self.timeout_s, self._time_out, (constraint, threading.get_ident()))
-        timer.daemon = True
-        timer.start()
+        """Compiles in a worker thread; a deadline answers in its place when it takes too long."""
+        deadline = Deadline(self.timeout_s, partial(self._time_out, constraint, threading.get_ident()))
         try:
             grammar = compile_constraint(constraint, self.vocabulary)
             self._check_first_mask(grammar)
@@ -116,7 +123,7 @@ class GrammarCompiler:
             failure.__cause__ = error
             self._answer(constraint, failure)
         finally:
-            timer.cancel()
+            deadline.cancel()
 
     def _check_first_mask(self, grammar: CompiledGrammar) -> None:
         matcher = grammar.matcher()

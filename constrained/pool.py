@@ -5,11 +5,60 @@ from __future__ import annotations
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
 NICENESS = 5  # a model's step on the same core goes first
+WALL_FACTOR = 2.5
 MAX_GIVEN_UP = 4  # threads that hang and still run; no more are replaced
+
+
+class Deadline:
+    """Calls `on_late`, from another thread, when this thread has computed for `limit_s` and was not `cancel`led.
+
+    On a machine that is busy with other things up to WALL_FACTOR times as much may pass.
+    """
+
+    def __init__(self, limit_s: float, on_late: Callable[[], None]) -> None:
+        self._limit_s = limit_s
+        self._on_late = on_late
+        has_clock = hasattr(time, "pthread_getcpuclockid")
+        self._clock = time.pthread_getcpuclockid(threading.get_ident()) if has_clock else None
+        self._started_s = time.monotonic()
+        self._started_cpu_s = self._cpu_s()
+        self._is_over = False
+        self._timer = self._arm(limit_s)
+
+    def cancel(self) -> None:
+        self._is_over = True
+        self._timer.cancel()
+
+    def _arm(self, delay_s: float) -> threading.Timer:
+        timer = threading.Timer(delay_s, self._check)
+        timer.daemon = True
+        timer.start()
+        return timer
+
+    def _check(self) -> None:
+        wall_s = time.monotonic() - self._started_s
+        if self._is_over:
+            return
+        left_s = min(self._limit_s - (self._cpu_s() - self._started_cpu_s), WALL_FACTOR * self._limit_s - wall_s)
+        if left_s > 0.01:
+            self._timer = self._arm(left_s)
+        else:
+            self._on_late()
+
+    def _cpu_s(self) -> float:
+        """What the thread has computed; where that is not known, what has passed."""
+        if self._clock is None:
+            return time.monotonic()
+        try:
+            return time.clock_gettime(self._clock)
+        except OSError:  # the thread has ended, and its job before it
+            self._is_over = True
+            return self._started_cpu_s
 
 
 class CompilePool:
