@@ -37,7 +37,7 @@ def tips(s):
     s += "Good habits for a healthy life are to eat well, to sleep enough and to move.\n"
     branches = s.fork(3)
     for name, branch in zip(["eating", "sleeping", "moving"], branches, strict=True):
-        branch += f"A short tip about {name}:" + sgl.gen("tip", max_tokens=20, stop="\n")
+        branch += f"Here is a tip about {name}: you should" + sgl.gen("tip", max_tokens=24, stop="\n")
     branches.join()
 
 
