@@ -18,6 +18,7 @@ from .streaming import StreamWriter, write_response
 logger = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_NOT_IN_HEADERS = re.compile(r"[^ -~]")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1", "[::1]"}
 
 
@@ -144,10 +145,8 @@ class App:
                 self.service.metrics.ignored_fields.labels(
                     name if name.isidentifier() and len(name) < 40 else "other"
                 ).inc()
-            told = ",".join(request.ignored)[:1000]
-            headers.append(
-                (b"x-radixlang-ignored", told.encode("ascii", "replace").replace(b"\n", b" ").replace(b"\r", b" "))
-            )
+            told = _NOT_IN_HEADERS.sub("?", ",".join(request.ignored)[:1000])
+            headers.append((b"x-radixlang-ignored", told.encode()))
         origin = request.headers.get("origin")
         if origin and self._origins and ("*" in self._origins or origin in self._origins):
             headers += [

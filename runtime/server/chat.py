@@ -73,12 +73,13 @@ async def chat(service: Service, request: Request) -> Answer:
         max_name=max_name,
         vocab_size=service.vocab_size,
     )
+    shape = _Shape(service, body, plan, num_top)
     call = GenerateRequest(
         prompt=[ids],
         sampling=sampling,
         constraint=found.constraint if found else None,
         logprobs=LogprobRequest(output=True, num_top=num_top) if body.logprobs else None,
-        rid=body.rid,
+        rid=body.rid or shape.id,
         stream=bool(body.stream),
         client=request.client,
         namespace=body.extra_key or body.cache_salt or "",
@@ -87,7 +88,6 @@ async def chat(service: Service, request: Request) -> Answer:
         add_bos=False,
     )
     chunks = chunks_of(front, call, prompt_param="messages", found=found)
-    shape = _Shape(service, body, plan, num_top)
     if body.stream:
         return EventStream(shape.stream(chunks))
     return await request.guard(shape.whole(chunks, sampling.n))
@@ -119,8 +119,9 @@ class _Shape:
         self._plan = plan
         self._body = body
         self._num_top = num_top
+        self.id = f"chatcmpl-{uuid.uuid4().hex}"
         self._head: dict[str, Any] = {
-            "id": f"chatcmpl-{uuid.uuid4().hex}",
+            "id": self.id,
             "created": int(time.time()),
             "model": body.model or service.model_name,
             "system_fingerprint": service.fingerprint,
