@@ -15,8 +15,8 @@ import jinja2
 from ..errors import RequestError
 from .jinja_sandbox import MAX_OUTPUT, TIME_LIMIT_S, Budget, compile_template, spending
 
-MAX_SOURCE = 1 << 19
-"""Characters of a template; the longest of known models has 20,000."""
+MAX_SOURCE = 1 << 17
+"""Characters of a template; the longest of known models have 20,000."""
 RESERVED = frozenset({
     "add_generation_prompt", "bos_token", "chat_template", "continue_final_message", "conversation", "cycler", "dict",
     "documents", "eos_token", "joiner", "max_length", "messages", "namespace", "padding", "raise_exception", "range",
