@@ -224,7 +224,7 @@ class _Subsets:
                     key = (self.close(list(found), now), now)
                     target = ids.get(key, 0)
                     if not target and key[0]:
-                        if len(order) >= 4 * MAX_STATES:
+                        if len(order) >= 2 * MAX_STATES:
                             raise GrammarTooLarge("the pattern needs too many states")
                         target = ids[key] = len(order) + 1
                         order.append(key)

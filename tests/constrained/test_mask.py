@@ -16,7 +16,8 @@ def test_ids_and_bits_are_the_same_thing(token_ids: set[int]) -> None:
 
 
 @pytest.mark.parametrize("num_rows", [1, 5, 32, 70])
-def test_many_rows_are_filled_as_each_alone(compiler, vocabulary, num_rows: int) -> None:
+def test_many_rows_are_filled_as_each_alone(compiler, vocabulary, monkeypatch, num_rows: int) -> None:
+    monkeypatch.setattr(mask.os, "cpu_count", lambda: 64)
     constraints = [Regex("[ab]{2,5}"), JsonObject(), Grammar('root ::= "(" root ")" | "x"'), None]
     grammars = [c and compiler.compile(c) for c in constraints]
     matchers = [g.matcher() if g else None for g in (grammars[i % 4] for i in range(num_rows))]
