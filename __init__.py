@@ -51,6 +51,7 @@ if _TYPE_CHECKING:
     )
     from .lang.backend.anthropic import Anthropic
     from .lang.backend.litellm import LiteLLM
+    from .lang.backend.mock import Mock
     from .lang.backend.openai import OpenAI
     from .lang.backend.runtime_endpoint import RuntimeEndpoint
     from .lang.backend.vertexai import VertexAI
@@ -60,7 +61,11 @@ if _TYPE_CHECKING:
         unconditional_likelihood_normalized,
     )
     from .lang.global_config import global_config
+    from .lang.graph import ProgramGraph
+    from .lang.response_cache import ResponseCache
     from .lang.runtime_process import Runtime
+    from .lang.tape import ReplayMismatch, record, replay
+    from .lang.typed import typed
     from .lang.usage import Budget, Usage
     from .runtime.engine import Engine
 
@@ -77,12 +82,19 @@ _FACE: dict[str, str] = {
     "Budget": ".lang.usage",
     "Engine": ".runtime.engine",
     "LiteLLM": ".lang.backend.litellm",
+    "Mock": ".lang.backend.mock",
     "OpenAI": ".lang.backend.openai",
+    "ProgramGraph": ".lang.graph",
+    "ReplayMismatch": ".lang.tape",
+    "ResponseCache": ".lang.response_cache",
     "Runtime": ".lang.runtime_process",
     "RuntimeEndpoint": ".lang.backend.runtime_endpoint",
     "Usage": ".lang.usage",
     "VertexAI": ".lang.backend.vertexai",
     "global_config": ".lang.global_config",
+    "record": ".lang.tape",
+    "replay": ".lang.tape",
+    "typed": ".lang.typed",
 }
 """A public name to the module that it is loaded from, at its first use."""
 
@@ -93,10 +105,14 @@ __all__ = [
     "Cancelled",
     "Engine",
     "LiteLLM",
+    "Mock",
     "OpenAI",
     "ProgramError",
+    "ProgramGraph",
     "ProgramTimeout",
     "RadixlangError",
+    "ReplayMismatch",
+    "ResponseCache",
     "Runtime",
     "RuntimeEndpoint",
     "TraceError",
@@ -116,6 +132,8 @@ __all__ = [
     "global_config",
     "greedy_token_selection",
     "image",
+    "record",
+    "replay",
     "select",
     "separate_reasoning",
     "set_default_backend",
@@ -123,6 +141,7 @@ __all__ = [
     "system_begin",
     "system_end",
     "token_length_normalized",
+    "typed",
     "unconditional_likelihood_normalized",
     "user",
     "user_begin",

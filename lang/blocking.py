@@ -97,6 +97,9 @@ class BlockingCalls:
     def append_text(self, text: str) -> None:
         """The backend reads `text_`."""
 
+    def append_answer(self, text: str) -> None:
+        """The backend reads `text_`."""
+
     def replace_last(self, text: str) -> None:
         """The last generation's text was rewritten; the backend reads `text_`."""
 

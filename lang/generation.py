@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import GrammarError, ProgramError, RadixlangError, RequestError
+from .answers import answer
 from .backend.base_backend import NativeBackend
 from .blocking import backend_threads
 from .dtype import apply_dtype
@@ -47,7 +49,8 @@ async def generate(
         if attempt and params.seed is not None:
             params.seed += 1
         writer = _Writer(performer, slot, thought, model_type, quiet=check is not None)
-        value, meta = await _with_retries(performer, params, context, slot, writer)
+        ask = functools.partial(_with_retries, performer, params, context, slot, writer)
+        value, meta = await answer(performer.stream, expr, ask, fresh=attempt > 0)
         value = writer.finish(value, meta)
         problem = None if check is None else await _problem(check, value, context)
         if problem is None:
@@ -84,7 +87,6 @@ async def _with_retries(
                 raise
             await asyncio.sleep(RETRY_PAUSE_S * 2**attempt)
         else:
-            stream.run.usage.add(meta)
             return value, meta
     raise AssertionError("unreachable: the last attempt returns or raises")
 

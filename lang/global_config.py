@@ -28,7 +28,12 @@ global_config = GlobalConfig()
 
 
 def resolve_backend(backend: Any | None) -> BaseBackend:
-    """The backend meant by `backend`: a Runtime's endpoint, or the default one for None."""
+    """The backend meant by `backend`: a Runtime's endpoint, the default one for None, a tape that is being replayed."""
+    from .tape import ReplayBackend, current_tape
+
+    tape = current_tape()
+    if tape is not None and tape.is_replayed:
+        return ReplayBackend(tape)
     chosen = backend if backend is not None else global_config.default_backend
     chosen = getattr(chosen, "endpoint", chosen)
     if chosen is None:

@@ -23,8 +23,6 @@ def new_state(
     program: SglFunction, backend: BaseBackend, arguments: dict[str, Any], options: RunOptions
 ) -> ProgramState:
     """The root state of a run."""
-    if options.cache is not None:
-        backend = options.cache.wrap(backend)
     return ProgramState(
         StreamExecutor(
             backend,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from .choices import ChoicesSamplingMethod
@@ -194,6 +195,17 @@ class SglVariable(SglExpr):
 
     def __repr__(self) -> str:
         return f"Variable({self.name!r})"
+
+
+class SglFuture(SglExpr):
+    """Text that is known when `future` is."""
+
+    def __init__(self, future: Future[Any]) -> None:
+        super().__init__()
+        self.future = future
+
+    def __repr__(self) -> str:
+        return "Future()"
 
 
 class SglSeparateReasoning(SglExpr):

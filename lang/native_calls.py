@@ -46,6 +46,11 @@ class NativeCalls:
     def append_text(self, text: str) -> None:
         self.path.append_text(text)
 
+    def append_answer(self, text: str) -> None:
+        """A generation's text that did not come from the backend."""
+        self._last = (self.path.mark(), self.path.last_text())
+        self.path.append_text(text)
+
     def replace_last(self, text: str) -> None:
         """The last generation's text was rewritten to `text`."""
         self.path.restore(*self._last)

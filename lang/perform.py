@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ProgramError
+from .answers import choose
 from .backend.base_backend import NativeBackend
 from .blocking import overrides
 from .chat_template import ChatTemplate
@@ -19,6 +20,7 @@ from .ir import (
     SglConcateAndAppend,
     SglConstantText,
     SglExpr,
+    SglFuture,
     SglGen,
     SglImage,
     SglRoleBegin,
@@ -32,11 +34,11 @@ from .ir import (
 )
 from .loop import background_loop
 from .media import encode_image, encode_video
-from .slot import Slot
+from .slot import QueueItem, Slot
 from .speculation import ChatSpeculation, CompletionSpeculation
 
 if TYPE_CHECKING:
-    from .stream_executor import QueueItem, StreamExecutor
+    from .stream_executor import StreamExecutor
 
 
 class SyncPoint(SglExpr):
@@ -125,6 +127,8 @@ class Performer:
             await self._separate_reasoning(expr, item.slots, context)
         elif isinstance(expr, SglVariable):
             self.fill(str(await asyncio.wrap_future(expr.source_stream_executor.value_future(expr.name))))
+        elif isinstance(expr, SglFuture):
+            self.fill(str(await asyncio.wrap_future(expr.future)))
         elif isinstance(expr, SglConcateAndAppend):
             await self._concatenate(expr)
         elif isinstance(expr, (SglImage, SglVideo)):
@@ -216,16 +220,14 @@ class Performer:
             raise ValueError("select needs at least one option, found an empty list")
         stream.run.usage.check(stream.run.budget)
         slot.started = True
-        decision = await stream.calls.select(expr, context)
-        meta = dict(decision.meta_info or {})
-        stream.run.usage.add(meta)
+        decision, meta = await choose(stream, expr, lambda: stream.calls.select(expr, context))
         inputs = meta.get("input_token_logprobs")
         if inputs is not None and len(inputs) == len(expr.choices):
             slot.options = (list(expr.choices), [total_logprob(option) for option in inputs])
-        stream.text_ += decision.decision
+        stream.text_ += decision
         if stream.stream:
-            slot.pieces.append((decision.decision, meta))
-        self.define(slot, decision.decision, meta)
+            slot.pieces.append((decision, meta))
+        self.define(slot, decision, meta)
 
     async def _separate_reasoning(
         self, expr: SglSeparateReasoning, slots: list[Slot], context: contextvars.Context

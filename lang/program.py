@@ -12,6 +12,7 @@ from .run_options import RUN_OPTIONS, RunOptions
 
 if TYPE_CHECKING:
     from .backend.base_backend import BaseBackend
+    from .compiler import CompiledProgram
     from .state import ProgramState
     from .tracer import TracerProgramState
 
@@ -120,6 +121,16 @@ class SglFunction:
         from .tracer import trace_program
 
         return trace_program(self, kwargs, backend)
+
+    def compile(self, *, mode: str = "auto", backend: BaseBackend | None = None, **kwargs: Any) -> CompiledProgram:
+        """The program as a graph that runs without its Python; `kwargs` are arguments that are fixed.
+
+        mode="graph": TraceError, with the line, where the body needs a value that only a run has. "auto": such a
+        program is interpreted at run.
+        """
+        from .compiler import compile_program
+
+        return compile_program(self, mode, kwargs)
 
     def cache(self, backend: BaseBackend | None = None) -> None:
         """Has the backend compute the program's constant prefix, if that is longer than 64 characters."""

@@ -13,7 +13,9 @@ from .loop import background_loop
 from .usage import Budget, Usage
 
 if TYPE_CHECKING:
+    from .response_cache import ResponseCache
     from .stream_executor import StreamExecutor
+    from .tape import Tape
 
 Event = dict[str, Any]
 
@@ -27,11 +29,15 @@ class RunContext:
         budget: Budget | None = None,
         retries: int = 0,
         on_event: Callable[[Event], None] | None = None,
+        tape: Tape | None = None,
+        cache: ResponseCache | None = None,
     ) -> None:
         self.usage = Usage()
         self.budget = budget
         self.retries = retries
         self.on_event = on_event
+        self.tape = tape
+        self.cache = cache
         self.ret_value: Future[Any] = Future()
         """What the body returned."""
         self._streams: weakref.WeakSet[StreamExecutor] = weakref.WeakSet()

@@ -7,6 +7,7 @@ from typing import Any
 
 from .run_context import RunContext
 from .sampling import SglSamplingParams
+from .tape import current_tape
 from .usage import Budget
 
 SAMPLING_OPTIONS: dict[str, Any] = {
@@ -69,7 +70,9 @@ class RunOptions:
         return SglSamplingParams(**{name: self.values[name] for name in SAMPLING_OPTIONS}).clone()
 
     def run_context(self) -> RunContext:
-        run = RunContext(budget=self.budget, retries=self.retries, on_event=self.on_event)
+        run = RunContext(
+            budget=self.budget, retries=self.retries, on_event=self.on_event, tape=current_tape(), cache=self.cache
+        )
         if self.timeout_s is not None:
             run.set_deadline(self.timeout_s)
         return run

@@ -1,10 +1,13 @@
-"""One value of a program: unknown, growing, known or failed."""
+"""One value of a program: unknown, growing, known or failed; and the expression that makes it."""
 
 from __future__ import annotations
 
+import contextvars
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
+
+from .ir import SglExpr
 
 
 @dataclass(slots=True, eq=False)
@@ -41,3 +44,12 @@ class Slot:
     def fail(self, error: BaseException) -> None:
         if not self.future.done():
             self.future.set_exception(error)
+
+
+@dataclass(slots=True)
+class QueueItem:
+    """An expression in a stream's queue, with the values that it defines."""
+
+    expr: SglExpr
+    context: contextvars.Context
+    slots: list[Slot] = field(default_factory=list)

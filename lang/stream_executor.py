@@ -14,7 +14,6 @@ import uuid
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import Cancelled, ProgramError, UndefinedVariable
@@ -36,17 +35,11 @@ from .native_calls import NativeCalls
 from .perform import ForkPoint, Performer, SyncPoint
 from .run_context import RunContext
 from .sampling import SglSamplingParams
-from .slot import Slot
+from .slot import QueueItem, Slot
 from .waiting import wait
 
-
-@dataclass(slots=True)
-class QueueItem:
-    """An expression in a stream's queue, with the values that it defines."""
-
-    expr: SglExpr
-    context: contextvars.Context
-    slots: list[Slot] = field(default_factory=list)
+_running: set[StreamExecutor] = set()
+"""Streams with something to do: an event loop holds its tasks weakly. Touched on the loop alone."""
 
 
 class StreamExecutor:
@@ -165,6 +158,7 @@ class StreamExecutor:
         background_loop().call_soon_threadsafe(self._start_on_loop)
 
     def _start_on_loop(self) -> None:
+        _running.add(self)
         self._task = asyncio.get_running_loop().create_task(self._drain())
 
     def begin(self) -> None:
@@ -190,6 +184,7 @@ class StreamExecutor:
                     self._fail(item, error)
             self._item = None
             self.notify()
+        _running.discard(self)
         self._settle()
 
     def _perform_now(self, item: QueueItem) -> None:
@@ -331,6 +326,12 @@ class StreamExecutor:
             self.slots[name] = slot
             self.variables[name] = value
 
+    def set_future(self, name: str, future: Future[Any]) -> None:
+        """`name` gets the value of `future` when that is known."""
+        slot = Slot(name, future=future)
+        with self._lock:
+            self.slots[name] = slot
+
     def own_names(self) -> list[str]:
         """Names that this stream defined since its fork."""
         return [name for name, slot in self.slots.items() if self._inherited.get(name) is not slot]
@@ -391,7 +392,7 @@ class StreamExecutor:
                 child.slots = dict(self.slots)
                 child._inherited = child.slots.copy()
                 child.variables = dict(self.variables)
-            self._append(ForkPoint(children))
+            self._append(ForkPoint(list(children)))
         return children
 
 

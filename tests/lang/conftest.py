@@ -12,6 +12,7 @@ import pytest
 import radixlang as sgl
 from radixlang.lang.backend.base_backend import BaseBackend, NativeBackend
 from radixlang.lang.choices import ChoicesDecision
+from radixlang.lang.loop import run
 
 DEADLINE_S = 30.0
 
@@ -67,7 +68,16 @@ class CharModel(NativeBackend):
         self.requests: list[dict] = []
         self.closed: list[str] = []
         self.hold: asyncio.Event | None = None
+        self.hold_after = 0  # pieces of a stream that come before it waits for `hold`
         self.info = {"model_path": "char-model", "chat_template": template, "eos_token_ids": [self.END]}
+
+    def hold_back(self, after: int = 0) -> None:
+        """From here on, answers wait; those of streams after `after` pieces."""
+
+        async def make() -> None:
+            self.hold, self.hold_after = asyncio.Event(), after
+
+        run(make())
 
     @staticmethod
     def text_of(parts) -> str:
@@ -102,7 +112,7 @@ class CharModel(NativeBackend):
         meta = {"id": request["rid"], "prompt_tokens": len(prompt), "cached_tokens": 0}
         if request["stream"]:
             for i, char in enumerate(text[:-1]):
-                if self.hold is not None:
+                if self.hold is not None and i >= self.hold_after:
                     await self.hold.wait()
                 await asyncio.sleep(0)
                 yield {

@@ -55,14 +55,9 @@ def test_an_async_batch_keeps_order_and_needs_no_threads(native):
 
 def test_cancelling_the_task_cancels_the_program(native, until):
     backend = native()
+    backend.hold_back()
 
     async def go():
-        from radixlang.lang.loop import spawn
-
-        async def hold():
-            backend.hold = asyncio.Event()
-
-        await asyncio.wrap_future(spawn(hold()))
         task = asyncio.ensure_future(chain.arun(q="x"))
         while not backend.requests:
             await asyncio.sleep(0.001)

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import threading
 
 import pytest
 
 import radixlang as sgl
+from radixlang.lang.loop import background_loop, spawn
 
 
 @sgl.function
@@ -14,8 +17,6 @@ def steps(s, i):
 
 
 def test_a_thousand_data_dependent_programs_need_few_threads(native):
-    from radixlang.lang.loop import background_loop
-
     backend = native()
     background_loop()
     before = threading.active_count()
@@ -33,23 +34,13 @@ def test_a_thousand_data_dependent_programs_need_few_threads(native):
 
 def test_programs_progress_together(native):
     """All first calls are made before any is answered, though each body waits for its own."""
-    import asyncio
-
-    from radixlang.lang.loop import run
-
     backend = native(lambda prompt: "v")
-
-    async def hold():
-        backend.hold = asyncio.Event()
-
-    run(hold())
+    backend.hold_back()
 
     async def let_go_when_all_are_there():
         while len(backend.requests) < 100:
             await asyncio.sleep(0.001)
         backend.hold.set()
-
-    from radixlang.lang.loop import spawn
 
     spawn(let_go_when_all_are_there())
     assert len(steps.run_batch([{"i": i} for i in range(100)])) == 100
@@ -123,8 +114,6 @@ def test_the_progress_bar_counts_on_stderr(native, capfd):
 
 
 def test_a_body_sees_its_callers_context(native):
-    import contextvars
-
     var = contextvars.ContextVar("var", default="unset")
     native()
 

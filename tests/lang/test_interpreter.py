@@ -133,15 +133,7 @@ def test_context_variables_reach_the_backend_as_they_are_at_the_append(scripted)
 
 def test_a_timeout_ends_the_program_and_aborts_its_request(native, until):
     backend = native()
-
-    async def never():
-        import asyncio
-
-        backend.hold = asyncio.Event()
-
-    from radixlang.lang.loop import run
-
-    run(never())
+    backend.hold_back()
 
     @sgl.function
     def p(s):
@@ -191,16 +183,8 @@ def test_a_spent_budget_stops_the_next_call(scripted):
 
 
 def test_a_cancelled_program_aborts_and_its_values_raise(native, until):
-    import asyncio
-
-    from radixlang.lang.loop import run
-
     backend = native(lambda prompt: "abc" * 100)
-
-    async def hold():
-        backend.hold = asyncio.Event()
-
-    run(hold())
+    backend.hold_back()
 
     @sgl.function
     def p(s):
@@ -231,16 +215,8 @@ def test_cancelling_a_finished_program_changes_nothing(scripted):
 
 
 def test_a_dropped_stream_is_aborted(native, until):
-    import asyncio
-
-    from radixlang.lang.loop import run
-
     backend = native(lambda prompt: "abc" * 100)
-
-    async def hold():
-        backend.hold = asyncio.Event()
-
-    run(hold())
+    backend.hold_back()
 
     @sgl.function
     def p(s):

@@ -76,6 +76,7 @@ def test_a_failure_reaches_the_consumer_after_what_came_before(scripted):
 
 def test_leaving_early_aborts(native, until):
     backend = native(lambda prompt: "x" * 500)
+    backend.hold_back(after=3)
     with story.run(k=500, stream=True) as state:
         for _ in state.text_iter("a"):
             break

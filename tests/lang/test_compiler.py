@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import pytest
+
+import radixlang as sgl
+
+
+@sgl.function
+def expand(s, tip):
+    s += "Expand: " + tip + "\n" + sgl.gen("detail", max_tokens=4)
+
+
+@sgl.function
+def tips(s, topic):
+    s += f"Tips for {topic}:" + sgl.gen("one", max_tokens=6, stop="]")
+    a, b = expand(tip=s["one"]), expand(tip=s["one"].upper()[1:])
+    s += f" {a['detail']}/{b['detail']}"
+    g = s.fork(2)
+    g += lambda i: f" {i}" + sgl.select("z", ["x", "y"])
+    g.join()
+    h = s.fork(2)
+    h += lambda i: f"<{i}>"
+    h.join("concate_and_append")
+    with s.var_scope("w"):
+        s += sgl.user("End") + sgl.assistant(sgl.gen("end", max_tokens=3))
+
+
+def same(state):
+    return state.text(), state.messages(), state["one"], list(state["z"]), state["w"], state["end"]
+
+
+def test_a_graph_gives_what_its_program_gives(native):
+    native(lambda prompt: f"{len(prompt)}ab]{prompt[-3:]}")
+    compiled = tips.compile(mode="graph")
+    for topic in ("tea", "x" * 30):
+        assert same(compiled.run(topic=topic)) == same(tips.run(topic=topic))
+    states = compiled.run_batch([{"topic": "a"}, {"topic": "b"}], temperature=0)
+    assert [same(s) for s in states] == [same(tips.run(topic=t)) for t in "ab"]
+
+
+def test_independent_calls_are_under_way_together(native, until):
+    backend = native(lambda prompt: "1")
+
+    @sgl.function
+    def p(s):
+        a, b = expand(tip="x"), expand(tip="y")
+        s += a["detail"] + b["detail"]
+
+    compiled = p.compile()
+    backend.hold_back()
+    state = compiled.run()
+    until(lambda: len(backend.requests) == 2)
+    state.cancel()
+
+
+def test_python_on_values_is_interpreted_or_refused(native):
+    native(lambda prompt: "1")
+
+    @sgl.function
+    def p(s, q):
+        s += q + sgl.gen("a", max_tokens=3)
+        if s["a"] == "1":
+            s += "!"
+
+    compiled = p.compile()
+    assert compiled.graph is None
+    assert "test_compiler.py" in str(compiled.reason)
+    assert compiled.run(q="x").text() == "x1!"
+    with pytest.raises(sgl.TraceError):
+        p.compile(mode="graph")
+
+
+def test_failures_surface_as_in_the_program(scripted):
+    scripted(lambda text, params: 1 / 0)
+    state = tips.compile().run(topic="tea")
+    for read in (state.text, lambda: state["end"], lambda: list(state["z"])):
+        with pytest.raises(sgl.ProgramError, match="division"):
+            read()
+
+
+def test_wrong_arguments_are_refused(native):
+    native()
+    with pytest.raises(TypeError, match="topic"):
+        tips.compile().run()
+    with pytest.raises(TypeError, match="topic"):
+        tips.compile().run(topic="a", other="b")
