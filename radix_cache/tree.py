@@ -40,6 +40,7 @@ class RadixTree:
         self._num_nodes = 0
         self._inserted_len = self._evicted_len = self._duplicate_len = 0
         self._pending: list[Node] = []
+        self._max_roots = _MAX_EMPTY_ROOTS
 
     # ---- looking
 
@@ -205,10 +206,11 @@ class RadixTree:
     def _root(self, namespace: str) -> Node:
         root = self.roots.get(namespace)
         if root is None:
-            if len(self.roots) >= _MAX_EMPTY_ROOTS:
+            if len(self.roots) >= self._max_roots:
                 for name in [name for name, node in self.roots.items() if not node.children and not node.lock]:
                     del self.roots[name]
                     self._num_nodes -= 1
+                self._max_roots = max(_MAX_EMPTY_ROOTS, 2 * len(self.roots))
             root = self.roots[namespace] = self._new(EMPTY, EMPTY, None, namespace.encode(), 0)
         return root
 

@@ -64,7 +64,9 @@ class Grammars:
         return {told: getattr(self._compiler, name, 0) for told, name in names.items()}
 
     def forget(self, request: Request) -> None:
-        self._futures.pop(request, None)
+        future = self._futures.pop(request, None)
+        if future is not None:
+            future.cancel()
 
     def masks(self, batch: Batch) -> tuple[NDArray[np.uint32], Callable[[], None] | None]:
         """The batch's masks and what fills them; a matcher that fails ends its own request only."""

@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 _REMEMBER_S = 30.0  # aborts of unknown ids, and ids that finished
 _AUDIT_STEPS = 1000
+_LONGEST_SLEEP_S = 60.0  # a deadline may lie beyond what a lock can wait for
 _STALLED_S = 0.05  # requests that wait for nothing but memory or `resume` are looked at this often
 
 
@@ -180,7 +181,7 @@ class Scheduler:
             return None
         if self._state.running or len(self._state.queue):
             return _STALLED_S
-        return max(0.0, self._deadlines[0][0] - self._state.clock())
+        return min(_LONGEST_SLEEP_S, max(0.0, self._deadlines[0][0] - self._state.clock()))
 
     # ---- the inbox
 

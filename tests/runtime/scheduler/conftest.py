@@ -323,7 +323,8 @@ class CycleGrammars:
 
     def release(self):
         for future, constraint in self.waiting:
-            self.answer(future, constraint)
+            if future.set_running_or_notify_cancel():
+                self.answer(future, constraint)
         self.waiting = []
 
     @staticmethod
