@@ -9,31 +9,34 @@ from ...errors import BadCheckpoint, ModelNotFound
 from .files import folder_of, is_name, is_verified
 from .known import KNOWN_MODELS, WheelModel
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+_PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
+_HUB_ID = re.compile(rf"({_PART}/{_PART})(?:/({_PART}\.gguf))?")
 
 
 def resolve_model(model_path: str, progress: bool = True) -> Path:
     """A GGUF file or a directory with config.json.
 
-    `model_path`: a name of the store (known ones are fetched once), a GGUF file, a Hugging Face directory or a hub id
-    ("organisation/model"). Raises ModelNotFound, or ModelError where a model cannot be fetched.
+    `model_path`: a name of the store (known ones are fetched once), a GGUF file, a Hugging Face directory, a hub id
+    ("organisation/model") or a GGUF file of the hub ("organisation/model/file.gguf"). Raises ModelNotFound, or ModelError
+    where a model cannot be fetched.
     """
     if model_path in KNOWN_MODELS:
         return _known(KNOWN_MODELS[model_path], progress)
     if is_name(model_path) and folder_of(model_path).is_dir():
         return model_inside(folder_of(model_path))
-    path = Path(model_path).expanduser()
     try:
+        path = Path(model_path).expanduser()
         if path.is_dir():
             return model_inside(path)
         if path.exists():
             return path
-    except (OSError, ValueError) as error:  # too long a name, a NUL in it, no permission
+    except (OSError, ValueError, RuntimeError) as error:  # too long a name, a NUL in it, no permission, no such ~user
         raise ModelNotFound(f"no model at {model_path[:200]!r}: {error}", param="model") from None
-    if _HUB_ID.fullmatch(model_path):
+    hub = _HUB_ID.fullmatch(model_path)
+    if hub is not None:
         from .hub import fetch_from_hub
 
-        return fetch_from_hub(model_path, progress=progress)
+        return fetch_from_hub(hub[1], hub[2], progress=progress)
     names = ", ".join(sorted(KNOWN_MODELS))
     raise ModelNotFound(
         f"no model {model_path[:200]!r}: give a name ({names}), a GGUF file, a directory with config.json, or a hub id",

@@ -36,7 +36,7 @@ def test_the_default_model_is_the_one_that_was_measured():
 
 
 @pytest.mark.parametrize(
-    "name", ["nothing", "../../no/such", "a/b/c", "\0", "x" * 5000, "", "/no/such/place", "~nobody/x"]
+    "name", ["nothing", "../../no/such", "a/b/c", "\0", "x" * 5000, "", "/no/such/place", "~no-such-user/x"]
 )
 def test_what_is_nowhere_is_not_found(name):
     with pytest.raises(ModelNotFound) as caught:
@@ -81,6 +81,15 @@ def test_a_hub_id_takes_json_and_safetensors_only(monkeypatch, tmp_path):
         return str(tmp_path)
 
     monkeypatch.setattr(hub, "snapshot_download", snapshot)
+    with pytest.raises(ModelNotFound, match=r"FILE\.gguf"):
+        resolve_model("some/model")
+    (tmp_path / "config.json").write_text("{}")
     assert resolve_model("some/model") == tmp_path
     assert asked["repository"] == "some/model"
     assert not any("bin" in pattern or "py" in pattern for pattern in asked["patterns"])
+
+
+def test_one_gguf_of_the_hub_is_fetched_by_its_name(monkeypatch, tmp_path):
+    hub = pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(hub, "hf_hub_download", lambda repository, file: str(tmp_path / repository / file))
+    assert resolve_model("some/model/x-Q4_K_M.gguf") == tmp_path / "some/model/x-Q4_K_M.gguf"
