@@ -17,8 +17,8 @@ def resolve_model(model_path: str, progress: bool = True) -> Path:
     """A GGUF file or a directory with config.json.
 
     `model_path`: a name of the store (known ones are fetched once), a GGUF file, a Hugging Face directory, a hub id
-    ("organisation/model") or a GGUF file of the hub ("organisation/model/file.gguf"). Raises ModelNotFound, or ModelError
-    where a model cannot be fetched.
+    ("organisation/model") or a GGUF file of the hub ("organisation/model/file.gguf"). Raises ModelNotFound, or
+    ModelError where a model cannot be fetched.
     """
     if model_path in KNOWN_MODELS:
         return _known(KNOWN_MODELS[model_path], progress)
