@@ -54,7 +54,7 @@ def test_the_models_own_limit_may_be_cut_with_a_warning(caplog: pytest.LogCaptur
 
 
 def test_a_model_larger_than_the_memory() -> None:
-    with pytest.raises(ConfigError, match=r"the model is larger than the memory: 3\.0 GiB of weights, 1000\.0 MiB free"):
+    with pytest.raises(ConfigError, match=r"model is larger than the memory: 3\.0 GiB of weights, 1000\.0 MiB free"):
         slots(weight_bytes=3 << 30)
 
 
