@@ -81,9 +81,15 @@ class Committer:
         if error is not None:
             finish: Finish | None = Finish("error", message=error, status=500, code="grammar_failed")
         else:
-            finish = self._judge(request, token)
-            if finish is None and request.matcher is not None and self.jump_forward and not request.asks_logprobs:
-                finish = self._force(request)
+            try:
+                finish = self._judge(request, token)
+                if finish is None and request.matcher is not None and self.jump_forward and not request.asks_logprobs:
+                    finish = self._force(request)
+            except Exception:
+                logger.exception("request %s: its token could not be taken", request.rid)
+                finish = Finish(
+                    "error", message="internal error: a bug in radixlang", status=500, code="internal_error"
+                )
         if finish is not None:
             state.finish(request, finish)
         elif request.submit.echo_steps:

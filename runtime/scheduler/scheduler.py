@@ -128,7 +128,7 @@ class Scheduler:
             self._flush_outputs()
             state.counters.scheduler_seconds += time.perf_counter() - begun
             return busy
-        launched = time.perf_counter()
+        launched, waited = time.perf_counter(), 0.0
         try:
             if thread is None:
                 output = self._executor.execute(plan)
@@ -138,14 +138,13 @@ class Scheduler:
                     self._meanwhile()
                 finally:
                     output = thread.wait()
-        except Exception as error:
-            logger.exception("step %d failed", state.step)
-            waited = time.perf_counter() - launched
-            self._committer.fail(batch, error_finish(error))
-        else:
             waited = time.perf_counter() - launched
             self._committer.commit(batch, output)
             state.measure(batch, waited)
+        except Exception as error:
+            logger.exception("step %d failed", state.step)
+            waited = waited or time.perf_counter() - launched
+            self._committer.fail(batch, error_finish(error))
         state.counters.num_steps += 1
         state.counters.executor_seconds += waited
         state.step += 1

@@ -345,6 +345,46 @@ def test_forced_tokens_change_no_text_and_save_steps(make_harness, make_grammars
     assert has_forced == ("1" in pattern.split(":")[0])
 
 
+def test_a_grammar_that_breaks_ends_its_own_request_only(
+    make_harness, make_grammars, make_matcher, monkeypatch
+) -> None:
+    def broken(self, *ids):
+        raise ValueError("broken")
+
+    for method in ("accept", "forced", "fill"):
+        harness = make_harness(grammars=make_grammars())
+        monkeypatch.setattr(make_matcher, method, broken)
+        harness.submit("a", [1, 2], constraint=Regex("1,3:9"))
+        harness.submit("b", [1, 2], max_new_tokens=5)
+        harness.run()
+        monkeypatch.undo()
+        assert (harness.finish["a"].type, harness.finish["a"].status) == ("error", 500)
+        assert "broken" not in harness.finish["a"].message
+        assert harness.token_ids["b"] == harness.expected([1, 2], 5)
+        assert harness.stats["num_used_tokens"] == 0
+
+
+def test_an_executor_that_answers_nonsense_ends_its_step_only(make_harness) -> None:
+    harness = make_harness()
+    execute = harness.executor.execute
+
+    def nonsense(plan):
+        output = execute(plan)
+        output.token_ids_S[:] = 10**6
+        return output
+
+    harness.executor.execute = nonsense
+    harness.submit("a", [1, 2], max_new_tokens=3, echo_steps=False)
+    harness.step()
+    harness.step()
+    harness.executor.execute = execute
+    harness.submit("b", [1, 2], max_new_tokens=3)
+    harness.run()
+    assert harness.finish["a"].status == 500
+    assert harness.token_ids["b"] == harness.expected([1, 2], 3)
+    assert harness.stats["num_used_tokens"] == 0
+
+
 def test_a_grammar_compiles_while_others_run(make_harness, make_grammars) -> None:
     grammars = make_grammars(held=True)
     harness = make_harness(grammars=grammars)
