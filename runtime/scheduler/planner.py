@@ -65,7 +65,7 @@ class Planner:
             if not short.size:
                 break
             run = max(page_size, RUN)
-            if state.pool.free_len < 4 * run * short.size:
+            if self._memory.available_len < 4 * run * short.size:
                 run = page_size
             if self._memory.make_room(run * short.size):
                 self._allocate(short, run)
