@@ -12,7 +12,6 @@ is in debt, all of them get another quantum.
 from __future__ import annotations
 
 import heapq
-from collections import OrderedDict
 
 from ..request import Request
 
@@ -54,7 +53,9 @@ class WaitingQueue:
         self._lpm = lpm
         self._retracted: list[tuple[int, int, Request]] = []
         self._starving: list[tuple[float, int, int, Request]] = []
-        self._clients: OrderedDict[str, _Client] = OrderedDict()
+        self._clients: dict[str, _Client] = {}
+        self._waiting: dict[_Client, None] = {}
+        """Clients of which something waits."""
         self._offers: list[tuple[Key, int, _Client]] = []
         self._groups: dict[str, dict[Request, None]] = {}
         self._len = 0
@@ -95,7 +96,10 @@ class WaitingQueue:
         request.queue_seq = 0
         self._len -= 1
         if not request.times_retracted:
-            self._clients[request.client].num_waiting -= 1
+            client = self._clients[request.client]
+            client.num_waiting -= 1
+            if not client.num_waiting:
+                del self._waiting[client]
         if request.group is not None:
             members = self._groups[request.group]
             del members[request]
@@ -145,7 +149,9 @@ class WaitingQueue:
         if request.group is not None:
             self._groups.setdefault(request.group, {})[request] = None
         if not request.times_retracted:
-            self._client(request.client).num_waiting += 1
+            client = self._client(request.client)
+            client.num_waiting += 1
+            self._waiting[client] = None
         self._push(request)
 
     def _push(self, request: Request) -> None:
@@ -188,12 +194,11 @@ class WaitingQueue:
 
     def _replenish(self) -> bool:
         """Another quantum for every client that waits, as often as the first of them needs; False if none waits."""
-        waiting = [client for client in self._clients.values() if client.num_waiting]
-        if not waiting:
+        if not self._waiting:
             return False
-        rounds = max(1, int(min(-client.deficit for client in waiting) // QUANTUM) + 1)
+        rounds = max(1, int(min(-client.deficit for client in self._waiting) // QUANTUM) + 1)
         self._round += rounds
-        for client in waiting:
+        for client in self._waiting:
             client.deficit = min(QUANTUM, client.deficit + rounds * QUANTUM)
             client.round = self._round
             if (entry := client.head()) is not None:

@@ -33,8 +33,9 @@ class StepThread:
         return result
 
     def close(self) -> None:
+        """Waits for a step that still runs, but not for ever."""
         self._plans.put(None)
-        self._thread.join()
+        self._thread.join(5.0)
 
     def _run(self) -> None:
         while (plan := self._plans.get()) is not None:

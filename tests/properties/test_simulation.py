@@ -18,7 +18,7 @@ def simulate(num_requests):
 
 
 def test_a_small_simulation_leaks_nothing() -> None:
-    done = simulate(600)
+    done = simulate(300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("lpm + lru") == 4
 
