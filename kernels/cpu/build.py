@@ -59,6 +59,29 @@ def instruction_sets() -> list[InstructionSet]:
     return found or [InstructionSet("scalar", ())]
 
 
+_SPELLED = {"avx512vnni": "avx512_vnni", "avx512bf16": "avx512_bf16", "avxvnni": "avx_vnni"}
+"""Compiler flags whose name in /proc/cpuinfo is another."""
+
+
+def best_here() -> str | None:
+    """The set that this machine will run: RADIXLANG_ISA, else the first of the list that the processor has.
+
+    None where that cannot be told (no /proc/cpuinfo): then all are compiled.
+    """
+    if forced := os.environ.get("RADIXLANG_ISA"):
+        return forced
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return None
+    has = {flag for line in lines if line.startswith("flags") for flag in line.split(":", 1)[1].split()}
+    for isa in instruction_sets():
+        needs = [flag.removeprefix("-m") for flag in isa.flags if flag.startswith("-m") and "=" not in flag]
+        if has and all(_SPELLED.get(flag, flag) in has for flag in needs):
+            return isa.name
+    return None
+
+
 def source_digest(flags: Sequence[str] = ()) -> str:
     """Of all sources and flags; 16 hexadecimal digits."""
     digest = hashlib.sha256(repr((_FLAGS, tuple(flags), platform.machine(), sys.platform)).encode())
@@ -68,8 +91,9 @@ def source_digest(flags: Sequence[str] = ()) -> str:
     return digest.hexdigest()[:16]
 
 
-def library_name(flags: Sequence[str] = ()) -> str:
-    return f"_step.{source_digest(flags)}.so"
+def library_name(flags: Sequence[str] = (), *, only: str | None = None) -> str:
+    """`only`: the one instruction set that it holds; None: all."""
+    return f"_step.{source_digest(flags)}{f'.{only}' if only else ''}.so"
 
 
 def compiler() -> list[str]:
@@ -98,14 +122,20 @@ def _knows(cxx: Sequence[str], isa: InstructionSet, folder: Path) -> bool:
     return subprocess.run(command, capture_output=True).returncode == 0
 
 
-def build(target: Path, *, sanitize: bool = False) -> None:
-    """Writes the shared library at `target`, whole or not at all. Raises BuildFailed."""
+def build(target: Path, *, only: str | None = None, sanitize: bool = False) -> None:
+    """Writes the shared library at `target`, whole or not at all. Raises BuildFailed.
+
+    `only`: compile this instruction set and no other, which takes a fraction of the time.
+    """
     cxx = compiler()
     flags = [*_FLAGS, *(_SANITIZE if sanitize else ())]
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as name:
         folder = Path(name)
-        sets = [isa for isa in instruction_sets() if _knows(cxx, isa, folder)]
+        asked = [isa for isa in instruction_sets() if only in (None, isa.name)]
+        sets = [isa for isa in asked if _knows(cxx, isa, folder)]
+        if not sets:
+            raise BuildFailed(f"{cxx[0]} does not know the instruction set {only}")
         listed = " ".join(f"X({isa.name})" for isa in sets)
         commands, objects = [], []
         for source in sorted(SOURCES.glob("*.cpp")):

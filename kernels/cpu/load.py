@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from ...errors import NativeUnavailable
-from .build import SOURCES, BuildFailed, build, library_name
+from .build import SOURCES, BuildFailed, best_here, build, library_name
 
 logger = logging.getLogger(__name__)
 
@@ -36,14 +36,22 @@ def load() -> ctypes.CDLL:
     return library
 
 
+def native_folder() -> Path:
+    """Where libraries built at first use are kept: $RADIXLANG_NATIVE, else `native` in the cache folder."""
+    given = os.environ.get("RADIXLANG_NATIVE")
+    return Path(given).expanduser() if given else cache_folder() / "native"
+
+
 def _find_or_build() -> Path:
-    if override := os.environ.get("RADIXLANG_NATIVE_LIBRARY"):
-        return Path(override)
+    if given := os.environ.get("RADIXLANG_NATIVE_LIBRARY"):  # a special build, such as one with sanitizers
+        return Path(given)
     name = library_name()
     packaged = SOURCES.parent / name
     if packaged.exists():
         return packaged
-    folder = cache_folder() / "native"
+    only = best_here()
+    folder = native_folder()
+    name = library_name(only=only)
     target = folder / name
     if target.exists():
         return target
@@ -52,7 +60,7 @@ def _find_or_build() -> Path:
         with _Lock(folder / f"{name}.lock"):
             if not target.exists():
                 start = time.monotonic()
-                build(target)
+                build(target, only=only)
                 logger.info("built the native step in %.0f s: %s", time.monotonic() - start, target)
     except (BuildFailed, OSError) as error:
         raise NativeUnavailable(
