@@ -19,6 +19,12 @@ logger = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _NOT_IN_HEADERS = re.compile(r"[^ -~]")
+_FOREIGN_FIELDS = frozenset({
+    "num_ctx", "think", "keep_alive", "options", "reasoning", "reasoning_effort", "thinking", "prediction", "verbosity",
+    "web_search_options", "prompt_cache_key", "safety_identifier", "typical_p", "mirostat", "repeat_last_n",
+    "session_id", "length_penalty",
+})  # fmt: skip
+"""Fields of other servers that clients often send."""
 _LOOPBACK = {"localhost", "127.0.0.1", "::1", "[::1]"}
 
 
@@ -142,9 +148,8 @@ class App:
         headers = [(b"x-request-id", request.id.encode())]
         if request.ignored:
             for name in request.ignored:
-                self.service.metrics.ignored_fields.labels(
-                    name if name.isidentifier() and len(name) < 40 else "other"
-                ).inc()
+                # Names come from clients: only those that we know become labels.
+                self.service.metrics.ignored_fields.labels(name if name in _FOREIGN_FIELDS else "other").inc()
             told = _NOT_IN_HEADERS.sub("?", ",".join(request.ignored)[:1000])
             headers.append((b"x-radixlang-ignored", told.encode()))
         origin = request.headers.get("origin")

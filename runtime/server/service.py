@@ -17,6 +17,12 @@ from .http import Request
 from .responses_store import ResponsesStore
 from .streaming import Sweeper
 
+_REFUSED_FIELDS = frozenset({
+    "allowed_token_ids", "audio", "bad_words", "custom_logit_processor", "documents", "function_call", "functions",
+    "prompt_logprobs", "return_hidden_states", "session_params", "truncate_prompt_tokens", "use_beam_search",
+})  # fmt: skip
+"""Fields of others whose silent loss would change what the answer means."""
+
 
 class Service:
     """One server's state. Everything on its event loop."""
@@ -103,10 +109,16 @@ class Service:
         return min(asked_s, self.config.request_timeout)
 
     def check_fields(self, request: Request) -> None:
-        """With --strict-fields or the header x-radixlang-strict: 1, unknown fields are a 400."""
+        """Raises RequestError for unknown fields that would change the answer, and for all when strict.
+
+        Strict: --strict-fields, or the header x-radixlang-strict: 1.
+        """
         strict = self.config.strict_fields or request.headers.get("x-radixlang-strict") == "1"
-        if strict and request.ignored:
-            raise RequestError(f"unknown field {request.ignored[0]!r}", param=request.ignored[0], code="unknown_field")
+        for name in request.ignored:
+            if name in _REFUSED_FIELDS:
+                raise RequestError(f"{name} is not served here; drop it", param=name, code="unsupported_field")
+            if strict:
+                raise RequestError(f"unknown field {name!r}", param=name, code="unknown_field")
 
     # -- health
 

@@ -10,7 +10,7 @@ import asyncio
 import json
 import math
 import string
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -45,26 +45,45 @@ async def systemone(service: Service, request: Request) -> Answer:
     if not 0 < len(body.questions) <= MAX_QUESTIONS:
         raise RequestError(f"questions must hold 1 to {MAX_QUESTIONS} questions", param="questions")
     state = _text(body.state)
-    asked = [(name, question, _options(question, f"questions.{name}")) for name, question in body.questions.items()]
-    tokens: list[int] = []
+    asked = [(question, _options(question, f"questions.{name}")) for name, question in body.questions.items()]
 
-    async def probabilities(question: Question, options: dict[str, str]) -> list[float]:
-        letters = string.ascii_uppercase[: len(options)]
-        prompt = _prompt(service, state, question, options)
-        scored = await service.front.score_choices([prompt], list(letters), unconditional=False, client=request.client)
-        tokens.append(int(scored["prompt_tokens"]))
-        sums = [sum(lp for lp, _, _ in c["token_logprobs"] if lp is not None) for c in scored["choices"]]
-        weights = [math.exp(s - max(sums)) for s in sums]
-        return [w / sum(weights) for w in weights]
+    async def answer(question: Question, options: dict[str, str]) -> tuple[dict[str, Any], Shares]:
+        shares = await score_options(service, request.client, state, _instructions(question), options)
+        return _answer(question, list(options), shares.probabilities), shares
 
-    work = asyncio.gather(*(probabilities(question, options) for _, question, options in asked))
-    found = await request.guard(work)
-    answers = {
-        name: _answer(question, list(options), shares)
-        for (name, question, options), shares in zip(asked, found, strict=True)
-    }
-    usage = {"input_tokens": sum(tokens), "output_tokens": 0}
+    found = await request.guard(asyncio.gather(*(answer(question, options) for question, options in asked)))
+    answers = {name: told for name, (told, _) in zip(body.questions, found, strict=True)}
+    usage = {"input_tokens": sum(shares.prompt_tokens for _, shares in found), "output_tokens": 0}
     return json_response({"model": body.model or service.model_name, "answers": answers, "usage": usage})
+
+
+class Shares(NamedTuple):
+    probabilities: list[float]
+    """Of the options, in order; their sum is 1."""
+    prompt_tokens: int
+    cached_tokens: int
+
+
+async def score_options(
+    service: Service, client: str, state: str, instructions: str, options: dict[str, str]
+) -> Shares:
+    """How likely the model names each option. `options`: label to description, at most MAX_OPTIONS."""
+    letters = string.ascii_uppercase[: len(options)]
+    prompt = _prompt(service, state, instructions, options)
+    scored = await service.front.score_choices([prompt], list(letters), unconditional=False, client=client)
+    sums = [sum(lp for lp, _, _ in c["token_logprobs"] if lp is not None) for c in scored["choices"]]
+    weights = [math.exp(s - max(sums)) for s in sums]
+    return Shares([w / sum(weights) for w in weights], int(scored["prompt_tokens"]), int(scored["cached_tokens"]))
+
+
+def confidence(probabilities: list[float]) -> float:
+    """1 where one option holds everything, 0 where all are alike: one minus the normalised entropy."""
+    entropy = -sum(p * math.log(p) for p in probabilities if p > 0)
+    return max(0.0, 1.0 - entropy / math.log(len(probabilities)))
+
+
+def _instructions(question: Question) -> str:
+    return _text(question.instructions) if question.instructions is not None else "Which option fits best?"
 
 
 def _text(value: Any) -> str:
@@ -88,8 +107,7 @@ def _options(question: Question, path: str) -> dict[str, str]:
     return dict.fromkeys(given, "")
 
 
-def _prompt(service: Service, state: str, question: Question, options: dict[str, str]) -> str:
-    asked = _text(question.instructions) if question.instructions is not None else "Which option fits best?"
+def _prompt(service: Service, state: str, asked: str, options: dict[str, str]) -> str:
     lines = [
         f"{letter}. {label}{': ' + told if told else ''}"
         for letter, (label, told) in zip(string.ascii_uppercase, options.items(), strict=False)
@@ -104,18 +122,17 @@ def _prompt(service: Service, state: str, question: Question, options: dict[str,
 def _answer(question: Question, labels: list[str], shares: list[float]) -> dict[str, Any]:
     if question.type == "noul":
         return {"type": "noul", "noul": shares[0]}
-    entropy = -sum(p * math.log(p) for p in shares if p > 0)
-    confidence = max(0.0, 1.0 - entropy / math.log(len(shares)))
+    certainty = confidence(shares)
     if question.type == "choice":
         best = labels[max(range(len(shares)), key=shares.__getitem__)]
         probabilities = dict(zip(labels, shares, strict=True))
-        return {"type": "choice", "choice": best, "probabilities": probabilities, "confidence": confidence}
+        return {"type": "choice", "choice": best, "probabilities": probabilities, "confidence": certainty}
     return {
         "type": "score",
         "score": sum(level * p for level, p in enumerate(shares)),
         "legend": {str(level): label for level, label in enumerate(labels)},
         "probabilities": {str(level): p for level, p in enumerate(shares)},
-        "confidence": confidence,
+        "confidence": certainty,
     }
 
 

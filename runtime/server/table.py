@@ -6,6 +6,7 @@ from . import (
     anthropic,
     chat,
     completions,
+    decisions,
     embeddings,
     grammar,
     health,
@@ -24,7 +25,7 @@ from .app import App
 from .route import Route
 from .service import Service
 
-_OPENAI = (chat, completions, responses, embeddings, score, systemone, models)
+_OPENAI = (chat, completions, responses, embeddings, score, systemone, decisions, models)
 _OTHERS = (native, tokens, anthropic, function_calls, grammar, ollama, ollama_models, health)
 
 

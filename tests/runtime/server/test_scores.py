@@ -93,3 +93,46 @@ def test_metrics_count_what_passed(serve):
     assert "radixlang:generation_tokens_total 3.0" in text
     assert 'radixlang:http_responses_total{status="200"} 1.0' in text
     assert "radixlang:num_requests_total 1.0" in text
+
+
+def test_decisions_in_openais_shape(serve):
+    pytest.importorskip("openai")
+    from openai.types import Decision
+
+    questions = [
+        {"type": "predicate", "name": "p", "instructions": "It burns."},
+        {"type": "choice", "instructions": "?", "choices": [{"value": True}, {"value": "ice", "description": "cold"}]},
+        {
+            "type": "score",
+            "instructions": [{"type": "input_text", "text": "?"}],
+            "levels": [{"label": "low"}, {"label": "high"}],
+        },
+    ]
+    state = [{"role": "user", "content": [{"type": "input_text", "text": "The ship is on fire."}]}]
+    told = Decision.model_validate(serve().post("/v1/decisions", {"input": state, "questions": questions}).json())
+    predicate, choice, score = told.answers
+    assert (predicate.name, choice.name) == ("p", None)
+    assert 0 <= predicate.probability <= 1
+    assert choice.choice in (True, "ice")
+    assert [p.value for p in choice.probabilities] == [True, "ice"]
+    assert sum(p.probability for p in choice.probabilities) == pytest.approx(1)
+    assert [(p.value, p.label) for p in score.probabilities] == [(0, "low"), (1, "high")]
+    assert 0 <= score.score <= 1
+
+
+@pytest.mark.parametrize(
+    ("question", "param"),
+    [
+        ({"type": "choice", "instructions": "?", "choices": [{"value": "a"}]}, "questions.0.choices"),
+        ({"type": "choice", "instructions": "?", "choices": [{"value": "a"}, {"value": "a"}]}, "questions.0.choices"),
+        (
+            {"type": "score", "instructions": "?", "levels": [{"label": str(i)} for i in range(99)]},
+            "questions.0.levels",
+        ),
+        ({"type": "predicate", "instructions": [{"type": "input_image"}]}, "questions.0.instructions.0"),
+        ({"type": "essay"}, "questions.0.type"),
+    ],
+)
+def test_bad_decisions(serve, question, param):
+    answer = serve().post("/v1/decisions", {"input": "a", "questions": [question]})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
