@@ -45,11 +45,13 @@ TINY_CONFIG = {
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_of_the_tests(tmp_path_factory):
-    """What is derived goes to a folder of this run; models that were fetched before are found where they are."""
+    """What is derived goes to a folder of this run; models and compilations of before are found where they are."""
+    from radixlang.kernels.cpu.load import native_folder
     from radixlang.runtime.store.paths import models_dir
 
-    before = {name: os.environ.get(name) for name in ("RADIXLANG_CACHE", "RADIXLANG_MODELS")}
+    before = {name: os.environ.get(name) for name in ("RADIXLANG_CACHE", "RADIXLANG_MODELS", "RADIXLANG_NATIVE")}
     os.environ["RADIXLANG_MODELS"] = str(models_dir())
+    os.environ["RADIXLANG_NATIVE"] = str(native_folder())  # compiled once, not once a run
     folder = tmp_path_factory.mktemp("cache")
     os.environ["RADIXLANG_CACHE"] = str(folder)
     yield folder
