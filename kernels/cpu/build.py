@@ -12,6 +12,7 @@ import hashlib
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -122,35 +123,60 @@ def _knows(cxx: Sequence[str], isa: InstructionSet, folder: Path) -> bool:
     return subprocess.run(command, capture_output=True).returncode == 0
 
 
-def build(target: Path, *, only: str | None = None, sanitize: bool = False) -> None:
+def _included(source: Path, seen: dict[Path, bytes]) -> None:
+    """Adds the source and every file of ours that it includes, with their contents."""
+    if source in seen or not source.exists():
+        return
+    seen[source] = source.read_bytes()
+    for name in re.findall(rb'^#include "(.+)"', seen[source], re.MULTILINE):
+        for folder in (source.parent, SOURCES):
+            _included((folder / name.decode()).resolve(), seen)
+
+
+def _compile(command: Sequence[str], source: Path, kept: Path) -> Path:
+    """The object of one source, in `kept` under the digest of all that went into it; made only when it is not there."""
+    seen: dict[Path, bytes] = {}
+    _included(source, seen)
+    digest = hashlib.sha256(repr(command).encode())
+    for path in sorted(seen):
+        digest.update(seen[path])
+    target = kept / f"{source.stem}.{digest.hexdigest()[:16]}.o"
+    if not target.exists():
+        part = target.with_suffix(f".{os.getpid()}.part")
+        _run([*command, "-c", str(source), "-o", str(part)])
+        os.replace(part, target)
+    return target
+
+
+def build(target: Path, *, only: str | None = None, sanitize: bool = False, objects: Path | None = None) -> None:
     """Writes the shared library at `target`, whole or not at all. Raises BuildFailed.
 
-    `only`: compile this instruction set and no other, which takes a fraction of the time.
+    only: compile this instruction set and no other, which takes a fraction of the time.
+    objects: a folder where objects are kept, so that the next build compiles only what changed.
     """
     cxx = compiler()
     flags = [*_FLAGS, *(_SANITIZE if sanitize else ())]
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as name:
         folder = Path(name)
+        kept = objects or folder
+        kept.mkdir(parents=True, exist_ok=True)
         asked = [isa for isa in instruction_sets() if only in (None, isa.name)]
         sets = [isa for isa in asked if _knows(cxx, isa, folder)]
         if not sets:
             raise BuildFailed(f"{cxx[0]} does not know the instruction set {only}")
         listed = " ".join(f"X({isa.name})" for isa in sets)
-        commands, objects = [], []
-        for source in sorted(SOURCES.glob("*.cpp")):
-            variants: list[tuple[str, list[str]]] = [("", [f"-DRX_ISAS(X)={listed}"])]
-            if source.name.endswith(".isa.cpp"):
-                variants = [(f".{isa.name}", [f"-DRX_ISA={isa.name}", *isa.flags]) for isa in sets]
-            for suffix, extra in variants:
-                objects.append(str(folder / f"{source.stem}{suffix}.o"))
-                commands.append([*cxx, *flags, *extra, "-c", str(source), "-o", objects[-1]])
-        # The longest first: the vector sources take most of the time.
-        commands.sort(key=lambda c: ".isa" not in c[-1])
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None) as pool:
-            list(pool.map(_run, commands))
+        jobs: list[tuple[list[str], Path]] = []
+        for source in SOURCES.glob("*.isa.cpp"):
+            jobs += [([*cxx, *flags, f"-DRX_ISA={isa.name}", *isa.flags], source) for isa in sets]
+        for source in SOURCES.glob("*.cpp"):
+            if not source.name.endswith(".isa.cpp"):
+                jobs.append(([*cxx, *flags, f"-DRX_ISAS(X)={listed}"], source))
+        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        with ThreadPoolExecutor(workers) as pool:
+            made = list(pool.map(lambda job: _compile(*job, kept), jobs))
         library = folder / "library.so"
-        _run([*cxx, *flags, "-shared", *objects, "-o", str(library)])
+        _run([*cxx, *flags, "-shared", *map(str, sorted(made)), "-o", str(library)])
         os.replace(library, target)
 
 

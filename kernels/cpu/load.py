@@ -60,7 +60,7 @@ def _find_or_build() -> Path:
         with _Lock(folder / f"{name}.lock"):
             if not target.exists():
                 start = time.monotonic()
-                build(target, only=only)
+                build(target, only=only, objects=folder / "objects")
                 logger.info("built the native step in %.0f s: %s", time.monotonic() - start, target)
     except (BuildFailed, OSError) as error:
         raise NativeUnavailable(
