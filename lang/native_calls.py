@@ -18,6 +18,7 @@ from .choices import (
     token_length_normalized,
     total_logprob,
 )
+from .kept_path import Base, KeptPath
 from .token_path import Kept, TokenPath, kept_of
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from .stream_executor import StreamExecutor
 
 logger = logging.getLogger(__name__)
+
+UNKNOWN_PATH = "unknown_stream"
+"""Code of the error for a kept path that the engine does not know any more."""
 
 OnPiece = Callable[[str, dict[str, Any]], None]
 
@@ -42,6 +46,8 @@ class NativeCalls:
         self.committed = 0
         """Length of the program's text that a call has already computed."""
         self._last: tuple[int, str | None] = (0, None)
+        self._base: Base | None = None
+        """The end of the last generation, where the engine keeps it: a stable token boundary."""
 
     def append_text(self, text: str) -> None:
         self.path.append_text(text)
@@ -53,12 +59,14 @@ class NativeCalls:
 
     def replace_last(self, text: str) -> None:
         """The last generation's text was rewritten to `text`."""
+        self._base = None
         self.path.restore(*self._last)
         self.path.append_text(text)
 
     def branch(self, child: StreamExecutor) -> NativeCalls:
         calls = NativeCalls(child, self.backend, self.path.fork())
         calls.committed = self.committed
+        calls._base = self._base
         return calls
 
     async def begin_branches(self, context: contextvars.Context) -> None:
@@ -80,7 +88,8 @@ class NativeCalls:
             raise UnsupportedContent(f"{info.get('model_path', 'this model')} takes text alone, no images and no video")
 
     async def end(self) -> None:
-        """Nothing is held between calls."""
+        """Nothing more will be asked: the engine may forget the stream's path."""
+        self._base = None
 
     def _named(self, request: dict[str, Any]) -> dict[str, Any]:
         return {"rid": uuid.uuid4().hex, "stream": False, "stream_deltas": True, **request}
@@ -97,8 +106,39 @@ class NativeCalls:
         }
         if self.stream.images_:
             request["image_data"] = [data for _, data in self.stream.images_]
+        kept = KeptPath(self.backend) if self.backend.keeps_paths and num == 1 and not self.stream.images_ else None
+        if kept is not None:
+            request["keep"] = kept.name
         request = self._named(request)
         request["stream"] = on_piece is not None
+        results = await self._ask(request, num, on_piece)
+        first = results[0]
+        _check_finish(first.meta)
+        self._last = (self.path.mark(), self.path.last_text())
+        added = kept_of(first.token_ids, first.text, first.meta, await self._end_token_ids())
+        self.path.append_generated(Kept(added.token_ids, ""))
+        if kept is not None:
+            num_tokens = int(first.meta["prompt_tokens"]) + len(added.token_ids)
+            self._base = Base(kept, num_tokens, len(self.path)) if added.token_ids else self._base
+        self.path.append_text(added.rest)
+        self.committed = len(self.stream.text_) + (0 if on_piece is not None else len(first.text))
+        if num == 1:
+            return first.text, first.meta
+        return [r.text for r in results], {**first.meta, "completions": [r.meta for r in results]}
+
+    async def _ask(self, request: dict[str, Any], num: int, on_piece: OnPiece | None) -> list[_Result]:
+        """Sends what the engine does not have yet; everything, if it has forgotten the rest."""
+        if self._base is None:
+            return await self._collect(request, num, on_piece)
+        try:
+            return await self._collect({**request, **self._base.extend(request["prompt_parts"])}, num, on_piece)
+        except RadixlangError as error:
+            if error.code != UNKNOWN_PATH:
+                raise
+        self._base = None
+        return await self._collect(self._named(request), num, on_piece)
+
+    async def _collect(self, request: dict[str, Any], num: int, on_piece: OnPiece | None) -> list[_Result]:
         results = [_Result() for _ in range(num)]
         chunks = self.backend.native_generate(request)
         try:
@@ -111,14 +151,7 @@ class NativeCalls:
             close = getattr(chunks, "aclose", None)
             if close is not None:
                 await close()
-        first = results[0]
-        _check_finish(first.meta)
-        self._last = (self.path.mark(), self.path.last_text())
-        self.path.append_generated(kept_of(first.token_ids, first.text, first.meta, await self._end_token_ids()))
-        self.committed = len(self.stream.text_) + (0 if on_piece is not None else len(first.text))
-        if num == 1:
-            return first.text, first.meta
-        return [r.text for r in results], {**first.meta, "completions": [r.meta for r in results]}
+        return results
 
     async def _end_token_ids(self) -> frozenset[int]:
         try:

@@ -293,7 +293,7 @@ class Performer:
         """The stream has ended and everything in it has run."""
         for slot in self.open_slots():
             slot.fail(ProgramError(f"the program ended before {slot.name!r} was complete"))
-        if overrides(self.stream.backend, "end_program"):
+        if overrides(self.stream.backend, "end_program") or isinstance(self.stream.backend, NativeBackend):
             background_loop().call_soon_threadsafe(lambda: asyncio.ensure_future(self.stream.calls.end()))
         if global_config.verbosity >= 2 and self.stream.parent is None and self.stream.error_ is None:
             print(self.stream.text_)

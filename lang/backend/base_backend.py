@@ -98,8 +98,8 @@ class NativeBackend(BaseBackend):
     `prompt_parts` (list of str or list of int: spans of text and spans of token ids, the prompt is their concatenation;
     a text span is tokenized by itself), `stream_deltas` (text and output_ids of a chunk are what is new, not
     cumulative), `constraint` (a dict of constrained.constraint, tagged by "type"), `keep` and `parent` +
-    `parent_len` (a path of ids kept by the engine, see runtime.messages; only where `keeps_paths`). Answer:
-    `output_ids` always.
+    `parent_len` (a path of ids kept by the engine, see runtime.messages; only where `keeps_paths`; an unknown parent
+    is an error with the code "unknown_stream"). Answer: `output_ids` always.
 
     All methods are coroutines of the language's own event loop (lang.loop); leaving `native_generate`'s iterator early
     aborts the request. Errors are radixlang.errors classes.

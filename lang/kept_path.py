@@ -1,0 +1,41 @@
+"""A stream's path that the engine keeps, so that only what is new travels."""
+
+from __future__ import annotations
+
+import uuid
+import weakref
+from typing import Any, NamedTuple
+
+from .backend.base_backend import NativeBackend
+from .loop import background_loop, spawn
+
+
+class KeptPath:
+    """The name of a path of token ids in the engine. Dropping the last reference releases it there."""
+
+    def __init__(self, backend: NativeBackend) -> None:
+        self.name = uuid.uuid4().hex
+        weakref.finalize(self, _release, backend, self.name).atexit = False
+
+
+def _release(backend: NativeBackend, name: str) -> None:
+    if not background_loop().is_closed():
+        spawn(backend.native_release([name]))
+
+
+class Base(NamedTuple):
+    """What of a stream's token path the engine has already."""
+
+    path: KeptPath
+    num_tokens: int
+    """From the beginning of the kept path."""
+    num_parts: int
+    """Parts of the token path that those tokens are."""
+
+    def extend(self, parts: list[str | list[int]]) -> dict[str, Any]:
+        """Fields of a request for all of `parts`. The empty span of ids says that text behind it continues a text."""
+        return {
+            "parent": self.path.name,
+            "parent_len": self.num_tokens,
+            "prompt_parts": [[], *parts[self.num_parts :]],
+        }
