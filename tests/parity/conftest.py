@@ -180,6 +180,11 @@ FAMILIES: dict[str, Callable[[], Any]] = {
 }  # fmt: skip
 
 
+@pytest.fixture(params=list(FAMILIES))
+def family_name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @dataclass
 class Family:
     """A tiny random model: transformers' own, and where it is saved."""
