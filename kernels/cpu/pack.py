@@ -67,6 +67,8 @@ class Weight(ctypes.Structure):
         ("packed_columns", ctypes.c_int32),
         ("reserved", ctypes.c_int32),
     )
+    memory: mmap.mmap | None = None
+    """What `tiles` lies in."""
 
 
 class _Part(ctypes.Structure):
@@ -109,7 +111,7 @@ class _NewFile(NamedTuple):
 
 
 class PackedModel:
-    """Packed matrices over one mapping. Keep it alive as long as the step uses its weights."""
+    """Packed matrices over one mapping. Copies of its weights in other structs do not keep it alive."""
 
     def __init__(self, memory: mmap.mmap, matrices: Sequence[_Matrix]) -> None:
         self._memory: mmap.mmap | None = memory
@@ -120,6 +122,7 @@ class PackedModel:
             weight = Weight.from_buffer_copy(matrix.weight)
             weight.tiles = base + matrix.tiles_at
             weight.bias = None if matrix.bias_at is None else base + matrix.bias_at
+            weight.memory = memory  # keeps the mapping while someone holds the weight
             self._weights[matrix.spec.name] = weight
 
     def weight(self, name: str) -> Weight:
@@ -339,6 +342,9 @@ def _bias(checkpoint: Checkpoint, matrix: _Matrix, names: frozenset[str], rows: 
         checkpoint.dense(f"{part}.bias") if f"{part}.bias" in names else np.zeros(count, np.float32)
         for part, count in zip(matrix.spec.parts, rows, strict=True)
     ]
+    for part, bias, count in zip(matrix.spec.parts, biases, rows, strict=True):
+        if bias.shape != (count,):
+            raise BadCheckpoint(f"{part}.bias should be [{count}], is {list(bias.shape)}")
     packed = np.zeros(matrix.weight.packed_columns, np.float32)
     if matrix.spec.gate_up:
         halves = packed.reshape(-1, 2, _COLUMNS // 2)

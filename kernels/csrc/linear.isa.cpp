@@ -7,7 +7,7 @@
 
 namespace rx::RX_ISA {
 
-constexpr int kBlockColumns = kVectors * kLanes;  // columns of one micro-kernel: 32 or 16
+constexpr int kBlockColumns = kVectors * kLanes;  // columns of one micro-kernel: 32, 16 or 8
 
 // The larger micro-kernels are functions of their own: they need every register. For one or two rows a call would cost.
 template <class T, int Rows>
@@ -95,35 +95,35 @@ static void linear(const LinearCall& call) {
     }
 }
 
-// Half a strip of one row: the 16 columns from `column` on.
-constexpr int kHalf = kStrip / 2;
-
-static void half_strip(const Weight& w, const uint8_t* tiles, const RowView& a, int column, float* y) {
-    constexpr int kHalfVectors = kHalf / kLanes;
+// One row, the columns [column, column + Vectors * kLanes) of a strip.
+template <int Vectors>
+static void one_row(const Weight& w, const uint8_t* tiles, const RowView& a, int column, float* y) {
     const int depth = padded_depth(w.depth), groups = depth / kGroup;
     switch (w.kind) {
-        case kF32: return micro_dense<kF32, 1, kHalfVectors>(tiles, depth, a, column, y);
-        case kBF16: return micro_dense<kBF16, 1, kHalfVectors>(tiles, depth, a, column, y);
-        case kF16: return micro_dense<kF16, 1, kHalfVectors>(tiles, depth, a, column, y);
-        case kW4Sym16: return micro<Tile<kW4Sym16>, 1, kHalfVectors>(tiles, groups, a, column, y);
-        case kW4Affine16: return micro<Tile<kW4Affine16>, 1, kHalfVectors>(tiles, groups, a, column, y);
-        case kW4Affine32: return micro<Tile<kW4Affine32>, 1, kHalfVectors>(tiles, groups, a, column, y);
-        case kW8Sym16: return micro<Tile<kW8Sym16>, 1, kHalfVectors>(tiles, groups, a, column, y);
-        case kW8Affine16: return micro<Tile<kW8Affine16>, 1, kHalfVectors>(tiles, groups, a, column, y);
-        case kW8Sym32: return micro<Tile<kW8Sym32>, 1, kHalfVectors>(tiles, groups, a, column, y);
-        case kW8Affine32: return micro<Tile<kW8Affine32>, 1, kHalfVectors>(tiles, groups, a, column, y);
+        case kF32: return micro_dense<kF32, 1, Vectors>(tiles, depth, a, column, y);
+        case kBF16: return micro_dense<kBF16, 1, Vectors>(tiles, depth, a, column, y);
+        case kF16: return micro_dense<kF16, 1, Vectors>(tiles, depth, a, column, y);
+        case kW4Sym16: return micro<Tile<kW4Sym16>, 1, Vectors>(tiles, groups, a, column, y);
+        case kW4Affine16: return micro<Tile<kW4Affine16>, 1, Vectors>(tiles, groups, a, column, y);
+        case kW4Affine32: return micro<Tile<kW4Affine32>, 1, Vectors>(tiles, groups, a, column, y);
+        case kW8Sym16: return micro<Tile<kW8Sym16>, 1, Vectors>(tiles, groups, a, column, y);
+        case kW8Affine16: return micro<Tile<kW8Affine16>, 1, Vectors>(tiles, groups, a, column, y);
+        case kW8Sym32: return micro<Tile<kW8Sym32>, 1, Vectors>(tiles, groups, a, column, y);
+        case kW8Affine32: return micro<Tile<kW8Affine32>, 1, Vectors>(tiles, groups, a, column, y);
     }
 }
 
 static void gather(const Weight& w, const Activations& input, int row, const int32_t* ids, int count, float* out) {
+    constexpr int kVectorsAtOnce = kLanes == 16 ? 1 : kVectors, kColumns = kVectorsAtOnce * kLanes;
     const RowView a = rows_from(input, row);
     alignas(64) float y[kStrip];
     int current = -1;
     for (int i = 0; i < count; i++) {
-        const int half = ids[i] / kHalf, lane = ids[i] % kHalf;
-        if (half != current) {
-            half_strip(w, w.tiles + half / 2 * w.strip_bytes, a, half % 2 * kHalf, y);
-            current = half;
+        const int block = ids[i] / kColumns, lane = ids[i] % kColumns;
+        if (block != current) {
+            const int column = block * kColumns;
+            one_row<kVectorsAtOnce>(w, w.tiles + column / kStrip * w.strip_bytes, a, column % kStrip, y);
+            current = block;
         }
         out[i] = w.bias ? y[lane] + w.bias[ids[i]] : y[lane];
     }

@@ -1,0 +1,187 @@
+"""Packed matrices made from random blocks, and the native linears called on them one at a time."""
+
+import ctypes
+import hashlib
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+
+from radixlang.kernels.cpu import build, pack
+from radixlang.kernels.cpu.load import native_folder
+
+INSTRUCTION_SETS = ("avx512bf16", "avx512", "avx2vnni", "avx2", "neon", "scalar")
+PARTS = ("isa", "linear", "linear_abi", "pack", "pack_abi", "pack_formats")
+"""Sources that are compiled once."""
+_HALVES = {
+    "Q2_K": (80, 2),
+    "Q3_K": (108, 1),
+    "Q4_K": (0, 2),
+    "Q5_K": (0, 2),
+    "Q6_K": (208, 1),
+    "IQ4_NL": (0, 1),
+    "IQ4_XS": (0, 1),
+}
+"""Formats that the gguf package does not write: where their fp16 scales lie in a block, and how many."""
+
+
+@dataclass
+class Packed:
+    """A packed matrix and the memory it lies in."""
+
+    library: Any
+    weight: pack.Weight
+    memory: list[Any]
+
+    def dense(self, columns: int | None = None) -> np.ndarray:
+        """[columns, depth]: what the product multiplies with."""
+        count = self.weight.columns if columns is None else columns
+        out = np.empty((count, self.weight.depth), np.float32)
+        self.library.rx_pack_unpack(ctypes.byref(self.weight), 0, count, out.ctypes.data)
+        return out
+
+    def multiply(
+        self,
+        isa: str,
+        x: np.ndarray,
+        *,
+        epilogue: int = 0,
+        activation: int = 0,
+        multiplier: float = 1.0,
+        out: np.ndarray | None = None,
+        columns: tuple[int, int] | None = None,
+    ) -> np.ndarray:
+        x = np.ascontiguousarray(x, np.float32)
+        out = np.full((len(x), self.weight.columns), np.nan, np.float32) if out is None else out
+        first, last = columns or (0, self.weight.packed_columns)
+        done = self.library.rx_linear(
+            isa.encode(), ctypes.addressof(self.weight), x.ctypes.data, len(x), first, last,
+            epilogue, activation, multiplier, out.ctypes.data, out.shape[1], 1,
+        )  # fmt: skip
+        assert done >= 0
+        return out
+
+
+def build_linears(folder: Path) -> Path:
+    """A library of the linears alone, for every instruction set that the compiler knows; kept until a source changes.
+
+    The product's own library, when it is built at first use, has only the set that this machine prefers.
+    """
+    digest = hashlib.sha256(repr(build._FLAGS).encode())
+    for pattern in ("linear*", "pack*", "isa*", "simd/*"):
+        for path in sorted(build.SOURCES.glob(pattern)):
+            digest.update(path.read_bytes())
+    library = folder / f"linears.{digest.hexdigest()[:16]}.so"
+    if library.exists():
+        return library
+    cxx, common = build.compiler(), [*build._FLAGS, f"-I{build.SOURCES}", "-c"]
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        here = Path(name)
+        sets = [isa for isa in build.instruction_sets() if build._knows(cxx, isa, here)]
+        stub = "".join(
+            f"namespace {isa.name} {{ const StepKernels* step_kernels() {{ return nullptr; }} }}" for isa in sets
+        )
+        (here / "stub.cpp").write_text(f"namespace rx {{ struct StepKernels; {stub} }}")
+        listed = "-DRX_ISAS(X)=" + " ".join(f"X({isa.name})" for isa in sets)
+        jobs = [(build.SOURCES / "linear.isa.cpp", isa.name, [f"-DRX_ISA={isa.name}", *isa.flags]) for isa in sets]
+        jobs += [(build.SOURCES / f"{part}.cpp", part, [listed]) for part in PARTS] + [(here / "stub.cpp", "stub", [])]
+        commands = [[*cxx, *common, *extra, str(source), "-o", str(here / f"{out}.o")] for source, out, extra in jobs]
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(build._run, commands))
+        build._run([*cxx, "-shared", *(command[-1] for command in commands), "-o", str(here / "library.so")])
+        (here / "library.so").replace(library)
+    return library
+
+
+@pytest.fixture(scope="session")
+def library() -> ctypes.CDLL:
+    folder = native_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        found = ctypes.CDLL(str(build_linears(folder)))
+    except build.BuildFailed as error:
+        pytest.skip(str(error))
+    found.rx_isa_name.restype = ctypes.c_char_p
+    pack._declare(found)
+    address, i32 = ctypes.c_void_p, ctypes.c_int32
+    found.rx_linear.restype = ctypes.c_double
+    found.rx_linear.argtypes = [ctypes.c_char_p, address, address, i32, i32, i32, i32, i32, ctypes.c_float, address]
+    found.rx_linear.argtypes += [ctypes.c_int64, i32]
+    found.rx_linear_gather.argtypes = [ctypes.c_char_p, address, address, address, i32, address]
+    found.rx_linear_embed.argtypes = [ctypes.c_char_p, address, address, i32, ctypes.c_float, address]
+    found.rx_linear_quantise.argtypes = [ctypes.c_char_p, address, i32, i32, address, address, address]
+    return found
+
+
+@pytest.fixture(params=INSTRUCTION_SETS)
+def isa(request: pytest.FixtureRequest, library: ctypes.CDLL) -> str:
+    names = [library.rx_isa_name(i) for i in range(len(INSTRUCTION_SETS))]
+    if request.param.encode() not in names:
+        pytest.skip(f"{request.param} does not run here")
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def blocks() -> Callable[..., np.ndarray]:
+    """blocks(format, rows, depth, rng): the bytes of a random matrix, [rows, bytes of a row]."""
+
+    def make(format_: str, rows: int, depth: int, rng: np.random.Generator) -> np.ndarray:
+        values = rng.standard_normal((rows, depth)).astype(np.float32)
+        kind = gguf.GGMLQuantizationType[format_]
+        if format_ == "F32":
+            return values.view(np.uint8)
+        if format_ not in _HALVES:
+            return gguf.quants.quantize(values, kind).view(np.uint8).reshape(rows, -1)
+        size, width = gguf.GGML_QUANT_SIZES[kind]
+        raw = rng.integers(0, 256, (rows, depth // size, width)).astype(np.uint8)
+        at, count = _HALVES[format_]
+        scales = (rng.standard_normal((rows, depth // size, count)) * 0.01).astype(np.float16)
+        raw[:, :, at : at + 2 * count] = scales.view(np.uint8)
+        return raw.reshape(rows, -1)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def packed(library: ctypes.CDLL) -> Callable[..., Packed]:
+    """packed([(format, bytes), …], depth, gate_up=…, bias=…): one matrix of these parts."""
+
+    def make(
+        parts: Sequence[tuple[str, np.ndarray]], depth: int, *, gate_up: bool = False, bias: np.ndarray | None = None
+    ) -> Packed:
+        described = (pack._Part * len(parts))()
+        kind = -1
+        for i, (format_, data) in enumerate(parts):
+            number = pack.FORMATS.index(format_)
+            assert library.rx_pack_row_bytes(number, depth) == data.shape[1]
+            described[i] = pack._Part(data.ctypes.data, data.strides[0], number, len(data))
+            own = library.rx_pack_kind_for(number)
+            kind = own if i == 0 else library.rx_pack_join(kind, own)
+        rows = sum(len(data) for _, data in parts)
+        packed_columns = -(-len(parts[0][1]) // 16) * 32 if gate_up else -(-rows // 32) * 32
+        strip = library.rx_pack_strip_bytes(kind, depth)
+        raw = np.full(strip * packed_columns // 32 + 64, 0xA5, np.uint8)
+        tiles = raw[-raw.ctypes.data % 64 :][: strip * packed_columns // 32]
+        library.rx_pack_strips(
+            described, len(parts), kind, int(gate_up), depth, 0, packed_columns // 32, tiles.ctypes.data
+        )
+        weight = pack.Weight(
+            tiles=tiles.ctypes.data,
+            strip_bytes=strip,
+            kind=kind,
+            order=int(gate_up),
+            depth=depth,
+            columns=len(parts[0][1]) if gate_up else rows,
+            packed_columns=packed_columns,
+        )
+        if bias is not None:
+            weight.bias = bias.ctypes.data
+        return Packed(library, weight, [raw, bias])
+
+    return make
