@@ -20,9 +20,8 @@ Float32 = NDArray[np.float32]
 
 
 class Status(Enum):
-    """WAITING → RUNNING → FINISHED; a retracted request goes back to WAITING. COMPILING waits for its grammar first."""
+    """WAITING → RUNNING → FINISHED; a retracted request goes back to WAITING."""
 
-    COMPILING = "compiling"
     WAITING = "waiting"
     RUNNING = "running"
     FINISHED = "finished"
@@ -37,8 +36,8 @@ class Request:
         "asks_logprobs",
         "ban_bias",
         "benefit",
-        "bucket",
         "bias",
+        "bucket",
         "cached_len",
         "charged",
         "client",
@@ -132,6 +131,11 @@ class Request:
         self.hidden: list[float] = []
 
     @property
+    def is_held(self) -> bool:
+        """Its grammar is still being compiled: the prompt is computed but for its last token."""
+        return self.submit.constraint is not None and self.matcher is None
+
+    @property
     def is_scoring(self) -> bool:
         """Prompt positions are still to be scored."""
         return self.scores_prompt and self.scored_len < self.prompt_len
@@ -149,7 +153,7 @@ class Request:
     def first_needed(self) -> int:
         """The first position of `ids` that must be computed whatever the cache holds: its output row is read."""
         need = self.ids.size
-        if not self.wants_no_token or self.asks_logprobs:
+        if not self.wants_no_token or self.asks_logprobs or self.submit.constraint is not None:
             need -= 1
         if self.is_scoring:
             need = min(need, max(self.scored_len - 1, 0))

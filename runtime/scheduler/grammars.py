@@ -1,4 +1,4 @@
-"""Requests that wait for their grammar; masks while the model runs; tokens that a grammar forces."""
+"""Grammars that are being compiled; masks while the model runs; tokens that a grammar forces."""
 
 from __future__ import annotations
 

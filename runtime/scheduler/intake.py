@@ -52,21 +52,16 @@ class Intake:
             return
         state.requests[request.rid] = request
         if submit.constraint is not None:
-            request.status = Status.COMPILING
             state.compiling[request] = None
-        else:
-            self.enqueue(request)
-
-    def enqueue(self, request: Request) -> None:
-        """Into the waiting queue, with what the cache holds of it."""
-        request.status = Status.WAITING
-        request.benefit = self._state.look_up(request)
-        self._state.queue.add(request)
+        request.benefit = state.look_up(request)
+        state.queue.add(request)
 
     def accept(self, request: Request, grammar: CompiledGrammar) -> None:
-        """Its grammar is ready."""
+        """Its grammar is ready: it may go beyond its prompt."""
+        state = self._state
         request.matcher = grammar.matcher()
-        self.enqueue(request)
+        if request.status is Status.RUNNING:
+            state.rows.known[request.row] = request.ids.size
 
     def _refuse(self, submit: Submit, error: Exception) -> None:
         self._state.counters.num_failed_requests_total += 1
@@ -78,7 +73,7 @@ class Intake:
         state = self._state
         if submit.rid in state.requests:
             raise RequestError(f"a request {submit.rid!r} is running already", param="rid", code="duplicate_request_id")
-        if len(state.queue) + len(state.compiling) >= state.config.max_queued_requests:
+        if len(state.queue) >= state.config.max_queued_requests:
             raise OverloadedError(
                 f"the queue is full ({state.config.max_queued_requests} requests wait); try again",
                 status=429,

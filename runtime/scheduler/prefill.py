@@ -82,7 +82,7 @@ class Prefill:
         known, needed = request.ids.size, request.first_needed
         match = cache.match(request.ids, end=known, namespace=request.submit.namespace, step=batch.step)
         source = batch.ends.get(match.node) if match.length == known == match.node.end else None
-        if source is None or needed < known - 1 or request.scores_prompt:
+        if source is None or needed < known - 1 or request.scores_prompt or request.is_held:
             source = None
             match = cache.clip(match, needed)
         if match.length == known and source is None:  # cached whole, and nobody reads its last row
@@ -113,7 +113,7 @@ class Prefill:
         row = rows.take()
         known = request.ids.size
         rows.ids[row, :known] = request.ids
-        rows.known[row] = known
+        rows.known[row] = known - request.is_held
         rows.computed[row] = rows.allocated[row] = rows.shared[row] = match.length
         rows.prompt[row] = request.prompt_len
         rows.limit[row] = request.prompt_len + request.max_new_tokens
@@ -154,6 +154,8 @@ class Prefill:
         page_size = state.cache.page_size
         known, start = int(rows.known[row]), int(rows.computed[row])
         count = min(known - start, left)
+        if count <= 0:  # its grammar is not ready
+            return 0
         allocated = int(rows.allocated[row])
         short = -(-(start + count) // page_size) * page_size - allocated
         if short > 0:
@@ -176,7 +178,7 @@ class Prefill:
             self._publish(batch, request)
             self._score(batch, span)
             self._hide(batch, span)
-        if start + count == known:
+        if start + count == known and not request.is_held:
             rows.in_prompt[row] = False
             state.rows_changed = True
             last_row = span.first_row + count - 1

@@ -273,9 +273,10 @@ class Scheduler:
     def _poll_grammars(self) -> bool:
         ready = self._grammars.ready()
         for request, future in ready:
-            if request.status is not Status.COMPILING:
-                continue
             state = self._state
+            if request.status is Status.FINISHED:
+                continue
+            state.compiling.pop(request, None)
             request.grammar_s = state.now_s - request.arrival_s
             try:
                 self._intake.accept(request, future.result())
@@ -284,6 +285,4 @@ class Scheduler:
                 if finish.status == 500:
                     logger.exception("request %s: its constraint failed", request.rid)
                 state.finish(request, finish)
-            else:
-                state.compiling.pop(request, None)
         return bool(ready)

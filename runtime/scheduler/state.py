@@ -57,6 +57,7 @@ class State:
         self.rows_changed = True
         """Rows came, or share more than the planner remembers."""
         self.compiling: dict[Request, None] = {}
+        """Requests, waiting or running, whose grammar is not ready."""
         self.queue = WaitingQueue(lpm=config.schedule_policy == "lpm")
         self.leases = Leases(cache)
         self.estimator = OutputEstimator()
@@ -103,7 +104,8 @@ class State:
 
     def retract(self, request: Request) -> None:
         """RUNNING → WAITING: what was computed stays as ordinary evictable cache."""
-        request.ids = self.rows.ids[request.row, : self.rows.known[request.row]].copy()
+        if not request.is_held:
+            request.ids = self.rows.ids[request.row, : self.rows.known[request.row]].copy()
         request.times_retracted += 1
         self._leave_row(request, insert=True)
         request.status = Status.WAITING
@@ -138,8 +140,7 @@ class State:
             if keep is not None:  # nothing was left to compute
                 node = self.cache.match(request.ids, end=request.ids.size, namespace=request.submit.namespace).node
                 self.leases.keep(keep, request.ids, node, request.submit.namespace, self.now_s)
-        else:
-            self.compiling.pop(request, None)
+        self.compiling.pop(request, None)
         request.status = Status.FINISHED
         request.matcher = request.stops = request.penalties = None
         del self.requests[request.rid]

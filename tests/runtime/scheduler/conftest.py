@@ -311,6 +311,7 @@ class CycleGrammars:
     """Constraint Regex("1,2,3:9"): CycleMatcher((1, 2, 3), 9). Ready when `release` is called, at once by default."""
 
     def __init__(self, held=False):
+        """held: ready only when `release` is called."""
         self.held, self.waiting = held, []
 
     def submit(self, constraint):

@@ -30,9 +30,11 @@ class Machine(RuleBasedStateMachine):
         no_cache=st.booleans(),
         jump=st.booleans(),
         overlap=st.booleans(),
+        held=st.booleans(),
     )
-    def start(self, page_size, chunk, num_slots, rows, policy, schedule, no_cache, jump, overlap) -> None:
+    def start(self, page_size, chunk, num_slots, rows, policy, schedule, no_cache, jump, overlap, held) -> None:
         self.chunk = chunk
+        self.grammars = self.make_grammars(held=held)
         self.harness = self.make_harness(
             page_size=page_size,
             chunked_prefill_size=chunk,
@@ -44,7 +46,7 @@ class Machine(RuleBasedStateMachine):
             disable_radix_cache=no_cache,
             disable_overlap_schedule=not overlap,
             eos={EOS},
-            grammars=self.make_grammars(),
+            grammars=self.grammars,
         )
         self.harness.scheduler._committer.jump_forward = jump
         self.asked = {}
@@ -179,6 +181,10 @@ class Machine(RuleBasedStateMachine):
         if rid[:-1] in self.asked and rid[:-1] not in self.harness.finish:
             self.aborted.add(rid[:-1])
 
+    @rule()
+    def grammars_are_ready(self) -> None:
+        self.grammars.release()
+
     @rule(really=RARELY)
     def abort_all(self, really) -> None:
         if not really:
@@ -258,6 +264,8 @@ class Machine(RuleBasedStateMachine):
         if not hasattr(self, "harness"):
             return
         harness = self.harness
+        harness.run()
+        self.grammars.release()
         harness.run()
         assert harness.executor.max_tokens <= self.chunk
         assert set(harness.finish) == set(self.asked)

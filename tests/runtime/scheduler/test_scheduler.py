@@ -400,8 +400,21 @@ def test_a_grammar_compiles_while_others_run(make_harness, make_grammars) -> Non
     assert harness.finish["slow"].type == "stop"
     assert harness.finish["slow"].matched is None
     assert harness.outputs["slow"][0].grammar_s == 1.5
+    assert harness.outputs["slow"][0].cached_len == 0
     assert (harness.finish["bad"].status, harness.finish["bad"].code) == (400, "grammar_too_large")
     assert harness.finish["bad"].param == "regex"
+
+
+def test_a_prompt_is_computed_while_its_grammar_compiles(make_harness, make_grammars) -> None:
+    grammars = make_grammars(held=True)
+    harness = make_harness(grammars=grammars)
+    harness.submit("a", [1] * 40, constraint=Regex("2:3"))
+    harness.run()
+    assert harness.executor.num_computed == 39
+    grammars.release()
+    harness.step()
+    assert harness.executor.num_computed == 40
+    assert len(harness.token_ids["a"]) == 1
 
 
 def test_an_abort_while_the_grammar_compiles(make_harness, make_grammars) -> None:
