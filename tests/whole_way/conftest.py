@@ -55,9 +55,14 @@ def server_url(tmp_path_factory):
     assert process.wait(40) == 0, log.read_text()
 
 
-@pytest.fixture(params=["in process", "over HTTP"])
+@pytest.fixture(scope="session")
+def endpoint(server_url):
+    running = sgl.RuntimeEndpoint(server_url)
+    yield running
+    running.shutdown()
+
+
+@pytest.fixture(params=["engine", "endpoint"])
 def backend(request):
-    """Both ways to run a program."""
-    if request.param == "in process":
-        return request.getfixturevalue("engine")
-    return sgl.RuntimeEndpoint(request.getfixturevalue("server_url"))
+    """Both ways to run a program: in this process and over HTTP."""
+    return request.getfixturevalue(request.param)
