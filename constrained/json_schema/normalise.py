@@ -19,7 +19,7 @@ from .complement import ASSERTIONS, OtherStrings, Schema, canonical, disjoint, n
 from .counts import property_counts, unique_items
 from .names import apart, both, literal, property_names
 from .patterns import engine_pattern, search_tree
-from .productive import check_productive
+from .productive import check_productive, prune
 from .references import References, escape
 from .refusal import invalid, too_large, unsupported
 
@@ -100,7 +100,6 @@ class _Normaliser:
     def __init__(self, document: Any, strict: bool) -> None:
         self.document = document
         self.strict = strict
-        self.references = References(document)
         self.ignored: list[str] = []
         self.names: dict[str, str] = {}  # pointer of a reference's target → its name under $defs
         self.waiting: list[tuple[str, Any, _Place]] = []
@@ -108,6 +107,7 @@ class _Normaliser:
         self.num_nodes = 0
         uri = document.get("$schema", "") if isinstance(document, dict) else ""
         self.siblings_count = not any(f"draft-0{n}" in str(uri) for n in (3, 4, 6, 7))
+        self.references = References(document, siblings_count=self.siblings_count)
 
     def run(self) -> NormalisedSchema:
         try:
@@ -118,7 +118,10 @@ class _Normaliser:
                 definitions[name] = self.schema(node, place)
         except RecursionError:
             raise GrammarTooLarge("the schema is nested too deeply") from None
-        check_productive(root, definitions, self.origins)
+        productive = check_productive(root, definitions, self.origins)
+        if len(productive) < len(definitions):
+            root = prune(root, productive)
+            definitions = {name: prune(definitions[name], productive) for name in definitions if name in productive}
         if root is True:
             root = {}
         if definitions and isinstance(root, dict):
@@ -144,6 +147,11 @@ class _Normaliser:
         if "$ref" in node and not self.siblings_count:
             return self.reference("$ref", node["$ref"], place)
         if "propertyNames" in node:
+            if "unevaluatedProperties" in node:
+                where = f"{place.pointer}/unevaluatedProperties"
+                raise unsupported(
+                    "unevaluatedProperties beside propertyNames is not served", "unevaluatedProperties", where
+                )
             node = property_names(node, place.pointer)
         out: dict[str, Any] = {}
         beside: list[Any] = []  # normalised schemas that must hold too
@@ -218,7 +226,7 @@ class _Normaliser:
 
     def reference(self, key: str, value: str, place: _Place) -> Schema:
         """A reference to the target under `$defs`, which is normalised once."""
-        if key != "$ref" and self.references.is_ambiguous(value.lstrip("#")):
+        if key != "$ref" and self.references.is_ambiguous(value):
             raise unsupported(f"{key} may lead to several places; use $ref", key, f"{place.pointer}/{key}")
         target = self.references.find(value, place.base, f"{place.pointer}/{key}")
         name = self.names.get(target.pointer)

@@ -17,8 +17,8 @@ class _Cause(Exception):
         self.message, self.keyword, self.pointer = message, keyword, pointer
 
 
-def check_productive(root: Any, definitions: dict[str, Any], origins: dict[str, str]) -> None:
-    """Raises UnsatisfiableGrammar, with keyword and pointer, if no document fits `root`.
+def check_productive(root: Any, definitions: dict[str, Any], origins: dict[str, str]) -> set[str]:
+    """The definitions that some document fits. Raises UnsatisfiableGrammar, with its place, if none fits `root`.
 
     `origins`: where each definition stood in the schema as written. Answers "fits" where it cannot tell.
     """
@@ -36,6 +36,35 @@ def check_productive(root: Any, definitions: dict[str, Any], origins: dict[str, 
     cause = _why_empty(root, "#", productive)
     if cause is not None:
         raise unsatisfiable(f"nothing can satisfy this schema: {cause.message}", cause.keyword, cause.pointer)
+    return productive
+
+
+def prune(schema: Any, productive: set[str]) -> Any:
+    """The same documents, without references to what nothing fits: the engine would begin and never end them."""
+    if not isinstance(schema, dict):
+        return schema
+    if str(schema.get("$ref", "")).removeprefix("#/$defs/") not in productive and "$ref" in schema:
+        return False
+    pruned: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key in ("properties", "patternProperties"):
+            pruned[key] = {name: prune(inner, productive) for name, inner in value.items()}
+        elif key in ("additionalProperties", "items"):
+            pruned[key] = prune(value, productive)
+        elif key == "prefixItems":
+            pruned[key] = [prune(inner, productive) for inner in value]
+        elif key == "allOf":
+            pruned[key] = [prune(inner, productive) for inner in value]
+            if False in pruned[key]:
+                return False
+        elif key == "anyOf":
+            options = [option for inner in value if (option := prune(inner, productive)) is not False]
+            if not options:
+                return False
+            pruned[key] = options
+        else:
+            pruned[key] = value
+    return pruned
 
 
 def _why_empty(schema: Any, pointer: str, productive: set[str]) -> _Cause | None:

@@ -20,7 +20,9 @@ class Target(NamedTuple):
 class References:
     """The document's places by URI."""
 
-    def __init__(self, document: Any) -> None:
+    def __init__(self, document: Any, *, siblings_count: bool = True) -> None:
+        """`siblings_count`: keywords beside `$ref` mean something, which they do from draft 2019-09 on."""
+        self._siblings_count = siblings_count
         self._roots: dict[str, Target] = {}
         self._anchors: dict[tuple[str, str], Target] = {}
         self._dynamic: dict[str, int] = {}
@@ -36,8 +38,8 @@ class References:
             stack += [(child, f"{pointer}/{escape(key)}", base) for key, child in node.items() if key not in _DATA]
 
     def _enter(self, node: dict[str, Any], pointer: str, base: str) -> str:
-        own = node.get("$id", node.get("id"))
-        if isinstance(own, str):
+        own = self._own_id(node)
+        if own is not None:
             uri, fragment = urldefrag(urljoin(base, own))
             if fragment:
                 self._anchors[(uri, fragment)] = Target(node, pointer, base)
@@ -54,15 +56,20 @@ class References:
 
     def base_at(self, node: Any, base: str) -> str:
         """The base inside `node`, which may set its own."""
-        own = node.get("$id", node.get("id")) if isinstance(node, dict) else None
-        if isinstance(own, str):
+        own = self._own_id(node) if isinstance(node, dict) else None
+        if own is not None:
             uri, fragment = urldefrag(urljoin(base, own))
             return base if fragment or not uri else uri
         return base
 
-    def is_ambiguous(self, name: str) -> bool:
-        """Whether a dynamic reference to `name` may lead to more than one place."""
-        return self._dynamic.get(name, 0) > 1
+    def _own_id(self, node: dict[str, Any]) -> str | None:
+        own = node.get("$id", node.get("id"))
+        return own if isinstance(own, str) and (self._siblings_count or "$ref" not in node) else None
+
+    def is_ambiguous(self, reference: str) -> bool:
+        """Whether a dynamic reference may lead to more than one place."""
+        name = reference.partition("#")[2]
+        return len(self._roots) > 2 or self._dynamic.get(name, 0) > 1 or sum(self._dynamic.values()) > 1
 
     def find(self, reference: str, base: str, pointer: str) -> Target:
         """Where the reference at `pointer` leads. Raises GrammarError: unresolvable."""

@@ -143,6 +143,16 @@ SERVED = [
         [{"a": 1, "b": "x"}],
         [{"a": "x"}, {"b": 1}],
     ),
+    (
+        {
+            "type": "object",
+            "properties": {"n": {"$ref": "#/$defs/x"}},
+            "$defs": {"x": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/x"}}},
+        },
+        [{}, {"m": 1}],
+        [{"n": []}, {"n": 1}],
+    ),
+    ({"properties": {"n": {"$ref": "#/$defs/x"}}, "$defs": {"x": False}}, [{}, 1], [{"n": 1}]),
     ({}, [1, "x", None, [], {}, True], []),
     (True, [1, {"a": 1}], []),
 ]
