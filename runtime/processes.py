@@ -38,6 +38,7 @@ _MAX_DEATHS = 5
 _PING_EVERY_S = 2.0
 _PING = "supervisor:"
 _GRACE_S = 10.0
+_MIN_DELAYS = 20
 _PROGRAM = "from radixlang.runtime.processes import run_child; run_child()"
 
 
@@ -69,6 +70,8 @@ class EngineSupervisor:
         self._ever_ready = False
         self._failed: Failed | None = None
         self._last_answer = 0.0
+        self._asked = 0.0
+        self._delays: deque[float] = deque(maxlen=256)
         self._stopping = False
         self.state = "loading"
         """loading, ready, stuck, restarting, down (given up) or stopped."""
@@ -151,6 +154,7 @@ class EngineSupervisor:
             self._failed = message  # told when the process is gone
             return
         elif isinstance(message, Reply) and message.id.startswith(_PING):
+            self._delays.append(self._last_answer - self._asked)
             return
         self._on_message(message)
 
@@ -185,28 +189,34 @@ class EngineSupervisor:
         self._on_message(Failed(message=failed.message, kind="EngineDead"))
         return not given_up
 
+    def _patience_s(self) -> float:
+        """How long an answer may take: more where steps are known to take long."""
+        delays = sorted(self._delays)
+        usual = delays[int(len(delays) * 0.99)] if len(delays) >= _MIN_DELAYS else 0.0
+        return max(self._stuck_after_s, 20 * usual)
+
     async def _wait_for_end(self) -> int:
         """Polls the process and pings its loop. Returns the exit code (negative: the signal)."""
         process = self._process
         assert process is not None
-        next_ping, asked, warned = 0.0, 0.0, 0.0
+        next_ping, warned = 0.0, 0.0
+        self._asked = 0.0
         while (code := process.poll()) is None:
             await asyncio.sleep(0.05)
             now = time.monotonic()
             if not self._ready:
                 continue
-            if now >= next_ping:
-                next_ping = now + _PING_EVERY_S
-                if self._last_answer >= asked:
-                    asked = now
-                self._socket.send(Control(id=f"{_PING}{self._generation}", action="ping"))
-            if self._last_answer >= asked:
+            is_answered = self._last_answer >= self._asked
+            if is_answered:
                 warned = 0.0
                 if self.state == "stuck":
                     self.state = "ready"
-            elif not warned and now - asked > self._stuck_after_s:
+                if now >= next_ping:
+                    next_ping, self._asked = now + _PING_EVERY_S, now
+                    self._socket.send(Control(id=f"{_PING}{self._generation}", action="ping"))
+            elif not warned and now - self._asked > self._patience_s():
                 self.state, warned = "stuck", now
-                logger.error("the engine has not answered for %.0f s; its stacks follow", now - asked)
+                logger.error("the engine has not answered for %.0f s; its stacks follow", now - self._asked)
                 process.send_signal(signal.SIGUSR1)
             elif warned and now - warned > _GRACE_S:
                 process.kill()

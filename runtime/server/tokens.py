@@ -8,9 +8,10 @@ import msgspec
 
 from ...errors import RequestError
 from .http import Answer, Request, json_response
-from .messages import render, template_messages
+from .messages import prompt_ids, render, template_messages
 from .route import Route
 from .service import Service
+from .tools import plan_tools
 
 
 class TokenizeBody(msgspec.Struct):
@@ -67,6 +68,32 @@ async def tokenize(service: Service, request: Request) -> Answer:
     return json_response(told)
 
 
+class RenderBody(msgspec.Struct):
+    """A chat request; only what shapes the prompt is read."""
+
+    messages: list[Any] | None = None
+    model: str | None = None
+    tools: list[Any] | None = None
+    tool_choice: Any = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    continue_final_message: bool | None = None
+
+
+async def render_chat(service: Service, request: Request) -> Answer:
+    """POST /v1/chat/completions/render and /apply-template: the prompt that a chat request would have."""
+    body = await request.struct(RenderBody)
+    service.check_model(body.model)
+    ids = await prompt_ids(
+        service,
+        template_messages(body.messages),
+        plan_tools(body.tools, body.tool_choice),
+        kwargs=body.chat_template_kwargs,
+        continue_final_message=bool(body.continue_final_message),
+    )
+    text = service.front.tokenizer.decode(ids, skip_special_tokens=False)
+    return json_response({"prompt": text, "prompt_token_ids": ids})
+
+
 async def detokenize(service: Service, request: Request) -> Answer:
     """POST /detokenize: the text under SGLang's (text), vLLM's (prompt) and llama.cpp's (content) name."""
     front = service.front
@@ -85,11 +112,18 @@ async def detokenize(service: Service, request: Request) -> Answer:
 
 
 def routes() -> list[Route]:
+    named = (
+        ("tokenize", tokenize, TokenizeBody, "Text to ids"),
+        ("detokenize", detokenize, DetokenizeBody, "Ids to text"),
+    )
     return [
-        Route(path=f"{prefix}/{name}", handler=handler, body=kind, summary=told)
-        for prefix in ("", "/v1")
-        for name, handler, kind, told in (
-            ("tokenize", tokenize, TokenizeBody, "Text to ids"),
-            ("detokenize", detokenize, DetokenizeBody, "Ids to text"),
-        )
+        *(
+            Route(path=f"{prefix}/{name}", handler=handler, body=kind, summary=told)
+            for prefix in ("", "/v1")
+            for name, handler, kind, told in named
+        ),
+        *(
+            Route(path=path, handler=render_chat, body=RenderBody, summary="The prompt of a chat")
+            for path in ("/v1/chat/completions/render", "/apply-template")
+        ),
     ]

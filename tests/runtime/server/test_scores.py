@@ -136,3 +136,13 @@ def test_decisions_in_openais_shape(serve):
 def test_bad_decisions(serve, question, param):
     answer = serve().post("/v1/decisions", {"input": "a", "questions": [question]})
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+
+
+def test_the_prompt_of_a_chat_is_shown(serve):
+    client = serve(reply=b"x")
+    body = {"messages": [{"role": "user", "content": "hi"}]}
+    for path in ("/v1/chat/completions/render", "/apply-template"):
+        told = client.post(path, body).json()
+        assert told["prompt"] == "<user>hi</user><assistant>"
+    client.post("/v1/chat/completions", body)
+    assert client.submits[0].token_ids == told["prompt_token_ids"]
