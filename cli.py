@@ -44,6 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
         return made
 
     serving = command("serve", _serve, "Serve a model over HTTP: OpenAI's API, SGLang's native one and more.")
+    serving.usage = "radixlang serve [MODEL] [--host HOST] [--port PORT] [options]"
     serving.add_argument("model", nargs="?", help=f"name, GGUF file or directory; default: {DEFAULT_MODEL}")
     add_serve_options(serving)
     _add_run(command("run", _run, "Answer one prompt, or hold a conversation, in this process."))

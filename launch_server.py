@@ -60,7 +60,10 @@ def _with_key(config: ServerConfig) -> ServerConfig:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The program. Returns its exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m radixlang.launch_server", description="Serve a model over HTTP.", allow_abbrev=False
+        prog="python -m radixlang.launch_server",
+        usage="%(prog)s [--model-path MODEL] [--host HOST] [--port PORT] [options]",
+        description="Serve a model over HTTP, with SGLang's options.",
+        allow_abbrev=False,
     )
     add_serve_options(parser)
     return serve(parser.parse_args(arguments))

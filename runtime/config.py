@@ -110,8 +110,6 @@ class ServerConfig:
     """Seconds without an answer of the engine's loop after which it counts as stuck and is started again."""
     strict_fields: bool = False
     """Refuse bodies with unknown fields (400) instead of naming them in x-radixlang-ignored."""
-    trust_request_chat_template: bool = False
-    """Accept a chat template that comes with a request."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe log lines that are written."""
     log_requests: bool = True

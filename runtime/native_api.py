@@ -184,6 +184,8 @@ def _refuse_unserved(body: NativeBody) -> None:
             raise UnsupportedContent(f"this model takes text only; drop {name}", param=name)
     if body.lora_path:
         raise ModelNotFound(f"no adapter {body.lora_path!r} is loaded", param="lora_path")
+    if body.session_params:
+        raise RequestError("sessions are not served; use keep and parent", param="session_params")
 
 
 def _prompts(body: NativeBody) -> tuple[list[list[PromptPart]], bool]:

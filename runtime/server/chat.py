@@ -95,7 +95,7 @@ async def chat(service: Service, request: Request) -> Answer:
 
 async def _prompt_ids(service: Service, body: ChatBody, plan: ToolPlan | None) -> list[int]:
     front = service.front
-    if body.chat_template is not None and not service.config.trust_request_chat_template:
+    if body.chat_template is not None:
         raise RequestError("chat templates from requests are not accepted by this server", param="chat_template")
     if body.input_ids is None:
         return await prompt_ids(
