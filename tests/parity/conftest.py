@@ -152,7 +152,8 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     "qwen3": lambda: tiny("Qwen3", head_dim=24),
     "smollm3": lambda: tiny("SmolLM3", no_rope_layer_interval=2, use_sliding_window=False),
     "gemma": lambda: tiny("Gemma", head_dim=24, tie_word_embeddings=True),
-    "gemma2": lambda: tiny("Gemma2", sliding_window=9, query_pre_attn_scalar=31, tie_word_embeddings=True),
+    "gemma2": lambda: tiny("Gemma2", sliding_window=9, query_pre_attn_scalar=31, tie_word_embeddings=True,
+        attn_logit_softcapping=0.4, final_logit_softcapping=2.0),
     "gemma3": lambda: tiny("Gemma3Text", sliding_window=9, query_pre_attn_scalar=31, tie_word_embeddings=True,
         layer_types=["sliding_attention", "full_attention"] * 2,
         rope_parameters={
