@@ -61,7 +61,8 @@ def _native() -> Finding:
         load()
         return Finding("native step", f"works, {instruction_set()}", is_needed=False)
     except (ImportError, OSError, RuntimeError, RadixlangError) as error:
-        told = f"not here ({' '.join(str(error).split())[:300]})" + ("" if compiler else "; install a C++ compiler, such as g++")
+        why = " ".join(str(error).split())[:300]
+        told = f"not here ({why})" + ("" if compiler else "; install a C++ compiler, such as g++")
         return Finding("native step", told, False, is_needed=False)
 
 
