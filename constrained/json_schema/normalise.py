@@ -15,6 +15,7 @@ import llguidance
 from ...errors import GrammarError, GrammarSyntaxError, GrammarTooLarge
 from ..fsm.pattern import Alt, Node
 from . import checks
+from .combine import any_of, together
 from .complement import ASSERTIONS, OtherStrings, Schema, canonical, disjoint, negate, told_apart, without_known_type
 from .counts import property_counts, unique_items
 from .names import apart, both, literal, property_names
@@ -160,7 +161,7 @@ class _Normaliser:
                 self.keyword(key, value, node, out, beside, place)
         self.objects(node, out, beside, place)
         self.arrays(node, out, beside, place)
-        return _together(out, [s for s in beside if s is not True])
+        return together(out, [s for s in beside if s is not True])
 
     def keyword(
         self, key: str, value: Any, node: dict[str, Any], out: dict[str, Any], beside: list[Any], place: _Place
@@ -213,11 +214,11 @@ class _Normaliser:
             case "anyOf":
                 closable = place.is_closable and not any(k in node for k in OBJECT_KEYWORDS)
                 options = [self.schema(s, place.down(key, str(i), is_closable=closable)) for i, s in enumerate(value)]
-                _any_of(options, out, beside)
+                any_of(options, out, beside)
             case "oneOf":
                 self.one_of(value, node, out, beside, place)
             case "not":
-                _any_of(self.complement(value, "not", node, place), out, beside)
+                any_of(self.complement(value, "not", node, place), out, beside)
             case "if":
                 self.condition(node, out, beside, place)
             case "dependentRequired" | "dependentSchemas" | "dependencies":
@@ -318,10 +319,10 @@ class _Normaliser:
                 inner = place.down("oneOf", str(j), is_closable=False)
                 without: list[Any] = []
                 others: dict[str, Any] = {}
-                _any_of([self.schema(option, inner) for option in negated if option is not False], others, without)
-                parts.append(_together(others, without))
-            options.append(_together({}, [p for p in parts if p is not True]))
-        _any_of(options, out, beside)
+                any_of([self.schema(option, inner) for option in negated if option is not False], others, without)
+                parts.append(together(others, without))
+            options.append(together({}, [p for p in parts if p is not True]))
+        any_of(options, out, beside)
 
     def condition(self, node: dict[str, Any], out: dict[str, Any], beside: list[Any], place: _Place) -> None:
         """`if` with `then` and `else`: what it accepts and `then`, or what it refuses and `else`."""
@@ -329,18 +330,18 @@ class _Normaliser:
             return
         is_met = self.schema(node["if"], place.down("if", is_closable=False))
         then = self.schema(node.get("then", True), place.down("then", is_closable=False))
-        options: list[Schema] = [_together({}, [s for s in (is_met, then) if s is not True])]
+        options: list[Schema] = [together({}, [s for s in (is_met, then) if s is not True])]
         otherwise = self.schema(node.get("else", True), place.down("else", is_closable=False))
         for negated in self.complement(node["if"], "if", node, place):
-            options.append(_together({}, [s for s in (negated, otherwise) if s is not True]))
-        _any_of(options, out, beside)
+            options.append(together({}, [s for s in (negated, otherwise) if s is not True]))
+        any_of(options, out, beside)
 
     def dependency(self, name: str, demand: Any, beside: list[Any], place: _Place) -> None:
         """Without the property, or with it and what it demands."""
         if isinstance(demand, list):
             met: Schema = {"required": [name, *(other for other in demand if other != name)]}
         else:
-            met = _together({}, [s for s in (self.schema(demand, place), {"required": [name]}) if s is not True])
+            met = together({}, [s for s in (self.schema(demand, place), {"required": [name]}) if s is not True])
         beside.append({"anyOf": [{"properties": {name: False}}, met]})
 
     def objects(self, node: dict[str, Any], out: dict[str, Any], beside: list[Any], place: _Place) -> None:
@@ -392,33 +393,6 @@ def _apart(patterns: dict[Any, Any], pointer: str) -> dict[str, Any]:
     if all(isinstance(pattern, str) for pattern in patterns):
         return apart(patterns, pointer)
     return {engine_pattern(tree): schema for tree, schema in patterns.items()}  # from propertyNames: apart already
-
-
-def _any_of(options: list[Schema], out: dict[str, Any], beside: list[Any]) -> None:
-    """Adds alternatives; dead ones fall away."""
-    options = [option for option in options if option is not False]
-    if any(option is True or option == {} for option in options):
-        return
-    if len(options) == 1:
-        beside.append(options[0])
-    elif not options:
-        beside.append(False)
-    elif "anyOf" in out:
-        beside.append({"anyOf": options})
-    else:
-        out["anyOf"] = options
-
-
-def _together(out: dict[str, Any], beside: list[Any]) -> Schema:
-    """One schema that holds when all do."""
-    if any(schema is False for schema in beside):
-        return False
-    if not beside:
-        return out or True
-    if not out and len(beside) == 1:
-        only: Schema = beside[0]
-        return only
-    return {**out, "allOf": beside}
 
 
 def _canonical_value(value: Any) -> Any:
