@@ -18,7 +18,7 @@ from .backend.base_backend import BaseBackend, NativeBackend
 from .blocking import overrides
 from .global_config import global_config, resolve_backend
 from .interpreter import new_state, run_body
-from .run_options import RunOptions
+from .run_options import BATCH_OPTIONS, RunOptions
 from .state import ProgramState
 from .waiting import batch_bodies, wait
 
@@ -27,14 +27,6 @@ if TYPE_CHECKING:
 
 AUTO_IN_FLIGHT = 1024
 """Programs at once for num_threads="auto": a waiting one costs a few kB, and the backend batches what it can see."""
-
-_BATCH_OPTIONS = {
-    "num_threads": "auto",
-    "progress_bar": False,
-    "generator_style": False,
-    "as_completed": False,
-    "on_error": "raise",
-}
 
 
 def named_arguments(program: SglFunction, entries: Sequence[Any]) -> list[dict[str, Any]]:
@@ -58,7 +50,7 @@ def run_batch(program: SglFunction, entries: Sequence[dict[str, Any] | Sequence[
     """See SglFunction.run_batch."""
     if not isinstance(entries, (list, tuple)):
         raise TypeError(f"run_batch takes a list or tuple of arguments, found {type(entries).__name__}")
-    batch = {name: options.get(name, default) for name, default in _BATCH_OPTIONS.items()}
+    batch = {name: options.get(name, default) for name, default in BATCH_OPTIONS.items()}
     run_options = RunOptions({k: v for k, v in options.items() if k not in batch})
     if batch["on_error"] not in ("raise", "state"):
         raise ValueError(f'on_error is "raise" or "state", not {batch["on_error"]!r}')

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .global_config import resolve_backend
 from .ir import SglInline
-from .run_options import RUN_OPTIONS, RunOptions
+from .run_options import BATCH_OPTIONS, RUN_OPTIONS, RunOptions
 
 if TYPE_CHECKING:
     from .backend.base_backend import BaseBackend
@@ -143,3 +143,20 @@ class SglFunction:
 
         tracer = current_trace()
         return self.run(*args, **kwargs) if tracer is None else tracer.call(self, args, kwargs)
+
+
+def _signature(fixed: list[inspect.Parameter], options: dict[str, Any], *, variadic: bool) -> inspect.Signature:
+    """What editors and help() show of a method whose keywords are options and a program's own arguments."""
+    keywords = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=options[name]) for name in options]
+    rest = [inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)] if variadic else []
+    return inspect.Signature([*fixed, *keywords, *rest])
+
+
+_SELF = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_ARGS = inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL)
+_ENTRIES = inspect.Parameter("batch_kwargs", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_PER_RUN = {name: value for name, value in RUN_OPTIONS.items() if name not in ("stream", "use_thread")}
+vars(SglFunction)["run"].__signature__ = _signature([_SELF, _ARGS], RUN_OPTIONS, variadic=True)
+vars(SglFunction)["run_batch"].__signature__ = _signature(
+    [_SELF, _ENTRIES], {**_PER_RUN, **BATCH_OPTIONS}, variadic=False
+)

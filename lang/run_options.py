@@ -47,6 +47,14 @@ RUN_OPTIONS: dict[str, Any] = {
     "cache": None,
 }
 
+BATCH_OPTIONS: dict[str, Any] = {
+    "num_threads": "auto",
+    "progress_bar": False,
+    "generator_style": False,
+    "as_completed": False,
+    "on_error": "raise",
+}
+
 
 class RunOptions:
     """Options of one run. `values`: those that were given."""

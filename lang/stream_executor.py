@@ -200,7 +200,7 @@ class StreamExecutor:
         """`error`, where `item` failed; nothing after it runs."""
         where = next((slot.where for slot in item.slots if slot.where), None) if item is not None else None
         if not isinstance(error, ProgramError):
-            cause, error = error, ProgramError(_describe(error), where=where)
+            cause, error = error, ProgramError(str(error) or type(error).__name__, where=where)
             error.__cause__ = cause
         with self._lock:
             self.error_ = self.error_ or error
@@ -394,8 +394,3 @@ class StreamExecutor:
                 child.variables = dict(self.variables)
             self._append(ForkPoint(list(children)))
         return children
-
-
-def _describe(error: BaseException) -> str:
-    text = str(error)
-    return text if text else type(error).__name__

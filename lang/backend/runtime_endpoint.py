@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from ...errors import RadixlangError
 from ..chat_template import get_chat_template
 from ..loop import run
 from ..model_template import template_of_model
@@ -16,6 +18,8 @@ from .sse import connection_error, events, raise_for
 
 if TYPE_CHECKING:
     from ..runtime_process import Runtime as Runtime
+
+logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 600.0
@@ -99,9 +103,12 @@ class RuntimeEndpoint(NativeBackend):
         except httpx.HTTPError as error:
             finished = True
             raise connection_error(error, self.base_url + "/generate") from error
+        except RadixlangError:
+            finished = True
+            raise
         finally:
             if not finished:
-                await self.native_abort(request["rid"])
+                await self._abort_left(request["rid"])
 
     async def _abortable(self, request: dict[str, Any]) -> Any:
         """The answer to a request that is aborted on the server if this task is cancelled."""
@@ -115,7 +122,14 @@ class RuntimeEndpoint(NativeBackend):
             raise
         finally:
             if not finished:
-                await self.native_abort(request["rid"])
+                await self._abort_left(request["rid"])
+
+    async def _abort_left(self, rid: str) -> None:
+        """Nobody waits for the answer any more, nor for whether the server heard so."""
+        try:
+            await self.native_abort(rid)
+        except RadixlangError as error:
+            logger.debug("request %s was not aborted: %s", rid, error)
 
     async def native_score(
         self, prompt_parts: Sequence[str | list[int]], choices: Sequence[str], *, unconditional: bool

@@ -95,9 +95,21 @@ def test_an_error_body_is_the_errors_message(server, endpoint):
 
 def test_an_error_in_a_stream_reaches_its_reader(server, endpoint):
     server.answers["/generate"] = lambda body: [{"error": {"message": "out of pages", "status": 503}}]
-    server.answers["/abort_request"] = lambda body: {}
     with pytest.raises(sgl.ProgramError, match="out of pages"):
         list(p.run(backend=endpoint, stream=True).text_iter())
+
+
+def test_leaving_early_aborts_on_the_server_even_if_it_does_not_answer(server, endpoint, until):
+    pieces = [{"text": "x", "output_ids": [5], "meta_info": {"finish_reason": None}}] * 50
+    server.answers["/generate"] = lambda body: pieces
+    server.answers["/abort_request"] = lambda body: (500, {"error": {"message": "broken"}})
+    state = p.run(backend=endpoint, stream=True)
+    pieces_of = state.text_iter("a")
+    next(pieces_of)
+    pieces_of.close()
+    until(lambda: state.stream_executor.is_finished)
+    sent = server.bodies("/generate")[0]["rid"]
+    assert [body["rid"] for body in server.bodies("/abort_request")] in ([sent], [])  # it may have been read whole
 
 
 def test_a_server_that_is_gone_is_told(server):
