@@ -71,8 +71,8 @@ class Weight(ctypes.Structure):
     """What `tiles` lies in."""
 
 
-class _Part(ctypes.Structure):
-    """Mirrors rx::PackPart of csrc/pack.h."""
+class PackPart(ctypes.Structure):
+    """Rows of one tensor; mirrors rx::PackPart of csrc/pack.h."""
 
     _fields_ = (
         ("data", ctypes.c_void_p),
@@ -307,11 +307,11 @@ def _fill(
         for matrix in matrices:
             weight, spec = matrix.weight, matrix.spec
             tensors = [checkpoint.packed(f"{part}.weight") for part in spec.parts]
-            parts = (_Part * len(tensors))()
+            parts = (PackPart * len(tensors))()
             for i, tensor in enumerate(tensors):
                 if tensor.data.strides[1] != 1:
                     raise BadCheckpoint(f"{tensor.name}: the bytes of a row do not follow one another")
-                parts[i] = _Part(
+                parts[i] = PackPart(
                     tensor.data.ctypes.data, tensor.data.strides[0], FORMATS.index(tensor.format), tensor.shape[0]
                 )
             strips = weight.packed_columns // _COLUMNS

@@ -130,6 +130,10 @@ struct LinearKernels {
     // Embedding look-up: out row i = multiplier * (column ids[i] of the weight, which is row ids[i] of the checkpoint's
     // matrix), K floats. ids must lie in [0, columns).
     void (*embed)(const Weight& weight, const int32_t* ids, int count, float multiplier, float* out, int64_t out_stride);
+
+    // The limit that a benchmark compares with: `rounds` rounds of dot products on registers alone. Returns how many
+    // multiplications of codes that were.
+    int64_t (*dot_products)(int64_t rounds);
 };
 
 }  // namespace rx

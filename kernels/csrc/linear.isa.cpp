@@ -137,13 +137,28 @@ static void embed(const Weight& w, const int32_t* ids, int count, float multipli
     }
 }
 
+static int64_t dot_products(int64_t rounds) {
+    constexpr int kChains = 12;  // enough to hide the latency
+    VecI sums[kChains], codes = set1i(0x01010101), activations = codes;
+    RX_UNROLL for (int i = 0; i < kChains; i++) sums[i] = set1i(i);
+    for (int64_t round = 0; round < rounds; round++) {
+        asm volatile("" : "+m"(rounds));  // the sums do not matter; the loop must stay
+        RX_UNROLL for (int i = 0; i < kChains; i++) sums[i] = dot4(sums[i], codes, activations);
+    }
+    VecI total = sums[0];
+    RX_UNROLL for (int i = 1; i < kChains; i++) total = addi(total, sums[i]);
+    volatile int32_t keep = reduce_addi(total);
+    (void)keep;
+    return rounds * kChains * kLanes * 4;
+}
+
 static ActivationForm activation_form(int32_t kind) {
     if (is_quantised(kind)) return kInt8;
     return kind == kBF16 && kDotBF16 ? kActBF16 : kActF32;
 }
 
 const LinearKernels* linear_kernels() {
-    static const LinearKernels table = {activation_form, prepare_rows, linear, gather, embed};
+    static const LinearKernels table = {activation_form, prepare_rows, linear, gather, embed, dot_products};
     return &table;
 }
 

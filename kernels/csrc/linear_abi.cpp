@@ -76,6 +76,36 @@ int rx_linear_embed(const char* isa, const Weight* weight, const int32_t* ids, i
     return 0;
 }
 
+// Multiplications of codes in a second, on registers alone: the limit of this core. Negative: no such instruction set.
+double rx_linear_peak(const char* isa) {
+    const Kernels* k = kernels_named(isa);
+    if (!k) return -1;
+    double best = 0;
+    for (int i = 0; i < 20; i++) {
+        const auto start = std::chrono::steady_clock::now();
+        const double done = (double)k->linear->dot_products(20000);
+        const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+        if (done / took.count() > best) best = done / took.count();
+    }
+    return best;
+}
+
+// Bytes in a second that one thread reads in order: the limit with few rows.
+double rx_linear_bandwidth(const uint64_t* memory, int64_t bytes) {
+    double best = 0;
+    for (int i = 0; i < 5; i++) {
+        const auto start = std::chrono::steady_clock::now();
+        uint64_t sum[8] = {};
+        for (int64_t at = 0; at < bytes / 64; at++)
+            for (int lane = 0; lane < 8; lane++) sum[lane] += memory[at * 8 + lane];
+        volatile uint64_t keep = sum[0] + sum[1] + sum[2] + sum[3] + sum[4] + sum[5] + sum[6] + sum[7];
+        (void)keep;
+        const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+        if ((double)bytes / took.count() > best) best = (double)bytes / took.count();
+    }
+    return best;
+}
+
 // What prepare_rows makes of int8 rows: codes [rows, padded depth], scales and sums [rows, groups], as floats. For tests.
 int rx_linear_quantise(const char* isa, const float* x, int rows, int depth, int8_t* codes, float* scales, float* sums) {
     const Kernels* k = kernels_named(isa);

@@ -1,9 +1,9 @@
-"""Packed matrices made from random blocks, and the native linears called on them one at a time."""
+"""Packed matrices made from random blocks and the native linears called on them one at a time; whole tiny models."""
 
 import ctypes
 import hashlib
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +13,12 @@ import gguf
 import numpy as np
 import pytest
 
-from radixlang.kernels.cpu import build, pack
+from radixlang.kernels.cpu import build, load, pack
 from radixlang.kernels.cpu.load import native_folder
+from radixlang.runtime.config import EngineConfig
+from radixlang.runtime.model.config import ModelConfig
+from radixlang.runtime.model_runner.native import NativeExecutor
+from radixlang.runtime.weights.checkpoint import PackedTensor
 
 INSTRUCTION_SETS = ("avx512bf16", "avx512", "avx2vnni", "avx2", "neon", "scalar")
 PARTS = ("isa", "linear", "linear_abi", "pack", "pack_abi", "pack_formats")
@@ -155,12 +159,12 @@ def packed(library: ctypes.CDLL) -> Callable[..., Packed]:
     def make(
         parts: Sequence[tuple[str, np.ndarray]], depth: int, *, gate_up: bool = False, bias: np.ndarray | None = None
     ) -> Packed:
-        described = (pack._Part * len(parts))()
+        described = (pack.PackPart * len(parts))()
         kind = -1
         for i, (format_, data) in enumerate(parts):
             number = pack.FORMATS.index(format_)
             assert library.rx_pack_row_bytes(number, depth) == data.shape[1]
-            described[i] = pack._Part(data.ctypes.data, data.strides[0], number, len(data))
+            described[i] = pack.PackPart(data.ctypes.data, data.strides[0], number, len(data))
             own = library.rx_pack_kind_for(number)
             kind = own if i == 0 else library.rx_pack_join(kind, own)
         rows = sum(len(data) for _, data in parts)
@@ -185,3 +189,134 @@ def packed(library: ctypes.CDLL) -> Callable[..., Packed]:
         return Packed(library, weight, [raw, bias])
 
     return make
+
+
+class MemoryCheckpoint:
+    """A random model of one family, in memory; matrices in `weights`' format where rows are long enough."""
+
+    def __init__(self, config: ModelConfig, *, weights: str = "F32", bias: bool = False, seed: int = 0) -> None:
+        self.config, self.path, self.digest = (
+            config,
+            Path(f"{config.architecture}.memory"),
+            f"{config!r}{weights}{seed}",
+        )
+        self._tensors: dict[str, tuple[str, np.ndarray]] = {}
+        rng = np.random.default_rng(seed)
+        hidden, wide = config.hidden_size, config.intermediate_size
+        heads, keys = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
+
+        def matrix(name: str, rows: int, depth: int) -> None:
+            values = (rng.standard_normal((rows, depth)) * depth**-0.5 * 1.5).astype(np.float32)
+            self._tensors[f"{name}.weight"] = (weights if depth % 32 == 0 else "F32", values)
+
+        def vector(name: str, size: int, centre: float) -> None:
+            self._tensors[name] = ("F32", (centre + 0.3 * rng.standard_normal(size)).astype(np.float32))
+
+        matrix("model.embed_tokens", config.vocab_size, hidden)
+        for i in range(config.num_layers):
+            layer, attention, mlp = (f"model.layers.{i}{part}" for part in ("", ".self_attn", ".mlp"))
+            for name, rows in (("q", heads), ("k", keys), ("v", keys)):
+                matrix(f"{attention}.{name}_proj", rows, hidden)
+                if bias:
+                    vector(f"{attention}.{name}_proj.bias", rows, 0.0)
+            matrix(f"{attention}.o_proj", hidden, heads)
+            for name in ("gate", "up"):
+                matrix(f"{mlp}.{name}_proj", wide, hidden)
+            matrix(f"{mlp}.down_proj", hidden, wide)
+            norms = {"pre": (0, 1), "post": (1, 3), "sandwich": (0, 1, 2, 3)}[config.norm_placement]
+            for which in norms:
+                vector(f"{layer}.{_NORM_NAMES[which]}.weight", hidden, 1.0 - config.norm_offset)
+            if config.qk_norm != "none":
+                full = config.qk_norm == "full"
+                vector(f"{attention}.q_norm.weight", heads if full else config.head_dim, 1.0 - config.norm_offset)
+                vector(f"{attention}.k_norm.weight", keys if full else config.head_dim, 1.0 - config.norm_offset)
+        vector("model.norm.weight", hidden, 1.0 - config.norm_offset)
+        if not config.tie_embeddings:
+            matrix("lm_head", config.vocab_size, hidden)
+
+    def names(self) -> list[str]:
+        return list(self._tensors)
+
+    def packed(self, name: str) -> PackedTensor:
+        format_, values = self._tensors[name]
+        if format_ == "F32":
+            return PackedTensor(name, "F32", values.shape, values.view(np.uint8))
+        raw = gguf.quants.quantize(values, gguf.GGMLQuantizationType[format_])
+        return PackedTensor(name, format_, values.shape, raw.view(np.uint8).reshape(len(values), -1))
+
+    def dense(self, name: str) -> np.ndarray:
+        format_, values = self._tensors[name]
+        if format_ == "F32":
+            return values
+        return gguf.quants.dequantize(self.packed(name).data, gguf.GGMLQuantizationType[format_])
+
+    def close(self) -> None:
+        pass
+
+
+_NORM_NAMES = (
+    *("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm"),
+)
+
+
+@pytest.fixture(scope="session")
+def whole_library() -> Path:
+    """The native library with every instruction set that the compiler knows; kept until a source changes."""
+    target = native_folder() / build.library_name()
+    if not target.exists():
+        try:
+            build.build(target, objects=native_folder() / "objects")
+        except build.BuildFailed as error:
+            pytest.skip(str(error))
+    return target
+
+
+@pytest.fixture
+def native(whole_library: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """Loads that library; RADIXLANG_ISA chooses the set."""
+    monkeypatch.setenv("RADIXLANG_NATIVE_LIBRARY", str(whole_library))
+    monkeypatch.delenv("RADIXLANG_ISA", raising=False)
+    load.load.cache_clear()
+    yield monkeypatch
+    load.load.cache_clear()
+
+
+@pytest.fixture
+def run_model(native: pytest.MonkeyPatch) -> Iterator[Callable[..., NativeExecutor]]:
+    """run_model(checkpoint, isa=…, kv=…, threads=…, slots=…): an executor that is closed at the end of the test."""
+    opened: list[NativeExecutor] = []
+
+    def make(
+        checkpoint: MemoryCheckpoint, *, isa: str = "", kv: Any = "float32", threads: int = 2, slots: int = 1024
+    ) -> NativeExecutor:
+        if isa and isa not in load.instruction_sets():
+            pytest.skip(f"{isa} does not run here")
+        native.setenv("RADIXLANG_ISA", isa)
+        config = EngineConfig(kv_cache_dtype=kv, num_threads=threads, weight_cache=False)
+        opened.append(NativeExecutor(checkpoint, config, slots))
+        return opened[-1]
+
+    yield make
+    for executor in opened:
+        executor.close()
+
+
+@pytest.fixture
+def llama() -> ModelConfig:
+    """Three query heads for each of two kv heads; a vocabulary that is no multiple of 32."""
+    return ModelConfig(
+        architecture="llama",
+        vocab_size=211,
+        hidden_size=96,
+        intermediate_size=160,
+        num_layers=2,
+        num_heads=6,
+        num_kv_heads=2,
+        head_dim=32,
+        max_context=1024,
+    )
+
+
+@pytest.fixture
+def checkpoint() -> type[MemoryCheckpoint]:
+    return MemoryCheckpoint
