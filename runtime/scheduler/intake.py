@@ -23,7 +23,8 @@ logger = logging.getLogger(__name__)
 def error_finish(error: BaseException) -> Finish:
     """What a client is told; an exception that is no RadixlangError is our bug, and only the log has its details."""
     if isinstance(error, RadixlangError):
-        return Finish("error", message=error.message, status=error.status, code=error.code, param=error.param)
+        param = error.param or getattr(error, "pointer", None)  # where in a constraint: the front knows its field
+        return Finish("error", message=error.message, status=error.status, code=error.code, param=param)
     return Finish("error", message="internal error: a bug in radixlang", status=500, code=InternalError.code)
 
 

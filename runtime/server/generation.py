@@ -116,11 +116,11 @@ async def chunks_of(
         raise
     except GrammarError as error:
         if found is not None:
-            error.param = _below(found.param, error)
+            error.param = place_below(found.param, error)
         raise
 
 
-def _below(param: str, error: GrammarError) -> str:
+def place_below(param: str, error: GrammarError) -> str:
     """The constraint's field and the place in it that the error points at."""
     pointer = getattr(error, "pointer", None) or error.param or ""
     if pointer.startswith(param):

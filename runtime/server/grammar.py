@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...constrained.fields import FIELD_NAMES, find_constraint
+from ...constrained.fields import FIELD_NAMES, find_constraint, locate
 from ...constrained.translate import check_constraint
 from ...errors import GrammarError, RequestError
 from ..generate_request import GenerateRequest
@@ -31,7 +31,10 @@ async def check(service: Service, request: Request) -> Answer:
         found = find_constraint({name: value for name, value in data.items() if name in FIELD_NAMES})
         if found is None:
             raise RequestError(f"give one of {', '.join(sorted(FIELD_NAMES))}")
-        ignored = check_constraint(found.constraint)
+        try:
+            ignored = check_constraint(found.constraint)
+        except GrammarError as error:
+            raise locate(error, found.param) from None
         call = GenerateRequest(
             prompt=["a"],
             sampling=SamplingParams(max_new_tokens=1, temperature=0.0),

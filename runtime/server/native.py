@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import msgspec
 
-from ...errors import RequestError
+from ...errors import GrammarError, RequestError
 from .. import native_api, native_run
 from ..generate_request import PromptPart
+from .generation import place_below
 from .http import Answer, EventStream, Request, json_response, text_response
 from .route import Route
 from .service import Service
 from .streaming import DONE, event
 
 _encode = msgspec.json.Encoder().encode
+_CONSTRAINTS = ("json_schema", "regex", "ebnf", "structural_tag")
 
 
 class ChoicesBody(msgspec.Struct):
@@ -61,15 +63,32 @@ async def generate(service: Service, request: Request) -> Answer:
     for one in call.requests:
         one.timeout_s = service.timeout(one.timeout_s)
     if not call.stream:
-        return json_response(await request.guard(native_run.whole(front, call)))
+        with _placed(body):
+            return json_response(await request.guard(native_run.whole(front, call)))
 
     async def frames() -> AsyncIterator[bytes]:
-        async with contextlib.aclosing(native_run.stream(front, call)) as bodies:  # type: ignore[type-var]
-            async for piece in bodies:
-                yield event(_encode(piece))
+        with _placed(body):
+            async with contextlib.aclosing(native_run.stream(front, call)) as bodies:  # type: ignore[type-var]
+                async for piece in bodies:
+                    yield event(_encode(piece))
         yield DONE
 
     return EventStream(frames())
+
+
+@contextlib.contextmanager
+def _placed(body: native_api.NativeBody) -> Iterator[None]:
+    """Gives errors of a constraint the path of its field: what the engine says is a place inside of it."""
+    try:
+        yield
+    except GrammarError as error:
+        given = body.sampling_params
+        sampling = (given[0] if given else None) if isinstance(given, list) else given
+        field = next((n for n in _CONSTRAINTS if sampling is not None and getattr(sampling, n) is not None), None)
+        path = f"sampling_params.{field}" if field is not None else "constraint"
+        if error.param is None or error.param.startswith("#"):
+            error.param = place_below(path, error)
+        raise
 
 
 async def score_choices(service: Service, request: Request) -> Answer:

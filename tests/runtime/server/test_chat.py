@@ -5,6 +5,7 @@ import json
 import pytest
 
 from radixlang.constrained.constraint import JsonSchema, Regex
+from radixlang.runtime.messages import Finish
 
 PATH = "/v1/chat/completions"
 HI = [{"role": "user", "content": "hi"}]
@@ -186,3 +187,13 @@ def test_frames_are_json_even_for_odd_text(serve):
     events = serve(reply=reply).events(PATH, {"messages": HI, "max_tokens": 50})
     assert "".join(c["delta"].get("content", "") for e in events for c in e["choices"]) == reply.decode()
     json.dumps(events)
+
+
+def test_an_error_in_a_schema_names_its_place(serve):
+    finish = Finish(
+        type="error", status=400, code="unsatisfiable_schema", param="#/properties/a~1b/minLength", message="no"
+    )
+    body = {"messages": HI, "response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}}
+    told = serve(finish=finish).post(PATH, body).json()["error"]
+    assert told["param"] == "response_format.json_schema.schema.properties.a/b.minLength"
+    assert told["code"] == "unsatisfiable_schema"

@@ -4,6 +4,8 @@ import asyncio
 import itertools
 import json
 
+from radixlang.runtime.messages import Finish
+
 
 def test_one_prompt_one_object(serve):
     answer = serve(reply=b"hello").post("/generate", {"text": "abc", "sampling_params": {"max_new_tokens": 3}}).json()
@@ -140,3 +142,11 @@ def test_requests_cannot_raise_their_own_deadline(serve):
     client.post("/generate", {"text": "a", "timeout": 5000})
     assert [s.timeout_s for s in client.submits] == [5, 30]
     assert client.post("/generate", {"text": "a", "timeout": -1}).status_code == 400
+
+
+def test_an_error_in_a_constraint_names_its_place(serve):
+    finish = Finish(type="error", status=400, code="unsatisfiable_schema", param="#/minLength", message="no")
+    body = {"text": "a", "sampling_params": {"json_schema": "{}"}}
+    for stream in (True, False):
+        told = serve(finish=finish).post("/generate", {**body, "stream": stream}).json()["error"]
+        assert told["param"] == "sampling_params.json_schema.minLength"
