@@ -190,11 +190,11 @@ def main():
     }
     print(f"{report['model']}: {report['ours']} beside {report['peer']}; load {report['load_average']}")
     names = ("ours tok/s", "peer tok/s", "ratio", "min..max", "CPU ratio", "same tokens")
-    print(f"{'batch':>6}" + "".join(f"{name:>12}" for name in names))
+    print(f"{'batch':>6}" + "".join(f"{name:>13}" for name in names))
     for r in results:
         spread = "{}..{}".format(*r["ratio_spread"])
         row = (r["ours_tok_s"], r["peer_tok_s"], r["ratio"], spread, r["cpu_ratio"], r["equal_tokens"])
-        print(f"{r['batch']:>6}" + "".join(f"{value:>12}" for value in row))
+        print(f"{r['batch']:>6}" + "".join(f"{value:>13}" for value in row))
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
 

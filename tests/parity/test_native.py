@@ -31,7 +31,5 @@ def test_the_native_step_agrees_with_the_reference(
     )
     native.close()
     divergence = (np.exp(wanted.astype(np.float64)) * (wanted - found)).sum(-1)
-    assert (
-        divergence.max() < 5e-3
-    )  # bfloat16 weights and cache; a wrong norm, window or rope gives more than 5e-2
+    assert divergence.max() < 5e-3  # bfloat16 weights and cache; a wrong norm, window or rope gives more than 5e-2
     assert divergence.mean() < 5e-4
