@@ -80,11 +80,12 @@ class _Mailbox:
 class _Generation:
     """One of a request's n: its text and its counts."""
 
-    __slots__ = ("cached_len", "completion_len", "forced_len", "index", "prompt_len", "text")
+    __slots__ = ("cached_len", "completion_len", "forced_len", "ids", "index", "prompt_len", "text")
 
     def __init__(self, index: int, text: TextStream) -> None:
         self.index = index
         self.text = text
+        self.ids: list[int] = []
         self.prompt_len = self.cached_len = self.completion_len = self.forced_len = 0
 
     def take(self, output: Output) -> GenerateChunk:
@@ -92,9 +93,12 @@ class _Generation:
         self.cached_len = max(self.cached_len, output.cached_len)
         self.completion_len += len(output.token_ids)
         self.forced_len += output.forced_len
+        self.ids += output.token_ids
+        text = self.text.push(output.token_ids, output.finish)
         return GenerateChunk(
             index=self.index,
-            text=self.text.push(output.token_ids, output.finish),
+            text=text,
+            kept=self.text.kept(self.ids, output.finish),
             token_ids=output.token_ids,
             logprobs=output.logprobs,
             prompt_logprobs=output.prompt_logprobs,

@@ -56,6 +56,8 @@ class GenerateChunk:
     forced_len: int = 0
     finish: Finish | None = None
     """Set in the last chunk of this generation."""
+    kept: tuple[int, int] | None = None
+    """Where a stop cut the text: how many of all ids spell a prefix of what is left, and how many characters it has."""
     hidden: list[float] = field(default_factory=list)
     queue_s: float = 0.0
     prefill_s: float = 0.0

@@ -307,6 +307,8 @@ class Answer:
         if self._has_logprobs:
             self._add("input", chunk.prompt_logprobs, asked)
             self._add("output", chunk.logprobs, asked)
+        if chunk.kept is not None:  # for who goes on from these ids
+            meta["text_token_ids_len"], meta["text_token_ids_chars"] = chunk.kept
         if chunk.hidden:
             self._hidden = chunk.hidden
         if chunk.finish is not None:

@@ -17,7 +17,8 @@ class TextStream:
     """Ids in, certain text out. What might become a stop is held back until it is decided."""
 
     def __init__(self, tokenizer: Tokenizer, sampling: SamplingParams) -> None:
-        self._detokenizer = tokenizer.detokenizer(skip_special_tokens=sampling.skip_special_tokens)
+        self._new_detokenizer = lambda: tokenizer.detokenizer(skip_special_tokens=sampling.skip_special_tokens)
+        self._detokenizer = self._new_detokenizer()
         self._stop = sampling.stop
         self._patterns = [regex.compile(p) for p in sampling.stop_regex]
         self._keep_stop = sampling.no_stop_trim
@@ -51,6 +52,19 @@ class TextStream:
         piece = self._text[self._given : end] if end > self._given else ""
         self._given = max(self._given, end)
         return piece
+
+    def kept(self, token_ids: Sequence[int], finish: Finish | None) -> tuple[int, int] | None:
+        """Where a stop cut the text: how many of all `token_ids` spell a prefix of what is left, and its characters."""
+        if finish is None or finish.type != "stop" or not isinstance(finish.matched, str) or not self._has_stops:
+            return None
+        detokenizer, num_ids, num_chars, held = self._new_detokenizer(), 0, 0, 0
+        for count, token_id in enumerate(token_ids, 1):
+            held += len(detokenizer.push([token_id]))
+            if held > self._given:
+                break
+            if not detokenizer.holds:
+                num_ids, num_chars = count, held
+        return num_ids, num_chars
 
     def _stop_at(self) -> int:
         """Where the text ends: at the earliest stop (behind it, if stops are kept)."""

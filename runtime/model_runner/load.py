@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import math
+import os
 
 from ...errors import ConfigError, UnsupportedModel
 from ..config import EngineConfig
@@ -54,6 +55,8 @@ def _torch(config: EngineConfig, checkpoint: Checkpoint, *, why: str) -> Executo
             f"this model needs torch here ({why}), which is not installed: pip install 'radixlang[torch]'",
             param="executor",
         )
+    # Threads that wait by spinning take the cores from everybody else; read when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     import torch
 
     from .torch_executor import TorchExecutor

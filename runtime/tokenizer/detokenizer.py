@@ -19,6 +19,10 @@ class ByteDetokenizer:
     def push(self, token_ids: Sequence[int]) -> str:
         return self._decoder.decode(self._bytes_of(token_ids))
 
+    @property
+    def holds(self) -> bool:
+        return bool(self._decoder.getstate()[0])
+
     def flush(self) -> str:
         text = self._decoder.decode(b"", final=True)
         self._decoder.reset()

@@ -13,6 +13,11 @@ class Detokenizer(Protocol):
         """The text that became certain; never half a character (held back until complete or `flush`)."""
         ...
 
+    @property
+    def holds(self) -> bool:
+        """Whether half a character is held back."""
+        ...
+
     def flush(self) -> str:
         """What is still held back, broken bytes as U+FFFD."""
         ...

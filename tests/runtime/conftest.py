@@ -25,6 +25,10 @@ class ByteDetokenizer:
             return text
         return ""
 
+    @property
+    def holds(self):
+        return bool(self.held)
+
     def flush(self):
         text, self.held = self.held.decode(errors="replace"), b""
         return text

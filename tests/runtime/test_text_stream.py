@@ -86,3 +86,19 @@ def test_half_a_character_at_the_end_is_dropped_and_never_shown(byte_tokenizer):
     euro = list("€".encode())
     assert reader.push([97, *euro[:2]]) == "a"
     assert reader.push([], Finish(type="length")) == ""
+
+
+def test_what_is_left_before_a_stop_is_told_in_ids(byte_tokenizer):
+    reader = TextStream(byte_tokenizer, SamplingParams(stop=("; ",)))
+    ids = byte_tokenizer.encode("this; that")
+    finish = Finish(type="stop", matched="; ")
+    assert reader.push(ids, finish) == "this"
+    assert reader.kept(ids, finish) == (3, 4)  # t, h, "is"
+    assert reader.kept(ids, Finish(type="length")) is None
+
+
+def test_a_token_that_a_stop_cuts_in_two_is_not_kept(byte_tokenizer):
+    reader = TextStream(byte_tokenizer, SamplingParams(stop=("s",)))
+    ids, finish = byte_tokenizer.encode("this"), Finish(type="stop", matched="s")
+    assert reader.push(ids, finish) == "thi"
+    assert reader.kept(ids, finish) == (2, 2)
