@@ -15,7 +15,7 @@ float item_cost(const Plan& plan, const AttendItem& item, int group) {
     const int begin = item.span_begin * kSpan;
     const int keys = std::max(0, std::min(last, item.span_end * kSpan) - begin);
     const int rows = item.row_end - item.row_begin;
-    // Rows of one chunk are consecutive: on average they see half of the chunk's own keys.
+    // Rows of one chunk are consecutive: on average they see half of the chunk's own keys. Only an estimate.
     const float visible = std::max(1.0f, static_cast<float>(keys) - 0.5f * static_cast<float>(rows - 1));
     return static_cast<float>(item.head_end - item.head_begin) *
            (visible * static_cast<float>(rows * group) + kPanelCost * static_cast<float>(keys));

@@ -159,10 +159,18 @@ inline void visible(int position, int window, int span, int& begin, int& end) {
     if (begin >= end) begin = end = 0;
 }
 
-// Keys of the span that the last row of the call sees.
-inline int keys_of(const AttendCall& call, int span) {
-    const int keys = call.positions[call.row_end - 1] + 1 - span * kSpan;
-    return keys > kSpan ? kSpan : keys;
+// The least and the greatest position of the call's rows: those of a cascade belong to several sequences.
+struct Positions {
+    int least, greatest;
+};
+inline Positions positions_of(const AttendCall& call) {
+    Positions found = {call.positions[call.row_begin], call.positions[call.row_begin]};
+    for (int row = call.row_begin + 1; row < call.row_end; ++row) {
+        const int position = call.positions[row];
+        if (position < found.least) found.least = position;
+        if (position > found.greatest) found.greatest = position;
+    }
+    return found;
 }
 
 template <class Panels>
@@ -186,15 +194,16 @@ void attend_with(const AttendCall& call) {
         }
     }
 
+    const Positions positions = positions_of(call);
     int first_span = call.span_begin;
     if (call.window > 0 && call.result != kSingle) {
-        const int from = (call.positions[call.row_begin] + 1 - call.window) / kSpan;
+        const int from = (positions.least + 1 - call.window) / kSpan;
         if (from > first_span) first_span = from;
     }
     // Entries of the span in work and of what comes after it, in turns.
     const uint8_t* buffers[2][kSpan];
     auto entries_of = [&](int span, const uint8_t** out) {
-        const int count = keys_of(call, span);
+        const int seen = positions.greatest + 1 - span * kSpan, count = seen > kSpan ? kSpan : seen;
         for (int i = 0; i < count; ++i) out[i] = call.entries + call.slots[span * kSpan + i] * kv.entry_bytes;
         return count;
     };
