@@ -86,7 +86,7 @@ def engine_regex(tree: Node, vocabulary: Vocabulary) -> GuidanceGrammar:
 
 
 def _nonempty(grammar: FsmGrammar) -> FsmGrammar:
-    if not grammar.is_open(1):
+    if grammar.dfa.is_empty or not grammar.is_open(1):
         raise UnsatisfiableGrammar("nothing matches: the language is empty")
     return grammar
 
