@@ -118,7 +118,7 @@ def main() -> None:
     peak = library.rx_linear_peak(isa.encode()) / 1e9
     if peak < 0:
         parser.error(f"{isa} is not compiled or does not run here")
-    memory = np.ones(256 << 20, np.uint8)
+    memory = np.ones(64 << 20, np.uint8)
     bandwidth = library.rx_linear_bandwidth(memory.ctypes.data, memory.nbytes) / 1e9
     print(f"{isa}: at most {peak:.0f} GMAC/s a core, {bandwidth:.1f} GB/s; load average {os.getloadavg()[0]:.1f}")
     print(f"{'':9}{'rows':>5}{'GMAC/s':>9}{'of peak':>9}{'GB/s':>7}")

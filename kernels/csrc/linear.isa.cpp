@@ -36,6 +36,17 @@ RX_INLINE void dense_rows(int rows, const uint8_t* strip, int depth, const RowVi
     micro_dense<Kind, Rows, kVectors>(strip, depth, a, column, out);
 }
 
+// From so many blocks of rows on, the rows of `out` no longer stay in the cache from strip to strip.
+constexpr int kFarBlocks = 8;
+
+// Asks for the lines that a block will write.
+RX_INLINE void prefetch_out(const LinearCall& call, int strip, int first, int rows) {
+    const int width = call.epilogue == kGated ? kStrip / 2 : kStrip;
+    const float* out = call.out + first * call.out_stride + strip * width;
+    for (int r = 0; r < rows; r++, out += call.out_stride)
+        for (int c = 0; c < width; c += 16) prefetch_write(out + c);
+}
+
 // All rows of the call against one strip, in blocks of nearly equal size; block(rows, first row, column, out) computes
 // one. `next` is the strip that follows, or null: it is fetched into the second-level cache meanwhile.
 template <class Block>
@@ -48,6 +59,7 @@ RX_INLINE void each_block(const LinearCall& call, int strip, const uint8_t* next
     for (int b = 0; b < blocks; b++) {
         const int end = (int)((int64_t)rows * (b + 1) / blocks), first = call.row_begin + done;
         for (int64_t line = lines * b / blocks; line < lines * (b + 1) / blocks; line++) prefetch_far(next + line * 64);
+        if (blocks > kFarBlocks) prefetch_out(call, strip, first, end - done);
         for (int column = 0; column < kStrip; column += kBlockColumns) block(end - done, first, column, y + column);
         finish(call, strip, first, end - done, y);
         done = end;

@@ -93,7 +93,7 @@ double rx_linear_peak(const char* isa) {
 // Bytes in a second that one thread reads in order: the limit with few rows.
 double rx_linear_bandwidth(const uint64_t* memory, int64_t bytes) {
     double best = 0;
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 20; i++) {
         const auto start = std::chrono::steady_clock::now();
         uint64_t sum[8] = {};
         for (int64_t at = 0; at < bytes / 64; at++)

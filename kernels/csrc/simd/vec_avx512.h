@@ -125,6 +125,7 @@ RX_INLINE VecF high_bf16(VecI x) {
 }
 
 RX_INLINE void prefetch(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_T0); }
+RX_INLINE void prefetch_write(const void* p) { __builtin_prefetch(p, 1, 3); }
 RX_INLINE void prefetch_far(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_T1); }
 
 }  // namespace rx::RX_ISA

@@ -100,6 +100,7 @@ RX_INLINE VecF high_bf16(VecI x) {
 }
 
 RX_INLINE void prefetch(const void* p) { __builtin_prefetch(p); }
+RX_INLINE void prefetch_write(const void* p) { __builtin_prefetch(p, 1, 3); }
 RX_INLINE void prefetch_far(const void* p) { __builtin_prefetch(p, 0, 2); }
 
 }  // namespace rx::RX_ISA

@@ -146,6 +146,7 @@ RX_INLINE VecF low_bf16(VecI a) { return (VecF)(a << 16); }
 RX_INLINE VecF high_bf16(VecI a) { return (VecF)(a & (int32_t)0xffff0000u); }
 
 RX_INLINE void prefetch(const void*) {}
+RX_INLINE void prefetch_write(const void*) {}
 RX_INLINE void prefetch_far(const void*) {}
 
 }  // namespace rx::RX_ISA
