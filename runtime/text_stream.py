@@ -8,7 +8,7 @@ import regex
 
 from .messages import Finish
 from .sampling_params import SamplingParams
-from .tokenizer.interface import Tokenizer
+from .tokenizer.interface import Detokenizer, Tokenizer
 
 REGEX_TIMEOUT_S = 0.1
 
@@ -17,7 +17,8 @@ class TextStream:
     """Ids in, certain text out. What might become a stop is held back until it is decided."""
 
     def __init__(self, tokenizer: Tokenizer, sampling: SamplingParams) -> None:
-        self._new_detokenizer = lambda: tokenizer.detokenizer(skip_special_tokens=sampling.skip_special_tokens)
+        self._tokenizer = tokenizer
+        self._skip_special_tokens = sampling.skip_special_tokens
         self._detokenizer = self._new_detokenizer()
         self._stop = sampling.stop
         self._patterns = [regex.compile(p) for p in sampling.stop_regex]
@@ -26,6 +27,9 @@ class TextStream:
         """Everything decoded; empty and unused without stops."""
         self._given = 0
         """Characters of it already handed out."""
+
+    def _new_detokenizer(self) -> Detokenizer:
+        return self._tokenizer.detokenizer(skip_special_tokens=self._skip_special_tokens)
 
     @property
     def _has_stops(self) -> bool:

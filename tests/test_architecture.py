@@ -18,7 +18,15 @@ FLOORS = [  # an import goes to a lower floor or stays in its room
     {"errors"},
 ]
 ROOMS = ("lang", "runtime", "radix_cache", "constrained", "kernels")
-NO_TORCH = ("lang", "radix_cache", "constrained", "runtime/server", "runtime/scheduler", "runtime/tokenizer", "runtime/weights")
+NO_TORCH = (
+    "lang",
+    "radix_cache",
+    "constrained",
+    "runtime/server",
+    "runtime/scheduler",
+    "runtime/tokenizer",
+    "runtime/weights",
+)
 
 
 def sources() -> list[Path]:
@@ -81,11 +89,20 @@ def test_kernels_imports_nothing_at_its_door() -> None:
 
 def test_rooms_of_integers_and_text_never_import_torch() -> None:
     pattern = re.compile(r"^\s*(import|from)\s+(torch|transformers)\b", re.M)
-    wrong = [p.relative_to(ROOT).as_posix() for room in NO_TORCH for p in (ROOT / room).rglob("*.py") if pattern.search(p.read_text())]
+    wrong = [
+        p.relative_to(ROOT).as_posix()
+        for room in NO_TORCH
+        for p in (ROOT / room).rglob("*.py")
+        if pattern.search(p.read_text())
+    ]
     assert not wrong
 
 
 def test_every_folder_of_python_is_a_package_with_a_purpose() -> None:
     folders = {p.parent for room in ROOMS for p in (ROOT / room).rglob("*.py")}
-    wrong = [str(f.relative_to(ROOT)) for f in folders if not (f / "__init__.py").is_file() or not (f / "__init__.py").read_text().strip()]
+    wrong = [
+        str(f.relative_to(ROOT))
+        for f in folders
+        if not (f / "__init__.py").is_file() or not (f / "__init__.py").read_text().strip()
+    ]
     assert not wrong

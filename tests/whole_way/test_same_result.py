@@ -1,4 +1,4 @@
-"""The same program gives the same result in-process and over HTTP, alone or in a batch, cold or warm, under pressure."""
+"""The same program gives the same result in-process and over HTTP, alone or batched, cold or warm, under pressure."""
 
 import json
 import re
