@@ -1,4 +1,4 @@
-// What the linears need that is the same for every instruction set: where prepared rows lie, and how much scratch.
+// What the linears need that is the same for every instruction set: where prepared rows lie.
 
 #include "linear.h"
 
@@ -35,7 +35,5 @@ Activations activations_in(void* memory, ActivationForm form, int rows, int dept
     }
     return a;
 }
-
-size_t scratch_bytes(const Weight&) { return 0; }
 
 }  // namespace rx

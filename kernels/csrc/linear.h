@@ -10,10 +10,10 @@
 //   2. a barrier, then linear(): every thread computes all rows x its own range of columns. Ranges begin and end at
 //      multiples of 32 *packed* columns (kStrip); the last may end at weight.packed_columns.
 //
-// Batch invariance: a row's result is the same to the last bit whatever the other rows, the number of rows, the split of
-// columns over threads and the path (few rows decode nibbles in registers, many rows unpack a strip first): int32 within
-// a group, then float32 from the first group to the last, with the same operations; offsets in int32 by 32 groups. Between instruction sets the int32
-// sums are equal and the float32 operations too, except that sets without fused multiply-add round twice.
+// Batch invariance: a row's result is the same to the last bit whatever the other rows, the number of rows and the split
+// of columns over threads: int32 within a group, then float32 from the first group to the last, with the same operations;
+// offsets in int32 by 32 groups. Between instruction sets the int32 sums are equal and the float32 operations too, except
+// that the scalar set rounds a multiply-add twice, and that avx512bf16 rounds the rows of kBF16 weights to bfloat16.
 
 #pragma once
 
@@ -107,11 +107,7 @@ struct LinearCall {
     float multiplier;                  // for kAdd
     float* out;                        // [row, out column]; row r at out + r * out_stride. Only valid columns are written
     int64_t out_stride;                // floats
-    void* scratch;                     // scratch_bytes(weight) of this thread's own, 64-byte aligned
 };
-
-// Scratch that linear() needs for this weight, a multiple of 64.
-size_t scratch_bytes(const Weight& weight);
 
 struct LinearKernels {
     // The form in which this instruction set wants the rows of a weight of `kind`.

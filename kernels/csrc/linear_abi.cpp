@@ -39,11 +39,10 @@ double rx_linear(const char* isa, const Weight* weight, const float* x, int rows
     if (!k) return -1;
     const ActivationForm form = k->linear->activation_form(weight->kind);
     void* memory = aligned(activation_bytes(form, rows, weight->depth));
-    void* scratch = aligned(scratch_bytes(*weight));
     const Activations input = activations_in(memory, form, rows, weight->depth);
     k->linear->prepare_rows(x, weight->depth, 0, rows, input);
     const LinearCall call = {weight,   &input,     0,          rows, column_begin, column_end,
-                             epilogue, activation, multiplier, out,  out_stride,   scratch};
+                             epilogue, activation, multiplier, out,  out_stride};
     double best = 1e30;
     for (int i = 0; i < repeats; i++) {
         const auto start = std::chrono::steady_clock::now();
@@ -52,7 +51,6 @@ double rx_linear(const char* isa, const Weight* weight, const float* x, int rows
         if (took.count() < best) best = took.count();
     }
     free(memory);
-    free(scratch);
     return best;
 }
 

@@ -48,12 +48,11 @@ void Step::reserve() {
         const Layer& layer = model_.layers[l];
         for (const Weight* w : {&layer.qkv, &layer.output, &layer.gate_up, &layer.down}) weights.push_back(w);
     }
-    size_t linear_scratch = 0, row_activations = 0;
+    size_t row_activations = 0;
     const auto rows = static_cast<size_t>(options_.max_tokens);
     size_t activations = 0;
     for (const Weight* w : weights) {
         const ActivationForm form = linear_.activation_form(w->kind);
-        linear_scratch = std::max(linear_scratch, scratch_bytes(*w));
         row_activations = std::max(row_activations, activation_bytes(form, kSmallRows, w->depth));
         activations = std::max(activations, activation_bytes(form, std::max(options_.max_tokens, kHeadRows), w->depth));
     }
@@ -61,14 +60,13 @@ void Step::reserve() {
     const size_t widest = std::max({hidden, wide, static_cast<size_t>(qkv_width_)});
     for (Worker& worker : workers_) {
         const size_t attend = step_.attend_scratch(kv_, model_.num_heads / model_.num_kv_heads);
-        const size_t sizes[] = {align64(widest * sizeof(float)), row_activations, linear_scratch, align64(attend)};
-        worker.memory = Reserve(sizes[0] + sizes[1] + sizes[2] + sizes[3]);
+        const size_t sizes[] = {align64(widest * sizeof(float)), row_activations, align64(attend)};
+        worker.memory = Reserve(sizes[0] + sizes[1] + sizes[2]);
         uint8_t* p = worker.memory.as<uint8_t>();
         worker.sampler.reserve(model_.vocab_size);
         worker.row = reinterpret_cast<float*>(p);
         worker.activations = p + sizes[0];
-        worker.linear_scratch = p + sizes[0] + sizes[1];
-        worker.attend_scratch = p + sizes[0] + sizes[1] + sizes[2];
+        worker.attend_scratch = p + sizes[0] + sizes[1];
     }
 
     logits_stride_ = static_cast<int64_t>(align64(sizeof(float) * static_cast<size_t>(model_.head->packed_columns)) / sizeof(float));
@@ -312,7 +310,6 @@ void Step::multiply(const Weight& weight, const Activations& input, int rows, Ep
     call.multiplier = multiplier;
     call.out = out;
     call.out_stride = stride;
-    call.scratch = workers_[thread].linear_scratch;
     linear_.linear(call);
 }
 

@@ -52,7 +52,6 @@ private:
         Reserve memory;
         float* row = nullptr;         // one row of anything
         void* activations = nullptr;  // of a few rows, for steps so small that every thread prepares all rows
-        void* linear_scratch = nullptr;
         void* attend_scratch = nullptr;
         Sampler sampler;
     };

@@ -88,7 +88,6 @@ RX_INLINE void store_int8(int8_t* p, VecI a) {
 }
 
 RX_INLINE VecI load_codes(const uint8_t* p) { return _mm256_load_si256((const __m256i*)p); }
-RX_INLINE void store_codes(uint8_t* p, VecI x) { _mm256_store_si256((__m256i*)p, x); }
 RX_INLINE VecI low_nibbles(VecI x) { return _mm256_and_si256(x, _mm256_set1_epi8(0xf)); }
 RX_INLINE VecI high_nibbles(VecI x) { return _mm256_and_si256(_mm256_srli_epi16(x, 4), _mm256_set1_epi8(0xf)); }
 RX_INLINE VecI broadcast4(const int8_t* p) {

@@ -80,7 +80,6 @@ RX_INLINE VecF fresh_zero() { return _mm512_castsi512_ps(zeroi()); }
 RX_INLINE VecI load_codes(const uint8_t* p) { return _mm512_load_si512(p); }
 RX_INLINE VecI low_nibbles(VecI x) { return _mm512_and_si512(x, _mm512_set1_epi8(0xf)); }
 RX_INLINE VecI high_nibbles(VecI x) { return _mm512_and_si512(_mm512_srli_epi16(x, 4), _mm512_set1_epi8(0xf)); }
-RX_INLINE void store_codes(uint8_t* p, VecI x) { _mm512_store_si512(p, x); }
 
 // Codes of 8 bits lie in memory with 128 added. vpdpbusd wants them so; the accumulator starts at -128 times the sum of
 // the activations instead.

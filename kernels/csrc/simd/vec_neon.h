@@ -65,7 +65,6 @@ RX_INLINE void store_int8(int8_t* p, VecI a) {
 }
 
 RX_INLINE VecI load_codes(const uint8_t* p) { return vreinterpretq_s32_u8(vld1q_u8(p)); }
-RX_INLINE void store_codes(uint8_t* p, VecI x) { vst1q_u8(p, vreinterpretq_u8_s32(x)); }
 RX_INLINE VecI low_nibbles(VecI x) { return vreinterpretq_s32_u8(vandq_u8(vreinterpretq_u8_s32(x), vdupq_n_u8(0xf))); }
 RX_INLINE VecI high_nibbles(VecI x) { return vreinterpretq_s32_u8(vshrq_n_u8(vreinterpretq_u8_s32(x), 4)); }
 RX_INLINE VecI broadcast4(const int8_t* p) {

@@ -117,7 +117,6 @@ RX_INLINE void store_int8(int8_t* p, VecI a) {
 }
 
 RX_INLINE VecI load_codes(const uint8_t* p) { return loadi((const int32_t*)p); }
-RX_INLINE void store_codes(uint8_t* p, VecI v) { memcpy(p, &v, sizeof v); }
 RX_INLINE VecI low_nibbles(VecI a) { return a & 0x0f0f0f0f; }
 RX_INLINE VecI high_nibbles(VecI a) { return a >> 4 & 0x0f0f0f0f; }
 RX_INLINE VecI broadcast4(const int8_t* p) {
