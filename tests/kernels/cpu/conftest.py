@@ -2,6 +2,7 @@
 
 import ctypes
 import hashlib
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -261,7 +262,12 @@ _NORM_NAMES = (
 
 @pytest.fixture(scope="session")
 def whole_library() -> Path:
-    """The native library with every instruction set that the compiler knows; kept until a source changes."""
+    """The native library with every instruction set that the compiler knows; kept until a source changes.
+
+    RADIXLANG_NATIVE_LIBRARY names another one (test_sanitizers.py).
+    """
+    if given := os.environ.get("RADIXLANG_NATIVE_LIBRARY"):
+        return Path(given)
     target = native_folder() / build.library_name()
     if not target.exists():
         try:

@@ -1,0 +1,46 @@
+"""The step's own tests again, in a library with the address and undefined-behaviour sanitizers."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from radixlang.kernels.cpu import build
+from radixlang.kernels.cpu.load import native_folder
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_no_sanitizer_complains() -> None:
+    """By hand: build with `python -m radixlang.kernels.cpu.build --sanitize LIBRARY`, then run any test with
+    RADIXLANG_NATIVE_LIBRARY=LIBRARY, LD_PRELOAD=libasan.so and ASAN_OPTIONS=detect_leaks=0 (Python leaks by design)."""
+    try:
+        cxx = build.compiler()
+    except build.BuildFailed as error:
+        pytest.skip(str(error))
+    runtime = subprocess.run([*cxx, "-print-file-name=libasan.so"], capture_output=True, text=True).stdout.strip()
+    if not Path(runtime).is_absolute():
+        pytest.skip(f"{cxx[0]} has no libasan.so")
+    library = native_folder() / f"sanitized{build.library_name()}"
+    if not library.exists():
+        build.build(library, sanitize=True, objects=native_folder() / "objects")
+    here = Path(__file__).parent
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not every_kind and not hidden"),
+            *(str(here / "test_step.py"), str(here / "test_sampling.py")),
+        ],
+        env=os.environ
+        | {
+            "RADIXLANG_NATIVE_LIBRARY": str(library),
+            "LD_PRELOAD": runtime,
+            "ASAN_OPTIONS": "detect_leaks=0",
+            "UBSAN_OPTIONS": "print_stacktrace=1",
+        },
+        cwd=here.parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-6000:]
