@@ -102,7 +102,10 @@ async def _prompts(service: Service, body: CompletionBody) -> list[list[int]]:
         raise RequestError(
             "prompt must be a string, a list of strings, a list of ids or a list of those", param="prompt"
         )
-    given = [value] if isinstance(value, str) or isinstance(value[0], int) else value
+    kinds = {str} if isinstance(value, str) else {type(part) for part in value}
+    if len(kinds) > 1:
+        raise RequestError("prompt mixes strings, ids and lists of ids; give one kind", param="prompt")
+    given = [value] if isinstance(value, str) or kinds == {int} else value
     if len(given) > MAX_BATCH:
         raise RequestError(f"at most {MAX_BATCH} prompts a request, found {len(given)}", param="prompt")
     prompts = []

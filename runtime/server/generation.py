@@ -106,10 +106,16 @@ def finish_reason(finish: Finish | None) -> str | None:
 async def chunks_of(
     front: Front, request: GenerateRequest, *, prompt_param: str, found: FoundConstraint | None = None
 ) -> AsyncGenerator[GenerateChunk, None]:
-    """The front's chunks; errors name the field as the route's API calls it."""
+    """The front's chunks; errors name the field as the route's API calls it.
+
+    Where no token is asked for, the token that would have come first is scored all the same: /generate tells it, as
+    SGLang does; OpenAI's lists hold the tokens of the text, no more.
+    """
     try:
         async with contextlib.aclosing(front.generate(request)) as chunks:
             async for chunk in chunks:
+                if request.sampling.max_new_tokens == 0:
+                    chunk.logprobs = []
                 yield chunk
     except PromptTooLong as error:
         error.param = prompt_param

@@ -129,7 +129,8 @@ class Request:
             try:
                 message = await asyncio.wait_for(self._receive(), BODY_STALL_S)
             except asyncio.TimeoutError:
-                raise HttpError(408, f"no byte of the body came for {BODY_STALL_S:.0f} s") from None
+                told = f"no byte of the body came for {BODY_STALL_S:.0f} s"
+                raise HttpError(408, told, headers={"connection": "close"}) from None
             if message["type"] == "http.disconnect":
                 raise ClientGone
             piece = message.get("body", b"")

@@ -27,10 +27,6 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refused = False
         self._header_timer: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._arm()
-
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
         super().connection_lost(exc)
@@ -80,6 +76,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if not self._refused:
             super().on_message_complete()
+        self._in_headers = True  # what comes next is another request's
+        self._header_bytes = 0
 
     def _arm(self) -> None:
         self._header_timer = self.loop.call_later(HEADERS_S, self._too_slow)

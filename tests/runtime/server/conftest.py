@@ -66,6 +66,7 @@ def serve(make_front, byte_tokenizer):
             found = plain(submit)
             for output in found if logprobs else []:
                 wanted = submit.logprobs
+                unasked = [7] if submit.sampling.max_new_tokens == 0 else []  # scored, though not generated
                 if wanted is not None and wanted.output:
                     output.logprobs = [
                         TokenLogprobs(
@@ -74,7 +75,7 @@ def serve(make_front, byte_tokenizer):
                             [(-0.5 - k, k) for k in range(wanted.num_top)],
                             [-1.0 - k for k in range(len(wanted.token_ids))],
                         )
-                        for i in output.token_ids
+                        for i in output.token_ids or unasked
                     ]
             if submit.want_hidden:
                 found[-1].hidden = list(hidden)

@@ -1,8 +1,11 @@
 """What holds for every route: ids, errors, limits, hosts."""
 
+import asyncio
 import json
 
 import pytest
+
+from radixlang.runtime.server import http
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 
@@ -148,3 +151,28 @@ def test_openapi_names_every_route_and_its_body(serve):
 def test_a_wrong_type_names_its_field(serve):
     answer = serve().post("/v1/chat/completions", {"messages": MESSAGES, "stop": [1]})
     assert (answer.status_code, error_of(answer)["param"]) == (400, "stop.0")
+
+
+def test_a_body_that_does_not_come_is_408_and_the_door(serve, monkeypatch):
+    monkeypatch.setattr(http, "BODY_STALL_S", 0.01)
+
+    client = serve()
+    sent = []
+
+    async def run():
+        messages = [{"type": "http.request", "body": b"{", "more_body": True}]
+
+        async def receive():
+            if messages:
+                return messages.pop()
+            await asyncio.sleep(3600)
+
+        async def send(message):
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": "/generate", "headers": [], "query_string": b""}
+        await client.app(scope, receive, send)
+
+    asyncio.run(run())
+    assert sent[0]["status"] == 408
+    assert (b"connection", b"close") in sent[0]["headers"]

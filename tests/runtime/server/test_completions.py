@@ -79,3 +79,10 @@ def test_best_of_returns_the_likeliest(serve):
 def test_a_suffix_is_refused_not_ignored(serve):
     answer = serve().post(PATH, {"prompt": "a", "suffix": "b"})
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "suffix")
+
+
+def test_prompts_of_mixed_kinds_are_refused(serve):
+    client = serve()
+    for prompt in (["a", 5], [5, "a"], [[5], 5], [5, [5]], ["a", [5]]):
+        answer = client.post(PATH, {"prompt": prompt})
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, "prompt")
