@@ -6,7 +6,7 @@ import math
 from itertools import combinations, permutations
 from typing import Any
 
-from .refusal import unsatisfiable, unsupported
+from .refusal import no_object, unsatisfiable, unsupported
 
 MAX_ALTERNATIVES = 400
 
@@ -17,9 +17,8 @@ def property_counts(node: dict[str, Any], out: dict[str, Any], pointer: str) -> 
     """
     low, high = node.get("minProperties", 0), node.get("maxProperties")
     if high is not None and low > high:
-        raise unsatisfiable(
-            f"minProperties {low} is above maxProperties {high}", "minProperties", f"{pointer}/minProperties"
-        )
+        message = f"minProperties {low} is above maxProperties {high}"
+        return [no_object(message, "minProperties", f"{pointer}/minProperties")]
     listed = [name for name, schema in out.get("properties", {}).items() if schema is not False]
     required = [name for name in dict.fromkeys(out.get("required", []))]
     optional = [name for name in listed if name not in required]
@@ -28,9 +27,8 @@ def property_counts(node: dict[str, Any], out: dict[str, Any], pointer: str) -> 
     if high is not None:
         high -= len(required)
         if high < 0:
-            raise unsatisfiable(
-                "more properties are required than maxProperties allows", "maxProperties", f"{pointer}/maxProperties"
-            )
+            message = "more properties are required than maxProperties allows"
+            return [no_object(message, "maxProperties", f"{pointer}/maxProperties")]
     if is_closed:
         return _closed_counts(optional, low, high, pointer)
     if low >= 2:
@@ -63,9 +61,8 @@ def _closed_counts(optional: list[str], low: int, high: int | None, pointer: str
     if high is not None and high >= len(optional):
         high = None
     if low > len(optional):
-        raise unsatisfiable(
-            "there are fewer properties than minProperties demands", "minProperties", f"{pointer}/minProperties"
-        )
+        message = "there are fewer properties than minProperties demands"
+        return [no_object(message, "minProperties", f"{pointer}/minProperties")]
     if low == 0 and high is None:
         return []
     if high is None:

@@ -10,7 +10,7 @@ from ..fsm.determinise import alphabet_of, determinise
 from ..fsm.pattern import ANY, END, Alt, Chars, Look, Node, Repeat, Seq, char_sets
 from .complement import ASSERTIONS
 from .patterns import ANYTHING, are_disjoint, engine_pattern, flatten, search_tree
-from .refusal import unsatisfiable, unsupported
+from .refusal import no_object, unsupported
 
 MAX_OVERLAPPING = 4
 
@@ -103,11 +103,16 @@ def property_names(node: dict[str, Any], pointer: str) -> dict[str, Any]:
         result["properties"] = {n: s if matches(allowed, n) else False for n, s in properties.items()}
         for name in result.get("required", []):
             if not matches(allowed, name):
-                raise unsatisfiable(f"propertyNames refuses the required {name!r}", "propertyNames", where)
+                why = no_object(f"propertyNames refuses the required {name!r}", "propertyNames", where)
+                return {"allOf": [{k: v for k, v in node.items() if k != "propertyNames"}, why]}
         narrowed: dict[Any, Any] = {}
         for text, tree in trees.items():
             narrowed[both([tree, allowed], [])] = patterns[text]
-        if additional is not False:
+        names = _listed_names(node["propertyNames"])
+        if additional is not False and names is not None and not trees:
+            free = {name: additional for name in names if name not in properties and matches(allowed, name)}
+            result["properties"] = {**result["properties"], **free}
+        elif additional is not False:
             listed = [Alt(tuple(map(literal, properties)))] if properties else []
             narrowed[both([allowed], [*trees.values(), *listed])] = additional
         if len(trees) > 1 and any(not are_disjoint(a, b) for a, b in combinations(narrowed, 2)):
@@ -121,6 +126,12 @@ def property_names(node: dict[str, Any], pointer: str) -> dict[str, Any]:
         raise unsupported(f"propertyNames is not served here: {error.message}", "propertyNames", where) from None
     result["additionalProperties"] = False
     return result
+
+
+def _listed_names(schema: Any) -> list[str] | None:
+    """The names that a `propertyNames` schema lists, if it does."""
+    values = [schema["const"]] if "const" in schema else schema.get("enum")
+    return [name for name in values if isinstance(name, str)] if isinstance(values, list) else None
 
 
 def _names_tree(schema: Any, pointer: str) -> Node | None:

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from .complement import TYPES, types_of
-from .refusal import unsatisfiable
+from .refusal import WHY, unsatisfiable
 
 MAX_ROUNDS = 64
 
@@ -78,6 +78,13 @@ def _why_empty(schema: Any, pointer: str, productive: set[str]) -> _Cause | None
         cause = _why_empty(part, f"{pointer}/allOf/{i}" if "$ref" not in part else pointer, productive)
         if cause is not None:
             return cause
+    shared = types_of(schema)
+    for part in schema.get("allOf", []):
+        shared &= types_of(part)
+    if not shared:
+        parts = [part for part in [schema, *schema.get("allOf", [])] if isinstance(part, dict)]
+        why = next((part[WHY] for part in parts if WHY in part), None)
+        return _Cause(*why) if why else _Cause("its types exclude each other", "type", f"{pointer}/type")
     if "anyOf" in schema:
         causes = [_why_empty(option, f"{pointer}/anyOf/{i}", productive) for i, option in enumerate(schema["anyOf"])]
         if all(cause is not None for cause in causes):

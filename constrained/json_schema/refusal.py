@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ...errors import GrammarTooLarge, UnsatisfiableGrammar, UnsupportedGrammar
+
+WHY = "x-why"  # in a normalised schema: message, keyword and pointer of what makes it empty
 
 
 def invalid(message: str, keyword: str, pointer: str) -> UnsupportedGrammar:
@@ -20,6 +24,11 @@ def unsupported(message: str, keyword: str, pointer: str) -> UnsupportedGrammar:
 def unsatisfiable(message: str, keyword: str | None, pointer: str) -> UnsatisfiableGrammar:
     """No document fits."""
     return UnsatisfiableGrammar(f"{message} (at {pointer})", keyword=keyword, pointer=pointer)
+
+
+def no_object(message: str, keyword: str, pointer: str) -> dict[str, Any]:
+    """A schema that no object fits, and why: other types still may."""
+    return {"type": ["null", "boolean", "array", "number", "string"], WHY: [f"{message}", keyword, pointer]}
 
 
 def too_large(message: str, keyword: str | None, pointer: str) -> GrammarTooLarge:
