@@ -237,6 +237,13 @@ class ProgramState:
         self._await_body()
         return self.stream_executor.text()
 
+    def __repr__(self) -> str:
+        """As SGLang's: waits for the whole text. A failure is shown where text() would raise it."""
+        try:
+            return f"ProgramState({self.text()})"
+        except ProgramError as error:
+            return f"ProgramState(failed: {error})"
+
     def messages(self) -> list[dict[str, Any]]:
         """The messages of the roles that have ended, in OpenAI's form, waiting for them."""
         self._await_body()

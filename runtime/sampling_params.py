@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import msgspec
 
 from ..errors import InvalidSampling
@@ -69,12 +67,16 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
         _between("n", self.n, 1, MAX_N)
         if self.sampling_seed is not None:
             _between("sampling_seed", self.sampling_seed, -(2**63), 2**64 - 1)
-        if len(self.stop) > MAX_STOP_STRINGS or sum(map(len, self.stop)) > MAX_STOP_BYTES:
-            raise InvalidSampling(
-                f"stop takes at most {MAX_STOP_STRINGS} strings of {MAX_STOP_BYTES} characters together", param="stop"
-            )
-        if any(not s for s in self.stop):
-            raise InvalidSampling("stop strings must not be empty", param="stop")
+        for name, strings in (("stop", self.stop), ("stop_regex", self.stop_regex)):
+            if len(strings) > MAX_STOP_STRINGS or sum(map(len, strings)) > MAX_STOP_BYTES:
+                raise InvalidSampling(
+                    f"{name} takes at most {MAX_STOP_STRINGS} strings of {MAX_STOP_BYTES} characters together",
+                    param=name,
+                )
+            if any(not s for s in strings):
+                raise InvalidSampling(f"{name} strings must not be empty", param=name)
+        for pattern in self.stop_regex:
+            _pattern(pattern)
         for token in self.stop_token_ids:
             _between("stop_token_ids", token, 0, vocab_size - 1)
         if len(self.logit_bias) > MAX_LOGIT_BIAS:
@@ -84,6 +86,16 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
             _between("logit_bias", bias, -100.0, 100.0)
 
 
+def _pattern(pattern: str) -> None:
+    import regex  # most requests have no pattern
+
+    try:
+        regex.compile(pattern)
+    except (regex.error, OverflowError, RecursionError) as error:
+        raise InvalidSampling(f"stop_regex {pattern!r} is not a pattern: {error}", param="stop_regex") from None
+
+
 def _between(name: str, value: float, low: float, high: float, *, open_low: bool = False) -> None:
-    if not math.isfinite(value) or value < low or value > high or (open_low and value == low):
-        raise InvalidSampling(f"{name} must be in {'(' if open_low else '['}{low}, {high}], found {value}", param=name)
+    if not low <= value <= high or (open_low and value == low):  # NaN is in no range
+        found = "a number far beyond" if abs(value) > 1e30 else value  # Python spells out no integer of 5,000 digits
+        raise InvalidSampling(f"{name} must be in {'(' if open_low else '['}{low}, {high}], found {found}", param=name)

@@ -194,3 +194,18 @@ def test_usage_sums_over_forks(native):
 
     usage = p.run().usage
     assert (usage.requests, usage.prompt_tokens, usage.completion_tokens, usage.round_trips) == (2, 4, 2, 3)
+
+
+def test_a_state_prints_as_its_text(scripted):
+    @sgl.function
+    def p(s):
+        s += "Q" + sgl.gen("a")
+
+    scripted(lambda text, params: "!")
+    assert str(p.run()) == "ProgramState(Q!)"
+
+    def fail(text, params):
+        raise ValueError("out of order")
+
+    scripted(fail)
+    assert "out of order" in repr(p.run())
