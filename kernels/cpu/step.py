@@ -149,6 +149,8 @@ class NativeStep:
             columns = dict(zip(samples[0]._fields, zip(*samples, strict=True), strict=True))
             for name in _COLUMNS:
                 out_S[name] = columns[name]
+            temperatures = out_S["temperature"]
+            np.maximum(temperatures, _LEAST_TEMPERATURE, out=temperatures, where=temperatures > 0)
             _ragged(out_S, "biases", columns["bias_ids"], bias_ids)
             biases = [v for v in columns["bias_values"] if len(v)]
             _ragged(out_S, "penalties", columns["penalty_ids"], penalty_ids)
@@ -162,6 +164,9 @@ class NativeStep:
         self._plan.num_penalties = sum(map(len, penalty_ids))
         return out_S
 
+
+_LEAST_TEMPERATURE = 1e-30
+"""The step divides in float32; below this, only exact ties of the largest logit are left to draw from anyway."""
 
 _COLUMNS = (
     *("row", "temperature", "top_k", "top_p", "min_p", "seed", "counter", "mask_row"),

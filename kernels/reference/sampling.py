@@ -56,10 +56,10 @@ def draw(logits_V: Tensor, *, temperature: float, top_k: int, top_p: float, min_
     p >= min_p · largest. The draw is the first survivor by ascending id whose running sum exceeds
     random_number · total.
     """
-    if temperature == 0.0 or top_k == 1:
-        return int(torch.argmax(logits_V))  # the first of equals
-    logits = logits_V.double()
-    p_V = torch.exp((logits - logits.max()) / temperature)
+    largest_logit = logits_V.max()
+    if temperature == 0.0 or top_k == 1 or not torch.isfinite(largest_logit):
+        return int(torch.argmax(logits_V))  # the first of equals; where nothing is allowed, just some token
+    p_V = torch.exp((logits_V.double() - largest_logit.double()) / temperature)
     if 0 < top_k < len(p_V):
         p_V = torch.where(largest(logits_V, top_k), p_V, 0.0)
     if top_p < 1.0:
