@@ -59,6 +59,8 @@ def _find_or_build() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with _Lock(folder / f"{name}.lock"):
             if not target.exists():
+                # A warning, so that it is seen where no logging was set up: the wait needs its reason.
+                logger.warning("compiling the native CPU step for this machine, once; it takes about a minute")
                 start = time.monotonic()
                 build(target, only=only, objects=folder / "objects")
                 logger.info("built the native step in %.0f s: %s", time.monotonic() - start, target)
