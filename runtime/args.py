@@ -19,6 +19,7 @@ from functools import cache
 from typing import Any, TypeVar
 
 from ..errors import ConfigError
+from .foreign_flags import IGNORED_FLAGS
 
 logger = logging.getLogger(__name__)
 C = TypeVar("C")
@@ -29,34 +30,6 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "stuck_after": ("--watchdog-timeout",),
 }
 """SGLang's and vLLM's other spellings."""
-
-IGNORED_FLAGS: dict[str, int] = {
-    "--tokenizer-mode": 1, "--tokenizer-worker-num": 1, "--skip-tokenizer-init": 0, "--is-embedding": 0,
-    "--revision": 1, "--quantization": 1, "--quantization-param-path": 1, "--max-prefill-tokens": 1,
-    "--schedule-conservativeness": 1, "--enable-priority-scheduling": 0, "--enable-mixed-chunk": 0,
-    "--stream-interval": 1, "--grammar-backend": 1, "--reasoning-parser": 1, "--tool-call-parser": 1,
-    "--enable-lora": 0, "--lora-paths": -1, "--max-loras-per-batch": 1, "--max-lora-rank": 1, "--lora-backend": 1,
-    "--tp-size": 1, "--tensor-parallel-size": 1, "--dp-size": 1, "--data-parallel-size": 1, "--pp-size": 1,
-    "--pipeline-parallel-size": 1, "--ep-size": 1, "--nnodes": 1, "--node-rank": 1, "--dist-init-addr": 1,
-    "--nccl-port": 1, "--enable-metrics": 0, "--enable-cache-report": 0, "--enable-trace": 0,
-    "--otlp-traces-endpoint": 1, "--log-level-http": 1, "--log-requests-level": 1, "--show-time-cost": 0,
-    "--decode-log-interval": 1, "--preferred-sampling-params": 1, "--sampling-defaults": 1, "--sampling-backend": 1,
-    "--attention-backend": 1, "--prefill-attention-backend": 1, "--decode-attention-backend": 1,
-    "--mm-attention-backend": 1, "--skip-server-warmup": 0, "--warmups": 1, "--deterministic": 0,
-    "--enable-deterministic-inference": 0, "--crash-dump-folder": 1, "--fastapi-root-path": 1,
-    "--json-model-override-args": 1, "--disable-cuda-graph": 0, "--disable-cuda-graph-padding": 0,
-    "--cuda-graph-bs": -1, "--cuda-graph-max-bs": 1, "--enable-torch-compile": 0, "--torch-compile-max-bs": 1,
-    "--enable-p2p-check": 0, "--enable-dp-attention": 0, "--enable-hierarchical-cache": 0, "--hicache-ratio": 1,
-    "--hicache-size": 1, "--disable-custom-all-reduce": 0, "--disable-outlines-disk-cache": 0,
-    "--constrained-json-whitespace-pattern": 1, "--speculative-algorithm": 1, "--speculative-draft-model-path": 1,
-    "--speculative-num-draft-tokens": 1, "--speculative-num-steps": 1, "--speculative-eagle-topk": 1,
-    "--allow-auto-truncate": 0, "--enable-multimodal": 0, "--base-gpu-id": 1, "--gpu-id-step": 1,
-    "--download-dir": 1, "--file-storage-path": 1, "--triton-attention-num-kv-splits": 1,
-    "--num-continuous-decode-steps": 1, "--delete-ckpt-after-loading": 0, "--enable-memory-saver": 0,
-    "--enable-custom-logit-processor": 0, "--disable-chunked-prefix-cache": 0, "--disable-fast-image-processor": 0,
-    "--completion-template": 1, "--hf-chat-template-name": 1, "--disaggregation-mode": 1, "--no-ui": 0,
-}  # fmt: skip
-"""Options of SGLang without a meaning here, and how many values each takes (-1: one or more)."""
 
 
 @cache

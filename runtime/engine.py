@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 import queue
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -14,9 +15,12 @@ from ..lang import loop as lang_loop
 from ..lang.backend.base_backend import NativeBackend
 from . import native_api, native_run
 from .assemble import assemble
-from .config import EngineConfig
+from .config import EngineConfig, ServerConfig
+from .foreign_flags import IGNORED_FLAGS
 from .front import Front
 from .messages import Control, FromEngine, ToEngine
+
+logger = logging.getLogger(__name__)
 
 
 class Engine(NativeBackend):
@@ -26,7 +30,8 @@ class Engine(NativeBackend):
         engine.generate("Hello", {"max_new_tokens": 8})["text"]
         sgl.set_default_backend(engine)
 
-    Keyword arguments are the fields of EngineConfig. Raises ConfigError for others, and what loading a model raises.
+    Keyword arguments are the fields of EngineConfig; SGLang's others are warned of. Raises ConfigError for those that
+    nobody knows, and what loading a model raises.
     """
 
     keeps_paths = True
@@ -220,12 +225,18 @@ class _InProcess:
 
 
 def engine_config(options: dict[str, Any]) -> EngineConfig:
-    """An EngineConfig of keyword arguments. Raises ConfigError naming an unknown one and those that exist."""
+    """An EngineConfig of keyword arguments. Those of a server, and SGLang's that mean nothing here, are warned of.
+
+    Raises ConfigError naming an unknown one and those that exist.
+    """
     known = {f.name for f in dataclasses.fields(EngineConfig)}
-    unknown = sorted(set(options) - known)
-    if unknown:
-        raise ConfigError(f"Engine has no option {unknown[0]!r}; it has {', '.join(sorted(known))}", param=unknown[0])
-    return EngineConfig(**options)
+    idle = {f.name for f in dataclasses.fields(ServerConfig)}
+    idle |= {flag.removeprefix("--").replace("-", "_") for flag in IGNORED_FLAGS}
+    for name in sorted(set(options) - known):
+        if name not in idle:
+            raise ConfigError(f"Engine has no option {name!r}; it has {', '.join(sorted(known))}", param=name)
+        logger.warning("Engine(%s=...) has no effect", name)
+    return EngineConfig(**{name: value for name, value in options.items() if name in known})
 
 
 def _body(prompt: Any, sampling_params: Any, input_ids: Any, stream: bool, options: dict[str, Any]) -> dict[str, Any]:

@@ -62,6 +62,15 @@ def test_options_without_a_meaning_are_warned_of(caplog):
     assert config_of(ServerConfig, options).port == 1
 
 
+def test_commands_of_several_sglang_releases_start():
+    parse("--tp", "1", "--torchao-config", "int4wo-128", "--moe-runner-backend", "triton", "--enable-eplb", "--dp=2")
+
+
+def test_tls_is_not_dropped_silently():
+    with pytest.raises(SystemExit):
+        parse("--ssl-keyfile", "key.pem")
+
+
 @pytest.mark.parametrize("bad", [["--no-such-option"], ["--port", "x"], ["--schedule-policy", "best"], ["--por", "1"]])
 def test_wrong_options_end_the_program(bad, capsys):
     with pytest.raises(SystemExit) as caught:
