@@ -26,9 +26,9 @@ from ...errors import (
     RadixlangError,
     UnsupportedModel,
 )
-from ..assemble import ModelFiles, open_model
 from ..config import EngineConfig, ServerConfig
 from ..messages import Failed, FromEngine, Ready
+from ..model_files import ModelFiles, open_model
 from ..processes import EngineSupervisor
 from .metered import MeteredFront
 from .protocol import BoundedProtocol
