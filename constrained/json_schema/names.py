@@ -130,6 +130,8 @@ def property_names(node: dict[str, Any], pointer: str) -> dict[str, Any]:
 
 def _listed_names(schema: Any) -> list[str] | None:
     """The names that a `propertyNames` schema lists, if it does."""
+    if not isinstance(schema, dict):
+        return None
     values = [schema["const"]] if "const" in schema else schema.get("enum")
     return [name for name in values if isinstance(name, str)] if isinstance(values, list) else None
 

@@ -75,7 +75,9 @@ def _why_empty(schema: Any, pointer: str, productive: set[str]) -> _Cause | None
     if name and name not in productive:
         return _Cause("the reference leads round in a circle that never ends", "$ref", f"{pointer}/$ref")
     for i, part in enumerate(schema.get("allOf", [])):
-        cause = _why_empty(part, f"{pointer}/allOf/{i}" if "$ref" not in part else pointer, productive)
+        cause = _why_empty(
+            part, pointer if isinstance(part, dict) and "$ref" in part else f"{pointer}/allOf/{i}", productive
+        )
         if cause is not None:
             return cause
     shared = types_of(schema)
