@@ -14,5 +14,5 @@ def test_options_of_a_server_and_of_sglang_are_warned_of(caplog):
 
 
 def test_an_option_that_nobody_knows_is_refused():
-    with pytest.raises(ConfigError, match="'model_pth'; it has .*model_path"):
+    with pytest.raises(ConfigError, match=r"'model_pth'; it has .*model_path"):
         engine_config({"model_pth": "m"})
