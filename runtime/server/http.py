@@ -96,7 +96,7 @@ class Request:
     def __init__(self, scope: Scope, receive: Receive, *, request_id: str, max_body: int) -> None:
         self.scope = scope
         self.method: str = scope["method"]
-        self.path: str = scope["path"]
+        self.path: str = scope["path"].removeprefix(scope.get("root_path", "")) or "/"  # mounted in another app
         self.headers: dict[str, str] = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
         self.params: dict[str, str] = {}
         self.id = request_id
