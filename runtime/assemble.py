@@ -49,6 +49,7 @@ def assemble(config: EngineConfig, send: Callable[[FromEngine], None], *, progre
     grammars = GrammarCompiler(vocabulary)
     max_context = min(files.max_context, executor.num_slots)
     files.info["max_context"] = max_context
+    files.info["device"] = executor.device
     scheduler = Scheduler(
         config,
         executor,
