@@ -37,7 +37,7 @@ def main(config: EngineConfig, socket: EngineSocket) -> None:
                 if isinstance(message, Control) and message.action == "shutdown":
                     return
 
-    socket.send(Ready(info={**assembled.files.info, "device": assembled.executor.device, "scheduler_pid": os.getpid()}))
+    socket.send(Ready(info={**assembled.files.info, "scheduler_pid": os.getpid()}))
     gc.collect()
     gc.freeze()  # what is loaded now stays; the collector need not look at it again
     reader = threading.Thread(target=read, name="radixlang-reader", daemon=True)

@@ -97,7 +97,7 @@ def main() -> None:
                 memory[name] = engine.rss_bytes()
                 run_waves(engine, plain(2, 64, 4), 10_000 + round_)  # warm-up
                 for workload in options.workloads:
-                    seed = 1000 * round_ + 7
+                    seed = 10_000 * (1 + round_) + 10 * names.index(workload)
                     values[workload].setdefault(name, []).append(measure(engine, workload, seed))
             finally:
                 engine.stop()
