@@ -31,6 +31,7 @@ if _TYPE_CHECKING:
         assistant,
         assistant_begin,
         assistant_end,
+        call,
         flush_cache,
         function,
         gen,
@@ -41,6 +42,7 @@ if _TYPE_CHECKING:
         select,
         separate_reasoning,
         set_default_backend,
+        switch,
         system,
         system_begin,
         system_end,
@@ -70,8 +72,8 @@ if _TYPE_CHECKING:
     from .runtime.engine import Engine
 
 _ERRORS = "BudgetExceeded Cancelled ProgramError ProgramTimeout RadixlangError TraceError UndefinedVariable"
-_API = """assistant assistant_begin assistant_end flush_cache function gen gen_int gen_string get_server_info image
-select separate_reasoning set_default_backend system system_begin system_end user user_begin user_end video"""
+_API = """assistant assistant_begin assistant_end call flush_cache function gen gen_int gen_string get_server_info image
+select separate_reasoning set_default_backend switch system system_begin system_end user user_begin user_end video"""
 _CHOICES = "greedy_token_selection token_length_normalized unconditional_likelihood_normalized"
 
 _FACE: dict[str, str] = {
@@ -123,6 +125,7 @@ __all__ = [
     "assistant",
     "assistant_begin",
     "assistant_end",
+    "call",
     "flush_cache",
     "function",
     "gen",
@@ -137,6 +140,7 @@ __all__ = [
     "select",
     "separate_reasoning",
     "set_default_backend",
+    "switch",
     "system",
     "system_begin",
     "system_end",

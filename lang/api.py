@@ -6,7 +6,7 @@ import json
 import re
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from .backend.base_backend import BaseBackend
 from .choices import ChoicesSamplingMethod, token_length_normalized
@@ -21,10 +21,15 @@ from .ir import (
     SglRoleEnd,
     SglSelect,
     SglSeparateReasoning,
+    SglSwitch,
     SglVideo,
     as_expr,
+    chosen_case,
 )
 from .program import SglFunction
+
+if TYPE_CHECKING:
+    from .state import ProgramState
 
 Func = TypeVar("Func", bound=Callable[..., Any])
 
@@ -203,6 +208,25 @@ def select(
     return SglSelect(name, choices, temperature, choices_method, seed)
 
 
+def switch(value: Any, cases: dict[str, Any], default: Any = None) -> SglExpr:
+    """The case whose key is `value`, a choice that stays in a compiled program's graph.
+
+    `cases`: strings or expressions by key; a value that is no key takes `default`, and without one fails.
+    """
+    known = {key: _case(case) for key, case in cases.items()}
+    other = None if default is None else _case(default)
+    if isinstance(value, SglExpr):  # a traced value
+        return SglSwitch(value, known, other)
+    return chosen_case(value, known, other)
+
+
+def _case(case: Any) -> SglExpr:
+    expr = as_expr(case)
+    if expr is None:
+        raise TypeError(f"a case of switch is a string or an expression, not {type(case).__name__}")
+    return expr
+
+
 def image(path: str | bytes) -> SglImage:
     """An image: a file's path, or its bytes."""
     return SglImage(path)
@@ -272,6 +296,16 @@ def separate_reasoning(expr: str | SglExpr | None = None, model_type: str | None
 def set_default_backend(backend: Any) -> None:
     """What runs programs that name no backend: a backend, or a Runtime."""
     global_config.default_backend = backend
+
+
+def call(name: str, **kwargs: Any) -> ProgramState:
+    """Runs the program that the backend keeps under `name` (CompiledProgram.register), in one request.
+
+    `kwargs`: the program's arguments, and options of run.
+    """
+    from .compiler import call_program
+
+    return call_program(name, kwargs)
 
 
 def flush_cache(backend: BaseBackend | None = None) -> bool:

@@ -1,210 +1,128 @@
-"""Running a traced program without its Python: the graph's nodes go to the streams, and nothing waits in between.
+"""Compiled programs: a traced program's graph, the plan that is run for it, and the ways to run it.
 
 What depends on a value through Python cannot be traced; with mode="auto" such a program is interpreted.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import asyncio
+import json
 from collections.abc import Sequence
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from ..errors import TraceError
-from .backend.base_backend import BaseBackend
-from .choices import greedy_token_selection, token_length_normalized, unconditional_likelihood_normalized
+from ..errors import ConfigError, TraceError
+from .backend.base_backend import BaseBackend, NativeBackend
 from .global_config import resolve_backend
-from .graph import Node, ProgramGraph
-from .group import GatheredList
-from .ir import (
-    SglConstantText,
-    SglExpr,
-    SglFuture,
-    SglGen,
-    SglRoleBegin,
-    SglRoleEnd,
-    SglSelect,
-    SglVarScopeBegin,
-    SglVarScopeEnd,
-)
-from .run_options import RunOptions
-from .sampling import SglSamplingParams
+from .graph import ProgramGraph
+from .graph_run import GraphRun, check_arguments
+from .loop import run as run_on_loop
+from .passes.plan import plan
+from .remote_run import RemoteRun
+from .run_options import SAMPLING_OPTIONS, RunOptions
 from .state import ProgramState
 from .stream_executor import StreamExecutor
-from .symbols import apply_op
 from .waiting import wait
 
 if TYPE_CHECKING:
     from .program import SglFunction
 
-_METHODS = {
-    type(method).__name__: method
-    for method in (token_length_normalized, greedy_token_selection, unconditional_likelihood_normalized)
-}
-_SAMPLING_NAMES = frozenset(field.name for field in dataclasses.fields(SglSamplingParams))
-
-
-class GraphRun:
-    """One run of a graph: gives every node to its stream, in order."""
-
-    def __init__(self, graph: ProgramGraph, root: StreamExecutor, arguments: dict[str, Any]) -> None:
-        missing = [name for name in graph.inputs if name not in arguments]
-        unknown = [name for name in arguments if name not in graph.inputs]
-        if missing or unknown:
-            raise TypeError(f"{graph.name} takes the arguments {graph.inputs}, found {sorted(arguments)}")
-        self.graph = graph
-        self.root = root
-        self.arguments = arguments
-        self.streams: dict[int, StreamExecutor] = {0: root}
-        self.values: dict[int, Future[Any]] = {}
-        self._branches: dict[int, list[StreamExecutor]] = {}
-
-    def submit(self) -> None:
-        """Waits for nothing."""
-        for node in self.graph.nodes:
-            self._node(node)
-
-    def _stream(self, node: Node) -> StreamExecutor:
-        if node.stream not in self.streams:
-            before = None if node.after is None else self.graph.nodes[node.after]
-            if before is not None and before.kind == "fork":
-                self.streams[node.stream] = self._branches[before.id].pop(0)
-            else:  # a program that the traced one called
-                root = self.root
-                self.streams[node.stream] = StreamExecutor(
-                    root.backend, {}, root.default_sampling_para, stream=root.stream, run=root.run
-                )
-        return self.streams[node.stream]
-
-    def _node(self, node: Node) -> None:
-        params = node.params
-        if node.kind == "arg":
-            self.values[node.id] = _known(str(self.arguments[params["name"]]))
-        elif node.kind == "op":
-            self.values[node.id] = _mapped(self.values[node.data[0]], params["method"], params["args"])
-        elif node.kind == "fork":
-            self._branches[node.id] = self._stream(node).fork(params["size"])
-        elif node.kind == "join":
-            self._join(node)
-        else:
-            self._expression(node, self._stream(node))
-
-    def _expression(self, node: Node, stream: StreamExecutor) -> None:
-        params = node.params
-        if node.kind == "gen":
-            sampling = {name: value for name, value in params.items() if name in _SAMPLING_NAMES}
-            expr: SglExpr = SglGen(params.get("name"), options={"dtype": sampling.get("dtype")}, **sampling)
-        elif node.kind == "select":
-            method = _METHODS.get(params["method"] or "")
-            expr = SglSelect(params["name"], params["choices"], params["temperature"], method, params.get("seed"))
-        elif node.kind == "var":
-            expr = SglFuture(self.values[node.data[0]])
-        else:
-            plain = {"text": (SglConstantText, "text"), "role_begin": (SglRoleBegin, "role")}
-            plain |= {"role_end": (SglRoleEnd, "role"), "scope_begin": (SglVarScopeBegin, "name")}
-            plain |= {"scope_end": (SglVarScopeEnd, "name")}
-            if node.kind not in plain:
-                raise TraceError(f"a {node.kind} node cannot be run from a graph", where=node.source)
-            kind, name = plain[node.kind]
-            expr = kind(params[name])
-        stream.submit(expr)
-        defined = params.get("name")
-        if defined and node.kind in ("gen", "select", "scope_end"):
-            self.values[node.id] = stream.slots[defined].future
-
-    def _join(self, node: Node) -> None:
-        parent = self._stream(node)
-        branches = [self.streams[self.graph.nodes[end].stream] for end in node.data]
-        if node.params["mode"] == "concate_and_append":
-            for branch in branches:
-                parent.submit(SglFuture(_added_text(branch)))
-            return
-        for name in dict.fromkeys(name for branch in branches for name in branch.own_names()):
-            gathered = _gathered([branch.value_future(name) for branch in branches])
-            parent.set_future(name, gathered)
-
-
-def _known(value: Any) -> Future[Any]:
-    future: Future[Any] = Future()
-    future.set_result(value)
-    return future
-
-
-def _mapped(source: Future[Any], method: str, args: list[Any]) -> Future[Any]:
-    result: Future[Any] = Future()
-
-    def finish(done: Future[Any]) -> None:
-        try:
-            result.set_result(apply_op(method, args, str(done.result())))
-        except Exception as error:
-            result.set_exception(error)
-
-    source.add_done_callback(finish)
-    return result
-
-
-def _added_text(branch: StreamExecutor) -> Future[Any]:
-    result: Future[Any] = Future()
-
-    def finish(_: Future[None]) -> None:
-        if branch.error_ is not None:
-            result.set_exception(branch.error_)
-        else:
-            result.set_result(branch.text_[branch.fork_start_text_pos or 0 :])
-
-    branch.sync_future().add_done_callback(finish)
-    return result
-
-
-def _gathered(futures: Sequence[Future[Any]]) -> Future[Any]:
-    result: Future[Any] = Future()
-    left = list(futures)
-
-    def finish(done: Future[Any]) -> None:
-        left.remove(done)
-        if not left:
-            errors = {i: error for i, f in enumerate(futures) if (error := f.exception()) is not None}
-            values = [None if i in errors else f.result() for i, f in enumerate(futures)]
-            result.set_result(GatheredList(values, errors))
-
-    for future in futures:
-        future.add_done_callback(finish)
-    return result
-
 
 class CompiledProgram:
-    """A program that runs from its graph; `graph` is None where only its Python can run it, and `reason` says why."""
+    """A program that runs from its graph; `graph` is None where only its Python can run it, and `reason` says why.
 
-    def __init__(self, program: SglFunction, graph: ProgramGraph | None, reason: TraceError | None) -> None:
+    graph: what the program says. outputs: the values that are wanted, None for all; what they do not need is not run.
+    """
+
+    def __init__(
+        self,
+        program: SglFunction,
+        graph: ProgramGraph | None,
+        reason: TraceError | None,
+        outputs: Sequence[str] | None = None,
+        backend: BaseBackend | None = None,
+    ) -> None:
         self.program = program
         self.graph = graph
         self.reason = reason
+        self.outputs = None if outputs is None else list(outputs)
+        self.backend = backend
+        self._plans: dict[tuple[bool, int], ProgramGraph] = {}
+        if graph is not None:
+            self.plan()  # wrong outputs are told at once
+
+    def plan(self, *, temperature: float = 1.0, n: int = 1) -> ProgramGraph:
+        """The graph that a run executes, with the run's `temperature` and `n`. TraceError without a graph."""
+        if self.graph is None:
+            raise self.reason or TraceError(f"{self.program.__name__} has no graph")
+        key = (temperature <= 1e-5, n)
+        if key not in self._plans:
+            self._plans[key] = plan(self.graph, self.outputs, temperature, n)
+        return self._plans[key]
 
     def print_graph(self) -> None:
         """Prints the graph's text form."""
         print(self.graph)
 
-    def run(self, **kwargs: Any) -> ProgramState:
-        """As the program's run; returns at once, with everything under way."""
-        if self.graph is None:
-            return self.program.run(**kwargs)
-        own, options = self.program.split(kwargs)
-        return run_graph(self.graph, resolve_backend(options.backend), own, options)
+    def run(self, *, remote: bool = False, **kwargs: Any) -> ProgramState:
+        """As the program's run; returns at once, with everything under way.
 
-    def run_batch(self, entries: Sequence[dict[str, Any]], **options: Any) -> list[ProgramState]:
-        """One run for each entry, all under way at once; in order. Waits for them."""
+        remote: the graph goes to the backend in one request, and runs there.
+        """
         if self.graph is None:
-            return list(self.program.run_batch(entries, **options))
-        states = [self.run(**{**options, **entry}) for entry in entries]
+            if remote:
+                raise self.reason or TraceError(f"{self.program.__name__} has no graph")
+            return self.program.run(**self._with_backend(kwargs))
+        own, options = self.program.split(self._with_backend(kwargs))
+        chosen = self.plan(temperature=options.values["temperature"], n=options.values["n"])
+        backend = resolve_backend(options.backend)
+        if remote:
+            check_arguments(chosen, own)
+            return run_remote({"graph": graph_data(chosen)}, backend, own, options, chosen.outputs, chosen.types)
+        return run_graph(chosen, backend, own, options)
+
+    def _with_backend(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        return kwargs if self.backend is None or "backend" in kwargs else {**kwargs, "backend": self.backend}
+
+    def run_batch(
+        self, entries: Sequence[dict[str, Any]], *, remote: bool = False, **options: Any
+    ) -> list[ProgramState]:
+        """One run for each entry, all under way at once; in order. Waits for them."""
+        if self.graph is None and not remote:
+            return list(self.program.run_batch(entries, **self._with_backend(options)))
+        states = [self.run(remote=remote, **{**options, **entry}) for entry in entries]
         for state in states:
             state.sync()
         return states
+
+    async def arun(self, *, remote: bool = False, **kwargs: Any) -> ProgramState:
+        """As run, for asyncio: returns when the program has finished. Cancelling the task cancels the program."""
+        if self.graph is None and not remote:
+            return await self.program.arun(**self._with_backend(kwargs))
+        state = self.run(remote=remote, **kwargs)
+        try:
+            await asyncio.wrap_future(state.stream_executor.sync_future())
+        except asyncio.CancelledError:
+            state.cancel()
+            raise
+        return state
+
+    def register(self, name: str, backend: BaseBackend | None = None) -> None:
+        """Has the backend keep the program under `name`, for `radixlang.call`."""
+        host = _host(resolve_backend(backend or self.backend))
+        run_on_loop(host.native_register_program(name, graph_data(self.plan())))
+
+
+def graph_data(graph: ProgramGraph) -> dict[str, Any]:
+    """The graph as JSON data."""
+    data: dict[str, Any] = json.loads(graph.to_json())
+    return data
 
 
 def run_graph(
     graph: ProgramGraph, backend: BaseBackend, arguments: dict[str, Any], options: RunOptions
 ) -> ProgramState:
     """Runs `graph` on `backend`: the same values as its program gives, and no body in between."""
+    check_arguments(graph, arguments)
     root = StreamExecutor(backend, arguments, options.sampling(), stream=options.stream, run=options.run_context())
     GraphRun(graph, root, arguments).submit()
     root.run.end()
@@ -215,15 +133,73 @@ def run_graph(
     return state
 
 
-def compile_program(program: SglFunction, mode: str, arguments: dict[str, Any]) -> CompiledProgram:
+def call_program(name: str, kwargs: dict[str, Any]) -> ProgramState:
+    """Runs the program that the backend keeps under `name`; `kwargs`: its arguments, and options of run."""
+    from .run_options import RUN_OPTIONS
+
+    options = RunOptions({k: v for k, v in kwargs.items() if k in RUN_OPTIONS})
+    own = {k: v for k, v in kwargs.items() if k not in RUN_OPTIONS}
+    return run_remote({"name": name}, resolve_backend(options.backend), own, options, [], {})
+
+
+def run_remote(
+    program: dict[str, Any],
+    backend: BaseBackend,
+    arguments: dict[str, Any],
+    options: RunOptions,
+    names: list[str],
+    types: dict[str, Any],
+) -> ProgramState:
+    """One request for a whole program. `program`: {"graph": …} or {"name": …}."""
+    host = _host(backend)
+    sampling = {k: v for k, v in options.values.items() if k in SAMPLING_OPTIONS and v != SAMPLING_OPTIONS[k]}
+    request = {
+        **program,
+        "args": {name: str(value) for name, value in arguments.items()},
+        "sampling": sampling,
+        "stream": options.stream,
+        **({"timeout": options.timeout_s} if options.timeout_s is not None else {}),
+        **({"outputs": names} if names else {}),
+    }
+    root = StreamExecutor(host, arguments, options.sampling(), stream=options.stream, run=options.run_context())
+    root.submit(RemoteRun(request, names, types))
+    root.sync_future().add_done_callback(lambda _: _end(root))
+    root.end_stream()
+    if not options.use_thread:
+        wait(root.sync_future())
+    return ProgramState(root, is_reader=True)
+
+
+def _end(root: StreamExecutor) -> None:
+    root.run.ret_value.set_result(None)
+    root.notify()
+
+
+def _host(backend: BaseBackend) -> NativeBackend:
+    if not isinstance(backend, NativeBackend):
+        raise ConfigError(f"{type(backend).__name__} runs no programs: it needs a radixlang engine or server")
+    return backend
+
+
+def compile_program(
+    program: SglFunction,
+    mode: str,
+    outputs: Sequence[str] | None,
+    backend: BaseBackend | None,
+    arguments: dict[str, Any],
+) -> CompiledProgram:
     """See SglFunction.compile."""
     from .tracer import trace_program
 
     if mode not in ("auto", "graph"):
         raise ValueError(f'mode is "auto" or "graph", not {mode!r}')
     try:
-        return CompiledProgram(program, trace_program(program, arguments).graph, None)
+        graph = trace_program(program, arguments).graph
+        for node in graph.nodes:
+            if "code" in node.params:
+                raise TraceError(f"{node.params['code']} is code, which a graph cannot carry", where=node.source)
+        return CompiledProgram(program, graph, None, outputs, backend)
     except TraceError as error:
         if mode == "graph":
             raise
-        return CompiledProgram(program, None, error)
+        return CompiledProgram(program.bind(**arguments), None, error, outputs, backend)

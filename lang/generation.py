@@ -79,7 +79,7 @@ async def _with_retries(
     for attempt in range(stream.run.retries + 1):
         stream.run.usage.check(stream.run.budget)
         slot.started = True
-        stream.run.emit("gen", stream, name=slot.name, attempt=attempt)
+        stream.run.emit("gen", stream, slot, attempt=attempt)
         try:
             value, meta = await stream.calls.generate(params, context.copy(), writer.push if stream.stream else None)
         except Exception as error:
@@ -119,9 +119,11 @@ class _Writer:
             piece = said if self.performer.stream.text_[self.begin :] else said.lstrip()
         if self._quiet:
             return
+        stream = self.performer.stream
         self.slot.pieces.append((piece, meta))
-        self.performer.stream.text_ += piece
-        self.performer.stream.notify()
+        stream.text_ += piece
+        stream.run.emit("piece", stream, self.slot, text=piece)
+        stream.notify()
 
     def _said(self, thought: str, said: str, meta: dict[str, Any]) -> str:
         self.thought += thought

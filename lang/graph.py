@@ -10,10 +10,14 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import TraceError
 from .chat_template import ChatTemplate
+
+if TYPE_CHECKING:
+    from .backend.base_backend import BaseBackend
+    from .state import ProgramState
 
 FORMAT_VERSION = 1
 
@@ -23,12 +27,13 @@ ASKING = frozenset({"gen", "select"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """One step of a stream. Kinds: text, arg, gen, select, var, op, role_begin, role_end, scope_begin, scope_end,
-    image, fork, join, call."""
+    """One step of a stream. Kinds: text, arg, gen, select, var, op, set, role_begin, role_end, scope_begin, scope_end,
+    image, fork, join, switch."""
 
     id: int
     kind: str
     stream: int
+    """-1: on none, such as an argument or an op."""
     params: dict[str, Any] = field(default_factory=dict)
     after: int | None = None
     """The node before this one on the stream; of a branch's first node, the fork."""
@@ -55,7 +60,9 @@ class ProgramGraph:
     inputs: list[str]
     nodes: list[Node] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
-    """Names that gens, selects and scopes of the root stream define."""
+    """Names that the root stream defines."""
+    types: dict[str, Any] = field(default_factory=dict)
+    """Python types of values, by name; they stay in this process."""
 
     def edges(self) -> list[tuple[int, int, str]]:
         """(from, to, kind): kind is seq, fork or data."""
@@ -87,7 +94,7 @@ class ProgramGraph:
             "gens": sum(map(len, levels)),
             "width": max(map(len, levels), default=0),
             "depth": len(levels),
-            "streams": len({node.stream for node in self.nodes}),
+            "streams": len({node.stream for node in self.nodes if node.stream >= 0}),
             "nodes": len(self.nodes),
         }
 
@@ -115,6 +122,16 @@ class ProgramGraph:
         return text
 
     # -- forms -------------------------------------------------------------------------------------------------
+
+    def run(
+        self, backend: BaseBackend | None = None, args: dict[str, Any] | None = None, **options: Any
+    ) -> ProgramState:
+        """Runs the graph as it is; `options` are those of a program's run."""
+        from .compiler import run_graph
+        from .global_config import resolve_backend
+        from .run_options import RunOptions
+
+        return run_graph(self, resolve_backend(backend), dict(args or {}), RunOptions(options))
 
     def to_json(self) -> str:
         """The graph as JSON; TraceError if a node holds code, such as a check."""

@@ -142,8 +142,13 @@ class ProgramStateGroup:
         futures = [state.stream_executor.value_future(name) for state in self.states]
         for future in futures:
             wait(settled(future))
-        values = [future.result() for future in futures if future.exception() is None]
-        if not values:
-            raise futures[0].exception() or ProgramError(f"no branch gave {name!r}")
-        counts = Counter(values)
-        return max(values, key=lambda value: counts[value])
+        return most_common(futures, name)
+
+
+def most_common(futures: Sequence[Future[Any]], name: str) -> Any:
+    """The value that most of the settled `futures` have, the earliest of equals; failed ones do not count."""
+    values = [future.result() for future in futures if future.exception() is None]
+    if not values:
+        raise (futures[0].exception() if futures else None) or ProgramError(f"no branch gave {name!r}")
+    counts = Counter(values)
+    return max(values, key=lambda value: counts[value])

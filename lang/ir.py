@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
+from ..errors import ProgramError
 from .choices import ChoicesSamplingMethod
 from .sampling import SglSamplingParams, unset_sampling_params
 from .source_location import user_location
@@ -49,6 +50,9 @@ _node_ids = itertools.count()
 
 class SglExpr:
     """Base of all expressions; `+` with strings and expressions concatenates."""
+
+    graph_node: int | None = None
+    """The node of a request graph that this came from."""
 
     def __init__(self) -> None:
         self.node_id = next(_node_ids)
@@ -234,6 +238,30 @@ class SglInline(SglExpr):
 
     def __repr__(self) -> str:
         return f"Inline({getattr(self.body, '__name__', 'program')}, into={self.into!r})"
+
+
+class SglSwitch(SglExpr):
+    """One of `cases`, by a value that is known when `value` is: a Future in a run, a symbol in a trace."""
+
+    def __init__(self, value: Any, cases: dict[str, SglExpr], default: SglExpr | None = None) -> None:
+        super().__init__()
+        self.value = value
+        self.cases = cases
+        self.default = default
+
+    def all_cases(self) -> list[SglExpr]:
+        return [*self.cases.values(), *([] if self.default is None else [self.default])]
+
+    def __repr__(self) -> str:
+        return f"Switch({list(self.cases)})"
+
+
+def chosen_case(value: object, cases: dict[str, SglExpr], default: SglExpr | None) -> SglExpr:
+    """The case of a switch. ProgramError for a value that none is for."""
+    case = cases.get(str(value), default)
+    if case is None:
+        raise ProgramError(f"switch has no case {str(value)!r}; there are {', '.join(cases)}")
+    return case
 
 
 class SglCommitLazy(SglExpr):

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 import weakref
 from typing import Any, NamedTuple
 
 from .backend.base_backend import NativeBackend
-from .loop import background_loop, spawn
+from .loop import background_loop
 
 
 class KeptPath:
     """The name of a path of token ids in the engine. Dropping the last reference releases it there."""
 
-    def __init__(self, backend: NativeBackend) -> None:
+    def __init__(self, backend: NativeBackend, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        """loop: the backend's; None is the language's own."""
         self.name = uuid.uuid4().hex
-        weakref.finalize(self, _release, backend, self.name).atexit = False
+        weakref.finalize(self, _release, backend, self.name, loop or background_loop()).atexit = False
 
 
-def _release(backend: NativeBackend, name: str) -> None:
-    if not background_loop().is_closed():
-        spawn(backend.native_release([name]))
+def _release(backend: NativeBackend, name: str, loop: asyncio.AbstractEventLoop) -> None:
+    if not loop.is_closed():
+        asyncio.run_coroutine_threadsafe(backend.native_release([name]), loop)
 
 
 class Base(NamedTuple):

@@ -106,7 +106,8 @@ class NativeCalls:
         }
         if self.stream.images_:
             request["image_data"] = [data for _, data in self.stream.images_]
-        kept = KeptPath(self.backend) if self.backend.keeps_paths and num == 1 and not self.stream.images_ else None
+        keeps = self.backend.keeps_paths and num == 1 and not self.stream.images_
+        kept = KeptPath(self.backend, self.stream.run.loop) if keeps else None
         if kept is not None:
             request["keep"] = kept.name
         request = self._named(request)

@@ -20,6 +20,7 @@ from .ir import (
     SglConcateAndAppend,
     SglConstantText,
     SglExpr,
+    SglExprList,
     SglFuture,
     SglGen,
     SglImage,
@@ -27,13 +28,15 @@ from .ir import (
     SglRoleEnd,
     SglSelect,
     SglSeparateReasoning,
+    SglSwitch,
     SglVariable,
     SglVarScopeBegin,
     SglVarScopeEnd,
     SglVideo,
+    chosen_case,
 )
-from .loop import background_loop
 from .media import encode_image, encode_video
+from .remote_run import RemoteRun
 from .slot import QueueItem, Slot
 from .speculation import ChatSpeculation, CompletionSpeculation
 
@@ -50,15 +53,29 @@ class SyncPoint(SglExpr):
 
 
 class ForkPoint(SglExpr):
-    """The children begin here."""
+    """The children begin here.
 
-    def __init__(self, children: list[StreamExecutor]) -> None:
+    asking: how many of them call the model, if that is known. is_twin: a child goes on as if it were the stream itself,
+    forked where that one was.
+    """
+
+    def __init__(self, children: list[StreamExecutor], asking: int | None = None, *, is_twin: bool = False) -> None:
         super().__init__()
         self.children = children
+        self.asking = len(children) if asking is None else asking
+        self.is_twin = is_twin
 
 
 _ROLES = (SglRoleBegin, SglRoleEnd)
 _IMMEDIATE = (SglConstantText, SglVarScopeBegin, SglVarScopeEnd, SyncPoint)
+
+
+_DEFINING = (SglGen, SglSelect, SglVarScopeBegin)
+"""Expressions that have a slot each; see StreamExecutor._declare."""
+
+
+def _parts(expr: SglExpr) -> list[SglExpr]:
+    return expr.expr_list if isinstance(expr, SglExprList) else [expr]
 
 
 class Performer:
@@ -89,7 +106,7 @@ class Performer:
         return isinstance(expr, _IMMEDIATE)
 
     def _commits(self, fork: ForkPoint) -> bool:
-        if len(fork.children) < 2 or not self.stream.text_:
+        if fork.asking < 2 or not self.stream.text_:
             return False
         backend = self.stream.backend
         return isinstance(backend, NativeBackend) or overrides(backend, "commit_lazy_operations")
@@ -113,7 +130,7 @@ class Performer:
         elif isinstance(expr, SyncPoint):
             expr.reached.set_result(None)
         elif isinstance(expr, ForkPoint):
-            self._branch(expr.children)
+            self._branch(expr)
         else:
             raise AssertionError(f"{type(expr).__name__} is not immediate")
 
@@ -131,6 +148,10 @@ class Performer:
             self.fill(str(await asyncio.wrap_future(expr.future)))
         elif isinstance(expr, SglConcateAndAppend):
             await self._concatenate(expr)
+        elif isinstance(expr, SglSwitch):
+            await self._switch(expr, item)
+        elif isinstance(expr, RemoteRun):
+            await expr.perform(self.stream)
         elif isinstance(expr, (SglImage, SglVideo)):
             await self._media(expr, context)
         elif isinstance(expr, SglCommitLazy):
@@ -138,7 +159,7 @@ class Performer:
         elif isinstance(expr, ForkPoint):
             if self._commits(expr):
                 await self.stream.calls.begin_branches(context)
-            self._branch(expr.children)
+            self._branch(expr)
         else:
             if isinstance(expr, _ROLES):
                 await self.template()
@@ -161,7 +182,7 @@ class Performer:
             if meta is not None:
                 self.stream.meta_info[slot.name] = meta
         slot.define(value, meta)
-        self.stream.run.emit("value", self.stream, name=slot.name, value=value)
+        self.stream.run.emit("value", self.stream, slot, value=value)
 
     def fill(self, text: str, *, is_prefix: bool = False) -> None:
         """Appends text that the program wrote."""
@@ -174,6 +195,9 @@ class Performer:
 
     def append_text(self, text: str) -> None:
         self.stream.text_ += text
+        limit = self.stream.run.max_text_chars
+        if limit is not None and len(self.stream.text_) > limit:
+            raise ProgramError(f"the text of a stream is over the limit of {limit} characters")
         self.stream.calls.append_text(text)
 
     # -- roles -------------------------------------------------------------------------------------------------
@@ -253,6 +277,20 @@ class Performer:
             else:
                 raise ValueError(f"separate_reasoning takes gens, selects and text, not {part!r}")
 
+    async def _switch(self, expr: SglSwitch, item: QueueItem) -> None:
+        """Performs the case that the value takes; what the other cases define stays undefined."""
+        stream = self.stream
+        value = await asyncio.wrap_future(expr.value)
+        taken = chosen_case(value, expr.cases, expr.default)
+        parts = [part for case in expr.all_cases() for part in _parts(case)]
+        own, slots = {id(part) for part in _parts(taken)}, iter(item.slots)
+        owned = {id(part): [next(slots)] if isinstance(part, _DEFINING) else [] for part in parts}
+        kept = [slot for part in own for slot in owned[part]]
+        for slot in (slot for slots_of in owned.values() for slot in slots_of if slot not in kept):
+            stream.drop(slot, f"switch took {str(value)!r}, which does not define {slot.name!r}")
+        for part in _parts(taken):
+            await self.perform(QueueItem(part, item.context, owned[id(part)]))
+
     async def _media(self, expr: SglImage | SglVideo, context: contextvars.Context) -> None:
         template = await self.template()
         if isinstance(self.stream.backend, NativeBackend):
@@ -273,16 +311,16 @@ class Performer:
             branch.raise_error()
             self.fill(branch.text_[branch.fork_start_text_pos or 0 :])
 
-    def _branch(self, children: list[StreamExecutor]) -> None:
+    def _branch(self, fork: ForkPoint) -> None:
         stream = self.stream
-        for child in children:
+        for child in fork.children:
             child.text_ = stream.text_
             child.messages_ = list(stream.messages_)
             child.images_ = list(stream.images_)
             child.variables = {**stream.variables, **child.variables}
             child.meta_info = dict(stream.meta_info)
             child.chat_template = stream.chat_template
-            child.fork_start_text_pos = len(stream.text_)
+            child.fork_start_text_pos = stream.fork_start_text_pos if fork.is_twin else len(stream.text_)
             child.performer.cur_role = self.cur_role
             child.performer.cur_role_begin_pos = self.cur_role_begin_pos
             child.performer.cur_images = list(self.cur_images)
@@ -294,6 +332,6 @@ class Performer:
         for slot in self.open_slots():
             slot.fail(ProgramError(f"the program ended before {slot.name!r} was complete"))
         if overrides(self.stream.backend, "end_program") or isinstance(self.stream.backend, NativeBackend):
-            background_loop().call_soon_threadsafe(lambda: asyncio.ensure_future(self.stream.calls.end()))
+            self.stream.run.loop.call_soon_threadsafe(lambda: asyncio.ensure_future(self.stream.calls.end()))
         if global_config.verbosity >= 2 and self.stream.parent is None and self.stream.error_ is None:
             print(self.stream.text_)

@@ -122,15 +122,22 @@ class SglFunction:
 
         return trace_program(self, kwargs, backend)
 
-    def compile(self, *, mode: str = "auto", backend: BaseBackend | None = None, **kwargs: Any) -> CompiledProgram:
+    def compile(
+        self,
+        *,
+        mode: str = "auto",
+        outputs: Sequence[str] | None = None,
+        backend: BaseBackend | None = None,
+        **kwargs: Any,
+    ) -> CompiledProgram:
         """The program as a graph that runs without its Python; `kwargs` are arguments that are fixed.
 
         mode="graph": TraceError, with the line, where the body needs a value that only a run has. "auto": such a
-        program is interpreted at run.
+        program is interpreted at run. outputs: the only values that are wanted; what they do not need is not run.
         """
         from .compiler import compile_program
 
-        return compile_program(self, mode, kwargs)
+        return compile_program(self, mode, outputs, backend, kwargs)
 
     def cache(self, backend: BaseBackend | None = None) -> None:
         """Has the backend compute the program's constant prefix, if that is longer than 64 characters."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import weakref
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from .usage import Budget, Usage
 
 if TYPE_CHECKING:
     from .response_cache import ResponseCache
+    from .slot import Slot
     from .stream_executor import StreamExecutor
     from .tape import Tape
 
@@ -31,7 +33,12 @@ class RunContext:
         on_event: Callable[[Event], None] | None = None,
         tape: Tape | None = None,
         cache: ResponseCache | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+        max_text_chars: int | None = None,
     ) -> None:
+        self._loop = loop
+        self.max_text_chars = max_text_chars
+        """Most text of one stream; None is no limit."""
         self.usage = Usage()
         self.budget = budget
         self.retries = retries
@@ -42,6 +49,11 @@ class RunContext:
         """What the body returned."""
         self._streams: weakref.WeakSet[StreamExecutor] = weakref.WeakSet()
         self._lock = threading.Lock()
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of the run's streams: the language's own, or that of the server which runs the program."""
+        return self._loop or background_loop()
 
     def add(self, stream: StreamExecutor) -> None:
         with self._lock:
@@ -73,9 +85,11 @@ class RunContext:
             if run is not None:
                 run.cancel(ProgramTimeout(f"the program did not finish within {timeout_s:g} s"))
 
-        background_loop().call_soon_threadsafe(lambda: background_loop().call_later(timeout_s, expire))
+        loop = self.loop
+        loop.call_soon_threadsafe(lambda: loop.call_later(timeout_s, expire))
 
-    def emit(self, kind: str, stream: StreamExecutor, **fields: Any) -> None:
-        """Tells `on_event`, if there is one."""
+    def emit(self, kind: str, stream: StreamExecutor, slot: Slot, **fields: Any) -> None:
+        """Tells `on_event`, if there is one; with the node, where the program runs from a graph."""
         if self.on_event is not None:
-            self.on_event({"event": kind, "stream": stream.sid, **fields})
+            node = {} if slot.node is None else {"node": slot.node}
+            self.on_event({"event": kind, "stream": stream.sid, "name": slot.name, **node, **fields})

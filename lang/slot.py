@@ -26,6 +26,8 @@ class Slot:
     """Of a select: its options and their total log-probabilities."""
     dtype: Any | None = None
     """The type that the value was asked to have."""
+    node: int | None = None
+    """The node of a request graph that its expression came from."""
     started: bool = False
     """Its generation has begun."""
 

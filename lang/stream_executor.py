@@ -26,13 +26,14 @@ from .ir import (
     SglGen,
     SglSelect,
     SglSeparateReasoning,
+    SglSwitch,
     SglVarScopeBegin,
     SglVarScopeEnd,
     as_expr,
 )
-from .loop import background_loop
 from .native_calls import NativeCalls
 from .perform import ForkPoint, Performer, SyncPoint
+from .remote_run import RemoteRun
 from .run_context import RunContext
 from .sampling import SglSamplingParams
 from .slot import QueueItem, Slot
@@ -141,10 +142,15 @@ class StreamExecutor:
             slots += [Slot(SglSeparateReasoning.process_name_for_reasoning(name)) for name in names]
         elif isinstance(expr, SglExprList):
             slots = [slot for part in expr.expr_list for slot in self._declare(part, scope)]
+        elif isinstance(expr, SglSwitch):
+            slots = self._declare_cases(expr, scope)
+        elif isinstance(expr, RemoteRun):
+            slots = [Slot(name, dtype=expr.types.get(name)) for name in expr.names]
         elif isinstance(expr, SglGen):
             slots = [Slot(scope + expr.name if expr.name else "", expr.where, dtype=expr.options.get("dtype"))]
+            slots[0].node = expr.graph_node
         elif isinstance(expr, SglSelect):
-            slots = [Slot(scope + expr.name if expr.name else "", expr.where)]
+            slots = [Slot(scope + expr.name if expr.name else "", expr.where, node=expr.graph_node)]
         elif isinstance(expr, SglVarScopeBegin):
             slots = [Slot(expr.name)]
         else:
@@ -152,14 +158,22 @@ class StreamExecutor:
         self.slots.update((slot.name, slot) for slot in slots if slot.name)
         return slots
 
+    def _declare_cases(self, expr: SglSwitch, scope: str) -> list[Slot]:
+        """A name that several cases define is one value."""
+        shared: dict[str, Slot] = {}
+        slots = [slot for case in expr.all_cases() for slot in self._declare(case, scope)]
+        slots = [shared.setdefault(slot.name, slot) if slot.name else slot for slot in slots]
+        self.slots.update((slot.name, slot) for slot in slots if slot.name)
+        return slots
+
     # -- executing ---------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        background_loop().call_soon_threadsafe(self._start_on_loop)
+        self.run.loop.call_soon_threadsafe(self._start_on_loop)
 
     def _start_on_loop(self) -> None:
         _running.add(self)
-        self._task = asyncio.get_running_loop().create_task(self._drain())
+        self._task = self.run.loop.create_task(self._drain())
 
     def begin(self) -> None:
         """The fork that made this stream has happened."""
@@ -258,7 +272,7 @@ class StreamExecutor:
         for slot in self.performer.open_slots():
             slot.fail(reason)
         if task is not None:
-            background_loop().call_soon_threadsafe(self._cancel_on_loop, task)
+            self.run.loop.call_soon_threadsafe(self._cancel_on_loop, task)
         self.notify()
 
     def _cancel_on_loop(self, task: asyncio.Task[None]) -> None:
@@ -332,6 +346,13 @@ class StreamExecutor:
         with self._lock:
             self.slots[name] = slot
 
+    def drop(self, slot: Slot, why: str) -> None:
+        """The expression that would have defined `slot` is not run."""
+        with self._lock:
+            if self.slots.get(slot.name) is slot:
+                del self.slots[slot.name]
+        slot.fail(UndefinedVariable(why, where=slot.where))
+
     def own_names(self) -> list[str]:
         """Names that this stream defined since its fork."""
         return [name for name, slot in self.slots.items() if self._inherited.get(name) is not slot]
@@ -371,8 +392,13 @@ class StreamExecutor:
 
     # -- forking -----------------------------------------------------------------------------------------------
 
-    def fork(self, size: int = 1, position_ids_offset: Any = None) -> list[StreamExecutor]:
-        """Streams that begin where this one is now. Returns at once: they start when this one has come to here."""
+    def fork(
+        self, size: int = 1, position_ids_offset: Any = None, *, asking: int | None = None, is_twin: bool = False
+    ) -> list[StreamExecutor]:
+        """Streams that begin where this one is now. Returns at once: they start when this one has come to here.
+
+        asking, is_twin: see ForkPoint.
+        """
         children = [
             StreamExecutor(
                 self.backend,
@@ -392,5 +418,5 @@ class StreamExecutor:
                 child.slots = dict(self.slots)
                 child._inherited = child.slots.copy()
                 child.variables = dict(self.variables)
-            self._append(ForkPoint(list(children)))
+            self._append(ForkPoint(list(children), asking, is_twin=is_twin))
         return children

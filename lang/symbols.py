@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..errors import TraceError
+from ..errors import ProgramError, TraceError
 from .ir import SglExpr
 from .source_location import user_location
 
@@ -16,8 +16,13 @@ if TYPE_CHECKING:
 # An f-string holds a symbol as this text until it is appended; the characters are from Unicode's private area.
 _MARK = re.compile("\ue0a1(\\d+)\ue0a2")
 
-TEXT_METHODS = ("strip", "lstrip", "rstrip", "lower", "upper", "title", "capitalize", "removeprefix", "removesuffix")
-"""Methods of str that a traced value has, too; they become op nodes."""
+TEXT_METHODS = frozenset({
+    "strip", "lstrip", "rstrip", "lower", "upper", "title", "capitalize", "casefold", "swapcase", "removeprefix",
+    "removesuffix", "split", "rsplit", "splitlines", "partition", "rpartition", "replace",
+})  # fmt: skip
+"""Pure methods of str that a traced value has, too; they become op nodes."""
+MAX_OP_CHARS = 1 << 20
+"""Longest text that an op gives: a graph may come from anybody."""
 
 
 class Symbol(SglExpr):
@@ -98,12 +103,17 @@ def split_text(text: str) -> list[str | int]:
     return parts
 
 
-def apply_op(method: str, args: list[Any], text: str) -> str:
-    """What an op node makes of its input."""
-    if method == "slice":
-        return text[slice(*args)]
-    if method == "index":
-        return text[args[0]]
-    if method not in TEXT_METHODS:
+def apply_op(method: str, args: list[Any], value: Any) -> Any:
+    """What an op node makes of its input. ProgramError where the method raises, or gives too much."""
+    if method not in TEXT_METHODS and method not in ("slice", "index"):
         raise TraceError(f"no operation {method!r}")
-    return str(getattr(text, method)(*args))
+    try:
+        if method == "slice":
+            return value[slice(*args)]
+        if method == "index":
+            return value[args[0]]
+        if method == "replace" and isinstance(value, str) and len(value) * max(len(str(args[1])), 1) > MAX_OP_CHARS:
+            raise ValueError(f"the text would be longer than {MAX_OP_CHARS} characters")
+        return getattr(value, method)(*args)
+    except (IndexError, ValueError, TypeError, AttributeError) as error:
+        raise ProgramError(f".{method}: {error}") from error

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import TraceError, UndefinedVariable
 from .backend.base_backend import BaseBackend
+from .captured import capture
+from .dtype import apply_dtype
 from .graph import Node, ProgramGraph
 from .ir import (
     SglConcateAndAppend,
@@ -23,18 +25,23 @@ from .ir import (
     SglRoleBegin,
     SglRoleEnd,
     SglSelect,
-    SglSeparateReasoning,
+    SglSwitch,
     SglVarScopeBegin,
     SglVarScopeEnd,
     SglVideo,
     as_expr,
 )
+from .sampling import SglSamplingParams
 from .source_location import user_location
 from .symbols import Symbol, split_text
+from .traced_group import TracedNode, TracerGroup
 
 if TYPE_CHECKING:
     from .program import SglFunction
 
+_IN_SWITCH = (
+    SglExprList, SglConstantText, Symbol, SglGen, SglSelect, SglRoleBegin, SglRoleEnd, SglVarScopeBegin, SglVarScopeEnd
+)  # fmt: skip
 logger = logging.getLogger(__name__)
 
 MIN_CACHED_PREFIX_CHARS = 64
@@ -76,7 +83,7 @@ class Trace:
     def op(self, symbol: Symbol, method: str, args: list[Any]) -> Symbol:
         if any(isinstance(arg, Symbol) for arg in args):
             raise TraceError(f"{method} takes constants in a trace", where=user_location())
-        node = self.add("op", self.graph.nodes[symbol.node].stream, None, [symbol.node], method=method, args=args)
+        node = self.add("op", -1, None, [symbol.node], method=method, args=args)
         return Symbol(self, node, f"{symbol.name}.{method}")
 
     def call(self, program: SglFunction, args: Sequence[Any], kwargs: dict[str, Any]) -> TracerProgramState:
@@ -97,6 +104,10 @@ class TracerProgramState:
         self.ret_value: Any = None
         self.variables: dict[str, Any] = {}
         self.fork_node: int | None = None
+        self.is_root = stream == 0
+        """Names that are defined here are the program's."""
+        self.switch_cases: int | None = None
+        """Of a case's stream: its switch node."""
         self._last = after
 
     @property
@@ -137,6 +148,8 @@ class TracerProgramState:
         return self
 
     def _append(self, expr: SglExpr) -> None:
+        if self.switch_cases is not None and not isinstance(expr, _IN_SWITCH):
+            raise TraceError(f"a case of switch holds no {expr!r}", where=user_location())
         if isinstance(expr, SglExprList):
             for part in expr.expr_list:
                 self._append(part)
@@ -149,6 +162,8 @@ class TracerProgramState:
         elif isinstance(expr, Symbol):
             self._add("var", [expr.node])
         elif isinstance(expr, SglGen):
+            if expr.name and expr.options.get("dtype") is not None:
+                self.graph.types[expr.name] = expr.options["dtype"]
             self._define(expr.name, self._add("gen", name=expr.name, **_gen_params(expr)))
         elif isinstance(expr, SglSelect):
             method = type(expr.choices_method).__name__ if expr.choices_method is not None else None
@@ -169,18 +184,40 @@ class TracerProgramState:
             self._add("image", path=expr.path if isinstance(expr.path, str) else f"{len(expr.path)} bytes")
         elif isinstance(expr, SglInline):
             expr.body(self)  # type: ignore[arg-type]  # stands for a ProgramState
-        elif isinstance(expr, SglSeparateReasoning):
-            self._append(expr.expr)
+        elif isinstance(expr, SglSwitch):
+            self._switch(expr)
         elif isinstance(expr, SglConcateAndAppend):
-            self._add("join", [s._last for s in expr.states if s._last is not None], mode="concate_and_append")  # type: ignore[attr-defined]
+            self._join(expr.states, "concate_and_append", [])  # type: ignore[arg-type]  # stand for ProgramStates
         else:
             raise TraceError(f"{expr!r} cannot be traced", where=user_location())
+
+    def _join(self, states: Sequence[TracerProgramState], mode: str, names: list[str]) -> None:
+        ends = [state._last for state in states if state._last is not None]
+        streams = [state.stream for state in states]
+        self._add("join", ends, mode=mode, streams=streams, names=names)
 
     def _define(self, name: str | None, node: int) -> None:
         if name:
             self.variables[name] = Symbol(self.trace, node, name)
-            if self.stream == 0 and name not in self.graph.outputs:
-                self.graph.outputs.append(name)
+            self._output(name)
+
+    def _output(self, name: str) -> None:
+        if self.is_root and name not in self.graph.outputs:
+            self.graph.outputs.append(name)
+
+    def _switch(self, expr: SglSwitch) -> None:
+        """A node that takes the value, then each case's nodes on a stream of its own, which the run puts in place."""
+        keys: list[str | None] = list(expr.cases)
+        cases = [*expr.cases.values()]
+        if expr.default is not None:
+            keys.append(None)
+            cases.append(expr.default)
+        streams = [self.trace.new_stream(None) for _ in cases]
+        node = self._add("switch", [expr.value.node], keys=keys, streams=[state.stream for state in streams])
+        for state, case in zip(streams, cases, strict=True):
+            state._last, state.is_root, state.switch_cases = node, self.is_root, node
+            state._append(case)
+            self.variables.update(state.variables)
 
     def _role(self, role: str, expr: Any) -> Any:
         if expr is not None:
@@ -209,13 +246,17 @@ class TracerProgramState:
         return self._block(SglVarScopeBegin(name), SglVarScopeEnd(name))
 
     def fork(self, size: int = 1, position_ids_offset: Any = None) -> TracerGroup:
-        fork = self._add("fork", size=int(size))
-        branches = []
-        for _ in range(int(size)):
-            branch = self.trace.new_stream(fork)
+        streams = [self.trace.new_stream(None) for _ in range(int(size))]
+        fork = self._add("fork", size=int(size), streams=[branch.stream for branch in streams])
+        for branch in streams:
+            branch._last = fork
             branch.variables = dict(self.variables)
-            branches.append(branch)
-        return TracerGroup(self, branches)
+        return TracerGroup(self, streams)
+
+    def fork_map(self, values: Sequence[Any], fn: Callable[[Any, Any], Any], name: str | None = None) -> list[Any]:
+        group = self.fork(len(values))
+        returned = [fn(branch, value) for branch, value in zip(group, values, strict=True)]
+        return returned if name is None else [branch[name] for branch in group]
 
     @contextmanager
     def copy(self, position_ids_offset: Any = None) -> Iterator[TracerProgramState]:
@@ -233,7 +274,10 @@ class TracerProgramState:
     get_var = __getitem__
 
     def __setitem__(self, name: str, value: Any) -> None:
+        template, nodes = capture(value)
+        self._add("set", nodes, name=name, value=template)
         self.variables[name] = value
+        self._output(name)
 
     set_var = __setitem__
 
@@ -246,64 +290,6 @@ class TracerProgramState:
         raise TraceError(f"s.{name} needs a running program, which a trace is not", where=user_location())
 
 
-class TracerGroup:
-    """The branches of a fork in a trace."""
-
-    def __init__(self, parent: TracerProgramState, states: list[TracerProgramState]) -> None:
-        self.parent = parent
-        self.states = states
-
-    def __getitem__(self, i: int) -> TracerProgramState:
-        return self.states[i]
-
-    def __setitem__(self, i: int, value: TracerProgramState) -> None:
-        assert self.states[i] is value, "branches cannot be exchanged"
-
-    def __len__(self) -> int:
-        return len(self.states)
-
-    def __iter__(self) -> Iterator[TracerProgramState]:
-        return iter(self.states)
-
-    def __iadd__(self, other: Any) -> TracerGroup:
-        is_function = callable(other) and not isinstance(other, SglExpr)
-        for i, state in enumerate(self.states):
-            state.append(other(i) if is_function else other[i] if isinstance(other, (list, tuple)) else other)
-        return self
-
-    def join(self, mode: str = "gather_variable") -> None:
-        if mode == "concate_and_append":
-            self.parent._append(SglConcateAndAppend(self.states))  # type: ignore[arg-type]  # stand for ProgramStates
-        elif mode == "gather_variable":
-            ends = [state.last_node.node.id for state in self.states]
-            self.parent._add("join", ends, mode=mode)
-            inherited = self.parent.variables
-            names = {n: None for s in self.states for n, v in s.variables.items() if inherited.get(n) is not v}
-            for name in names:
-                self.parent.variables[name] = [state.variables.get(name) for state in self.states]
-        else:
-            raise ValueError(f"join knows the modes gather_variable and concate_and_append, not {mode!r}")
-
-
-@dataclasses.dataclass(frozen=True)
-class TracedNode:
-    """A node with its graph, as SGLang's tracer gives it."""
-
-    graph: ProgramGraph
-    node: Node
-
-    def print_graph_dfs(self) -> str:
-        """The node and all that it follows, a line each."""
-        wanted, todo = set[int](), [self.node.id]
-        while todo:
-            node = self.graph.nodes[todo.pop()]
-            if node.id not in wanted:
-                wanted.add(node.id)
-                todo += [*node.data, *([] if node.after is None else [node.after])]
-        lines = self.graph.render("text").splitlines()
-        return "".join(f"{lines[i]}\n" for i in sorted(wanted))
-
-
 def _gen_params(expr: SglGen) -> dict[str, Any]:
     """What a gen says, as JSON can hold it; code under "code"."""
     params: dict[str, Any] = {}
@@ -311,11 +297,20 @@ def _gen_params(expr: SglGen) -> dict[str, Any]:
         value = getattr(expr.sampling_params, field.name)
         if value is not None:
             params[field.name] = value
-    if "dtype" in params and not isinstance(params["dtype"], str):
-        params["dtype"] = getattr(params["dtype"], "__name__", str(params["dtype"]))
+    if "dtype" in params:
+        params |= _constraint_of(params.pop("dtype"))
     if expr.options.get("check") is not None:
         params["code"] = "gen(check=...)"
     return params
+
+
+def _constraint_of(dtype: Any) -> dict[str, Any]:
+    """A dtype as fields that need no Python type: one of the four simple names, a regex or a schema."""
+    resolved = apply_dtype(SglSamplingParams(dtype=dtype), native=False)
+    simple = resolved.dtype
+    if simple is not None:
+        return {"dtype": simple if isinstance(simple, str) else simple.__name__}
+    return {"regex": resolved.regex} if resolved.regex is not None else {"json_schema": resolved.json_schema}
 
 
 def trace_program(

@@ -46,6 +46,18 @@ class Usage:
             self.cached_tokens += int(meta.get("cached_tokens") or 0)
             self.completion_tokens += int(meta.get("completion_tokens") or 0)
 
+    def take(self, told: dict[str, int]) -> None:
+        """Counts a whole run that a server made: what it used, in one round trip."""
+        with self._lock:
+            self.round_trips += 1
+            for name in ("requests", "prompt_tokens", "cached_tokens", "completion_tokens"):
+                setattr(self, name, getattr(self, name) + int(told.get(name) or 0))
+
+    def counts(self) -> dict[str, int]:
+        """What is counted, by name."""
+        names = ("requests", "prompt_tokens", "cached_tokens", "completion_tokens", "total_tokens", "round_trips")
+        return {name: getattr(self, name) for name in names}
+
     def check(self, budget: Budget | None) -> None:
         """Raises BudgetExceeded if the next call would begin with a limit already reached."""
         if budget is None:

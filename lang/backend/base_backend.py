@@ -162,6 +162,17 @@ class NativeBackend(BaseBackend):
         """
         raise NotImplementedError
 
+    def native_run_program(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        """Runs a graph where the model is: the body of POST /v1/programs/run in, its events out (runtime.programs).
+
+        Leaving the iterator early cancels the run.
+        """
+        raise NotImplementedError(f"{type(self).__name__} runs no programs")
+
+    async def native_register_program(self, name: str, graph: dict[str, Any]) -> None:
+        """Keeps a graph under a name, for requests that say `name` in place of `graph`."""
+        raise NotImplementedError(f"{type(self).__name__} keeps no programs")
+
     async def native_release(self, paths: list[str]) -> None:
         """Drops kept paths; never raises."""
 

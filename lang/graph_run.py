@@ -1,0 +1,227 @@
+"""One run of a request graph: its nodes go to streams, all at once, and nothing waits for anything but values.
+
+Streams are tasks of one event loop. A branch ends, and what the engine keeps for it may go, when its last node has run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from ..errors import TraceError
+from .captured import fill
+from .choices import greedy_token_selection, token_length_normalized, unconditional_likelihood_normalized
+from .graph import Node, ProgramGraph
+from .group import GatheredList, most_common
+from .ir import (
+    SglConstantText,
+    SglExpr,
+    SglExprList,
+    SglFuture,
+    SglGen,
+    SglImage,
+    SglRoleBegin,
+    SglRoleEnd,
+    SglSelect,
+    SglSwitch,
+    SglVarScopeBegin,
+    SglVarScopeEnd,
+)
+from .sampling import SglSamplingParams
+from .stream_executor import StreamExecutor
+from .symbols import apply_op
+
+METHODS = {
+    type(method).__name__: method
+    for method in (token_length_normalized, greedy_token_selection, unconditional_likelihood_normalized)
+}
+"""How a select decides, by the name in its node."""
+SAMPLING_NAMES = frozenset(field.name for field in dataclasses.fields(SglSamplingParams))
+_PLAIN: dict[str, tuple[Callable[[Any], SglExpr], str]] = {
+    "text": (SglConstantText, "text"),
+    "role_begin": (SglRoleBegin, "role"),
+    "role_end": (SglRoleEnd, "role"),
+    "scope_begin": (SglVarScopeBegin, "name"),
+    "scope_end": (SglVarScopeEnd, "name"),
+    "image": (SglImage, "path"),
+}
+
+
+class GraphRun:
+    """Gives every node to its stream, in order."""
+
+    def __init__(self, graph: ProgramGraph, root: StreamExecutor, arguments: dict[str, Any]) -> None:
+        check_arguments(graph, arguments)
+        self.graph = graph
+        self.root = root
+        self.arguments = arguments
+        self.streams: dict[int, StreamExecutor] = {0: root}
+        self.values: dict[int, Future[Any]] = {}
+        self._cases: dict[int, list[Node]] = {}
+        """Nodes of the cases of switches, by stream; their switch takes them."""
+
+    def submit(self) -> None:
+        """Waits for nothing."""
+        self._cases = {s: [] for node in self.graph.nodes if node.kind == "switch" for s in node.params["streams"]}
+        for node in self.graph.nodes:
+            if node.stream in self._cases:
+                self._cases[node.stream].append(node)
+        for node in self.graph.nodes:
+            if node.stream not in self._cases:
+                self._node(node)
+
+    def _stream(self, node: Node) -> StreamExecutor:
+        if node.stream not in self.streams:  # a program that the traced one called
+            root = self.root
+            self.streams[node.stream] = StreamExecutor(
+                root.backend, {}, root.default_sampling_para, stream=root.stream, run=root.run
+            )
+        return self.streams[node.stream]
+
+    def _node(self, node: Node) -> None:
+        params = node.params
+        if node.kind == "arg":
+            self.values[node.id] = known(str(self.arguments[params["name"]]))
+        elif node.kind == "op":
+            self._op(node)
+        elif node.kind == "set":
+            futures = [self.values[i] for i in node.data]
+            self.values[node.id] = together(futures, lambda values: fill(params["value"], values))
+            self._stream(node).set_future(params["name"], self.values[node.id])
+        elif node.kind == "fork":
+            children = self._stream(node).fork(
+                len(params["streams"]), asking=params.get("asking"), is_twin=bool(params.get("twin"))
+            )
+            self.streams.update(zip(params["streams"], children, strict=True))
+        elif node.kind == "join":
+            self._join(node)
+        else:
+            stream = self._stream(node)
+            stream.submit(self._expression(node))
+            if node.kind == "switch":
+                for case in params["streams"]:
+                    for inner in self._cases[case]:
+                        self._defined(inner, stream)
+            else:
+                self._defined(node, stream)
+
+    def _defined(self, node: Node, stream: StreamExecutor) -> None:
+        name = node.params.get("name")
+        if name and node.kind in ("gen", "select", "scope_end"):
+            self.values[node.id] = stream.slots[name].future
+
+    def _op(self, node: Node) -> None:
+        params, futures = node.params, [self.values[i] for i in node.data]
+        if params["method"] == "vote":
+            self.values[node.id] = voted(futures, params["args"][0])
+        else:
+            method, args = params["method"], params["args"]
+            self.values[node.id] = together(futures, lambda values: apply_op(method, args, values[0]))
+
+    def _expression(self, node: Node) -> SglExpr:
+        params = node.params
+        if node.kind == "gen":
+            sampling = {name: value for name, value in params.items() if name in SAMPLING_NAMES}
+            name = params.get("name")
+            dtype = self.graph.types.get(name) if name else None
+            expr: SglExpr = SglGen(name, options={"dtype": dtype or sampling.get("dtype")}, **sampling)
+        elif node.kind == "select":
+            method = METHODS.get(params["method"] or "")
+            expr = SglSelect(params["name"], params["choices"], params["temperature"], method, params.get("seed"))
+        elif node.kind == "var":
+            expr = SglFuture(self.values[node.data[0]])
+        elif node.kind == "switch":
+            expr = self._switch(node)
+        elif node.kind in _PLAIN:
+            kind, name = _PLAIN[node.kind]
+            expr = kind(params[name])
+        else:
+            raise TraceError(f"a {node.kind} node cannot be run from a graph", where=node.source)
+        if isinstance(expr, (SglGen, SglSelect)):
+            expr.where = node.source or expr.where
+        expr.graph_node = node.id
+        return expr
+
+    def _switch(self, node: Node) -> SglSwitch:
+        cases: dict[str, SglExpr] = {}
+        default: SglExpr | None = None
+        for key, stream in zip(node.params["keys"], node.params["streams"], strict=True):
+            case = SglExprList([self._expression(inner) for inner in self._cases[stream]])
+            if key is None:
+                default = case
+            else:
+                cases[key] = case
+        return SglSwitch(self.values[node.data[0]], cases, default)
+
+    def _join(self, node: Node) -> None:
+        parent = self._stream(node)
+        branches = [self.streams[stream] for stream in node.params["streams"]]
+        if node.params["mode"] == "concate_and_append":
+            for branch in branches:
+                parent.submit(SglFuture(_added_text(branch)))
+            return
+        for name in node.params["names"]:
+            parent.set_future(name, gathered([branch.value_future(name) for branch in branches]))
+
+
+def check_arguments(graph: ProgramGraph, arguments: dict[str, Any]) -> None:
+    """TypeError unless `arguments` are those of the graph."""
+    if set(arguments) != set(graph.inputs):
+        raise TypeError(f"{graph.name} takes the arguments {graph.inputs}, found {sorted(arguments)}")
+
+
+def known(value: Any) -> Future[Any]:
+    future: Future[Any] = Future()
+    future.set_result(value)
+    return future
+
+
+def together(futures: Sequence[Future[Any]], make: Callable[[list[Any]], Any]) -> Future[Any]:
+    """What `make` gives of all values; the first error of theirs instead, if there is one."""
+    return _when_settled(futures, lambda: make([future.result() for future in futures]))
+
+
+def voted(futures: Sequence[Future[Any]], name: str) -> Future[Any]:
+    """As ProgramStateGroup.vote."""
+    return _when_settled(futures, lambda: most_common(futures, name))
+
+
+def gathered(futures: Sequence[Future[Any]]) -> Future[Any]:
+    """The values in order; a failed one keeps its place."""
+
+    def collect() -> GatheredList:
+        errors = {i: error for i, f in enumerate(futures) if (error := f.exception()) is not None}
+        return GatheredList([None if i in errors else f.result() for i, f in enumerate(futures)], errors)
+
+    return _when_settled(futures, collect)
+
+
+def _when_settled(futures: Sequence[Future[Any]], make: Callable[[], Any]) -> Future[Any]:
+    result: Future[Any] = Future()
+    left = list(range(max(len(futures), 1)))
+
+    def finish(_: Future[Any] | None) -> None:
+        left.pop()  # one operation for the interpreter: futures are settled by several threads
+        if left or result.done():
+            return
+        try:
+            result.set_result(make())
+        except Exception as error:
+            result.set_exception(error)
+
+    for future in futures:
+        future.add_done_callback(finish)
+    if not futures:
+        finish(None)
+    return result
+
+
+def _added_text(branch: StreamExecutor) -> Future[Any]:
+    def text() -> str:
+        if branch.error_ is not None:
+            raise branch.error_
+        return branch.text_[branch.fork_start_text_pos or 0 :]
+
+    return _when_settled([branch.sync_future()], text)

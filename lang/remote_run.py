@@ -1,0 +1,75 @@
+"""A whole program as one request: the graph goes to where the model is, and its values come back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ProgramError
+from .group import GatheredList
+from .ir import SglExpr
+
+if TYPE_CHECKING:
+    from .backend.base_backend import NativeBackend
+    from .stream_executor import StreamExecutor
+
+
+class RemoteRun(SglExpr):
+    """Appended to an empty stream, it fills it: text, messages and values are those of the run."""
+
+    def __init__(self, request: dict[str, Any], names: list[str], types: dict[str, Any]) -> None:
+        super().__init__()
+        self.request = request
+        self.names = names
+        """Names that the run is known to define; others come with its end."""
+        self.types = types
+
+    def __repr__(self) -> str:
+        return "RemoteRun()"
+
+    async def perform(self, stream: StreamExecutor) -> None:
+        """Sends the request and takes what comes. Raises what the run failed with."""
+        backend: NativeBackend = stream.backend  # type: ignore[assignment]  # run_remote has checked it
+        result: dict[str, Any] | None = None
+        events = backend.native_run_program(self.request)
+        try:
+            async for event in events:
+                if event["event"] == "piece":
+                    self._piece(stream, event)
+                elif event["event"] == "done":
+                    result = event
+        finally:
+            close = getattr(events, "aclose", None)
+            if close is not None:
+                await close()
+        if result is None:
+            raise ProgramError("the server ended the run without a result")
+        self._finish(stream, result)
+
+    def _piece(self, stream: StreamExecutor, event: dict[str, Any]) -> None:
+        slot = stream.slots.get(event.get("name") or "")
+        if slot is not None and event.get("is_root"):
+            slot.started = True
+            slot.pieces.append((str(event["text"]), {}))
+            stream.notify()
+
+    def _finish(self, stream: StreamExecutor, result: dict[str, Any]) -> None:
+        stream.text_ = result["text"]
+        stream.messages_ = result["messages"]
+        metas = result["meta_info"]
+        stream.run.usage.take(result["usage"])
+        for name, value in result["variables"].items():
+            errors = result["errors"].get(name)
+            if isinstance(value, list) and errors:
+                value = GatheredList(value, {int(i): ProgramError(told) for i, told in errors.items()})
+            slot = stream.slots.get(name)
+            if slot is None:
+                stream.set_var(name, value)
+                slot = stream.slots[name]
+            stream.variables[name] = value
+            if metas.get(name) is not None:
+                stream.meta_info[name] = metas[name]
+            slot.define(value, metas.get(name))
+        for name in self.names:
+            told = result["errors"].get(name, f"the run did not define {name!r}")
+            if name not in result["variables"]:
+                stream.drop(stream.slots[name], str(told))
