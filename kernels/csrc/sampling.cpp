@@ -62,27 +62,34 @@ void apply_mask(const uint32_t* mask, int count, float* values) {
     }
 }
 
-// Zeroes the weights of all but the k largest values, lowest index first on ties.
-void keep_top_k(const float* values, int count, int k, float* weights, std::vector<int32_t>& heap) {
-    if (k <= 0 || k >= count) return;
+// The indices of the k largest values, largest first, lowest index first on ties.
+void largest(const float* values, int count, int k, std::vector<int32_t>& found) {
     // A heap whose front is the least of the k best so far.
     auto better = [values](int32_t a, int32_t b) { return values[a] != values[b] ? values[a] > values[b] : a < b; };
-    heap.clear();
+    found.clear();
     for (int i = 0; i < count; ++i) {
-        if (static_cast<int>(heap.size()) < k) {
-            heap.push_back(i);
-            std::push_heap(heap.begin(), heap.end(), better);
-        } else if (values[i] > values[heap.front()]) {
-            std::pop_heap(heap.begin(), heap.end(), better);
-            heap.back() = i;
-            std::push_heap(heap.begin(), heap.end(), better);
+        if (static_cast<int>(found.size()) < k) {
+            found.push_back(i);
+            std::push_heap(found.begin(), found.end(), better);
+        } else if (values[i] > values[found.front()]) {
+            std::pop_heap(found.begin(), found.end(), better);
+            found.back() = i;
+            std::push_heap(found.begin(), found.end(), better);
         }
     }
-    const int32_t last = heap.front();
-    const float least = values[last];
-    for (int i = 0; i < count; ++i) {
-        if (values[i] < least || (values[i] == least && i > last)) weights[i] = 0;
+    std::sort_heap(found.begin(), found.end(), better);
+}
+
+constexpr int kBlock = 256;  // weights summed at a time
+
+double sum_of(const float* weights, int count) {
+    double lanes[8] = {};
+    int i = 0;
+    for (; i + 8 <= count; i += 8) {
+        for (int lane = 0; lane < 8; ++lane) lanes[lane] += static_cast<double>(weights[i + lane]);
     }
+    for (; i < count; ++i) lanes[0] += static_cast<double>(weights[i]);
+    return ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
 }
 
 // Weights lie in [0, 1]: their upper 16 bits sort them into buckets.
@@ -93,52 +100,61 @@ int bucket_of(float weight) {
     return std::min(static_cast<int>(bits >> 16), kBuckets - 1);
 }
 
-// Zeroes all weights but the likeliest whose sum reaches top_p of the total, at least one.
-void keep_top_p(double top_p, int count, float* weights, std::vector<double>& mass, std::vector<int32_t>& order) {
-    if (top_p >= 1) return;
+// Of the tokens in `kept`, leaves the likeliest whose sum reaches `wanted`, at least one; the order stays.
+void keep_likeliest(double wanted, const float* weights, std::vector<int32_t>& kept, std::vector<double>& mass,
+                    std::vector<int32_t>& order) {
     mass.assign(kBuckets, 0);
-    double total = 0;
-    for (int i = 0; i < count; ++i) {
-        if (weights[i] > 0) mass[static_cast<size_t>(bucket_of(weights[i]))] += static_cast<double>(weights[i]);
-    }
-    for (const double m : mass) total += m;
-    const double wanted = top_p * total;
+    for (const int32_t i : kept) mass[static_cast<size_t>(bucket_of(weights[i]))] += static_cast<double>(weights[i]);
     double sum = 0;
     int bucket = kBuckets - 1;
     while (bucket > 0 && sum + mass[static_cast<size_t>(bucket)] < wanted) sum += mass[static_cast<size_t>(bucket--)];
     // The bucket where the sum is reached is taken token by token.
     order.clear();
-    for (int i = 0; i < count; ++i) {
-        if (weights[i] > 0 && bucket_of(weights[i]) == bucket) order.push_back(i);
+    for (const int32_t i : kept) {
+        if (bucket_of(weights[i]) == bucket) order.push_back(i);
     }
-    std::sort(order.begin(), order.end(), [weights](int32_t a, int32_t b) {
-        return weights[a] != weights[b] ? weights[a] > weights[b] : a < b;
+    auto likelier = [weights](int32_t a, int32_t b) { return weights[a] != weights[b] ? weights[a] > weights[b] : a < b; };
+    std::sort(order.begin(), order.end(), likelier);
+    size_t taken = 0;
+    while (taken < order.size() && (sum < wanted || taken == 0)) sum += static_cast<double>(weights[order[taken++]]);
+    const int32_t last = taken > 0 ? order[taken - 1] : -1;
+    std::erase_if(kept, [&](int32_t i) {
+        const int b = bucket_of(weights[i]);
+        return b < bucket || (b == bucket && last >= 0 && likelier(last, i));
     });
-    size_t kept = 0;
-    while (kept < order.size() && (sum < wanted || kept == 0)) sum += static_cast<double>(weights[order[kept++]]);
-    for (; kept < order.size(); ++kept) weights[order[kept]] = 0;
-    for (int i = 0; i < count; ++i) {
-        if (bucket_of(weights[i]) < bucket) weights[i] = 0;
-    }
 }
 
-// The first index whose running sum exceeds u * total.
-int pick(const float* weights, int count, double u) {
-    constexpr int kBlock = 256;
-    double total = 0;
-    for (int i = 0; i < count; ++i) total += static_cast<double>(weights[i]);
-    const double wanted = u * total;
+// The first of `kept` (ascending) whose running sum exceeds u of the total.
+int pick(const float* weights, const std::vector<int32_t>& kept, double u) {
+    double total = 0, sum = 0;
+    for (const int32_t i : kept) total += static_cast<double>(weights[i]);
+    for (const int32_t i : kept) {
+        sum += static_cast<double>(weights[i]);
+        if (sum > u * total) return i;
+    }
+    return kept.back();  // rounding kept the sum below
+}
+
+// The same of all tokens, block by block.
+int pick_of_all(const float* weights, int count, double u) {
+    const double wanted = u * sum_of(weights, count);
     double sum = 0;
     int last = 0;
     for (int from = 0; from < count; from += kBlock) {
-        for (int i = from; i < std::min(count, from + kBlock); ++i) {
+        const int to = std::min(count, from + kBlock);
+        const double block = sum_of(weights + from, to - from);
+        if (sum + block <= wanted && to < count) {
+            sum += block;
+            continue;
+        }
+        for (int i = from; i < to; ++i) {
             if (weights[i] <= 0) continue;
             sum += static_cast<double>(weights[i]);
             last = i;
             if (sum > wanted) return i;
         }
     }
-    return last;  // rounding kept the sum below
+    return last;
 }
 
 }  // namespace
@@ -147,7 +163,8 @@ void Sampler::reserve(int vocab_size) {
     const auto n = static_cast<size_t>(vocab_size);
     values_.reserve(n);
     weights_.reserve(n);
-    order_.reserve(n + 1);
+    kept_.reserve(n);
+    order_.reserve(n);
     mass_.reserve(kBuckets);
 }
 
@@ -170,14 +187,33 @@ void Sampler::draw(const Plan& plan, const Sample& sample, const Logits& logits,
         weights_.resize(static_cast<size_t>(logits.count));
         float* weights = weights_.data();
         kernels.weights(values, logits.count, maximum, static_cast<float>(sample.temperature), weights);
-        keep_top_k(values, logits.count, sample.top_k, weights, order_);
-        keep_top_p(sample.top_p, logits.count, weights, mass_, order_);
-        if (sample.min_p > 0) {  // the largest weight is 1
-            for (int i = 0; i < logits.count; ++i) weights[i] = weights[i] >= sample.min_p ? weights[i] : 0;
-        }
-        best = pick(weights, logits.count, uniform(sample.seed, sample.counter));
+        best = filter_and_pick(sample, values, logits.count);
     }
     *token = logits.ids == nullptr ? best : logits.ids[best];
+}
+
+int Sampler::filter_and_pick(const Sample& sample, const float* values, int count) {
+    const float* weights = weights_.data();
+    const double u = uniform(sample.seed, sample.counter);
+    const bool has_top_k = sample.top_k > 0 && sample.top_k < count;
+    if (!has_top_k && sample.top_p >= 1 && sample.min_p <= 0) return pick_of_all(weights, count, u);
+    double total = 0;
+    if (has_top_k) {
+        largest(values, count, sample.top_k, kept_);
+        std::sort(kept_.begin(), kept_.end());
+        for (const int32_t i : kept_) total += static_cast<double>(weights[i]);
+    } else {
+        // Tokens below the share that would be left over even if all were that small are never needed for top_p.
+        total = sum_of(weights, count);
+        const double least = sample.top_p < 1 ? 0.5 * (1 - sample.top_p) * total / count : sample.min_p;
+        kept_.clear();
+        for (int i = 0; i < count; ++i) {
+            if (weights[i] >= least) kept_.push_back(i);
+        }
+    }
+    if (sample.top_p < 1) keep_likeliest(sample.top_p * total, weights, kept_, mass_, order_);
+    std::erase_if(kept_, [&](int32_t i) { return weights[i] < sample.min_p; });  // the largest weight is 1
+    return kept_.empty() ? 0 : pick(weights, kept_, u);
 }
 
 void Sampler::log_probabilities(const Plan& plan, const Logits& logits, const StepKernels& kernels, int target, int num_top,
@@ -191,19 +227,7 @@ void Sampler::log_probabilities(const Plan& plan, const Logits& logits, const St
     for (int i = logprob_ids.begin; i < logprob_ids.begin + logprob_ids.count; ++i) plan.id_logprobs[i] = of(plan.logprob_ids[i]);
     if (num_top <= 0) return;
     const int k = std::min(num_top, logits.count);
-    auto better = [values](int32_t a, int32_t b) { return values[a] != values[b] ? values[a] > values[b] : a < b; };
-    order_.clear();
-    for (int i = 0; i < logits.count; ++i) {
-        if (static_cast<int>(order_.size()) < k) {
-            order_.push_back(i);
-            std::push_heap(order_.begin(), order_.end(), better);
-        } else if (values[i] > values[order_.front()]) {
-            std::pop_heap(order_.begin(), order_.end(), better);
-            order_.back() = i;
-            std::push_heap(order_.begin(), order_.end(), better);
-        }
-    }
-    std::sort_heap(order_.begin(), order_.end(), better);
+    largest(values, logits.count, k, order_);
     for (int i = 0; i < k; ++i) {
         top_ids[i] = order_[static_cast<size_t>(i)];
         top_logprobs[i] = of(top_ids[i]);

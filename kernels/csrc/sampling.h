@@ -30,9 +30,11 @@ public:
                            Slice logprob_ids, float* logprob, int32_t* top_ids, float* top_logprobs);
 
 private:
+    int filter_and_pick(const Sample& sample, const float* values, int count);
+
     std::vector<float> values_, weights_;
     std::vector<double> mass_;
-    std::vector<int32_t> order_;
+    std::vector<int32_t> kept_, order_;
 };
 
 // A row whose logits are computed: by whom it is read, and which columns they need.
