@@ -4,7 +4,7 @@
     python examples/bench/step.py --kv int8 --rounds 5 --json step.json
 
 Each figure is the median over interleaved rounds of the fastest step of a round: other work on the machine only adds
-time. Slots are scattered over the pool, as after hours of service; `shared` tokens of a row's context are shared by all rows.
+time. Slots are scattered over the pool, as after hours of service; `shared` tokens of a context are shared by all rows.
 """
 
 import argparse

@@ -174,7 +174,7 @@ def build(target: Path, *, only: str | None = None, sanitize: bool = False, obje
                 jobs.append(([*cxx, *flags, f"-DRX_ISAS(X)={listed}"], source))
         workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         with ThreadPoolExecutor(workers) as pool:
-            made = list(pool.map(lambda job: _compile(*job, kept), jobs))
+            made = list(pool.map(lambda job: _compile(job[0], job[1], kept), jobs))
         library = folder / "library.so"
         _run([*cxx, *flags, "-shared", *map(str, sorted(made)), "-o", str(library)])
         os.replace(library, target)
