@@ -1,7 +1,7 @@
 """HTTP/1.1 as uvicorn parses it, with bounds on headers that uvicorn does not set.
 
 At most 16 KiB and 100 header lines (431), all of them within 10 s of the first byte (408); a body has either a length
-or chunks, not both (400).
+or chunks, not both (400). Every refusal has the body that errors have elsewhere.
 """
 
 from __future__ import annotations
@@ -67,6 +67,9 @@ class BoundedProtocol(HttpToolsProtocol):
         if names.count(b"content-length") + names.count(b"transfer-encoding") > 1:
             self._refuse(b"400 Bad Request", "a body has one length, or chunks, not both")
             return
+        if names.count(b"host") != 1 and self.parser.get_http_version() == "1.1":
+            self._refuse(b"400 Bad Request", "an HTTP/1.1 request names its host, once")
+            return
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -78,6 +81,10 @@ class BoundedProtocol(HttpToolsProtocol):
             super().on_message_complete()
         self._in_headers = True  # what comes next is another request's
         self._header_bytes = 0
+
+    def send_400_response(self, msg: str) -> None:
+        """uvicorn's answer to what is no HTTP, in our shape."""
+        self._refuse(b"400 Bad Request", "this is no HTTP/1.1 request")
 
     def _arm(self) -> None:
         self._header_timer = self.loop.call_later(HEADERS_S, self._too_slow)

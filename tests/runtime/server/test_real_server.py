@@ -159,6 +159,12 @@ def test_raw_sockets_that_break_the_rules_get_an_error_and_the_door(server):
     assert b" 431 " in ask(b"GET /health HTTP/1.1\r\n" + host + b"x: a\r\n" * 500 + b"\r\n")
     assert b" 413 " in ask(post + b"content-length: 10737418240\r\n\r\n")
     assert b" 400 " in ask(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+    assert b" 400 " in ask(b"GET /health HTTP/1.1\r\n\r\n")
+    assert b" 400 " in ask(b"GET /health HTTP/1.1\r\n" + host + host + b"\r\n")
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as s:
+        s.sendall(b"no protocol at all\r\n\r\n")
+        refusal = b"".join(iter(lambda: s.recv(65536), b""))
+    assert json.loads(refusal.split(b"\r\n\r\n")[1])["error"]["type"] == "invalid_request_error"
     assert server.http.get("/health").status_code == 200
 
 
