@@ -76,7 +76,7 @@ def _as_legacy(error: GrammarError) -> GrammarError:
 
 class _Writer:
     def __init__(self, whitespace: WhiteSpace) -> None:
-        self.whitespace = whitespace
+        self.whitespace: WhiteSpace = whitespace
         self.lines: list[str] = []
         self.ignored: list[str] = []
         self.terminals: dict[Node, str] = {}

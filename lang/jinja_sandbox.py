@@ -19,6 +19,7 @@ from typing import Any
 import jinja2
 from jinja2 import nodes
 from jinja2.ext import Extension
+from jinja2.filters import make_attrgetter
 from jinja2.parser import Parser
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -209,7 +210,7 @@ def _make_dict(*args: Any, **kwargs: Any) -> dict[Any, Any]:
 
 def _bounded_join(value: Iterable[Any], d: str = "", attribute: Any = None) -> str:
     parts: list[str] = []
-    pick = None if attribute is None else jinja2.filters.make_attrgetter(_ENVIRONMENT, attribute)
+    pick = None if attribute is None else make_attrgetter(_ENVIRONMENT, attribute)
     for item in _Steps(value):
         parts.append(str(pick(item) if pick else item))
         _budget().make(len(parts[-1]) + len(d))

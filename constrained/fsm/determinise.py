@@ -191,11 +191,10 @@ class _Subsets:
         return frozenset(kept)
 
     def run(self) -> CharDfa:
-        Key = tuple[frozenset[Thread], tuple[int, ...]]
         past = tuple(1 for _ in self.behind)
         start = (self.close([(self.first, frozenset())], past), past)
-        ids: dict[Key, int] = {start: 1}
-        order: list[Key] = [start]
+        ids: dict[tuple[frozenset[Thread], tuple[int, ...]], int] = {start: 1}
+        order = [start]
         num_classes = self.alphabet.num_classes
         rows: list[list[int]] = [[0] * num_classes]
         for threads, past in order:

@@ -254,7 +254,7 @@ class _Normaliser:
             return engine_pattern(tree)
         except GrammarSyntaxError as error:
             # Not Python's: the engine may know it, such as \p{L}.
-            grammar = llguidance.LLMatcher.grammar_from_regex(value)
+            grammar = llguidance.LLMatcher.grammar_from_regex(str(value))
             if llguidance.LLMatcher.validate_grammar(grammar):
                 raise invalid(f"{value!r} is {error.message}", "pattern", pointer) from None
             return str(value)

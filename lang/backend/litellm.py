@@ -25,7 +25,7 @@ class LiteLLM(BaseBackend):
             import litellm  # type: ignore[import-not-found,unused-ignore]  # an optional package
         except ImportError as error:
             raise ConfigError("LiteLLM needs the litellm package: pip install litellm") from error
-        self._completion = litellm.completion
+        self._completion = litellm.completion  # pyright: ignore[reportAttributeAccessIssue]
         self.model_name = model_name
         self.chat_template = chat_template or get_chat_template_by_model_path(model_name)
         self.client_params = client_params

@@ -31,7 +31,8 @@ class VertexAI(BaseBackend):
         project = os.environ.get("GCP_PROJECT_ID")
         if not project:
             raise ConfigError("VertexAI needs the project's id in GCP_PROJECT_ID", param="GCP_PROJECT_ID")
-        vertexai.init(project=project, location=os.environ.get("GCP_LOCATION"))
+        location = os.environ.get("GCP_LOCATION")
+        vertexai.init(project=project, location=location)  # pyright: ignore[reportAttributeAccessIssue]
         self._models = generative_models
         self.model_name = model_name
         self.safety_settings = safety_settings

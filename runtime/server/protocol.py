@@ -67,7 +67,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if names.count(b"content-length") + names.count(b"transfer-encoding") > 1:
             self._refuse(b"400 Bad Request", "a body has one length, or chunks, not both")
             return
-        if names.count(b"host") != 1 and self.parser.get_http_version() == "1.1":
+        if self.parser is not None and names.count(b"host") != 1 and self.parser.get_http_version() == "1.1":
             self._refuse(b"400 Bad Request", "an HTTP/1.1 request names its host, once")
             return
         super().on_headers_complete()

@@ -81,7 +81,7 @@ def _q2_k(blocks: Bytes) -> Floats:
     scales = blocks[:, :16]
     scale = (_half(blocks, 80) * (scales & 15).astype(np.float32))[:, :, None]
     least = (_half(blocks, 82) * (scales >> 4).astype(np.float32))[:, :, None]
-    return (scale * _groups(_bits(blocks[:, 16:80], 2, 32), 16) - least).reshape(len(blocks), 256)
+    return (scale * _groups(_bits(blocks[:, 16:80], 2, 32), 16) - least).reshape(len(blocks), 256)  # pyright: ignore[reportReturnType]
 
 
 def _q3_k(blocks: Bytes) -> Floats:

@@ -1,4 +1,7 @@
-"""Quantised linears of safetensors checkpoints, back to float32, exactly: GPTQ, AWQ, compressed-tensors and FP8.
+"""Quantised linears of safetensors checkpoints: GPTQ, AWQ, compressed-tensors and FP8.
+
+Integers of 2, 4 and 8 bits become blocks that the native linears compute on (blocks.py) wherever 32 neighbouring inputs
+share a scale. Everything becomes float32, exactly: for the reference, and for the native step where there are no blocks.
 
 N output and K input features, G groups of inputs that share a scale. Every layout packs small integers into words of 32
 bits, lowest first; they differ in which axis is packed, in the order and in what is taken off.
@@ -8,7 +11,7 @@ Sources: AutoGPTQ's qlinear (zeros are stored less one, but not in gptq_v2), Aut
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -16,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import BadCheckpoint, UnsupportedModel
+from .blocks import BLOCK, make_blocks
 
 Floats = NDArray[np.float32]
 Arrays = Mapping[str, NDArray[Any]]
@@ -117,12 +121,31 @@ class QuantisedLinear:
     def dense(self) -> Floats:
         """[N, K] float32. Raises BadCheckpoint for parts that do not fit together."""
         try:
-            found = self._dense()
+            integers = self._integers()
+            found = self._floats() if integers is None else integers.dense()
         except _MISFITS as error:
             raise self._bad(error) from None
         assert found.shape == self.shape
         assert found.dtype == np.float32
         return found
+
+    def form(self) -> str | None:
+        """The format of `blocks`; None where there are none. Reads scales and zeros only. Raises BadCheckpoint."""
+        try:
+            integers = self._integers()
+            return None if integers is None else integers.form()
+        except _MISFITS as error:
+            raise self._bad(error) from None
+
+    def blocks(self, form: str) -> NDArray[np.uint8]:
+        """[N, bytes of a row] in the format that `form` told: the same numbers as `dense`. Raises BadCheckpoint."""
+        try:
+            integers = self._integers()
+            if integers is None:
+                raise ValueError("no integers")
+            return integers.blocks(form)
+        except _MISFITS as error:
+            raise self._bad(error) from None
 
     def _bad(self, error: Exception) -> BadCheckpoint:
         return BadCheckpoint(f"{self.where}: quantised tensors that do not fit together ({error}); download it again")
@@ -145,60 +168,88 @@ class QuantisedLinear:
             raise ValueError(f"weight_shape {[told, inputs]} of {outputs} rows of {words} words")
         return outputs, inputs
 
-    def _dense(self) -> Floats:
+    def _integers(self) -> Integers | None:
+        """None for weights that are floating-point numbers of 4 or 8 bits."""
         if self.scheme.method == "gptq":
-            return self._gptq()
-        if self.scheme.method == "awq":
-            return self._awq()
-        if "weight_packed" not in self.arrays:
-            return self._stored_bytes()
-        return self._nvfp4() if self.arrays["weight_packed"].dtype == np.uint8 else self._packed()
-
-    def _gptq(self) -> Floats:
+            found = self._gptq()
+        elif self.scheme.method == "awq":
+            found = self._awq()
+        elif "weight_packed" not in self.arrays:
+            if self.arrays["weight"].dtype == np.uint8:
+                return None
+            found = self._bytes()
+        elif self.arrays["weight_packed"].dtype == np.uint8:
+            return None
+        else:
+            found = self._packed()
         outputs, inputs = self.shape
+        if found.group.shape != (inputs,) or not found.zeros.shape == found.scales.shape == (
+            outputs,
+            found.scales.shape[1],
+        ):
+            raise ValueError(f"groups {found.group.shape}, zeros {found.zeros.shape}, scales {found.scales.shape}")
+        if inputs and not 0 <= found.group.min() <= found.group.max() < found.scales.shape[1]:
+            raise ValueError(f"groups up to {found.group.max()} of {found.scales.shape[1]}")
+        if not np.isfinite(found.scales).all():
+            raise ValueError("a scale that is not finite")
+        return found
+
+    def _gptq(self) -> Integers:
+        inputs = self.shape[1]
         bits, arrays = self.scheme.bits, self.arrays
-        values = _fields(arrays["qweight"].T, bits)  # [N, K]: words run along the inputs
-        zeros = _fields(arrays["qzeros"], bits) + self.scheme.zero_offset  # [G, N]
-        scales = arrays["scales"].astype(np.float32)  # [G, N]
-        group = arrays["g_idx"] if "g_idx" in arrays else np.arange(inputs) // -(-inputs // len(scales))
-        if group.shape != (inputs,) or group.min() < 0 or not zeros.shape == scales.shape == (len(zeros), outputs):
-            raise ValueError(f"groups {group.shape}, zeros {zeros.shape}, scales {scales.shape}")
-        return (values - zeros.T[:, group]).astype(np.float32) * scales.T[:, group]
+        scales = arrays["scales"].astype(np.float32).T  # stored as [G, N]
+        zeros = _fields(arrays["qzeros"], bits).T.astype(np.int32) + self.scheme.zero_offset
+        group = arrays["g_idx"] if "g_idx" in arrays else np.arange(inputs) // -(-inputs // scales.shape[1])
+        return Integers(bits, lambda: _fields(arrays["qweight"].T, bits), zeros, scales, group)
 
-    def _awq(self) -> Floats:
-        outputs, inputs = self.shape
+    def _awq(self) -> Integers:
         arrays = self.arrays
 
-        def columns(words: NDArray[Any]) -> NDArray[np.int32]:
+        def columns(words: NDArray[Any]) -> NDArray[np.uint8]:
             eights = _fields(words, 4).reshape(len(words), -1, 8)
             ordered = np.empty_like(eights)
             ordered[:, :, _AWQ_COLUMNS] = eights
-            return ordered.reshape(len(words), -1)
+            return np.ascontiguousarray(ordered.reshape(len(words), -1).T)
 
-        scales = arrays["scales"].astype(np.float32)  # [G, N]
-        zeros = columns(arrays["qzeros"])
-        if scales.shape != (len(zeros), outputs) or zeros.shape != scales.shape:
-            raise ValueError(f"zeros {zeros.shape}, scales {scales.shape}")
-        times = _exactly(inputs, len(scales))
-        values = (columns(arrays["qweight"]) - zeros.repeat(times, 0)).astype(np.float32)
-        return (values * scales.repeat(times, 0)).T
+        scales = arrays["scales"].astype(np.float32).T  # stored as [G, N]
+        group = np.arange(self.shape[1]) // _exactly(self.shape[1], scales.shape[1])
+        return Integers(
+            4, lambda: columns(arrays["qweight"]), columns(arrays["qzeros"]).astype(np.int32), scales, group
+        )
 
-    def _packed(self) -> Floats:
+    def _packed(self) -> Integers:
         outputs, inputs = self.shape
         words = self.arrays["weight_packed"]
         bits = 4 if inputs > words.shape[1] * 4 else 8
-        values = _fields(words, bits)[:, :inputs] - (1 << (bits - 1))
-        scales = _scales(self.arrays["weight_scale"], outputs)  # [N, G]
+        scales = _by_rows(self.arrays["weight_scale"], outputs).astype(np.float32)
+        zeros = np.full(scales.shape, 1 << (bits - 1), np.int32)
         if "weight_zero_point" in self.arrays:  # packed along the outputs
-            zeros = _fields(self.arrays["weight_zero_point"].T, bits).T[:outputs] - (1 << (bits - 1))
-        else:
-            zeros = np.zeros(scales.shape, np.int32)
-        if zeros.shape != scales.shape:
-            raise ValueError(f"zeros {zeros.shape}, scales {scales.shape}")
+            zeros = _fields(self.arrays["weight_zero_point"].T, bits).T[:outputs].astype(np.int32)
         group = self.arrays.get("weight_g_idx")
         if group is None or (group < 0).any():
             group = np.arange(inputs) // _exactly(inputs, scales.shape[1])
-        return (values - zeros[:, group]).astype(np.float32) * scales[:, group]
+        return Integers(bits, lambda: _fields(words, bits)[:, :inputs], zeros, scales, group)
+
+    def _bytes(self) -> Integers:
+        """int8 weights with one scale for all, for each row, for groups of a row or for blocks."""
+        outputs, inputs = self.shape
+        weight, scales = self.arrays["weight"], self.arrays["weight_scale"].astype(np.float32)
+        block = self._block(scales)
+        scales = scales.repeat(block[0], 0)[:outputs] if block else _by_rows(scales, outputs)
+        group = np.arange(inputs) // (block[1] if block else _exactly(inputs, scales.shape[1]))
+        zeros = np.full(scales.shape, 128, np.int32)
+        if "weight_zero_point" in self.arrays:
+            zeros = zeros + _by_rows(self.arrays["weight_zero_point"], outputs).astype(np.int32)
+        return Integers(8, lambda: weight.view(np.uint8) ^ np.uint8(128), zeros, scales, group)
+
+    def _block(self, scales: Floats) -> tuple[int, int] | None:
+        """Rows and columns that share a scale; None where scales are those of whole rows or of their groups."""
+        rows, columns = (min(wanted, there) for wanted, there in zip(self.scheme.block, self.shape, strict=True))
+        blocked = (-(-self.shape[0] // rows), -(-self.shape[1] // columns))
+        return (rows, columns) if scales.size > 1 and scales.shape == blocked else None
+
+    def _floats(self) -> Floats:
+        return self._nvfp4() if "weight_packed" in self.arrays else self._fp8()
 
     def _nvfp4(self) -> Floats:
         outputs, inputs = self.shape
@@ -209,42 +260,76 @@ class QuantisedLinear:
         found: Floats = values * scales.repeat(_exactly(inputs, scales.shape[1]), 1)
         return found
 
-    def _stored_bytes(self) -> Floats:
-        """int8 or FP8 weights with one scale for all, for each row, for groups of a row or for blocks."""
+    def _fp8(self) -> Floats:
+        """E4M3 weights with one scale for all, for each row, for groups of a row or for blocks."""
         outputs, inputs = self.shape
-        weight = self.arrays["weight"]
-        values = _FP8[weight] if weight.dtype == np.uint8 else weight.astype(np.float32)
         scales = self.arrays["weight_scale_inv"] if "weight_scale_inv" in self.arrays else self.arrays["weight_scale"]
         scales = scales.astype(np.float32)
-        if scales.size == 1:
-            return values * scales.reshape(1, 1)
-        rows, columns = min(self.scheme.block[0], outputs), min(self.scheme.block[1], inputs)
-        if scales.shape == (-(-outputs // rows), -(-inputs // columns)):
-            return values * scales.repeat(rows, 0)[:outputs].repeat(columns, 1)[:, :inputs]
-        scales = _scales(scales, outputs)
-        if "weight_zero_point" in self.arrays:
-            zeros = _scales(self.arrays["weight_zero_point"], outputs)
-            values = values - zeros.repeat(_exactly(inputs, zeros.shape[1]), 1)
-        found: Floats = values * scales.repeat(_exactly(inputs, scales.shape[1]), 1)
+        block = self._block(scales)
+        if block:
+            scales = scales.repeat(block[0], 0)[:outputs].repeat(block[1], 1)[:, :inputs]
+        else:
+            scales = _by_rows(scales, outputs)
+            scales = scales.repeat(_exactly(inputs, scales.shape[1]), 1)
+        found: Floats = _FP8[self.arrays["weight"]] * scales
         return found
 
 
-def _fields(words: NDArray[Any], bits: int) -> NDArray[np.int32]:
+class Integers(NamedTuple):
+    """Weight (n, k) is scales[n, g] * (codes[n, k] - zeros[n, g]) with g = group[k]."""
+
+    bits: int
+    codes: Callable[[], NDArray[np.uint8]]
+    """[N, K], each below 2 ** bits; made only when asked for."""
+    zeros: NDArray[np.int32]
+    """[N, G]"""
+    scales: Floats
+    """[N, G]"""
+    group: NDArray[Any]
+    """[K]"""
+
+    def dense(self) -> Floats:
+        """[N, K]"""
+        values = self.codes().astype(np.int32) - self.zeros[:, self.group]
+        found: Floats = values.astype(np.float32) * self.scales[:, self.group]
+        return found
+
+    def form(self) -> str | None:
+        """The smallest format of blocks.py that holds these numbers. None where 32 neighbouring inputs do not share a
+        scale: groups of 16, or GPTQ's act-order with its inputs not sorted by group."""
+        if len(self.group) % BLOCK or (self.group.reshape(-1, BLOCK) != self.group[::BLOCK, None]).any():
+            return None
+        wide = 8 if self.bits == 8 else 4
+        symmetric = (self.zeros == 1 << (wide - 1)).all()
+        with np.errstate(over="ignore"):
+            short = (self.scales.astype(np.float16) == self.scales).all()
+        return f"Q{wide}_0" if symmetric and short else f"A{wide}"
+
+    def blocks(self, form: str) -> NDArray[np.uint8]:
+        """[N, bytes of a row]"""
+        group = self.group[::BLOCK]
+        scales = self.scales[:, group]
+        offsets = -(scales * self.zeros[:, group]) if form.startswith("A") else None
+        return make_blocks(form, np.ascontiguousarray(self.codes()), scales, offsets)
+
+
+def _fields(words: NDArray[Any], bits: int) -> NDArray[np.uint8]:
     """[rows, words] to [rows, fields], the lowest bits of a word first."""
-    width = words.dtype.itemsize * 8
-    shifts = np.arange(0, width, bits, dtype=np.uint32)
-    unsigned = np.ascontiguousarray(words).view(np.uint8 if width == 8 else np.uint32).astype(np.uint32)
-    fields = (unsigned[:, :, None] >> shifts) & np.uint32((1 << bits) - 1)
-    return fields.reshape(len(words), -1).astype(np.int32)
+    packed = np.ascontiguousarray(words).view(np.uint8)
+    if bits == 8:
+        return packed
+    shifts = np.arange(0, 8, bits, dtype=np.uint8)
+    fields = (packed[:, :, None] >> shifts) & np.uint8((1 << bits) - 1)
+    return fields.reshape(len(words), -1)
 
 
-def _scales(found: NDArray[Any], outputs: int) -> Floats:
-    """As [N, G], whether stored so, as [N] or as one number."""
+def _by_rows(found: NDArray[Any], outputs: int) -> NDArray[Any]:
+    """Scales or zeros as [N, G], whether stored so, as [N] or as one number."""
     found = found.reshape(-1, 1) if found.ndim < 2 else found
     found = found.repeat(outputs, 0) if len(found) == 1 else found
     if found.ndim != 2 or len(found) != outputs:
         raise ValueError(f"{len(found)} rows of scales for {outputs} outputs")
-    return found.astype(np.float32)
+    return found
 
 
 def _exactly(total: int, parts: int) -> int:
