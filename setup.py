@@ -21,7 +21,8 @@ class BuildStep(build_ext):
         if self.editable_mode:
             return
         spec = importlib.util.spec_from_file_location("_native_build", HERE / "kernels" / "cpu" / "build.py")
-        assert spec is not None and spec.loader is not None
+        assert spec is not None
+        assert spec.loader is not None
         native = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(native)
         folder = HERE / "kernels" if self.inplace else Path(self.build_lib) / "radixlang" / "kernels"
