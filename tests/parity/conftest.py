@@ -116,7 +116,7 @@ def make_sample() -> Callable[..., SamplePlan]:
 
 
 def tiny(architecture: str, **changes: Any) -> Any:
-    """A transformers config of a family, small: 4 layers, 4 heads of 16, 131 words."""
+    """A transformers config of a family, small: 4 layers, 4 heads of 16, 131 words. None: not given."""
     import transformers
 
     common = {
@@ -124,7 +124,8 @@ def tiny(architecture: str, **changes: Any) -> Any:
         "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 128, "tie_word_embeddings": False,
         "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0,
     }  # fmt: skip
-    return getattr(transformers, f"{architecture}Config")(**{**common, **changes})
+    given = {name: value for name, value in {**common, **changes}.items() if value is not None}
+    return getattr(transformers, f"{architecture}Config")(**given)
 
 
 FAMILIES: dict[str, Callable[[], Any]] = {
@@ -181,6 +182,41 @@ FAMILIES: dict[str, Callable[[], Any]] = {
 }  # fmt: skip
 
 
+FOREIGN: dict[str, Callable[[], Any]] = {  # families that we do not read ourselves
+    "gpt2": lambda: foreign("GPT2", n_embd=48, n_head=4, n_layer=3, n_positions=128),
+    "gpt_neox": lambda: tiny("GPTNeoX", head_dim=None),
+    "stablelm": lambda: tiny("StableLm", head_dim=None, hidden_size=64, use_qkv_bias=True),
+    "cohere": lambda: tiny("Cohere", head_dim=None, logit_scale=0.4),
+    "cohere2": lambda: tiny("Cohere2", sliding_window=9, logit_scale=0.4),
+    "starcoder2": lambda: tiny("Starcoder2", head_dim=None, sliding_window=7),
+    "olmo": lambda: tiny("Olmo", head_dim=None, clip_qkv=0.4),
+    "nemotron": lambda: tiny("Nemotron"),
+    "glm4": lambda: tiny("Glm4"),
+    "mixtral": lambda: tiny("Mixtral", num_local_experts=4, num_hidden_layers=2),
+    "qwen2_moe": lambda: tiny("Qwen2Moe", num_experts=4, moe_intermediate_size=32, num_experts_per_tok=2,
+        shared_expert_intermediate_size=24, head_dim=None, num_hidden_layers=2),
+    "gpt_oss": lambda: tiny("GptOss", num_local_experts=4, sliding_window=9, num_hidden_layers=2),
+    "llama4": lambda: tiny("Llama4Text", attention_chunk_size=16, intermediate_size_mlp=64, num_local_experts=2,
+        no_rope_layers=[1, 1, 1, 0]),
+    "deepseek_v3": lambda: tiny("DeepseekV3", head_dim=None, num_key_value_heads=4, q_lora_rank=16, kv_lora_rank=24,
+        qk_nope_head_dim=12, qk_rope_head_dim=8, v_head_dim=10, n_routed_experts=4, num_experts_per_tok=2, n_group=2,
+        topk_group=1, moe_intermediate_size=16, first_k_dense_replace=1, num_hidden_layers=2),
+}  # fmt: skip
+
+
+def foreign(architecture: str, **changes: Any) -> Any:
+    """A config of a family whose fields have other names."""
+    import transformers
+
+    ids = {"vocab_size": 131, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    return getattr(transformers, f"{architecture}Config")(**{**ids, **changes})
+
+
+@pytest.fixture(params=list(FOREIGN))
+def foreign_name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(params=list(FAMILIES))
 def family_name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
@@ -207,7 +243,7 @@ def make_family(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Fam
 
             transformers.logging.disable_progress_bar()
             torch.manual_seed(len(made) + 1)
-            config = FAMILIES[name]()
+            config = {**FAMILIES, **FOREIGN}[name]()
             config._attn_implementation = "eager"
             peer = transformers.AutoModelForCausalLM.from_config(config).float().eval()
             with torch.no_grad():
