@@ -15,14 +15,18 @@ from radixlang.kernels.cpu.load import native_folder
 @pytest.mark.timeout(1800)
 def test_no_sanitizer_complains() -> None:
     """By hand: build with `python -m radixlang.kernels.cpu.build --sanitize LIBRARY`, then run any test with
-    RADIXLANG_NATIVE_LIBRARY=LIBRARY, LD_PRELOAD=libasan.so and ASAN_OPTIONS=detect_leaks=0 (Python leaks by design)."""
+    RADIXLANG_NATIVE_LIBRARY=LIBRARY, LD_PRELOAD='libasan.so libstdc++.so' and
+    ASAN_OPTIONS=detect_leaks=0 (Python leaks by design)."""
     try:
         cxx = build.compiler()
     except build.BuildFailed as error:
         pytest.skip(str(error))
-    runtime = subprocess.run([*cxx, "-print-file-name=libasan.so"], capture_output=True, text=True).stdout.strip()
-    if not Path(runtime).is_absolute():
-        pytest.skip(f"{cxx[0]} has no libasan.so")
+    runtimes = []
+    for name in ("libasan.so", "libstdc++.so"):  # the second, or the first finds no way to throw exceptions
+        found = subprocess.run([*cxx, f"-print-file-name={name}"], capture_output=True, text=True).stdout.strip()
+        if not Path(found).is_absolute():
+            pytest.skip(f"{cxx[0]} has no {name}")
+        runtimes.append(found)
     library = native_folder() / f"sanitized{build.library_name()}"
     if not library.exists():
         build.build(library, sanitize=True, objects=native_folder() / "objects")
@@ -35,7 +39,7 @@ def test_no_sanitizer_complains() -> None:
         env=os.environ
         | {
             "RADIXLANG_NATIVE_LIBRARY": str(library),
-            "LD_PRELOAD": runtime,
+            "LD_PRELOAD": " ".join(runtimes),
             "ASAN_OPTIONS": "detect_leaks=0",
             "UBSAN_OPTIONS": "print_stacktrace=1",
         },
