@@ -43,6 +43,10 @@ FAMILIES: dict[str, Family] = {
 _ALIASES = {"gemma3_text": "gemma3"}
 
 
+def is_known(architecture: str) -> bool:
+    return _ALIASES.get(architecture, architecture) in FAMILIES
+
+
 def family_of(architecture: str, where: object) -> tuple[str, Family]:
     """The family and its facts. Raises UnsupportedModel naming those that are known."""
     name = _ALIASES.get(architecture, architecture)

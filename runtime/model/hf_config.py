@@ -53,12 +53,7 @@ def config_from_hf(values: Mapping[str, Any], path: Path, generation: Mapping[st
     Raises UnsupportedModel for an architecture or feature that no executor runs, BadCheckpoint for values that cannot
     be, and for a config that wants code of its folder to be run.
     """
-    outer = Facts(values, path)
-    if outer.has("auto_map"):
-        raise BadCheckpoint(
-            f"{path}: auto_map asks for code of the model's folder to be run, which is never done; if the architecture "
-            "is a known one, remove auto_map from config.json"
-        )
+    refuse_code(Facts(values, path))
     text = values.get("text_config")
     if isinstance(text, Mapping) and str(text.get("model_type", "")).removesuffix("_text") in FAMILIES:
         values = {**values, **text}  # a multimodal model: its language part
@@ -72,7 +67,7 @@ def config_from_hf(values: Mapping[str, Any], path: Path, generation: Mapping[st
     windows = _windows(facts, architecture, layers)
     max_context = facts.integer("max_position_embeddings", 2048, high=1 << 30)
     rope, local_rope = _ropes(facts, architecture, head_dim, max_context, defaults.rope_theta)
-    eos = _token_ids(Facts(generation or {}, path), "eos_token_id") or _token_ids(facts, "eos_token_id")
+    eos = token_ids(Facts(generation or {}, path), "eos_token_id") or token_ids(facts, "eos_token_id")
     bos = facts.integer("bos_token_id", low=0) if facts.has("bos_token_id") else None
     vocab = facts.integer("vocab_size")
     config = ModelConfig(
@@ -114,6 +109,15 @@ def config_from_hf(values: Mapping[str, Any], path: Path, generation: Mapping[st
     return checked(config, path)
 
 
+def refuse_code(facts: Facts) -> None:
+    """Raises BadCheckpoint for a config.json that asks for Python of the model's folder."""
+    if facts.has("auto_map"):
+        raise BadCheckpoint(
+            f"{facts.path}: auto_map asks for code of the model's folder to be run, which is never done; if the "
+            "architecture is a known one, remove auto_map from config.json"
+        )
+
+
 def _refuse_other_tasks(facts: Facts) -> None:
     found = facts.raw("architectures")
     names = [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
@@ -148,7 +152,7 @@ def _scale(facts: Facts, architecture: str) -> float:
     return facts.number("attention_multiplier", 1.0, low=1e-9) if architecture == "granite" else 0.0
 
 
-def _token_ids(facts: Facts, key: str) -> tuple[int, ...]:
+def token_ids(facts: Facts, key: str) -> tuple[int, ...]:
     """One id or a list of them."""
     found = facts.raw(key)
     many = found if isinstance(found, list) else [] if found is None else [found]

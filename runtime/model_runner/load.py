@@ -1,4 +1,5 @@
-"""Which executor runs a checkpoint here: the native step where it covers the model, else torch."""
+"""Which executor runs a checkpoint here: the native step where it covers the model, else our decoder in torch, else
+transformers' modelling code."""
 
 from __future__ import annotations
 
@@ -6,12 +7,14 @@ import importlib.util
 import logging
 import math
 import os
+from typing import NamedTuple
 
 from ...errors import ConfigError, UnsupportedModel
 from ..config import EngineConfig
 from ..model.config import ModelConfig
+from ..model.foreign_config import PREFIX
 from ..weights.checkpoint import Checkpoint
-from .memory import free_memory, plan_slots
+from .memory import check_weights, free_memory, plan_slots
 from .plan import Executor
 
 logger = logging.getLogger(__name__)
@@ -22,12 +25,17 @@ _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}
 def load_executor(config: EngineConfig, checkpoint: Checkpoint) -> Executor:
     """Loads the weights and takes the memory of the KV pool.
 
-    executor "auto": the native step; where it does not apply, one warning says why, and torch runs.
-    Raises ConfigError when neither can run, or the memory does not suffice; UnsupportedModel or WeightMismatch for a
+    executor "auto": the native step; where it does not apply, one warning says why, and torch runs. A family that is
+    not ours runs on transformers' code, and one line says so.
+    Raises ConfigError when none can run, or the memory does not suffice; UnsupportedModel or WeightMismatch for a
     checkpoint that the chosen executor cannot run.
     """
     if config.device == "cuda" and config.executor == "native":
         raise ConfigError("--executor native runs on the CPU; drop it or --device cuda", param="executor")
+    if checkpoint.config.architecture.startswith(PREFIX):
+        return _foreign(config, checkpoint)
+    if config.executor == "transformers":
+        return _transformers(config, checkpoint, why="--executor transformers")
     if config.executor == "torch" or config.device == "cuda":
         return _torch(config, checkpoint, why="--executor torch" if config.executor == "torch" else "--device cuda")
     try:
@@ -36,7 +44,28 @@ def load_executor(config: EngineConfig, checkpoint: Checkpoint) -> Executor:
         if config.executor == "native":
             raise ConfigError(f"--executor native: {error}", param="executor") from error
         logger.warning("the native step does not run %s here (%s); torch does", checkpoint.path.name, error)
-        return _torch(config, checkpoint, why=str(error))
+        return _torch_or_transformers(config, checkpoint, why=str(error))
+
+
+def _torch_or_transformers(config: EngineConfig, checkpoint: Checkpoint, *, why: str) -> Executor:
+    try:
+        return _torch(config, checkpoint, why=why)
+    except UnsupportedModel as error:
+        if not checkpoint.path.is_dir() or importlib.util.find_spec("transformers") is None:
+            raise
+        logger.warning("our decoder does not run %s (%s); transformers' does", checkpoint.path.name, error)
+        return _transformers(config, checkpoint, why=str(error))
+
+
+def _foreign(config: EngineConfig, checkpoint: Checkpoint) -> Executor:
+    kind = checkpoint.config.architecture.removeprefix(PREFIX)
+    if config.executor in ("native", "torch"):
+        raise ConfigError(
+            f"--executor {config.executor}: {kind} models run on transformers' code only; drop the option",
+            param="executor",
+        )
+    logger.warning("%s: %s is no family of ours; transformers' modelling code runs it", checkpoint.path.name, kind)
+    return _transformers(config, checkpoint, why=f"{kind} is no family of ours")
 
 
 def _native(config: EngineConfig, checkpoint: Checkpoint) -> Executor:
@@ -48,18 +77,30 @@ def _native(config: EngineConfig, checkpoint: Checkpoint) -> Executor:
     return NativeExecutor(checkpoint, config, num_slots)
 
 
-def _torch(config: EngineConfig, checkpoint: Checkpoint, *, why: str) -> Executor:
-    """`why` torch and not the native step, for the message when torch is missing too."""
-    if importlib.util.find_spec("torch") is None:
-        raise ConfigError(
-            f"this model needs torch here ({why}), which is not installed: pip install 'radixlang[torch]'",
-            param="executor",
-        )
+def _need(extras: str, packages: tuple[str, ...], why: str) -> None:
+    """`why`: what asks for them. Raises ConfigError naming the extras of the first that is not installed."""
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise ConfigError(
+                f"this model needs {package} here ({why}), which is not installed: pip install 'radixlang[{extras}]'",
+                param="executor",
+            )
     # Threads that wait by spinning take the cores from everybody else; read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    import torch
 
-    from .torch_executor import TorchExecutor
+
+class _Placement(NamedTuple):
+    """Where torch computes and in which types."""
+
+    device: str
+    dtype: str
+    kv_dtype: str
+    weight_bytes: int
+    free_bytes: int
+
+
+def _placement(config: EngineConfig, checkpoint: Checkpoint) -> _Placement:
+    import torch
 
     device = "cuda" if config.device == "cuda" else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
@@ -67,27 +108,62 @@ def _torch(config: EngineConfig, checkpoint: Checkpoint, *, why: str) -> Executo
     dtype = config.dtype
     if dtype == "auto":
         dtype = "float32" if device == "cpu" else "bfloat16"
-    kv_dtype = dtype if config.kv_cache_dtype == "auto" else config.kv_cache_dtype
     num_weights = sum(math.prod(checkpoint.packed(name).shape) for name in checkpoint.names())
     free = free_memory() if device == "cpu" else int(torch.cuda.mem_get_info()[0])
+    kv_dtype = dtype if config.kv_cache_dtype == "auto" else config.kv_cache_dtype
+    return _Placement(device, dtype, kv_dtype, num_weights * _BYTES[dtype], free)
+
+
+def _torch(config: EngineConfig, checkpoint: Checkpoint, *, why: str) -> Executor:
+    """`why` torch and not the native step, for the message when torch is missing too."""
+    _need("torch", ("torch",), why)
+    from .torch_executor import TorchExecutor
+
+    place = _placement(config, checkpoint)
     return TorchExecutor(
         checkpoint,
-        num_slots=_num_slots(config, checkpoint.config, num_weights * _BYTES[dtype], kv_dtype, free),
-        dtype=dtype,
-        kv_dtype=kv_dtype,
+        num_slots=_num_slots(config, checkpoint.config, place.weight_bytes, place.kv_dtype, place.free_bytes),
+        dtype=place.dtype,
+        kv_dtype=place.kv_dtype,
         num_threads=config.num_threads,
-        device=device,
+        device=place.device,
+        context_length=config.context_length,
+    )
+
+
+def _transformers(config: EngineConfig, checkpoint: Checkpoint, *, why: str) -> Executor:
+    _need("torch,hf", ("torch", "transformers"), why)
+    if not checkpoint.path.is_dir():
+        raise ConfigError(f"--executor transformers: {checkpoint.path} is no Hugging Face directory", param="executor")
+    from .transformers_executor import TransformersExecutor
+
+    place = _placement(config, checkpoint)
+    free = place.free_bytes
+    check_weights(place.weight_bytes, free)
+    return TransformersExecutor(
+        checkpoint,
+        plan_slots=lambda a_token: _slots(config, checkpoint.config, place.weight_bytes, a_token, free),
+        dtype=place.dtype,
+        kv_dtype=place.kv_dtype,
+        num_threads=config.num_threads,
+        device=place.device,
         context_length=config.context_length,
     )
 
 
 def _num_slots(config: EngineConfig, model: ModelConfig, weight_bytes: int, kv_dtype: str, free_bytes: int) -> int:
     a_head = model.head_dim * _BYTES[kv_dtype] + (4 if kv_dtype == "int8" else 0)
+    return _slots(config, model, weight_bytes, 2 * model.num_kv_heads * a_head * model.num_layers, free_bytes)
+
+
+def _slots(
+    config: EngineConfig, model: ModelConfig, weight_bytes: int, kv_bytes_per_token: int, free_bytes: int
+) -> int:
     num_slots = plan_slots(
         free_bytes=free_bytes,
         fraction=config.mem_fraction_static,
         weight_bytes=weight_bytes,
-        kv_bytes_per_token=2 * model.num_kv_heads * a_head * model.num_layers,
+        kv_bytes_per_token=kv_bytes_per_token,
         model_context=model.max_context,
         asked_context=config.context_length,
         asked_slots=config.max_total_tokens,

@@ -69,12 +69,7 @@ def plan_slots(
     limit may be cut by the pool, down to MIN_CONTEXT tokens. Raises ConfigError, with the numbers, when it does not fit
     or when the weights alone are too large.
     """
-    if weight_bytes > free_bytes:
-        raise ConfigError(
-            f"the model is larger than the memory: {_size(weight_bytes)} of weights, {_size(free_bytes)} free; "
-            f"take a smaller model or a smaller quantisation",
-            param="model_path",
-        )
+    check_weights(weight_bytes, free_bytes)
     context = asked_context or model_context
     if asked_slots:
         if weight_bytes + asked_slots * kv_bytes_per_token > free_bytes:
@@ -99,6 +94,16 @@ def plan_slots(
     if num_slots < context:
         logger.warning("the pool of %d tokens cuts the context of %d tokens", num_slots, context)
     return num_slots
+
+
+def check_weights(weight_bytes: int, free_bytes: int) -> None:
+    """Raises ConfigError when the weights alone are too large."""
+    if weight_bytes > free_bytes:
+        raise ConfigError(
+            f"the model is larger than the memory: {_size(weight_bytes)} of weights, {_size(free_bytes)} free; "
+            f"take a smaller model or a smaller quantisation",
+            param="model_path",
+        )
 
 
 def _size(num_bytes: int) -> str:

@@ -11,13 +11,18 @@ from .checkpoint import Checkpoint
 def open_checkpoint(path: Path) -> Checkpoint:
     """A GGUF file, or a Hugging Face directory with config.json and *.safetensors.
 
-    Raises ModelNotFound where nothing lies, BadCheckpoint for what is damaged or must not be loaded, UnsupportedModel
-    for what no executor runs.
+    A directory of a family that we do not read is opened for transformers' modelling code. Raises ModelNotFound where
+    nothing lies, BadCheckpoint for what is damaged or must not be loaded, UnsupportedModel for what no executor runs.
     """
     path = Path(path)
     if path.is_dir():
-        from .safetensors import SafetensorsCheckpoint
+        from ..model.foreign_config import is_foreign
+        from .safetensors import SafetensorsCheckpoint, read_json
 
+        if is_foreign(read_json(path / "config.json")):
+            from .foreign import ForeignCheckpoint
+
+            return ForeignCheckpoint(path)
         return SafetensorsCheckpoint(path)
     if not path.is_file():
         raise ModelNotFound(f"no model at {path}; give a GGUF file or a directory with config.json", param="model")

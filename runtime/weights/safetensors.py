@@ -69,7 +69,7 @@ class SafetensorsCheckpoint:
         self._files: list[Path] = []
         self._arrays: list[NDArray[np.uint8]] = []
         self._stored: list[dict[str, StoredTensor]] = []
-        for file in _shards(path):
+        for file in weight_files(path):
             self._map(file)
         self._sources = self._canonical()
         self._refuse_other_types()
@@ -250,7 +250,7 @@ def read_json_if_there(path: Path) -> dict[str, object] | None:
         raise BadCheckpoint(f"{path}: cannot be read ({error})") from None
 
 
-def _shards(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
     """The weight files, by the index where there is one. Each lies in the folder itself."""
     index = read_json_if_there(folder / _INDEX)
     if index is not None:

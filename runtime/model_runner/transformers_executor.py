@@ -1,0 +1,234 @@
+"""Any other decoder family: transformers' own modelling code over our slots. T packed rows, R rows with logits.
+
+No line here is about a family: attention and masks go through the hooks of runtime/model/transformers_hooks.py, the
+head, its scale and its softcap stay the model's. What the hooks cannot carry (recurrent states, masks of a model's own)
+is found by trying at load: the loaded model must say the same packed, in chunks and through slots as it does whole.
+
+Rows agree with those of other batches and chunkings to rounding (about 1e-5 relative in float32).
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import logging
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...errors import UnsupportedModel, WeightMismatch
+from ...kernels.reference.batch import Extend, PackedBatch, padded_slots
+from ..model.transformers_hooks import NAME, LazyKvPool, PackedStep, current_step, fix_rotary_scaling, register
+from ..weights.checkpoint import Checkpoint
+from .plan import Int32, StepOutput, StepPlan
+from .torch_sampler import LogitRows, sample
+
+logger = logging.getLogger(__name__)
+
+_TYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "int8": torch.int8,
+}
+_TOLERANCE = {"float32": 1e-3, "bfloat16": 8e-2, "float16": 2e-2}
+"""Of a logit at the check, relative to the spread of its row."""
+_CHECKED = 12
+"""Tokens of the check's longer sequence."""
+
+
+class TransformersExecutor:
+    """Implements `Executor`. Not thread-safe."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        plan_slots: Callable[[int], int],
+        dtype: str = "float32",
+        kv_dtype: str = "auto",
+        num_threads: int = 0,
+        device: str = "cpu",
+        context_length: int | None = None,
+    ) -> None:
+        """plan_slots: the number of KV slots, told the bytes of one, which are known once the model has run.
+
+        dtype, kv_dtype, num_threads, device, context_length: as for `TorchExecutor`.
+        Raises UnsupportedModel for a model that the hooks cannot carry, WeightMismatch for missing weights, what
+        plan_slots raises.
+        """
+        if num_threads:
+            torch.set_num_threads(num_threads)
+        self._device = torch.device(device)
+        if dtype == "auto":
+            dtype = "float32" if self._device.type == "cpu" else "bfloat16"
+        kv_type = _TYPES[dtype if kv_dtype == "auto" else kv_dtype]
+        self._model = _load(checkpoint, _TYPES[dtype], self._device)
+        fix_rotary_scaling(self._model, context_length or checkpoint.config.max_context)
+        self._keeps = "logits_to_keep" in inspect.signature(self._model.forward).parameters
+        self._normed_RE: Tensor | None = None
+        self._model.get_output_embeddings().register_forward_pre_hook(self._see_head_input)
+        self._check(checkpoint, _TOLERANCE[dtype])
+        self.kv_bytes_per_token = self._measure(kv_type)
+        self.num_slots = plan_slots(self.kv_bytes_per_token)
+        self._pool = LazyKvPool(self.num_slots, kv_type)
+        threads = f", {torch.get_num_threads()} threads" if self._device.type == "cpu" else ""
+        self.device = f"{device} (transformers, {dtype}{threads})"
+
+    @torch.inference_mode()
+    def execute(self, plan: StepPlan) -> StepOutput:
+        """See `Executor`."""
+        rows_R = sorted({s.row for s in plan.samples} | {s.row for s in plan.scores})
+        logits_RV, normed_RE = self._forward(
+            plan.token_ids_T, plan.slots_T, self._batch(plan), self._pool, rows_R + plan.hidden_rows.tolist()
+        )
+        if plan.fill_masks is not None:
+            plan.fill_masks()
+        rows = LogitRows(logits_RV[: len(rows_R)], rows_R, plan)
+        drawn = sample(rows, plan.samples, plan.masks_MW)
+        return StepOutput(
+            token_ids_S=np.array(drawn, np.int32),
+            logprobs_S=[
+                rows.logprobs(s.row, token, s.num_top, s.logprob_ids) if s.num_top >= 0 else None
+                for s, token in zip(plan.samples, drawn, strict=True)
+            ],
+            scores_N=[rows.score(s) for s in plan.scores],
+            hidden_RE=normed_RE[len(rows_R) :].float().cpu().numpy(),
+        )
+
+    def close(self) -> None:
+        """Frees weights and pool; the executor must not be used again."""
+        del self._model, self._pool
+
+    def _forward(
+        self, token_ids_T: Int32, slots_T: Int32, batch: PackedBatch, pool: LazyKvPool, keep: list[int]
+    ) -> tuple[Tensor, Tensor]:
+        """(float32 logits, what the head read) of the rows `keep`; writes all rows' K and V to their slots."""
+        ids_1T = self._tensor(token_ids_T)[None]
+        wanted = keep or [len(token_ids_T) - 1]  # some families cannot compute no row at all
+        keep_R = torch.tensor(wanted, device=self._device)
+        token = current_step.set(PackedStep(batch, self._tensor(slots_T), pool))
+        try:
+            output = self._model(
+                input_ids=ids_1T,
+                position_ids=batch.positions_T[None],
+                attention_mask=torch.ones_like(ids_1T),  # without one, positions that start again split the rows
+                use_cache=False,
+                **({"logits_to_keep": keep_R} if self._keeps else {}),
+            )
+        finally:
+            current_step.reset(token)
+        logits_RV, normed_RE = output.logits[0], self._normed_RE
+        assert normed_RE is not None
+        if not self._keeps:
+            logits_RV, normed_RE = logits_RV[keep_R], normed_RE[keep_R]
+        return logits_RV[: len(keep)].float(), normed_RE[: len(keep)]
+
+    def _see_head_input(self, module: Any, args: tuple[Tensor, ...]) -> None:
+        self._normed_RE = args[0][0]
+
+    def _tensor(self, array: Int32) -> Tensor:
+        return torch.from_numpy(array.astype(np.int64)).to(self._device)
+
+    def _batch(self, plan: StepPlan) -> PackedBatch:
+        starts = plan.query_start_B1.tolist()
+        table = plan.page_table
+        sequences = [
+            Extend(starts[b], starts[b + 1], self._tensor(padded_slots(table[row, :kv_len])))
+            for b, (row, kv_len) in enumerate(zip(plan.table_rows_B.tolist(), plan.kv_lens_B.tolist(), strict=True))
+        ]
+        return PackedBatch(sequences, self._tensor(plan.positions_T))
+
+    def _packed(self, work: list[tuple[Int32, int, Int32]], pool: LazyKvPool) -> list[Tensor]:
+        """Logits of all rows of each (ids, tokens before them, slots of the sequence)."""
+        starts = np.cumsum([0, *(len(ids) for ids, _, _ in work)]).tolist()
+        sequences = [
+            Extend(first, end, self._tensor(padded_slots(slots[: done + len(ids)])))
+            for (ids, done, slots), (first, end) in zip(work, pairwise(starts), strict=True)
+        ]
+        positions = np.concatenate([np.arange(done, done + len(ids), dtype=np.int32) for ids, done, _ in work])
+        logits_TV, _ = self._forward(
+            np.concatenate([ids for ids, _, _ in work]),
+            np.concatenate([slots[done : done + len(ids)] for ids, done, slots in work]),
+            PackedBatch(sequences, self._tensor(positions)),
+            pool,
+            list(range(starts[-1])),
+        )
+        return [logits_TV[first:end] for first, end in pairwise(starts)]
+
+    @torch.inference_mode()
+    def _check(self, checkpoint: Checkpoint, tolerance: float) -> None:
+        """Two sequences in chunks, packed, over scattered slots, against the model's own attention on each alone."""
+
+        def refuse(why: str) -> UnsupportedModel:
+            kind = checkpoint.config.architecture.rpartition(":")[2]
+            return UnsupportedModel(
+                f"{checkpoint.path}: {kind} models cannot be served through transformers here: {why}", param="model"
+            )
+
+        random = np.random.default_rng(0)
+        high = min(checkpoint.config.vocab_size, 1 << 30)
+        ids = [random.integers(0, high, n).astype(np.int32) for n in (_CHECKED, _CHECKED // 2)]
+        slots = np.split(random.permutation(2 * _CHECKED).astype(np.int32), 2)
+        try:
+            self._model.set_attn_implementation("eager")
+            whole = [self._model(input_ids=self._tensor(i)[None], use_cache=False).logits[0].float() for i in ids]
+            self._model.set_attn_implementation(NAME)
+            pool = LazyKvPool(2 * _CHECKED, self._model.dtype)
+            parts: list[list[Tensor]] = [[], []]
+            for (a, b), (c, d) in zip(pairwise((0, 5, 6, _CHECKED)), pairwise((0, 1, 4, _CHECKED // 2)), strict=True):
+                found = self._packed([(ids[0][a:b], a, slots[0]), (ids[1][c:d], c, slots[1])], pool)
+                for part, logits in zip(parts, found, strict=True):
+                    part.append(logits)
+        except UnsupportedModel as error:
+            raise refuse(str(error)) from None
+        except Exception as error:  # whatever the family's code makes of hooks that it does not know
+            logger.debug("the check of %s failed", checkpoint.path, exc_info=True)
+            text = " ".join(str(error).split())[:200]
+            raise refuse(f"its attention is none of the usual ones ({type(error).__name__}: {text})") from error
+        for wanted_TV, part in zip(whole, parts, strict=True):
+            spread = float(wanted_TV.amax() - wanted_TV.amin())
+            off = float((torch.cat(part) - wanted_TV).abs().amax()) / max(spread, 1e-30)
+            if not off < tolerance:
+                raise refuse(f"in chunks it does not say what it says whole (off by {off:.1e}): it keeps other state")
+        self.vocab_size = int(whole[0].shape[-1])
+        assert self._normed_RE is not None
+        self.hidden_size = int(self._normed_RE.shape[-1])
+
+    @torch.inference_mode()
+    def _measure(self, kv_type: torch.dtype) -> int:
+        """Bytes of a slot in all layers."""
+        pool = LazyKvPool(1, kv_type)
+        self._packed([(np.zeros(1, np.int32), 0, np.zeros(1, np.int32))], pool)
+        return pool.bytes_per_token
+
+
+def _load(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> Any:
+    """Nothing is fetched, and no code of the directory is run. Raises UnsupportedModel or WeightMismatch."""
+    transformers: Any = importlib.import_module("transformers")
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    register()
+    try:
+        model, info = transformers.AutoModelForCausalLM.from_pretrained(
+            checkpoint.path,
+            dtype=dtype,
+            attn_implementation="eager",
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except (ValueError, KeyError, ImportError, RuntimeError) as error:
+        text = " ".join(str(error).split())[:300]
+        raise UnsupportedModel(
+            f"{checkpoint.path}: transformers {transformers.__version__} does not load it ({text})", param="model"
+        ) from error
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise WeightMismatch(f"{checkpoint.path}: {len(missing)} tensors are missing, the first is {missing[0]}")
+    return model.to(device).eval().requires_grad_(False)
