@@ -48,7 +48,7 @@ _STRIPS_A_TASK = 16
 
 FORMATS = (
     "F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0",
-    "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS", "A4",
+    "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS", "A4", "A8",
 )  # fmt: skip
 """PackedTensor.format in the order of SourceFormat in csrc/pack.h."""
 
@@ -222,10 +222,6 @@ def _lay_out(
             own = library.rx_pack_kind_for(FORMATS.index(tensor.format)) if tensor.format in FORMATS else -1
             if own < 0:
                 raise UnsupportedModel(f"the native step does not read {tensor.format} ({tensor.name})")
-            if library.rx_pack_row_bytes(FORMATS.index(tensor.format), depth) != tensor.data.shape[1]:
-                raise BadCheckpoint(
-                    f"{tensor.name}: a row of {depth} weights in {tensor.format} is not {tensor.data.shape[1]} bytes"
-                )
             kind = own if kind < 0 else library.rx_pack_join(kind, own)
         rows = sum(t.shape[0] for t in tensors)
         if spec.gate_up:
@@ -308,12 +304,17 @@ def _fill(
             weight, spec = matrix.weight, matrix.spec
             tensors = [checkpoint.packed(f"{part}.weight") for part in spec.parts]
             parts = (PackPart * len(tensors))()
-            for i, tensor in enumerate(tensors):
-                if tensor.data.strides[1] != 1:
+            arrays = [tensor.data for tensor in tensors]  # held until the tasks are done: they may be made just now
+            for i, (tensor, data) in enumerate(zip(tensors, arrays, strict=True)):
+                format_ = FORMATS.index(tensor.format)
+                if library.rx_pack_row_bytes(format_, weight.depth) != data.shape[1] or len(data) != tensor.shape[0]:
+                    raise BadCheckpoint(
+                        f"{tensor.name}: {tensor.shape[0]} rows of {weight.depth} weights in {tensor.format} are not "
+                        f"{len(data)} of {data.shape[1]} bytes"
+                    )
+                if data.strides[1] != 1:
                     raise BadCheckpoint(f"{tensor.name}: the bytes of a row do not follow one another")
-                parts[i] = PackPart(
-                    tensor.data.ctypes.data, tensor.data.strides[0], FORMATS.index(tensor.format), tensor.shape[0]
-                )
+                parts[i] = PackPart(data.ctypes.data, data.strides[0], format_, tensor.shape[0])
             strips = weight.packed_columns // _COLUMNS
             tasks = [
                 pool.submit(

@@ -22,7 +22,7 @@ int32_t kind_for(int32_t format) {
         case kSrcQ5_0: case kSrcQ8_0: case kSrcIQ4_NL: case kSrcQ3_K: return kW8Sym16;
         case kSrcQ5_1: return kW8Affine16;
         case kSrcQ6_K: case kSrcIQ4_XS: return kW8Sym32;
-        case kSrcQ5_K: case kSrcQ2_K: return kW8Affine32;
+        case kSrcQ5_K: case kSrcQ2_K: case kSrcA8: return kW8Affine32;
         default: return -1;
     }
 }

@@ -130,6 +130,7 @@ static Block block_of(int32_t format) {
         case kSrcQ5_0: return {32, 22};
         case kSrcQ5_1: case kSrcA4: return {32, 24};
         case kSrcQ8_0: return {32, 34};
+        case kSrcA8: return {32, 40};
         case kSrcQ2_K: return {256, 84};
         case kSrcQ3_K: return {256, 110};
         case kSrcQ4_K: return {256, 144};
@@ -175,6 +176,12 @@ void decode_group(int32_t format, const uint8_t* row, int g, int valid, Group& o
             out.offset = plain_float(b + 20);
             nibbles(b, out.codes);
             centre(8, out);
+            break;
+        case kSrcA8:
+            out.scale = plain_float(b + 32);
+            out.offset = plain_float(b + 36);
+            for (int i = 0; i < 32; i++) out.codes[i] = b[i];
+            centre(128, out);
             break;
         case kSrcQ5_0:
             out.scale = half(b);

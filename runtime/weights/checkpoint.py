@@ -10,6 +10,8 @@ and k are in Hugging Face's order (GGUF's permutation is undone); norm weights a
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,19 +20,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..model.config import ModelConfig
+from .blocks import BLOCK, block_bytes
 
 
 @dataclass(frozen=True, slots=True)
 class PackedTensor:
-    """A tensor as its file stores it. `data` maps the file: read-only, and no copy where the rows are in order."""
+    """A tensor as its file stores it, or as blocks that hold the same numbers."""
 
     name: str
     format: str
-    """F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K … Q6_K, IQ4_NL, IQ4_XS (GGUF's names), or GPTQ4, AWQ4, …"""
+    """F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K … Q6_K, IQ4_NL, IQ4_XS (GGUF's names); A4, A8 (blocks.py)."""
     shape: tuple[int, ...]
     """Logical shape, rows first: (out_features, in_features) for a linear."""
-    data: NDArray[np.uint8]
-    """Row-major bytes: [rows, bytes of a row] for matrices, [bytes] for vectors."""
+    source: NDArray[np.uint8] | Callable[[], NDArray[np.uint8]]
+    """What `data` gives: a view of the mapped file, or what makes blocks, whose format is one of blocks.py or F32."""
+
+    @property
+    def data(self) -> NDArray[np.uint8]:
+        """Row-major bytes, read-only: [rows, bytes of a row] for matrices, [bytes] for vectors.
+
+        A view of the file where its rows are in order; blocks are made anew each time. Raises BadCheckpoint for parts
+        that do not fit together.
+        """
+        return self.source() if callable(self.source) else self.source
+
+    @property
+    def nbytes(self) -> int:
+        """Of `data`, which is not made for it."""
+        if not callable(self.source):
+            return self.source.nbytes
+        weights = math.prod(self.shape)
+        return weights * 4 if self.format == "F32" else weights // BLOCK * block_bytes(self.format)
 
 
 class Checkpoint(Protocol):

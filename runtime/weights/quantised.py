@@ -1,7 +1,7 @@
 """Quantised linears of safetensors checkpoints: GPTQ, AWQ, compressed-tensors and FP8.
 
 Integers of 2, 4 and 8 bits become blocks that the native linears compute on (blocks.py) wherever 32 neighbouring inputs
-share a scale. Everything becomes float32, exactly: for the reference, and for the native step where there are no blocks.
+share a scale. All become float32, exactly: for the reference, and for the native step where there are no blocks.
 
 N output and K input features, G groups of inputs that share a scale. Every layout packs small integers into words of 32
 bits, lowest first; they differ in which axis is packed, in the order and in what is taken off.

@@ -65,7 +65,8 @@ class SafetensorsCheckpoint:
         self._linears: dict[str, dict[str, tuple[int, str]]] = {}
         """The quantised linears: suffix to where the part lies."""
         self._shapes: dict[str, tuple[int, int]] = {}
-        self._last: tuple[str, NDArray[np.float32]] | None = None
+        self._forms: dict[str, str | None] = {}
+        self._last: tuple[tuple[str, str | None], NDArray[np.uint8]] | None = None
         self._files: list[Path] = []
         self._arrays: list[NDArray[np.uint8]] = []
         self._stored: list[dict[str, StoredTensor]] = []
@@ -84,12 +85,14 @@ class SafetensorsCheckpoint:
         return sorted(stored if self._scheme is None else {*stored, self._scheme.method.upper()})
 
     def packed(self, name: str) -> PackedTensor:
-        """Linears of a quantised checkpoint come as float32: their formats are not computed on."""
+        """Linears of a quantised checkpoint come as blocks that are computed on, else as float32 (quantised.py)."""
         source = self._sources[name]
         shape = self._shape(source)
         if source.linear:
-            rows = self._unpacked(source.linear)[source.first : source.last]
-            return PackedTensor(name, "F32", shape, rows.view(np.uint8))
+            form = self._form(source.linear)
+            return PackedTensor(
+                name, form or "F32", shape, lambda: self._made(source.linear, form)[source.first : source.last]
+            )
         stored = self._stored[source.shard][source.tensor]
         data = self._arrays[source.shard][stored.start : stored.start + stored.nbytes]
         row = stored.nbytes // stored.shape[0]
@@ -97,6 +100,9 @@ class SafetensorsCheckpoint:
         return PackedTensor(name, stored.dtype, shape, data.reshape(shape[0], -1) if len(shape) > 1 else data)
 
     def dense(self, name: str) -> NDArray[np.float32]:
+        source = self._sources[name]
+        if source.linear:
+            return self._made(source.linear, None)[source.first : source.last].view(np.float32)
         tensor = self.packed(name)
         return dequantise(tensor.data, tensor.format, tensor.shape)
 
@@ -120,11 +126,19 @@ class SafetensorsCheckpoint:
         arrays = {suffix: self._array(shard, name) for suffix, (shard, name) in self._linears[linear].items()}
         return QuantisedLinear(self._scheme, arrays, f"{self.path}: {linear}")
 
-    def _unpacked(self, linear: str) -> NDArray[np.float32]:
-        """All rows of a quantised linear; the last one is kept, for the parts of a fused one are asked for in turn."""
+    def _form(self, linear: str) -> str | None:
+        if linear not in self._forms:
+            self._forms[linear] = self._linear(linear).form()
+        return self._forms[linear]
+
+    def _made(self, linear: str, form: str | None) -> NDArray[np.uint8]:
+        """All rows of a quantised linear, as blocks or (None) as float32; the last one made is kept, for the parts of a
+        fused one are asked for in turn."""
         last = self._last
-        if last is None or last[0] != linear:
-            last = self._last = (linear, np.ascontiguousarray(self._linear(linear).dense(), dtype=np.float32))
+        if last is None or last[0] != (linear, form):
+            found = self._linear(linear)
+            rows = np.ascontiguousarray(found.dense()).view(np.uint8) if form is None else found.blocks(form)
+            last = self._last = ((linear, form), rows)
         return last[1]
 
     def _array(self, shard: int, name: str) -> NDArray[Any]:
@@ -134,7 +148,7 @@ class SafetensorsCheckpoint:
             return dequantise(raw, "BF16", stored.shape)
         if stored.dtype not in _NUMPY:
             raise UnsupportedModel(f"{self._files[shard]}: tensor {name} is {stored.dtype}, which no quantisation uses")
-        return raw.copy().view(_NUMPY[stored.dtype]).reshape(stored.shape)
+        return raw.view(_NUMPY[stored.dtype]).reshape(stored.shape)
 
     def _shape(self, source: _Source) -> tuple[int, ...]:
         if source.linear:

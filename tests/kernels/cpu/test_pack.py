@@ -86,6 +86,18 @@ def test_affine_blocks_of_our_own_hold_gptq_groups(packed) -> None:
     assert error.max() <= np.abs(wanted).max() * 1e-4
 
 
+def test_affine_bytes_of_our_own_hold_gptq_groups(packed) -> None:
+    rng = np.random.default_rng(9)
+    codes = rng.integers(0, 256, (40, 3, 32)).astype(np.uint8)
+    scales = rng.standard_normal((40, 3, 1)).astype(np.float32)
+    zeros = rng.integers(0, 256, (40, 3, 1))
+    offsets = (-scales * zeros).astype(np.float32)
+    data = np.concatenate([codes, scales.view(np.uint8), offsets.view(np.uint8)], axis=2).reshape(40, -1)
+    wanted = (scales * (codes.astype(np.float32) - zeros)).reshape(40, 96)
+    error = np.abs(packed([("A8", np.ascontiguousarray(data))], 96).dense() - wanted).max(axis=1)
+    assert (error <= np.abs(wanted).max(axis=1) / 8191).all()
+
+
 @dataclass
 class Tensor:
     name: str

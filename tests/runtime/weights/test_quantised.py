@@ -2,6 +2,7 @@
 
 import json
 
+import gguf
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -44,6 +45,26 @@ def plain(values, zeros, scales, group):
     return (values - zeros[:, group]).astype(np.float32) * scales.astype(np.float32)[:, group]
 
 
+def numbers(form, blocks):
+    """What blocks of 32 say, by the gguf package; A4 and A8 by hand: codes, float32 scale, float32 offset."""
+    if form in ("Q4_0", "Q8_0"):
+        return gguf.quants.dequantize(blocks, gguf.GGMLQuantizationType[form])
+    size = 24 if form == "A4" else 40
+    rows = blocks.reshape(len(blocks), -1, size)
+    floats = np.ascontiguousarray(rows[:, :, size - 8 :]).view(np.float32)
+    codes = rows[:, :, : size - 8]
+    if form == "A4":
+        codes = np.concatenate([codes % 16, codes // 16], axis=2)
+    return (codes * floats[:, :, :1] + floats[:, :, 1:]).reshape(len(blocks), -1)
+
+
+def check_blocks(linear, form):
+    """The blocks hold the very numbers of `dense`, in the smallest form that can."""
+    assert linear.form() == form
+    if form is not None:
+        np.testing.assert_array_equal(numbers(form, linear.blocks(form)), linear.dense())
+
+
 @pytest.mark.parametrize("bits", [2, 4, 8])
 @pytest.mark.parametrize("version", ["gptq", "gptq_v2"])
 @pytest.mark.parametrize("act_order", [False, True])
@@ -64,6 +85,35 @@ def test_gptq(bits, version, act_order):
     assert linear.shape == (32, 64)
     assert linear.dense().dtype == np.float32
     np.testing.assert_array_equal(linear.dense(), plain(values, zeros, scales, group))
+    check_blocks(linear, None)  # a scale for every 16
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("zero", ["middle", "any"])
+@pytest.mark.parametrize("scale", ["fp16", "float32"])
+@pytest.mark.parametrize("order", ["sorted", "runs of 32", "any"])
+def test_gptq_in_groups_of_64_becomes_blocks_where_32_inputs_share_a_scale(bits, zero, scale, order):
+    random = np.random.default_rng(bits)
+    values, zeros, scales, group = quantities(random, 48, 256, bits, 64)
+    if zero == "middle":
+        zeros[:] = 1 << (bits - 1)
+    if scale == "float32":
+        scales = random.choice([0.5, 1.5], scales.shape).astype(np.float32) / 2**12 + 1  # sums stay exact
+    if order == "runs of 32":
+        group = random.permutation(group.reshape(-1, 32)).reshape(-1)
+    elif order == "any":
+        group = random.permutation(group)
+    arrays = {
+        "qweight": words_along_rows(values.T, bits),
+        "qzeros": words_along_columns(zeros.T - 1, bits),
+        "scales": np.ascontiguousarray(scales.T),
+        "g_idx": group.astype(np.int32),
+    }
+    linear = QuantisedLinear(Scheme("gptq", bits), arrays, "here")
+    np.testing.assert_array_equal(linear.dense(), plain(values, zeros, scales, group))
+    symmetric = zero == "middle" and scale == "fp16" and bits != 2  # codes of 2 bits have their middle at 2, not 8
+    wide = 8 if bits == 8 else 4
+    check_blocks(linear, None if order == "any" else f"Q{wide}_0" if symmetric else f"A{wide}")
 
 
 def awq_words(values):
@@ -81,9 +131,16 @@ def test_awq():
     np.testing.assert_array_equal(linear.dense(), plain(values, zeros, scales, group))
 
 
+@pytest.mark.parametrize("group_size", [32, 128])
+def test_awq_becomes_blocks(group_size):
+    values, zeros, scales, _ = quantities(np.random.default_rng(1), 32, 256, 4, group_size)
+    arrays = {"qweight": awq_words(values.T), "qzeros": awq_words(zeros.T), "scales": np.ascontiguousarray(scales.T)}
+    check_blocks(QuantisedLinear(Scheme("awq"), arrays, "here"), "A4")
+
+
 @pytest.mark.parametrize("bits", [4, 8])
 @pytest.mark.parametrize("symmetric", [False, True])
-@pytest.mark.parametrize("inputs", [64, 60])
+@pytest.mark.parametrize("inputs", [128, 64, 60])
 def test_compressed_tensors_packed_integers(bits, symmetric, inputs):
     values, zeros, scales, group = quantities(np.random.default_rng(2), 32, inputs, bits, inputs // 4)
     if symmetric:
@@ -99,6 +156,7 @@ def test_compressed_tensors_packed_integers(bits, symmetric, inputs):
     assert linear.shape == (32, inputs)
     assert linear.dense().dtype == np.float32
     np.testing.assert_array_equal(linear.dense(), plain(values, zeros, scales, group))
+    check_blocks(linear, None if inputs < 128 else f"Q{bits}_0" if symmetric else f"A{bits}")
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (32,), (32, 1), (32, 4)])
@@ -109,8 +167,24 @@ def test_integers_of_eight_bits(shape):
     wanted = weight * np.broadcast_to(
         scale.reshape(-1, 1) if len(shape) < 2 else scale.repeat(64 // shape[1], 1), (32, 64)
     )
-    found = QuantisedLinear(Scheme("stored"), {"weight": weight, "weight_scale": np.array(scale)}, "here").dense()
-    np.testing.assert_array_equal(found, wanted)
+    linear = QuantisedLinear(Scheme("stored"), {"weight": weight, "weight_scale": np.array(scale)}, "here")
+    np.testing.assert_array_equal(linear.dense(), wanted)
+    assert linear.form() == (None if shape == (32, 4) else "A8")  # these scales do not fit into fp16
+    linear.arrays["weight_scale"] = np.array(scale.astype(np.float16))
+    check_blocks(linear, None if shape == (32, 4) else "Q8_0")
+
+
+def test_integers_of_eight_bits_with_zero_points_and_in_blocks():
+    random = np.random.default_rng(8)
+    weight = random.integers(-128, 128, (40, 64)).astype(np.int8)
+    scale = random.uniform(0.01, 0.1, (3, 2)).astype(np.float16)
+    zero = random.integers(-128, 128, (40, 2)).astype(np.int8)
+    parts = {"weight": weight, "weight_scale": scale, "weight_zero_point": zero}
+    linear = QuantisedLinear(Scheme("stored", block=(16, 32)), parts, "here")
+    scales = scale.astype(np.float32).repeat(16, 0)[:40].repeat(32, 1)
+    np.testing.assert_array_equal(linear.dense(), (weight.astype(np.float32) - zero.repeat(32, 1)) * scales)
+    check_blocks(linear, "A8")
+    assert QuantisedLinear(Scheme("stored"), {"weight": weight, "weight_scale": scale[:1, :1]}, "here").form() == "Q8_0"
 
 
 def test_fp8_is_what_torch_makes_of_it():
@@ -119,6 +193,16 @@ def test_fp8_is_what_torch_makes_of_it():
     wanted = torch.from_numpy(codes).view(torch.float8_e4m3fn).float().numpy()
     linear = QuantisedLinear(Scheme("stored"), {"weight": codes, "weight_scale": np.ones(1, np.float32)}, "here")
     np.testing.assert_array_equal(linear.dense(), wanted)
+    assert linear.form() is None
+
+
+def test_a_scale_that_is_not_finite_is_refused():
+    values, zeros, scales, _ = quantities(np.random.default_rng(9), 32, 64, 4, 32)
+    scales[3, 1] = np.nan
+    linear = QuantisedLinear(Scheme("awq"), {**awq_parts(values, zeros, scales)}, "model: layer")
+    for read in (linear.dense, linear.form):
+        with pytest.raises(BadCheckpoint, match=r"model: layer.*not finite"):
+            read()
 
 
 def test_fp8_in_blocks_with_a_rest():
@@ -190,8 +274,10 @@ def test_a_quantised_checkpoint_is_a_checkpoint(config, pack, tmp_path, make_tin
     assert {"I32", "F16", "F32"} < set(checkpoint.formats())
     for name, values in wanted.items():
         np.testing.assert_array_equal(checkpoint.dense(name), values)
-        assert checkpoint.packed(name).format == "F32"
-        assert checkpoint.packed(name).data.shape == (values.shape[0], values.shape[1] * 4)
+        tensor = checkpoint.packed(name)
+        assert tensor.format == "A4"
+        assert tensor.nbytes == tensor.data.nbytes == values.size * 6 // 8
+        np.testing.assert_array_equal(numbers(tensor.format, tensor.data), values)
 
 
 def test_quantised_and_fused_is_split(tmp_path, make_tiny_model):
