@@ -15,6 +15,7 @@ from .build import SOURCES, BuildFailed, best_here, build, library_name
 logger = logging.getLogger(__name__)
 
 MESSAGE_BYTES = 512
+_GROUPS = Path("/sys/fs/cgroup")
 
 
 def cache_folder() -> Path:
@@ -133,8 +134,7 @@ def default_threads() -> int:
 
 def _cgroup_cores() -> int:
     """Whole cores that the control group's quota allows, at least 1; 0: no quota."""
-    version2 = Path("/sys/fs/cgroup/cpu.max")
-    version1 = Path("/sys/fs/cgroup/cpu")
+    version2, version1 = _GROUPS / "cpu.max", _GROUPS / "cpu"
     try:
         if version2.exists():
             quota, period = version2.read_text().split()

@@ -1,0 +1,93 @@
+"""Finding, building and refusing the native library; threads that this process may use."""
+
+from pathlib import Path
+
+import pytest
+
+from radixlang.errors import NativeUnavailable
+from radixlang.kernels.cpu import build, load
+
+
+@pytest.fixture
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine that has neither a packaged nor a cached library."""
+    monkeypatch.setenv("RADIXLANG_NATIVE", str(tmp_path / "native"))
+    monkeypatch.delenv("RADIXLANG_NATIVE_LIBRARY", raising=False)
+    monkeypatch.delenv("RADIXLANG_ISA", raising=False)
+    monkeypatch.setattr(load, "SOURCES", tmp_path / "kernels" / "csrc")
+    return tmp_path
+
+
+def test_without_a_compiler_the_error_says_what_runs_and_what_to_install(
+    empty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(empty))
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr(build.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(NativeUnavailable, match=r"no C\+\+ compiler.*torch executor is used.*ziglang"):
+        load._find_or_build()
+
+
+def test_a_compiler_that_fails_leaves_nothing_behind(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "false")
+    with pytest.raises(NativeUnavailable, match="cannot be built"):
+        load._find_or_build()
+    assert not list((empty / "native").glob("*.so"))
+    assert not list((empty / "native").glob(".build-*"))
+
+
+def test_a_packaged_library_is_taken_before_any_other(empty: Path) -> None:
+    packaged = empty / "kernels" / build.library_name()
+    packaged.parent.mkdir()
+    packaged.touch()
+    assert load._find_or_build() == packaged
+
+
+def test_the_name_follows_the_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "SOURCES", tmp_path)
+    (tmp_path / "a.cpp").write_text("int a;")
+    before = build.library_name()
+    (tmp_path / "a.cpp").write_text("int b;")
+    assert build.library_name() != before
+
+
+def test_an_object_is_compiled_again_when_a_header_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    def compile_(command: list[str]) -> None:
+        made.append(command[-3])
+        Path(command[-1]).touch()
+
+    monkeypatch.setattr(build, "_run", compile_)
+    monkeypatch.setattr(build, "SOURCES", tmp_path)
+    source, header, unrelated = (tmp_path / name for name in ("a.cpp", "a.h", "b.h"))
+    source.write_text('#include "a.h"\n')
+    header.write_text("int a;\n")
+    first = build._compile(["c++"], source, tmp_path)
+    unrelated.write_text("int b;\n")
+    assert build._compile(["c++"], source, tmp_path) == first
+    assert len(made) == 1
+    header.write_text("int c;\n")
+    assert build._compile(["c++"], source, tmp_path) != first
+    assert build._compile(["c++", "-O3"], source, tmp_path) != first
+    assert len(made) == 3
+
+
+def test_an_instruction_set_that_is_not_there_is_refused(native: pytest.MonkeyPatch) -> None:
+    native.setenv("RADIXLANG_ISA", "mmx")
+    with pytest.raises(NativeUnavailable, match=r"RADIXLANG_ISA=mmx: this machine runs .*scalar"):
+        load.instruction_set()
+    native.setenv("RADIXLANG_ISA", "scalar")
+    assert load.instruction_set() == "scalar"
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"), [("max 100000", 0), ("150000 100000", 1), ("50000 100000", 1), ("400000 100000", 4)]
+)
+def test_threads_follow_the_quota_of_the_control_group(
+    quota: str, cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpu.max").write_text(quota)
+    monkeypatch.setattr(load, "_GROUPS", tmp_path)
+    assert load._cgroup_cores() == cores
+    assert load.default_threads() >= 1
