@@ -29,7 +29,7 @@ class ModelFiles:
 def open_model(config: EngineConfig, *, progress: bool = True) -> ModelFiles:
     """Raises ModelNotFound, BadCheckpoint, UnsupportedModel or ConfigError, each saying what to do."""
     path = resolve_model(config.model_path, progress=progress)
-    checkpoint = open_checkpoint(path)
+    checkpoint = open_checkpoint(path, dummy=config.load_format == "dummy")
     tokenizer = open_tokenizer(Path(config.tokenizer_path) if config.tokenizer_path else checkpoint)
     model = checkpoint.config
     max_context = model.max_context

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...errors import BadCheckpoint, ModelNotFound
+from ...errors import BadCheckpoint, ConfigError, ModelNotFound
 from .checkpoint import Checkpoint
 
 
-def open_checkpoint(path: Path) -> Checkpoint:
+def open_checkpoint(path: Path, *, dummy: bool = False) -> Checkpoint:
     """A GGUF file, or a Hugging Face directory with config.json and *.safetensors.
 
     A directory of a family that we do not read is opened for transformers' modelling code. Raises ModelNotFound where
     nothing lies, BadCheckpoint for what is damaged or must not be loaded, UnsupportedModel for what no executor runs.
+    dummy: random weights; the directory needs no more than config.json (ConfigError for a file).
     """
     path = Path(path)
+    if dummy:
+        if path.is_file():
+            raise ConfigError(
+                f"--load-format dummy needs a directory with config.json, not {path}", param="load_format"
+            )
+        from .dummy import DummyCheckpoint
+
+        return DummyCheckpoint(path)
     if path.is_dir():
         from ..model.foreign_config import is_foreign
         from .safetensors import SafetensorsCheckpoint, read_json
