@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import TraceError
+from ..errors import ProgramError, TraceError
 from .source_location import user_location
 from .symbols import Symbol, split_text
 
@@ -13,6 +13,9 @@ PLACE = "$value"
 """Key of the object that stands for a value: {"$value": index into the node's data}."""
 TEXT = "$text"
 """Key of the object that stands for an f-string: {"$text": [text or place, …]}."""
+
+MAX_CHARS = 1 << 22
+"""Most characters that the places of one value are filled with: a graph may come from anybody."""
 
 
 def capture(value: Any) -> tuple[Any, list[int]]:
@@ -44,13 +47,26 @@ def capture(value: Any) -> tuple[Any, list[int]]:
 
 
 def fill(template: Any, values: Sequence[Any]) -> Any:
-    """The value that `template` stands for."""
-    if isinstance(template, list):
-        return [fill(item, values) for item in template]
-    if not isinstance(template, dict):
-        return template
-    if PLACE in template:
-        return values[template[PLACE]]
-    if TEXT in template:
-        return "".join(str(fill(piece, values)) for piece in template[TEXT])
-    return {key: fill(item, values) for key, item in template.items()}
+    """The value that `template` stands for. ProgramError for one with more than MAX_CHARS of values."""
+    return _Filler(values).fill(template)
+
+
+class _Filler:
+    def __init__(self, values: Sequence[Any]) -> None:
+        self.values = values
+        self.num_chars = 0
+
+    def fill(self, template: Any) -> Any:
+        if isinstance(template, list):
+            return [self.fill(item) for item in template]
+        if not isinstance(template, dict):
+            return template
+        if PLACE in template:
+            value = self.values[template[PLACE]]
+            self.num_chars += sum(map(len, value)) if isinstance(value, list) else len(str(value))
+            if self.num_chars > MAX_CHARS:
+                raise ProgramError(f"a value is over the limit of {MAX_CHARS} characters")
+            return value
+        if TEXT in template:
+            return "".join(str(self.fill(piece)) for piece in template[TEXT])
+        return {key: self.fill(item) for key, item in template.items()}

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from .program import SglFunction
 
 
+SERVER_GRACE_S = 1.0
+"""Seconds that a server gets beyond a run's deadline, which is kept here: its own only bounds what is left behind."""
+
+
 class CompiledProgram:
     """A program that runs from its graph; `graph` is None where only its Python can run it, and `reason` says why.
 
@@ -158,8 +162,7 @@ def run_remote(
         "args": {name: str(value) for name, value in arguments.items()},
         "sampling": sampling,
         "stream": options.stream,
-        **({"timeout": options.timeout_s} if options.timeout_s is not None else {}),
-        **({"outputs": names} if names else {}),
+        **({"timeout": options.timeout_s + SERVER_GRACE_S} if options.timeout_s is not None else {}),
     }
     root = StreamExecutor(host, arguments, options.sampling(), stream=options.stream, run=options.run_context())
     root.submit(RemoteRun(request, names, types))

@@ -162,15 +162,28 @@ class ProgramGraph:
     @staticmethod
     def from_json(text: str) -> ProgramGraph:
         """The graph that `to_json` wrote. TraceError if it is of another version or its links are wrong."""
-        data = json.loads(text)
-        if data.get("version") != FORMAT_VERSION:
-            raise TraceError(f"a graph of version {data.get('version')!r}; this radixlang reads {FORMAT_VERSION}")
-        graph = ProgramGraph(data["name"], list(data["inputs"]), outputs=list(data["outputs"]))
-        for i, node in enumerate(data["nodes"]):
-            links = [*node["data"], *([] if node["after"] is None else [node["after"]])]
-            if node["id"] != i or any(not 0 <= link < i for link in links):
+        return ProgramGraph.from_data(json.loads(text))
+
+    @staticmethod
+    def from_data(data: Any) -> ProgramGraph:
+        """As from_json, of what the JSON says."""
+        if not isinstance(data, dict) or data.get("version") != FORMAT_VERSION:
+            version = data.get("version") if isinstance(data, dict) else None
+            raise TraceError(f"a graph of version {version!r}; this radixlang reads {FORMAT_VERSION}")
+        try:
+            graph = ProgramGraph(str(data["name"]), [*data["inputs"]], outputs=[*data["outputs"]])
+            nodes = [Node(**{**node, "data": tuple(node["data"])}) for node in data["nodes"]]
+        except (KeyError, TypeError) as error:
+            raise TraceError(f"this is no graph: {type(error).__name__}: {error}") from None
+        for i, node in enumerate(nodes):
+            links = [*node.data, *([] if node.after is None else [node.after])]
+            if node.id != i or not all(type(link) is int and 0 <= link < i for link in links):
                 raise TraceError(f"node {i} of the graph is out of order or linked to a later one")
-            graph.nodes.append(Node(**{**node, "data": tuple(node["data"])}))
+            if not isinstance(node.params, dict) or not isinstance(node.kind, str):
+                raise TraceError(f"node {i} of the graph has no kind or no parameters")
+            if node.source is not None and not isinstance(node.source, str):
+                raise TraceError(f"node {i} of the graph has a source that is no text")
+            graph.nodes.append(node)
         return graph
 
     def digest(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 import queue
@@ -19,6 +20,8 @@ from .config import EngineConfig, ServerConfig
 from .foreign_flags import IGNORED_FLAGS
 from .front import Front
 from .messages import Control, FromEngine, ToEngine
+from .programs.host import ProgramHost
+from .programs.request import read_body
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +49,7 @@ class Engine(NativeBackend):
         files = self._assembled.files
         self.front = Front(_InProcess(scheduler.post), files.tokenizer, files.info)
         self.tokenizer = files.tokenizer
+        self._programs = ProgramHost()
         self._thread = threading.Thread(target=self._run, name="radixlang-scheduler", daemon=True)
         self._thread.start()
         super().__init__()
@@ -192,6 +196,15 @@ class Engine(NativeBackend):
         call = native_api.parse(native_api.convert(request))
         async for body in native_run.stream(self.front, call):
             yield body
+
+    async def native_run_program(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        run = self._programs.run(self._programs.prepare(read_body(request)), self)
+        async with contextlib.aclosing(run) as events:
+            async for event in events:
+                yield event
+
+    async def native_register_program(self, name: str, graph: dict[str, Any]) -> None:
+        self._programs.register(name, graph)
 
     async def native_score(
         self, prompt_parts: Sequence[str | list[int]], choices: Sequence[str], *, unconditional: bool

@@ -131,6 +131,21 @@ class RuntimeEndpoint(NativeBackend):
         except RadixlangError as error:
             logger.debug("request %s was not aborted: %s", rid, error)
 
+    async def native_run_program(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        if not request.get("stream"):
+            yield {"event": "done", **await self._post("/v1/programs/run", request)}
+            return
+        try:
+            async with self._http().stream("POST", "/v1/programs/run", json=request) as response:
+                await raise_for(response)
+                async for event in events(response):
+                    yield event
+        except httpx.HTTPError as error:
+            raise connection_error(error, self.base_url + "/v1/programs/run") from error
+
+    async def native_register_program(self, name: str, graph: dict[str, Any]) -> None:
+        await self._post("/v1/programs", {"name": name, "graph": graph})
+
     async def native_score(
         self, prompt_parts: Sequence[str | list[int]], choices: Sequence[str], *, unconditional: bool
     ) -> dict[str, Any]:

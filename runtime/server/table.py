@@ -15,6 +15,7 @@ from . import (
     ollama,
     ollama_models,
     openapi,
+    programs,
     responses,
     score,
     systemone,
@@ -26,7 +27,7 @@ from .route import Route
 from .service import Service
 
 _OPENAI = (chat, completions, responses, embeddings, score, systemone, decisions, models)
-_OTHERS = (native, tokens, anthropic, function_calls, grammar, ollama, ollama_models, health)
+_OTHERS = (native, programs, tokens, anthropic, function_calls, grammar, ollama, ollama_models, health)
 
 
 def all_routes() -> list[Route]:

@@ -1,0 +1,47 @@
+"""A front as the backend of programs that run beside it, on its own event loop."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from ...lang.backend.base_backend import NativeBackend
+from .. import native_api, native_run
+from ..front import Front
+
+
+class FrontBackend(NativeBackend):
+    """client: whose share of the machine the calls take. timeout_s: of each call."""
+
+    keeps_paths = True
+
+    def __init__(self, front: Front, client: str, timeout_s: float) -> None:
+        super().__init__()
+        self.front = front
+        self.client = client
+        self.timeout_s = timeout_s
+
+    async def native_generate(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        call = native_api.parse(native_api.convert(request), client=self.client)
+        for one in call.requests:
+            one.timeout_s = self.timeout_s
+        chunks = native_run.stream(self.front, call)
+        try:
+            async for body in chunks:
+                yield body
+        finally:
+            await chunks.aclose()  # type: ignore[attr-defined]  # an asynchronous generator
+
+    async def native_score(
+        self, prompt_parts: Sequence[str | list[int]], choices: Sequence[str], *, unconditional: bool
+    ) -> dict[str, Any]:
+        return await self.front.score_choices(prompt_parts, choices, unconditional=unconditional, client=self.client)
+
+    async def native_release(self, paths: list[str]) -> None:
+        await self.front.release(paths)
+
+    async def native_abort(self, rid: str) -> None:
+        await self.front.abort(rid)
+
+    async def native_model_info(self) -> dict[str, Any]:
+        return self.front.info

@@ -1,0 +1,148 @@
+"""The programs of one engine: graphs kept by name, and the runs under way.
+
+Everything on the engine's event loop. A run is one unit: of cancelling, of its deadline, of usage and of events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from ...errors import Aborted, OverloadedError, ProgramError, ProgramTimeout, RadixlangError, RequestError
+from ...lang.backend.base_backend import NativeBackend
+from ...lang.graph import ProgramGraph
+from ...lang.graph_run import GraphRun
+from ...lang.group import GatheredList
+from ...lang.run_context import RunContext
+from ...lang.stream_executor import StreamExecutor
+from .request import ProgramLimits, ProgramRequest, RunBody, read_graph, read_request
+
+MAX_PROGRAMS = 1_000
+MAX_RUNS = 1_024
+MAX_NAME_CHARS = 200
+
+
+class ProgramHost:
+    """`limits` hold for each run."""
+
+    def __init__(self, limits: ProgramLimits | None = None) -> None:
+        self.limits = limits or ProgramLimits()
+        self.programs: dict[str, ProgramGraph] = {}
+        self.created: dict[str, int] = {}
+        self._runs: dict[str, RunContext] = {}
+
+    # -- kept programs
+
+    def register(self, name: str, data: object) -> ProgramGraph:
+        """Keeps a graph; one of the same name is replaced. Raises RequestError."""
+        if not 0 < len(name) <= MAX_NAME_CHARS or not name.isprintable() or "/" in name or name == "run":
+            raise RequestError("name must be 1 to 200 printable characters without a slash, and not run", param="name")
+        graph = read_graph(data, self.limits)
+        if name not in self.programs and len(self.programs) >= MAX_PROGRAMS:
+            raise RequestError(f"at most {MAX_PROGRAMS} programs are kept", param="name")
+        self.programs[name] = graph
+        self.created[name] = int(time.time())
+        return graph
+
+    # -- runs
+
+    def prepare(self, body: RunBody) -> ProgramRequest:
+        """Checks a run before it begins. Raises RequestError; OverloadedError where too many are under way."""
+        request = read_request(body, self.programs, self.limits)
+        if request.run_id is not None and request.run_id in self._runs:
+            raise RequestError(f"a run with id {request.run_id!r} is under way", param="run_id")
+        if len(self._runs) >= MAX_RUNS:
+            raise OverloadedError(f"{MAX_RUNS} programs are running; try again", status=429, code="too_many_programs")
+        return request
+
+    def cancel(self, run_id: str) -> bool:
+        """Ends a run; whether there was one."""
+        run = self._runs.get(run_id)
+        if run is not None:
+            run.cancel_by_user()
+        return run is not None
+
+    async def run(self, request: ProgramRequest, backend: NativeBackend) -> AsyncGenerator[dict[str, Any], None]:
+        """Events: started, then gen, piece and value of nodes as they come, then done, which holds everything.
+
+        Raises what the program failed with. Leaving the generator early cancels what still runs.
+        """
+        events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+        run = RunContext(
+            on_event=events.put_nowait, loop=asyncio.get_running_loop(), max_text_chars=self.limits.text_chars
+        )
+        run_id = request.run_id or uuid.uuid4().hex
+        self._runs[run_id] = run
+        root = StreamExecutor(
+            backend, request.arguments, request.options.sampling(), stream=request.is_streamed, run=run
+        )
+        watch: asyncio.Task[None] | None = None
+        try:
+            yield {"event": "started", "run_id": run_id}
+            if request.timeout_s is not None:
+                run.set_deadline(request.timeout_s)
+            GraphRun(request.graph, root, dict(request.arguments)).submit()
+            run.end()
+            watch = asyncio.ensure_future(_finished(run, events))
+            while (event := await events.get()) is not None:
+                yield {**event, "stream": None, "is_root": event["stream"] == root.sid}
+            yield {"event": "done", "run_id": run_id, **_result(request.graph, root)}
+        finally:
+            del self._runs[run_id]
+            run.cancel_by_user()
+            if watch is not None:
+                watch.cancel()
+
+
+async def _finished(run: RunContext, events: asyncio.Queue[dict[str, Any] | None]) -> None:
+    """Ends the events when no stream has anything to do: a branch may outlive its parent."""
+    for stream in run.streams():
+        await asyncio.wrap_future(stream.sync_future())
+    events.put_nowait(None)
+
+
+def _result(graph: ProgramGraph, root: StreamExecutor) -> dict[str, Any]:
+    """Text, messages and values of the root. Raises what it failed with."""
+    if root.error_ is not None:
+        raise told_error(root.error_)
+    variables: dict[str, Any] = {}
+    errors: dict[str, Any] = {}
+    meta: dict[str, Any] = {}
+    wanted = set(graph.outputs)
+    for name, slot in root.slots.items():
+        if not name or (name not in wanted and wanted):
+            continue
+        if not slot.future.done():
+            errors[name] = f"{name!r} was not made known"
+            continue
+        failure = slot.future.exception()
+        if failure is not None:
+            errors[name] = str(failure)
+            continue
+        value = slot.future.result()
+        if isinstance(value, GatheredList) and value.errors:
+            errors[name] = {str(i): str(error) for i, error in value.errors.items()}
+            value = [None if i in value.errors else value[i] for i in range(len(value))]
+        variables[name] = value
+        if slot.meta is not None:
+            meta[name] = slot.meta
+    return {
+        "variables": variables,
+        "errors": errors,
+        "text": root.text_,
+        "messages": root.messages_,
+        "meta_info": meta,
+        "usage": root.run.usage.counts(),
+    }
+
+
+def told_error(error: ProgramError) -> RadixlangError:
+    """A failed program as an API tells it: the engine's own error where that is the cause."""
+    if isinstance(error.__cause__, RadixlangError):
+        return error.__cause__
+    if isinstance(error, ProgramTimeout):
+        return Aborted(str(error), code="timeout")
+    return RequestError(str(error), code="program_error")

@@ -1,0 +1,111 @@
+"""Programs as one request: what a run gives is what the program gives, wherever the graph is walked."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import radixlang as sgl
+from radixlang.errors import ConfigError
+from radixlang.runtime.programs.host import ProgramHost
+from radixlang.runtime.programs.request import read_body
+
+
+@pytest.fixture
+def hosted(native):
+    """hosted(reply): a CharModel that runs programs as an engine does."""
+
+    def make(reply=None):
+        backend = native(reply)
+        host = ProgramHost()
+
+        async def run(request):
+            request = json.loads(json.dumps(request))
+            backend.requests.append({"program": request})
+            async for event in host.run(host.prepare(read_body(request)), backend):
+                yield json.loads(json.dumps(event))
+
+        async def register(name, graph):
+            host.register(name, graph)
+
+        backend.native_run_program, backend.native_register_program = run, register
+        return backend
+
+    return make
+
+
+@sgl.function
+def talk(s, q):
+    s += sgl.system("Be brief.") + sgl.user(q) + sgl.assistant(sgl.gen("a", max_tokens=4))
+    g = s.fork(2)
+    g += lambda i: f"{i}" + sgl.gen("b", max_tokens=2) + sgl.select("c", ["x", "y"])
+    g.join()
+    s += sgl.switch(s["a"][0], {"[": "!" + sgl.gen("d", dtype=int), "<": sgl.gen("e")}, default="?")
+    s["f"] = {"a": s["a"], "all": [b["b"] for b in g]}
+
+
+def test_remote_is_as_local(hosted):
+    hosted(lambda prompt: "12" if prompt.endswith("!") else f"[{len(prompt)}]")
+    c = talk.compile(mode="graph")
+    local, interpreted, remote = c.run(q="hi"), talk.run(q="hi"), c.run(q="hi", remote=True)
+    assert remote.text() == local.text() == interpreted.text()
+    assert remote.messages() == local.messages() == interpreted.messages()
+    for name in "abcdf":
+        assert remote[name] == local[name] == interpreted[name]
+    assert remote.value("d") == interpreted.value("d")
+    assert isinstance(remote.value("d"), int)
+    assert remote.get_meta_info("a")["completion_tokens"] == 4
+    assert "e" not in remote and "e" not in local  # noqa: PT018
+    assert remote.usage.round_trips == 1
+    assert remote.usage.completion_tokens == local.usage.completion_tokens
+
+
+def test_by_name(hosted):
+    hosted()
+    talk.compile().register("talk")
+    assert sgl.call("talk", q="hi", temperature=0)["f"] == talk.run(q="hi")["f"]
+    with pytest.raises(sgl.ProgramError, match="no program 'other'"):
+        sgl.call("other", q="hi")["f"]
+    with pytest.raises(sgl.ProgramError, match="takes the arguments"):
+        sgl.call("talk", p="hi").text()
+
+
+def test_streams_pieces(hosted):
+    hosted(lambda prompt: "abcdef")
+    state = talk.compile().run(q="hi", remote=True, stream=True)
+    assert list(state.text_iter("a")) == ["a", "b", "c", "d"]
+    assert state["a"] == "abcd"
+
+
+def test_failures_reach_the_reader(hosted):
+    backend = hosted()
+
+    async def fail(request):
+        raise sgl.RadixlangError("out of order")
+        yield
+
+    backend.native_generate = fail
+    state = talk.compile().run(q="hi", remote=True)
+    for read in (state.text, lambda: state["a"], lambda: state["unknown"], state.messages):
+        with pytest.raises(sgl.ProgramError, match="out of order"):
+            read()
+
+
+def test_a_deadline_and_a_cancel_end_the_run_there(hosted, until):
+    backend = hosted()
+    backend.hold_back()
+    with pytest.raises(sgl.ProgramTimeout):
+        talk.compile().run(q="hi", remote=True, timeout=0.05).text()
+    state = talk.compile().run(q="hi", remote=True)
+    until(lambda: len([r for r in backend.requests if "rid" in r]) == 2)
+    state.cancel()
+    with pytest.raises(sgl.Cancelled):
+        state["a"]
+    until(lambda: len(backend.closed) == 2)
+
+
+def test_only_hosts_run_programs(scripted):
+    scripted()
+    with pytest.raises(ConfigError, match="runs no programs"):
+        talk.compile().run(q="hi", remote=True)
