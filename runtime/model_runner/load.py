@@ -72,7 +72,7 @@ def _native(config: EngineConfig, checkpoint: Checkpoint) -> Executor:
     from .native import NativeExecutor
 
     kv_dtype = "bfloat16" if config.kv_cache_dtype == "auto" else config.kv_cache_dtype
-    weight_bytes = sum(checkpoint.packed(name).data.nbytes for name in checkpoint.names())
+    weight_bytes = sum(checkpoint.packed(name).nbytes for name in checkpoint.names())
     num_slots = _num_slots(config, checkpoint.config, weight_bytes, kv_dtype, free_memory())
     return NativeExecutor(checkpoint, config, num_slots)
 

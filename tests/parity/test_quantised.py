@@ -1,0 +1,155 @@
+"""The native step on packed GPTQ, AWQ and compressed-tensors linears beside the reference on their float32."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from radixlang.errors import ConfigError, UnsupportedModel
+from radixlang.runtime.config import EngineConfig
+from radixlang.runtime.model_runner.load import load_executor
+from radixlang.runtime.model_runner.native import NativeExecutor
+from radixlang.runtime.model_runner.torch_executor import TorchExecutor
+from radixlang.runtime.weights.open import open_checkpoint
+from radixlang.runtime.weights.quantised import QuantisedLinear
+
+PROMPT = np.random.default_rng(3).integers(3, 300, size=40).tolist()
+
+
+class Rounded(NamedTuple):
+    """A matrix rounded to the nearest of 2 ** bits numbers, in groups of inputs."""
+
+    codes: np.ndarray
+    zeros: np.ndarray
+    scales: np.ndarray
+
+    @staticmethod
+    def of(weight: np.ndarray, bits: int, group: int, *, symmetric: bool) -> Rounded:
+        groups = weight.reshape(len(weight), -1, group)
+        top = (1 << bits) - 1
+        if symmetric:
+            scales = np.abs(groups).max(-1) / (top // 2)
+            zeros = np.full(scales.shape, 1 << (bits - 1))
+        else:
+            low = np.minimum(groups.min(-1), 0)
+            scales = (np.maximum(groups.max(-1), 0) - low) / top
+            zeros = np.clip(np.round(-low / scales), 1, top).astype(np.int64)
+        scales = scales.astype(np.float16)
+        codes = np.round(groups / scales[..., None].astype(np.float32)) + zeros[..., None]
+        return Rounded(np.clip(codes, 0, top).astype(np.uint32).reshape(weight.shape), zeros, scales)
+
+
+def words(fields: np.ndarray, bits: int, order: tuple[int, ...] | None = None) -> np.ndarray:
+    """[rows, fields] to [rows, int32 words]; field order[i] of each word's at bit i * bits."""
+    parts = fields.astype(np.uint32).reshape(len(fields), -1, 32 // bits)
+    parts = parts if order is None else parts[:, :, list(order)]
+    return np.bitwise_or.reduce(parts << np.arange(0, 32, bits, dtype=np.uint32), axis=2).view(np.int32)
+
+
+def gptq(w: Rounded, bits: int) -> dict[str, np.ndarray]:
+    inputs = np.arange(w.codes.shape[1]) // (w.codes.shape[1] // w.scales.shape[1])
+    return {
+        "qweight": words(w.codes, bits).T, "qzeros": words(w.zeros.T - 1, bits), "scales": w.scales.T,
+        "g_idx": inputs.astype(np.int32),
+    }  # fmt: skip
+
+
+def act_order(w: Rounded, bits: int) -> dict[str, np.ndarray]:
+    """Inputs belong to groups in any order: what --desc_act writes."""
+    found = gptq(w, bits)
+    return {**found, "g_idx": np.random.default_rng(0).permutation(found["g_idx"])}
+
+
+def awq(w: Rounded, bits: int) -> dict[str, np.ndarray]:
+    order = (0, 2, 4, 6, 1, 3, 5, 7)
+    return {"qweight": words(w.codes.T, 4, order), "qzeros": words(w.zeros.T, 4, order), "scales": w.scales.T}
+
+
+def packed_symmetric(w: Rounded, bits: int) -> dict[str, np.ndarray]:
+    return {"weight_packed": words(w.codes, bits), "weight_scale": w.scales, "weight_shape": np.array(w.codes.shape)}
+
+
+def packed_asymmetric(w: Rounded, bits: int) -> dict[str, np.ndarray]:
+    return {**packed_symmetric(w, bits), "weight_zero_point": words(w.zeros.T, bits).T}
+
+
+def int8(w: Rounded, bits: int) -> dict[str, np.ndarray]:
+    return {"weight": (w.codes.astype(np.int64) - 128).astype(np.int8), "weight_scale": w.scales}
+
+
+GPTQ, CT = {"quant_method": "gptq", "desc_act": False}, {"quant_method": "compressed-tensors"}
+CASES: dict[str, tuple[dict[str, Any], Callable[..., dict[str, np.ndarray]], int, int, bool, str]] = {
+    "gptq 4": (GPTQ, gptq, 4, 64, False, "A4"),
+    "gptq 4 symmetric": (GPTQ, gptq, 4, 32, True, "Q4_0"),
+    "gptq 8": (GPTQ, gptq, 8, 64, False, "A8"),
+    "gptq 8 symmetric": (GPTQ, gptq, 8, 64, True, "Q8_0"),
+    "gptq act-order": (GPTQ, act_order, 4, 32, False, "F32"),
+    "awq": ({"quant_method": "awq", "version": "gemm"}, awq, 4, 64, False, "A4"),
+    "w4a16": (CT, packed_symmetric, 4, 32, True, "Q4_0"),
+    "w4a16 asymmetric": (CT, packed_asymmetric, 4, 64, False, "A4"),
+    "w8a16": (CT, packed_symmetric, 8, 64, True, "Q8_0"),
+    "int8": (CT, int8, 8, 64, True, "Q8_0"),
+}
+"""quantization_config, writer, bits, group, symmetric, and the form that is computed on."""
+
+
+def quantised_model(folder: Path, case: str) -> Path:
+    """The model there, its projections quantised in place."""
+    config, write, bits, group, symmetric, _ = CASES[case]
+    tensors = load_file(folder / "model.safetensors")
+    for name in [name for name in tensors if name.endswith("_proj.weight")]:
+        rounded = Rounded.of(tensors.pop(name), bits, group, symmetric=symmetric)
+        for suffix, array in write(rounded, bits).items():
+            tensors[f"{name.removesuffix('weight')}{suffix}"] = np.ascontiguousarray(array)
+    save_file(tensors, folder / "model.safetensors")
+    values = json.loads((folder / "config.json").read_text()) | {"quantization_config": {**config, "bits": bits}}
+    (folder / "config.json").write_text(json.dumps(values))
+    return folder
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_packed_linears_give_the_numbers_of_their_float32(
+    case: str, tmp_path: Path, make_tiny_model: Any, driver: Any
+) -> None:
+    folder = quantised_model(make_tiny_model(tmp_path / "model"), case)
+    checkpoint = open_checkpoint(folder)
+    linears = [name for name in checkpoint.names() if name.endswith("_proj.weight")]
+    assert {checkpoint.packed(name).format for name in linears} == {CASES[case][-1]}
+    try:
+        native = NativeExecutor(checkpoint, EngineConfig(num_threads=1, weight_cache=False), 256)
+    except UnsupportedModel as error:
+        pytest.skip(f"no native step here: {error}")
+    found, wanted = (
+        ours.logprobs([(ours.new(), PROMPT)])[0]
+        for ours in (driver(native), driver(TorchExecutor(checkpoint, num_slots=256)))
+    )
+    native.close()
+    checkpoint.close()
+    divergence = (np.exp(wanted.astype(np.float64)) * (wanted - found)).sum(-1)
+    assert divergence.max() < 1e-2  # activations in 8 bits; codes out of order give more than 1
+    assert divergence.mean() < 2e-3
+
+
+def test_the_second_start_reads_no_weights(
+    tmp_path: Path, make_tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = quantised_model(make_tiny_model(tmp_path / "model"), "gptq 4")
+    monkeypatch.setenv("RADIXLANG_CACHE", str(tmp_path / "cache"))
+
+    def start() -> None:
+        checkpoint = open_checkpoint(folder)
+        load_executor(EngineConfig(executor="native", num_threads=1, max_total_tokens=64), checkpoint).close()
+        checkpoint.close()
+
+    try:
+        start()
+    except ConfigError as error:
+        pytest.skip(f"no native step here: {error}")
+    monkeypatch.setattr(QuantisedLinear, "blocks", None)
+    start()
