@@ -77,6 +77,10 @@ class CompiledProgram:
                 raise self.reason or TraceError(f"{self.program.__name__} has no graph")
             return self.program.run(**self._with_backend(kwargs))
         own, options = self.program.split(self._with_backend(kwargs))
+        fixed = {name: own[name] for name in own if name in self.program.arg_names and name not in self.graph.inputs}
+        if fixed:  # arguments with defaults are constants of the graph: another value is another graph
+            other = compile_program(self.program, "auto", self.outputs, self.backend, fixed)
+            return other.run(remote=remote, **{name: value for name, value in kwargs.items() if name not in fixed})
         chosen = self.plan(temperature=options.values["temperature"], n=options.values["n"])
         backend = resolve_backend(options.backend)
         if remote:

@@ -194,14 +194,18 @@ class ProgramGraph:
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
     def render(self, form: str = "text") -> str:
-        """For people: "text" (a line a node), "mermaid" or "dot"."""
+        """For people: "text" (a line a node), "mermaid", "dot", or "html" (one file that needs nothing else)."""
         if form == "text":
             return "\n".join(self._text_lines()) + "\n"
         if form == "mermaid":
             return "\n".join(["flowchart TD", *self._mermaid_lines()]) + "\n"
         if form == "dot":
             return "\n".join(["digraph program {", *self._dot_lines(), "}"]) + "\n"
-        raise ValueError(f'a graph renders as "text", "mermaid" or "dot", not {form!r}')
+        if form == "html":
+            from .graph_html import graph_html
+
+            return graph_html(self)
+        raise ValueError(f'a graph renders as "text", "mermaid", "dot" or "html", not {form!r}')
 
     def _text_lines(self) -> Iterable[str]:
         for node in self.nodes:

@@ -84,3 +84,67 @@ def test_wrong_arguments_are_refused(native):
         tips.compile().run()
     with pytest.raises(TypeError, match="topic"):
         tips.compile().run(topic="a", other="b")
+
+
+def test_arguments_with_defaults_can_be_given(native):
+    native()
+
+    @sgl.function
+    def p(s, q, tail="."):
+        s += q + tail
+
+    assert p.compile().run(q="a").text() == "a."
+    assert p.compile().run(q="a", tail="!").text() == "a!"
+
+
+def test_a_switch_takes_one_case_and_leaves_the_others_undefined(native):
+    native(lambda prompt: "12")
+
+    @sgl.function
+    def p(s, kind):
+        s += kind + sgl.switch(
+            kind, {"math": "=" + sgl.gen("n", max_tokens=1) + sgl.gen("both"), "text": ":" + sgl.gen("both")}
+        )
+        s += "/" + s["both"]
+
+    compiled = p.compile(mode="graph")
+    for kind in ("math", "text"):
+        state, expected = compiled.run(kind=kind), p.run(kind=kind)
+        assert state.text() == expected.text()
+        assert ("n" in state) == ("n" in expected) == (kind == "math")
+    state = compiled.run(kind="other")
+    with pytest.raises(sgl.ProgramError, match=r"no case 'other'.*math, text"):
+        state["both"]
+
+
+def test_types_survive_compiling(native):
+    from typing import Literal
+
+    native(lambda prompt: "small")
+
+    @sgl.function
+    def p(s):
+        s += sgl.gen("size", dtype=Literal["small", "big"])
+
+    state = p.compile().run()
+    assert state.value("size") == "small"
+    assert state.stream_executor.backend.requests[0]["sampling_params"]["regex"] == "(small)|(big)"
+
+
+def test_a_graph_is_drawn_as_one_file():
+    page = tips.compile().graph.render("html")
+    assert page.startswith("<!doctype html>")
+    assert "src=" not in page and "href=" not in page  # noqa: PT018
+    assert page.count("<rect") == len(tips.compile().graph.nodes)
+
+
+def test_code_is_not_in_graphs(native):
+    native(lambda prompt: "12")
+
+    @sgl.function
+    def p(s):
+        s += sgl.gen("n", check=lambda text: text == "12")
+
+    assert p.compile().run()["n"] == "12"
+    with pytest.raises(sgl.TraceError, match=r"check=.*test_compiler\.py"):
+        p.compile(mode="graph")
