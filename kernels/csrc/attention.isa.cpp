@@ -275,14 +275,15 @@ size_t attend_scratch(const KvLayout& kv, int group) {
     Scratch unused;
     size_t panel_bytes = FloatPanels::bytes(kv);
 #if RX_DOT_PANELS
-    panel_bytes = panel_bytes > PairPanels::bytes(kv) ? panel_bytes : PairPanels::bytes(kv);
+    panel_bytes = panel_bytes > PairPanels<true>::bytes(kv) ? panel_bytes : PairPanels<true>::bytes(kv);
 #endif
     return lay_out(kv, pairs_at_once(kv, group), panel_bytes, nullptr, unused);
 }
 
 void attend(const AttendCall& call) {
 #if RX_DOT_PANELS
-    if (call.kv->type == kKvBF16) return attend_with<PairPanels>(call);
+    if (call.kv->type == kKvBF16) return attend_with<PairPanels<false>>(call);
+    if (call.kv->type == kKvInt8) return attend_with<PairPanels<true>>(call);
 #endif
     attend_with<FloatPanels>(call);
 }

@@ -1,4 +1,6 @@
-// Panels for bf16 KV on CPUs with bfloat16 dot products: two dimensions (of K) or two keys (of V) in every 32-bit lane.
+// Panels for bf16 and int8 KV on CPUs with bfloat16 dot products: two dimensions (of K) or two keys (of V) in every 32-bit
+// lane. Codes of 8 bits are bfloat16 exactly; their scales join the scores (K) and the weights (V), so that int8 costs half
+// the memory traffic and the same products.
 //
 //   K        [padded_dim / 2][kSpan]   lane = dimensions 2i and 2i + 1 of one key: a transpose of the entries' 32-bit words
 //   V        [kSpan / 2][padded_dim]   lane = one dimension of keys 2i and 2i + 1. Each 32 dimensions of an entry are stored
@@ -41,15 +43,30 @@ RX_INLINE void transpose16(const uint8_t* const* rows, size_t offset, int32_t* o
     }
 }
 
+// 16 codes as floats. K is stored with 128 added, V is not.
+RX_INLINE VecF load_key_codes(const uint8_t* p) {
+    const __m128i codes = _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)), _mm_set1_epi8(-128));
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(codes));
+}
+RX_INLINE VecF load_value_codes(const uint8_t* p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
+
+template <bool Int8>
 class PairPanels {
 public:
     PairPanels(const KvLayout& kv, uint8_t* memory, uint8_t* weights)
         : kv_(kv),
           keys_(reinterpret_cast<int32_t*>(memory)),
           values_(keys_ + kSpan * kv.padded_dim / 2),
+          staging_(reinterpret_cast<uint8_t*>(values_ + kSpan * kv.padded_dim / 2)),
+          key_scales_(reinterpret_cast<float*>(staging_ + 16 * sizeof(uint16_t) * kv.padded_dim)),
+          value_scales_(key_scales_ + kSpan + 64),
           weights_(reinterpret_cast<uint16_t*>(weights)) {}
 
-    static size_t bytes(const KvLayout& kv) { return sizeof(int32_t) * kv.padded_dim * kSpan; }
+    static size_t bytes(const KvLayout& kv) {
+        return sizeof(int32_t) * kv.padded_dim * kSpan + 16 * sizeof(uint16_t) * kv.padded_dim + 2 * sizeof(float) * (kSpan + 64);
+    }
     const KvLayout& kv() const { return kv_; }
     static size_t query_bytes(const KvLayout& kv) { return sizeof(uint16_t) * kv.padded_dim; }
 
@@ -60,15 +77,17 @@ public:
     }
 
     void fill(const uint8_t* const* entries, int keys, int head, Ahead& ahead) {
-        const int dim = kv_.padded_dim;
-        const size_t key_offset = static_cast<size_t>(head) * dim * 2;
-        const size_t value_offset = static_cast<size_t>(kv_.num_kv_heads + head) * dim * 2;
+        const int dim = kv_.padded_dim, element = Int8 ? 1 : 2;
+        const size_t key_offset = static_cast<size_t>(head) * dim * element;
+        const size_t value_offset = static_cast<size_t>(kv_.num_kv_heads + head) * dim * element;
         for (int from = 0; from < keys; from += 16) {
             ahead.step(kv_);
             const uint8_t* rows[16];
             for (int i = 0; i < 16; ++i) rows[i] = entries[from + i < keys ? from + i : keys - 1];
+            if (Int8) widen_keys(rows, key_offset, head, from);
             for (int d = 0; d < dim; d += 32) {
-                transpose16(rows, key_offset + static_cast<size_t>(d) * 2, keys_ + d / 2 * kSpan + from, kSpan);
+                const size_t at = (Int8 ? 0 : key_offset) + static_cast<size_t>(d) * 2;
+                transpose16(rows, at, keys_ + d / 2 * kSpan + from, kSpan);
             }
         }
         for (int key = 0; key < keys; key += 2) {
@@ -77,6 +96,11 @@ public:
             const uint8_t* odd = entries[key + 1 < keys ? key + 1 : key] + value_offset;
             int32_t* out = values_ + key / 2 * dim;
             for (int d = 0; d < dim; d += 32) {
+                if (Int8) {
+                    store_code_pairs(even + d, odd + d, out + d);
+                    store_code_pairs(even + d + 16, odd + d + 16, out + d + 16);
+                    continue;
+                }
                 const __m512i a = _mm512_loadu_si512(even + d * 2), b = _mm512_loadu_si512(odd + d * 2);
                 _mm512_storeu_si512(out + d, _mm512_unpacklo_epi16(a, b));
                 _mm512_storeu_si512(out + d + 16, _mm512_unpackhi_epi16(a, b));
@@ -99,7 +123,9 @@ public:
 
     void store_weights(int row, const float* w, int first, int last) {
         uint16_t* out = weights_ + row * kSpan;
-        for (int i = first; i < last; i += kLanes) store_bf16(out + i, load(w + i));
+        for (int i = first; i < last; i += kLanes) {
+            store_bf16(out + i, Int8 ? mul(load(w + i), load(value_scales_ + i)) : load(w + i));
+        }
     }
 
     void values(int count, int first, int last, float* const* sums, const float* keep, const float* take) const {
@@ -114,6 +140,29 @@ public:
     }
 
 private:
+    // Replaces 16 rows by copies of their K in bfloat16, and notes the scales of those keys.
+    void widen_keys(const uint8_t** rows, size_t key_offset, int head, int from) {
+        const int dim = kv_.padded_dim;
+        for (int i = 0; i < 16; ++i) {
+            const float* scales = reinterpret_cast<const float*>(rows[i] + 2 * kv_.num_kv_heads * dim);
+            key_scales_[from + i] = scales[head];
+            value_scales_[from + i] = scales[kv_.num_kv_heads + head];
+            uint8_t* out = staging_ + i * dim * 2;
+            const uint8_t* codes = rows[i] + key_offset;
+            for (int d = 0; d < dim; d += 32) {
+                const __m512i wide = (__m512i)_mm512_cvtne2ps_pbh(load_key_codes(codes + d + 16), load_key_codes(codes + d));
+                _mm512_storeu_si512(out + d * 2, wide);
+            }
+            rows[i] = out;
+        }
+    }
+
+    // A small whole number as a float has nothing in its lower half: two of them make a pair of bfloat16.
+    static void store_code_pairs(const uint8_t* even, const uint8_t* odd, int32_t* out) {
+        const __m512i a = _mm512_castps_si512(load_value_codes(even)), b = _mm512_castps_si512(load_value_codes(odd));
+        _mm512_storeu_si512(out, _mm512_or_si512(_mm512_srli_epi32(a, 16), b));
+    }
+
     static __m512i pair(const void* p) {
         int32_t two;
         memcpy(&two, p, 4);
@@ -137,7 +186,10 @@ private:
             }
         }
         RX_UNROLL for (int r = 0; r < Rows; ++r) {
-            RX_UNROLL for (int v = 0; v < Vectors; ++v) store(out + r * kSpan + key + v * 16, acc[r][v]);
+            RX_UNROLL for (int v = 0; v < Vectors; ++v) {
+                if (Int8) acc[r][v] = mul(acc[r][v], load(key_scales_ + key + v * 16));
+                store(out + r * kSpan + key + v * 16, acc[r][v]);
+            }
         }
     }
 
@@ -166,6 +218,8 @@ private:
 
     const KvLayout& kv_;
     int32_t *keys_, *values_;
+    uint8_t* staging_;                   // int8: K of 16 keys as bfloat16
+    float *key_scales_, *value_scales_;  // int8: of the span's keys; a vector may run over into the 64 behind
     uint16_t* weights_;
 };
 

@@ -2,7 +2,7 @@
 //
 //   FloatPanels  float arithmetic, for every instruction set and every KV type
 //                K  [dimension][kSpan keys]          V  [key][padded_dim]          weights  float [tile row][kSpan]
-//   PairPanels   bfloat16 dot products of pairs, for bf16 KV where the CPU has them (attention_pairs.h)
+//   PairPanels   bfloat16 dot products of pairs, for bf16 and int8 KV where the CPU has them (attention_pairs.h)
 //
 // A panel class offers: bytes, query_bytes, set_query, fill, scores, store_weights, values.
 
@@ -79,6 +79,7 @@ struct Ahead {
         for (; next < end; ++next) {
             for (int64_t at = 0; at < head_bytes; at += 64) prefetch_far(entries[next] + key + at);
             for (int64_t at = 0; at < head_bytes; at += 64) prefetch_far(entries[next] + value + at);
+            if (kv.type == kKvInt8) prefetch_far(entries[next] + 2 * kv.num_kv_heads * head_bytes);  // the scales
         }
     }
     RX_INLINE_MEMBER void step(const KvLayout& kv) { fetch(kv, (kSpan + kSteps - 1) / kSteps); }

@@ -6,14 +6,13 @@
 namespace rx::RX_ISA {
 namespace {
 
-// codes = round(x / scale), scale = max|x| / 127; returns the scale.
-float quantise(const float* x, int dim, int bias, uint8_t* codes) {
+// codes = round(x / scale), scale = max|x| / 127, their bits flipped by `flip`; returns the scale.
+float quantise(const float* x, int dim, uint8_t flip, uint8_t* codes) {
     VecF high = set1(1e-20f);
     for (int i = 0; i < dim; i += kLanes) high = max(high, abs(load(x + i)));
     const float scale = reduce_max(high) / 127.0f, inverse = 1.0f / scale;
-    for (int i = 0; i < dim; ++i) {
-        codes[i] = static_cast<uint8_t>(static_cast<int>(nearbyintf(x[i] * inverse)) + bias);
-    }
+    for (int i = 0; i < dim; i += kLanes) store_int8(reinterpret_cast<int8_t*>(codes) + i, to_int(mul(load(x + i), set1(inverse))));
+    for (int i = 0; i < dim; ++i) codes[i] = static_cast<uint8_t>(codes[i] ^ flip);
     return scale;
 }
 
@@ -43,7 +42,7 @@ void store_head(const KvLayout& kv, const float* x, int index, int is_value, uin
         }
         default: {
             float* scales = reinterpret_cast<float*>(entry + 2 * kv.num_kv_heads * dim);
-            scales[index] = quantise(x, dim, is_value != 0 ? 0 : 128, entry + index * dim);
+            scales[index] = quantise(x, dim, is_value != 0 ? 0 : 0x80, entry + index * dim);
         }
     }
 }
