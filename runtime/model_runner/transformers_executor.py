@@ -170,6 +170,8 @@ class TransformersExecutor:
                 f"{checkpoint.path}: {kind} models cannot be served through transformers here: {why}", param="model"
             )
 
+        if getattr(self._model, "_is_stateful", False):  # what a short check in 16 bits might not show
+            raise refuse("its layers keep a recurrent state")
         random = np.random.default_rng(0)
         high = min(checkpoint.config.vocab_size, 1 << 30)
         ids = [random.integers(0, high, n).astype(np.int32) for n in (_CHECKED, _CHECKED // 2)]
@@ -194,7 +196,10 @@ class TransformersExecutor:
             spread = float(wanted_TV.amax() - wanted_TV.amin())
             off = float((torch.cat(part) - wanted_TV).abs().amax()) / max(spread, 1e-30)
             if not off < tolerance:
-                raise refuse(f"in chunks it does not say what it says whole (off by {off:.1e}): it keeps other state")
+                raise refuse(
+                    f"in chunks it does not say what it says whole (off by {off:.1e}); it keeps more than keys and "
+                    "values, or attends in a way of its own"
+                )
         self.vocab_size = int(whole[0].shape[-1])
         assert self._normed_RE is not None
         self.hidden_size = int(self._normed_RE.shape[-1])

@@ -73,6 +73,13 @@ def test_the_cache_is_kept_in_the_type_that_was_asked_for(neox: Path, kv: str, a
     assert executor.kv_bytes_per_token == a_token
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_sixteen_bits_pass_the_check(neox: Path, dtype: str) -> None:
+    executor = load_executor(config(dtype=dtype), open_checkpoint(neox))
+    assert executor.device.startswith(f"cpu (transformers, {dtype}")
+    assert executor.kv_bytes_per_token == 2 * 2 * 48 * 2
+
+
 def test_hidden_states_are_what_the_head_reads(neox: Path) -> None:
     executor = load_executor(config(), open_checkpoint(neox))
     slots = np.arange(10, 16, dtype=np.int32)
