@@ -67,6 +67,7 @@ if _TYPE_CHECKING:
     from .lang.response_cache import ResponseCache
     from .lang.runtime_process import Runtime
     from .lang.tape import ReplayMismatch, record, replay
+    from .lang.tools import Tool, tool, tool_prompt
     from .lang.typed import typed
     from .lang.usage import Budget, Usage
     from .runtime.engine import Engine
@@ -91,11 +92,14 @@ _FACE: dict[str, str] = {
     "ResponseCache": ".lang.response_cache",
     "Runtime": ".lang.runtime_process",
     "RuntimeEndpoint": ".lang.backend.runtime_endpoint",
+    "Tool": ".lang.tools",
     "Usage": ".lang.usage",
     "VertexAI": ".lang.backend.vertexai",
     "global_config": ".lang.global_config",
     "record": ".lang.tape",
     "replay": ".lang.tape",
+    "tool": ".lang.tools",
+    "tool_prompt": ".lang.tools",
     "typed": ".lang.typed",
 }
 """A public name to the module that it is loaded from, at its first use."""
@@ -117,6 +121,7 @@ __all__ = [
     "ResponseCache",
     "Runtime",
     "RuntimeEndpoint",
+    "Tool",
     "TraceError",
     "UndefinedVariable",
     "Usage",
@@ -145,6 +150,8 @@ __all__ = [
     "system_begin",
     "system_end",
     "token_length_normalized",
+    "tool",
+    "tool_prompt",
     "typed",
     "unconditional_likelihood_normalized",
     "user",

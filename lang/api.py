@@ -27,6 +27,7 @@ from .ir import (
     chosen_case,
 )
 from .program import SglFunction
+from .tools import Tool, as_tools, tool_fields
 
 if TYPE_CHECKING:
     from .state import ProgramState
@@ -87,13 +88,16 @@ def gen(
     priority: int | None = None,
     check: Callable[[str], Any] | None = None,
     repair: int = 0,
+    tools: Sequence[Tool | Callable[..., Any]] | None = None,
+    tool_choice: str = "auto",
 ) -> SglExpr:
     """A generation, to be appended to a state; None takes what run() says.
 
     Its value is text (a list of n texts for n > 1; the program's text follows the first). Constrained by one of
     `regex`, `json_schema` (JSON text or a dict), `ebnf`, `structural_tag`, or `dtype`: int, float, bool, str, or a type
     that JSON can hold, read with `state.value(name)`. `choices` makes it a `select`. `check` refuses a value by
-    returning False or raising; then up to `repair` more are tried, and refused ones leave no text.
+    returning False or raising; then up to `repair` more are tried, and refused ones leave no text. `tools`: calls in
+    the answer are well formed; `tool_choice` is "auto" (text, calls, or both), "required", "none" or a tool's name.
     """
     if choices is not None:
         if not choices:
@@ -102,11 +106,18 @@ def gen(
     if regex is not None:
         re.compile(regex)
     constraints = [c for c, v in (("regex", regex), ("json_schema", json_schema), ("ebnf", ebnf)) if v is not None]
+    if tools is not None and (constraints or dtype is not None or structural_tag is not None):
+        constraints = [*constraints, "tools"] if constraints else ["another", "tools"]
     if len(constraints) > 1:
         raise ValueError(f"gen takes one constraint, found {' and '.join(constraints)}")
+    value_type, known_tools = _value_type(dtype, json_schema), None
+    if tools is not None:
+        known_tools = as_tools(tools)
+        fields = tool_fields(known_tools, tool_choice)
+        json_schema, structural_tag = fields.get("json_schema"), fields.get("structural_tag")
     return SglGen(
         name,
-        options={"dtype": _value_type(dtype, json_schema), "check": check, "repair": repair},
+        options={"dtype": value_type, "check": check, "repair": repair, "tools": known_tools},
         max_new_tokens=max_tokens,
         min_new_tokens=min_tokens,
         n=n,

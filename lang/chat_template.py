@@ -32,6 +32,8 @@ class ChatTemplate:
 
     def get_prefix_and_suffix(self, role: str, hist_messages: Sequence[dict[str, Any]]) -> tuple[str, str]:
         """What goes before and after the content of the message that follows `hist_messages`."""
+        if role == "tool" and role not in self.role_prefix_and_suffix:  # what a tool gave comes from outside
+            role = "user"
         prefix, suffix = self.role_prefix_and_suffix.get(role, ("", ""))
         if self.style is ChatTemplateStyle.LLAMA2:
             if role == "system" and not hist_messages:

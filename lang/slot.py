@@ -26,6 +26,8 @@ class Slot:
     """Of a select: its options and their total log-probabilities."""
     dtype: Any | None = None
     """The type that the value was asked to have."""
+    tools: list[Any] | None = None
+    """Tools that the generation may call."""
     node: int | None = None
     """The node of a request graph that its expression came from."""
     started: bool = False

@@ -26,6 +26,7 @@ from .ir import (
 from .slot import Slot
 from .stream_executor import StreamExecutor
 from .text_iter import iterate, iterate_async
+from .tools import ToolCall, answer_of, read_calls
 from .usage import Usage
 from .waiting import settled, wait
 
@@ -224,6 +225,21 @@ class ProgramState:
         if options is None:
             raise ProgramError(f"{name!r} has no scored options: it is no select, or its backend reports no scores")
         return dict(zip(options[0], option_probabilities(options[1]), strict=True))
+
+    def tool_calls(self, name: str) -> list[ToolCall]:
+        """The calls in the value of a gen with tools, in order; ProgramError for one that was cut off."""
+        text = self.get_var(name)
+        tools = self._slot(name).tools
+        if tools is None:
+            raise ProgramError(f"{name!r} is no gen with tools")
+        return read_calls(text, tools)
+
+    def run_tools(self, name: str) -> list[str]:
+        """Runs those calls, and appends what each gave as a message of the role tool. A tool that raises tells so."""
+        answers = [answer_of(call) for call in self.tool_calls(name)]
+        for answer in answers:
+            self._role("tool", answer)
+        return answers
 
     def dtype_of(self, name: str) -> Any:
         """The type that the gen of `name` was given; None for text."""

@@ -148,7 +148,7 @@ class StreamExecutor:
             slots = [Slot(name, dtype=expr.types.get(name)) for name in expr.names]
         elif isinstance(expr, SglGen):
             slots = [Slot(scope + expr.name if expr.name else "", expr.where, dtype=expr.options.get("dtype"))]
-            slots[0].node = expr.graph_node
+            slots[0].node, slots[0].tools = expr.graph_node, expr.options.get("tools")
         elif isinstance(expr, SglSelect):
             slots = [Slot(scope + expr.name if expr.name else "", expr.where, node=expr.graph_node)]
         elif isinstance(expr, SglVarScopeBegin):
