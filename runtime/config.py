@@ -57,6 +57,8 @@ class EngineConfig:
     """Plan a step only when the one before is committed."""
     random_seed: int | None = None
     """Of requests that bring none; default: from the system."""
+    quantize: Literal["none", "w4", "w8"] = "none"
+    """Round an unquantised model to 4 or 8 bits at load; native executor only."""
     weight_cache: bool = True
     """Keep packed weights in the cache folder and map them next time."""
     load_format: Literal["auto", "dummy"] = "auto"

@@ -30,6 +30,9 @@ def load_executor(config: EngineConfig, checkpoint: Checkpoint) -> Executor:
     Raises ConfigError when none can run, or the memory does not suffice; UnsupportedModel or WeightMismatch for a
     checkpoint that the chosen executor cannot run.
     """
+    if config.quantize != "none" and (config.executor not in ("auto", "native") or config.device == "cuda"):
+        other = "--device cuda" if config.device == "cuda" else f"--executor {config.executor}"
+        raise ConfigError(f"--quantize {config.quantize} is for the native step; drop it or {other}", param="quantize")
     if config.device == "cuda" and config.executor == "native":
         raise ConfigError("--executor native runs on the CPU; drop it or --device cuda", param="executor")
     if checkpoint.config.architecture.startswith(PREFIX):
@@ -43,6 +46,12 @@ def load_executor(config: EngineConfig, checkpoint: Checkpoint) -> Executor:
     except (UnsupportedModel, ImportError, OSError) as error:
         if config.executor == "native":
             raise ConfigError(f"--executor native: {error}", param="executor") from error
+        if config.quantize != "none":
+            raise ConfigError(
+                f"--quantize {config.quantize} is for the native step, which does not run {checkpoint.path.name} here "
+                f"({error}); drop the option",
+                param="quantize",
+            ) from error
         logger.warning("the native step does not run %s here (%s); torch does", checkpoint.path.name, error)
         return _torch_or_transformers(config, checkpoint, why=str(error))
 
@@ -59,6 +68,11 @@ def _torch_or_transformers(config: EngineConfig, checkpoint: Checkpoint, *, why:
 
 def _foreign(config: EngineConfig, checkpoint: Checkpoint) -> Executor:
     kind = checkpoint.config.architecture.removeprefix(PREFIX)
+    if config.quantize != "none":
+        raise ConfigError(
+            f"--quantize {config.quantize}: {kind} models run on transformers' code only; drop the option",
+            param="quantize",
+        )
     if config.executor in ("native", "torch"):
         raise ConfigError(
             f"--executor {config.executor}: {kind} models run on transformers' code only; drop the option",
@@ -71,6 +85,10 @@ def _foreign(config: EngineConfig, checkpoint: Checkpoint) -> Executor:
 def _native(config: EngineConfig, checkpoint: Checkpoint) -> Executor:
     from .native import NativeExecutor
 
+    if config.quantize != "none":
+        from ..weights.rounded import RoundedCheckpoint
+
+        checkpoint = RoundedCheckpoint(checkpoint, config.quantize)
     kv_dtype = "bfloat16" if config.kv_cache_dtype == "auto" else config.kv_cache_dtype
     weight_bytes = sum(checkpoint.packed(name).nbytes for name in checkpoint.names())
     num_slots = _num_slots(config, checkpoint.config, weight_bytes, kv_dtype, free_memory())

@@ -50,4 +50,4 @@ def make_blocks(
     blocks["d"] = scales_NG
     if offsets_NG is not None:
         blocks["m"] = offsets_NG
-    return blocks.view(np.uint8).reshape(len(codes_NK), -1)
+    return blocks.view(np.uint8).reshape(len(scales_NG), -1)

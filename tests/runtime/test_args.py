@@ -39,11 +39,11 @@ def test_nothing_given_is_the_defaults():
 def test_values_have_their_types():
     options = parse(
         "--model-path", "m", "--port", "1234", "--max-body-mb", "1.5", "--disable-radix-cache", "--no-weight-cache",
-        "--cors-origins", "a", "b", "--schedule-policy", "fcfs", "--context-length", "128",
+        "--cors-origins", "a", "b", "--schedule-policy", "fcfs", "--context-length", "128", "--quantize", "w4",
     )  # fmt: skip
     engine, server = config_of(EngineConfig, options), config_of(ServerConfig, options)
     assert (engine.model_path, engine.disable_radix_cache, engine.weight_cache) == ("m", True, False)
-    assert (engine.schedule_policy, engine.context_length) == ("fcfs", 128)
+    assert (engine.schedule_policy, engine.context_length, engine.quantize) == ("fcfs", 128, "w4")
     assert (server.port, server.max_body_mb, server.cors_origins) == (1234, 1.5, ("a", "b"))
 
 
@@ -71,7 +71,9 @@ def test_tls_is_not_dropped_silently():
         parse("--ssl-keyfile", "key.pem")
 
 
-@pytest.mark.parametrize("bad", [["--no-such-option"], ["--port", "x"], ["--schedule-policy", "best"], ["--por", "1"]])
+@pytest.mark.parametrize(
+    "bad", [["--no-such-option"], ["--port", "x"], ["--schedule-policy", "best"], ["--por", "1"], ["--quantize", "w3"]]
+)
 def test_wrong_options_end_the_program(bad, capsys):
     with pytest.raises(SystemExit) as caught:
         parse(*bad)

@@ -81,6 +81,19 @@ def test_without_torch_the_extra_is_named(
         load_executor(config(), checkpoint)
 
 
+@pytest.mark.parametrize("changes", [{"executor": "torch"}, {"executor": "transformers"}, {"device": "cuda"}])
+def test_rounding_is_for_the_native_step(changes: dict[str, Any], checkpoint: Checkpoint, native: list[int]) -> None:
+    with pytest.raises(ConfigError, match=r"--quantize w8 is for the native step; drop it or --") as caught:
+        load_executor(config(quantize="w8", **changes), checkpoint)
+    assert caught.value.param == "quantize"
+    assert not native
+
+
+def test_rounding_does_not_fall_back(checkpoint: Checkpoint, native: list[int]) -> None:
+    with pytest.raises(ConfigError, match=r"--quantize w4 is for the native step, which does not .*no op for it"):
+        load_executor(config(quantize="w4"), checkpoint)
+
+
 def test_a_context_that_cannot_fit_is_refused_with_numbers(checkpoint: Checkpoint, native: list[int]) -> None:
     with pytest.raises(ConfigError, match="a context larger than the pool: 2000 tokens of context, 100 KV slots"):
         load_executor(config(context_length=2000, executor="torch"), checkpoint)
