@@ -11,6 +11,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from radixlang.runtime.store.resolve import resolve_model
+from radixlang.runtime.tokenizer.gguf_vocabulary import tokenizer_json
 from radixlang.runtime.tokenizer.open import open_tokenizer
 from radixlang.runtime.weights.open import open_checkpoint
 
@@ -36,7 +37,7 @@ def main() -> None:
     }  # fmt: skip
     (out / "config.json").write_text(json.dumps(config, indent=1))
     (out / "generation_config.json").write_text(json.dumps({"eos_token_id": config["eos_token_id"]}))
-    (out / "tokenizer.json").write_text(tokenizer.library_json())
+    (out / "tokenizer.json").write_text(tokenizer_json(checkpoint))
     (out / "tokenizer_config.json").write_text(
         json.dumps(
             {

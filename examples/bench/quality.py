@@ -113,7 +113,7 @@ def main() -> None:
         "--model", default="smollm2-135m-instruct", help="a name of the store, a GGUF file, a directory"
     )
     parser.add_argument("--kv-cache-dtype", nargs="+", default=["auto"], help="auto, float32, bfloat16, float16, int8")
-    parser.add_argument("--executor", default="native", help="native or torch")
+    parser.add_argument("--executor", default="native", help="native, torch or transformers")
     parser.add_argument("--dtype", default="auto", help="of the torch executor")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--tokens", type=int, default=400, help="of each text, at most")
@@ -134,7 +134,7 @@ def main() -> None:
 
     table: list[dict[str, object]] = []
     print(
-        f"{'executor':>8} {'kv':>9} {'text':>9} {'tokens':>6} {'KL':>9} {'top-1':>6} {'perplexity':>10} {'float32':>8}"
+        f"{'executor':>12} {'kv':>9} {'text':>9} {'tokens':>6} {'KL':>9} {'top-1':>6} {'perplexity':>10} {'float32':>8}"
     )
     for kv in options.kv_cache_dtype:
         config = EngineConfig(executor=options.executor, dtype=options.dtype, kv_cache_dtype=kv, **common)
@@ -144,10 +144,10 @@ def main() -> None:
             found = row(options.executor, kv, executor.device, name, chosen)
             table.append(found)
             print(
-                f"{options.executor:>8} {kv:>9} {name:>9} {found['positions']:>6} {found['kl']:>9.2e} "
+                f"{options.executor:>12} {kv:>9} {name:>9} {found['positions']:>6} {found['kl']:>9.2e} "
                 f"{found['top1_agreement']:>6.3f} {found['perplexity']:>10.3f} {found['float32_perplexity']:>8.3f}"
             )
-        print(f"         {executor.device}")
+        print(f"             {executor.device}")
         executor.close()
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps({"model": str(checkpoint.path.name), "table": table}, indent=1) + "\n")
