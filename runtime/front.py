@@ -145,6 +145,8 @@ class Front:
         ids = await self.tokenize(request.prompt, add_bos=request.add_bos and request.parent is None)
         if not ids and request.parent is None:
             ids = [self._empty_prompt()]
+        if request.logprobs is not None:
+            request.logprobs.check(self.info["vocab_size"], request.parent_len + len(ids))
         rid = request.rid or self.new_id()
         rids = [rid if i == 0 else f"{rid}#{i}" for i in range(request.sampling.n)]
         box = _Mailbox()

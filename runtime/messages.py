@@ -10,6 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from ..constrained.constraint import Constraint
+from ..errors import RequestError
 from .sampling_params import SamplingParams
 
 Ids = list[int]
@@ -23,6 +24,20 @@ class LogprobRequest(msgspec.Struct, frozen=True, array_like=True):
     """First prompt position reported (position 0 has none); -1: no prompt scoring."""
     num_top: int = 0
     token_ids: tuple[int, ...] = ()
+
+    def check(self, vocab_size: int, prompt_len: int) -> None:
+        """Raises RequestError naming the field whose value no step can serve."""
+        if self.prompt_start > prompt_len:
+            raise RequestError(
+                f"logprob_start_len {self.prompt_start} is beyond the prompt of {prompt_len} tokens",
+                param="logprob_start_len",
+            )
+        unknown = next((t for t in self.token_ids if not 0 <= t < vocab_size), None)
+        if unknown is not None:
+            raise RequestError(
+                f"a token id of token_ids_logprob is outside of the vocabulary (0 … {vocab_size - 1})",
+                param="token_ids_logprob",
+            )
 
 
 class Submit(msgspec.Struct, frozen=True, tag="submit"):

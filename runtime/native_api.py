@@ -113,7 +113,7 @@ def wrong_type(error: msgspec.ValidationError) -> RequestError:
     """msgspec's message as an error whose `param` is the JSON path."""
     message = str(error)
     found = re.search(r" - at `\$\.?([^`]*)`$", message)
-    unknown = re.search(r"unknown field `([^`]*)`", message)
+    unknown = re.search(r"(?:unknown|required) field `([^`]*)`", message)
     path = re.sub(r"\[(\d+)\]", r".\1", found.group(1)).replace("[...]", "") if found else None
     if unknown:
         path = f"{path}.{unknown.group(1)}" if path else unknown.group(1)

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from ...errors import PromptTooLong, RequestError
+from ...lang.jinja_sandbox import MAX_OUTPUT
 from ..front import Front
 from .openai_fields import text_of_parts
 from .service import Service
@@ -104,6 +105,9 @@ async def prompt_ids(
     knows_tools = front.template is not None and "tools" in front.template.source
     if plan is not None and not knows_tools:
         messages = with_tool_text(messages, plan)
+    written = [m["content"] for m in messages if isinstance(m.get("content"), str)]
+    if sum(map(len, written)) >= MAX_OUTPUT and len(ids := await front.tokenize(written)) >= service.max_context:
+        raise PromptTooLong(len(ids) + 1, service.max_context, param=param)  # more than a template may print
     text = render(
         front,
         messages,

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ...errors import GrammarError, RequestError
+from ...errors import GrammarError, PromptTooLong, RequestError
 from .. import native_api, native_run
 from ..generate_request import PromptPart
 from .generation import place_below
@@ -78,7 +78,7 @@ async def generate(service: Service, request: Request) -> Answer:
 
 @contextlib.contextmanager
 def _placed(body: native_api.NativeBody) -> Iterator[None]:
-    """Gives errors of a constraint the path of its field: what the engine says is a place inside of it."""
+    """Gives errors the path of the request's field: the engine knows places inside of constraints, and ids."""
     try:
         yield
     except GrammarError as error:
@@ -88,6 +88,10 @@ def _placed(body: native_api.NativeBody) -> Iterator[None]:
         path = f"sampling_params.{field}" if field is not None else "constraint"
         if error.param is None or error.param.startswith("#"):
             error.param = place_below(path, error)
+        raise
+    except RequestError as error:
+        if error.code == PromptTooLong.code and body.text is not None:
+            error.param = "text"
         raise
 
 

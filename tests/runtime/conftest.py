@@ -46,12 +46,10 @@ class ByteTokenizer:
     digest = "bytes"
 
     def encode(self, text, *, add_bos=True):
-        ids, raw = [], text.encode()
-        while raw:
-            if raw.startswith(b"is"):
-                ids, raw = [*ids, MERGED], raw[2:]
-            else:
-                ids, raw = [*ids, raw[0]], raw[1:]
+        first, *others = text.encode().split(b"is")
+        ids = list(first)
+        for other in others:
+            ids += [MERGED, *other]
         return ids
 
     def encode_continuation(self, text):

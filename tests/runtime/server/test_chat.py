@@ -197,3 +197,11 @@ def test_an_error_in_a_schema_names_its_place(serve):
     told = serve(finish=finish).post(PATH, body).json()["error"]
     assert told["param"] == "response_format.json_schema.schema.properties.a/b.minLength"
     assert told["code"] == "unsatisfiable_schema"
+
+
+def test_more_text_than_a_template_prints_is_a_prompt_that_is_too_long(serve):
+    client = serve()
+    body = {"messages": [{"role": "user", "content": "a" * (1 << 20)}]}
+    error = client.post("/v1/chat/completions", body).json()["error"]
+    assert (error["param"], error["code"]) == ("messages", "context_length_exceeded")
+    assert "maximum context length is" in error["message"]

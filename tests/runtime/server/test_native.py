@@ -150,3 +150,22 @@ def test_an_error_in_a_constraint_names_its_place(serve):
     for stream in (True, False):
         told = serve(finish=finish).post("/generate", {**body, "stream": stream}).json()["error"]
         assert told["param"] == "sampling_params.json_schema.minLength"
+
+
+def test_logprobs_that_no_step_can_serve_are_refused(serve):
+    client = serve()
+    for field, value in (("token_ids_logprob", [10**9]), ("token_ids_logprob", [-1]), ("logprob_start_len", 4)):
+        answer = client.post("/generate", {"text": "abc", "return_logprob": True, field: value})
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, field)
+    assert client.submits == []
+
+
+def test_a_missing_field_is_named(serve):
+    for path, name in (("/v1/embeddings", "input"), ("/v1/score", "items")):
+        assert serve().post(path, {}).json()["error"]["param"] == name
+
+
+def test_a_text_that_is_too_long_is_named_as_text(serve):
+    too_long = Finish(type="error", status=400, message="too long", code="context_length_exceeded", param="input_ids")
+    for given, param in (({"text": "abc"}, "text"), ({"input_ids": [1]}, "input_ids")):
+        assert serve(finish=too_long).post("/generate", given).json()["error"]["param"] == param
