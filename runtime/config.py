@@ -63,13 +63,15 @@ class EngineConfig:
     """Keep packed weights in the cache folder and map them next time."""
     load_format: Literal["auto", "dummy"] = "auto"
     """dummy: random weights (benchmarks)."""
-    trust_remote_code: bool = False
-    """Refused: code in model folders is never run."""
 
     def __post_init__(self) -> None:
         _at_least("num_threads", self.num_threads, 0)
         if self.num_threads > 1024:
             raise ConfigError(f"--num-threads must be at most 1024, found {self.num_threads}", param="num_threads")
+        if not self.model_path:
+            raise ConfigError("--model-path is empty", param="model_path")
+        if self.context_length is not None:
+            _at_least("context_length", self.context_length, 1)
         _at_least("max_total_tokens", self.max_total_tokens, 0)
         _at_least("max_running_requests", self.max_running_requests, 1)
         _at_least("max_queued_requests", self.max_queued_requests, 1)
@@ -78,8 +80,6 @@ class EngineConfig:
             raise ConfigError("--mem-fraction-static must lie in (0, 1]", param="mem_fraction_static")
         if self.page_size < 1 or self.page_size & (self.page_size - 1):
             raise ConfigError("--page-size must be a power of two", param="page_size")
-        if self.trust_remote_code:
-            raise ConfigError("code in model folders is never run; drop --trust-remote-code", param="trust_remote_code")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,7 +1,7 @@
 """Options that SGLang's launch_server has, or had, and that mean nothing here.
 
 They are taken with a warning, so that existing commands start. What would make a promise when it is ignored, such as
-TLS, is not among them: that is refused.
+TLS, is not among them: that is refused. (Code in model folders is never run, whatever is trusted.)
 """
 
 _SWITCHES = """
@@ -52,7 +52,7 @@ _SWITCHES = """
     smg-grpc-mode speculative-adaptive speculative-dspark-align-verify-tokens-to-graph-tier
     speculative-enable-w4a4-mxfp4-megamoe speculative-use-block-verification speculative-use-rejection-sampling
     stream-response-default-include-usage strip-thinking-cache triton-attention-reduce-in-fp32
-    trust-mm-content-hashes trust-request-chat-template use-ray weight-loader-disable-mmap
+    trust-mm-content-hashes trust-remote-code trust-request-chat-template use-ray weight-loader-disable-mmap
     weight-loader-drop-cache-after-load weight-loader-prefetch-checkpoints
 """
 """Without a value."""

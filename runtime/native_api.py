@@ -204,6 +204,8 @@ def _prompts(body: NativeBody) -> tuple[list[list[PromptPart]], bool]:
         raise RequestError("input_ids is a list of ids or a list of such lists, not both", param="input_ids")
     if isinstance(value[0], int):
         return [[list(value)]], False
+    if [] in value:
+        raise RequestError("input_ids holds an empty list; give at least one id a prompt", param="input_ids")
     return [[p if isinstance(p, str) else list(p)] for p in value], True
 
 

@@ -63,7 +63,17 @@ def test_options_without_a_meaning_are_warned_of(caplog):
 
 
 def test_commands_of_several_sglang_releases_start():
-    parse("--tp", "1", "--torchao-config", "int4wo-128", "--moe-runner-backend", "triton", "--enable-eplb", "--dp=2")
+    parse(
+        "--tp",
+        "1",
+        "--torchao-config",
+        "int4wo-128",
+        "--moe-runner-backend",
+        "triton",
+        "--enable-eplb",
+        "--dp=2",
+        "--trust-remote-code",
+    )
 
 
 def test_tls_is_not_dropped_silently():
@@ -81,7 +91,13 @@ def test_wrong_options_end_the_program(bad, capsys):
     assert bad[0] in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("bad", [["--port", "70000"], ["--page-size", "3"], ["--mem-fraction-static", "0"]])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        ["--port", "70000"], ["--page-size", "3"], ["--mem-fraction-static", "0"], ["--context-length", "-5"],
+        ["--model-path", ""],
+    ],
+)  # fmt: skip
 def test_values_that_cannot_be_are_config_errors(bad):
     options = parse(*bad)
     with pytest.raises(ConfigError, match=bad[0]):

@@ -32,7 +32,7 @@ def test_text_and_ids_single_and_batch():
 
 
 def test_one_prompt_exactly():
-    for body in ({}, {"text": "a", "input_ids": [1]}, {"text": []}):
+    for body in ({}, {"text": "a", "input_ids": [1]}, {"text": []}, {"input_ids": []}, {"input_ids": [[1], []]}):
         assert isinstance(refusal(**body), RequestError)
 
 

@@ -123,3 +123,16 @@ def test_a_missing_key_is_told(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(ConfigError, match="OPENAI_API_KEY"):
         sgl.OpenAI("m")
+
+
+def test_a_schema_reaches_both_kinds_of_models(server, make):
+    server.answers["/v1/completions"] = lambda body: {"choices": [{"text": "{}"}], "usage": USAGE}
+    server.answers["/v1/chat/completions"] = lambda body: {"choices": [{"message": {"content": "{}"}}], "usage": USAGE}
+
+    @sgl.function
+    def p(s):
+        s += sgl.user("Hi") + sgl.assistant(sgl.gen("a", json_schema='{"type": "object"}'))
+
+    for is_chat, path in ((True, "/v1/chat/completions"), (False, "/v1/completions")):
+        assert p.run(backend=make(is_chat_model=is_chat))["a"] == "{}"
+        assert server.bodies(path)[0]["response_format"]["json_schema"]["schema"] == {"type": "object"}
