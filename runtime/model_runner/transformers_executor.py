@@ -1,8 +1,9 @@
 """Any other decoder family: transformers' own modelling code over our slots. T packed rows, R rows with logits.
 
 No line here is about a family: attention and masks go through the hooks of runtime/model/transformers_hooks.py, the
-head, its scale and its softcap stay the model's. What the hooks cannot carry (recurrent states, masks of a model's own)
-is found by trying at load: the loaded model must say the same packed, in chunks and through slots as it does whole.
+head, its scale and its softcap stay the model's. A model that calls no such hook gets its sequences one by one, with
+our slots as its cache. What neither can carry (recurrent states, masks of a model's own) is found by trying at load:
+the loaded model must say the same in chunks and through slots as it does whole.
 
 Rows agree with those of other batches and chunkings to rounding (about 1e-5 relative in float32).
 """
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from ...errors import UnsupportedModel, WeightMismatch
 from ...kernels.reference.batch import Extend, PackedBatch, padded_slots
+from ..model.transformers_cache import SlotCache
 from ..model.transformers_hooks import NAME, LazyKvPool, PackedStep, current_step, fix_rotary_scaling, register
 from ..weights.checkpoint import Checkpoint
 from .plan import Int32, StepOutput, StepPlan
@@ -69,7 +71,9 @@ class TransformersExecutor:
         kv_type = _TYPES[dtype if kv_dtype == "auto" else kv_dtype]
         self._model = _load(checkpoint, _TYPES[dtype], self._device)
         fix_rotary_scaling(self._model, context_length or checkpoint.config.max_context)
-        self._keeps = "logits_to_keep" in inspect.signature(self._model.forward).parameters
+        self._parameters = inspect.signature(self._model.forward).parameters
+        self._num_layers = int(self._model.config.get_text_config().num_hidden_layers)
+        self._is_packed = True
         self._normed_RE: Tensor | None = None
         self._model.get_output_embeddings().register_forward_pre_hook(self._see_head_input)
         self._check(checkpoint, _TOLERANCE[dtype])
@@ -77,7 +81,8 @@ class TransformersExecutor:
         self.num_slots = plan_slots(self.kv_bytes_per_token)
         self._pool = LazyKvPool(self.num_slots, kv_type)
         threads = f", {torch.get_num_threads()} threads" if self._device.type == "cpu" else ""
-        self.device = f"{device} (transformers, {dtype}{threads})"
+        calls = "" if self._is_packed else ", one sequence a call"
+        self.device = f"{device} (transformers{calls}, {dtype}{threads})"
 
     @torch.inference_mode()
     def execute(self, plan: StepPlan) -> StepOutput:
@@ -108,23 +113,47 @@ class TransformersExecutor:
         self, token_ids_T: Int32, slots_T: Int32, batch: PackedBatch, pool: LazyKvPool, keep: list[int]
     ) -> tuple[Tensor, Tensor]:
         """(float32 logits, what the head read) of the rows `keep`; writes all rows' K and V to their slots."""
-        ids_1T = self._tensor(token_ids_T)[None]
-        wanted = keep or [len(token_ids_T) - 1]  # some families cannot compute no row at all
-        keep_R = torch.tensor(wanted, device=self._device)
-        token = current_step.set(PackedStep(batch, self._tensor(slots_T), pool))
-        try:
-            output = self._model(
-                input_ids=ids_1T,
-                position_ids=batch.positions_T[None],
-                attention_mask=torch.ones_like(ids_1T),  # without one, positions that start again split the rows
-                use_cache=False,
-                **({"logits_to_keep": keep_R} if self._keeps else {}),
-            )
-        finally:
-            current_step.reset(token)
+        ids_T = self._tensor(token_ids_T)
+        if self._is_packed:
+            token = current_step.set(PackedStep(batch, self._tensor(slots_T), pool))
+            try:
+                logits_RV, normed_RE = self._call(ids_T, batch.positions_T, len(ids_T), keep, use_cache=False)
+            finally:
+                current_step.reset(token)
+            return logits_RV, normed_RE
+        found: dict[int, tuple[Tensor, Tensor]] = {}
+        # A sequence whose prefix another one of the step computes begins behind it.
+        for sequence in sorted(batch.sequences, key=lambda s: int(batch.positions_T[s.first])):
+            rows = slice(sequence.first, sequence.end)
+            mine = [row for row in keep if sequence.first <= row < sequence.end]
+            positions_N = batch.positions_T[rows]
+            first, end = int(positions_N[0]), int(positions_N[-1]) + 1
+            cache = SlotCache(pool, self._num_layers, first, sequence.slots_L[:end])
+            wanted = [row - sequence.first for row in mine]
+            outputs = self._call(ids_T[rows], positions_N, end, wanted, use_cache=True, past_key_values=cache)
+            found.update({row: (outputs[0][i], outputs[1][i]) for i, row in enumerate(mine)})
+            last = outputs
+        if not keep:
+            return last
+        return torch.stack([found[row][0] for row in keep]), torch.stack([found[row][1] for row in keep])
+
+    def _call(
+        self, ids_T: Tensor, positions_T: Tensor, num_visible: int, keep: list[int], **options: Any
+    ) -> tuple[Tensor, Tensor]:
+        """One call of the model on one row of tokens; num_visible: length of its mask, which hides nothing."""
+        # Some families cannot compute no row at all.
+        keep_R = torch.tensor(keep or [len(ids_T) - 1], device=self._device)
+        if "position_ids" in self._parameters:
+            options["position_ids"] = positions_T[None]
+        keeps = "logits_to_keep" in self._parameters
+        if keeps:
+            options["logits_to_keep"] = keep_R
+        # Without a mask, positions that start again would split the rows.
+        mask_1L = torch.ones((1, num_visible), dtype=torch.long, device=self._device)
+        output = self._model(input_ids=ids_T[None], attention_mask=mask_1L, **options)
         logits_RV, normed_RE = output.logits[0], self._normed_RE
         assert normed_RE is not None
-        if not self._keeps:
+        if not keeps:
             logits_RV, normed_RE = logits_RV[keep_R], normed_RE[keep_R]
         return logits_RV[: len(keep)].float(), normed_RE[: len(keep)]
 
@@ -160,49 +189,54 @@ class TransformersExecutor:
         )
         return [logits_TV[first:end] for first, end in pairwise(starts)]
 
-    @torch.inference_mode()
     def _check(self, checkpoint: Checkpoint, tolerance: float) -> None:
-        """Two sequences in chunks, packed, over scattered slots, against the model's own attention on each alone."""
-
-        def refuse(why: str) -> UnsupportedModel:
-            kind = checkpoint.config.architecture.rpartition(":")[2]
-            return UnsupportedModel(
-                f"{checkpoint.path}: {kind} models cannot be served through transformers here: {why}", param="model"
-            )
-
+        """Takes the way of calling the model that gives what it gives alone: packed, else one sequence a call."""
+        kind = checkpoint.config.architecture.rpartition(":")[2]
+        where = f"{checkpoint.path}: {kind} models cannot be served through transformers here"
         if getattr(self._model, "_is_stateful", False):  # what a short check in 16 bits might not show
-            raise refuse("its layers keep a recurrent state")
+            raise UnsupportedModel(f"{where}: their layers keep a recurrent state", param="model")
+        reasons = []
+        for is_packed in (True, False):
+            self._is_packed = is_packed
+            try:
+                reasons.append(self._difference(checkpoint.config.vocab_size, tolerance))
+            except Exception as error:  # whatever the family's code makes of hooks that it does not know
+                logger.debug("the check of %s failed", checkpoint.path, exc_info=True)
+                text = " ".join(str(error).split())[:200]
+                reasons.append(f"attention is none of the usual ones ({type(error).__name__}: {text})")
+            if not reasons[-1]:
+                return
+        raise UnsupportedModel(f"{where}: {reasons[0]}", param="model")
+
+    @torch.inference_mode()
+    def _difference(self, vocab_size: int, tolerance: float) -> str:
+        """Two sequences in chunks, over scattered slots, against the model's own attention on each alone: what is wrong
+        with the first, or nothing."""
         random = np.random.default_rng(0)
-        high = min(checkpoint.config.vocab_size, 1 << 30)
-        ids = [random.integers(0, high, n).astype(np.int32) for n in (_CHECKED, _CHECKED // 2)]
+        ids = [random.integers(0, vocab_size, n).astype(np.int32) for n in (_CHECKED, _CHECKED // 2)]
         slots = np.split(random.permutation(2 * _CHECKED).astype(np.int32), 2)
-        try:
-            self._model.set_attn_implementation("eager")
-            whole = [self._model(input_ids=self._tensor(i)[None], use_cache=False).logits[0].float() for i in ids]
+        self._model.set_attn_implementation("eager")
+        whole = [self._model(input_ids=self._tensor(i)[None], use_cache=False).logits[0].float() for i in ids]
+        if self._is_packed:
             self._model.set_attn_implementation(NAME)
-            pool = LazyKvPool(2 * _CHECKED, self._model.dtype)
-            parts: list[list[Tensor]] = [[], []]
-            for (a, b), (c, d) in zip(pairwise((0, 5, 6, _CHECKED)), pairwise((0, 1, 4, _CHECKED // 2)), strict=True):
-                found = self._packed([(ids[0][a:b], a, slots[0]), (ids[1][c:d], c, slots[1])], pool)
-                for part, logits in zip(parts, found, strict=True):
-                    part.append(logits)
-        except UnsupportedModel as error:
-            raise refuse(str(error)) from None
-        except Exception as error:  # whatever the family's code makes of hooks that it does not know
-            logger.debug("the check of %s failed", checkpoint.path, exc_info=True)
-            text = " ".join(str(error).split())[:200]
-            raise refuse(f"its attention is none of the usual ones ({type(error).__name__}: {text})") from error
+        pool = LazyKvPool(2 * _CHECKED, self._model.dtype)
+        parts: list[list[Tensor]] = [[], []]
+        for (a, b), (c, d) in zip(pairwise((0, 5, 6, _CHECKED)), pairwise((0, 1, 4, _CHECKED // 2)), strict=True):
+            found = self._packed([(ids[0][a:b], a, slots[0]), (ids[1][c:d], c, slots[1])], pool)
+            for part, logits in zip(parts, found, strict=True):
+                part.append(logits)
         for wanted_TV, part in zip(whole, parts, strict=True):
             spread = float(wanted_TV.amax() - wanted_TV.amin())
             off = float((torch.cat(part) - wanted_TV).abs().amax()) / max(spread, 1e-30)
             if not off < tolerance:
-                raise refuse(
-                    f"in chunks it does not say what it says whole (off by {off:.1e}); it keeps more than keys and "
-                    "values, or attends in a way of its own"
+                return (
+                    f"in chunks they do not say what they say whole (off by {off:.1e}); they keep more than keys and "
+                    "values, or attend in a way of their own"
                 )
         self.vocab_size = int(whole[0].shape[-1])
         assert self._normed_RE is not None
         self.hidden_size = int(self._normed_RE.shape[-1])
+        return ""
 
     @torch.inference_mode()
     def _measure(self, kv_type: torch.dtype) -> int:

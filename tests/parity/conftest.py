@@ -184,6 +184,11 @@ FAMILIES: dict[str, Callable[[], Any]] = {
 
 FOREIGN: dict[str, Callable[[], Any]] = {  # families that we do not read ourselves
     "gpt2": lambda: foreign("GPT2", n_embd=48, n_head=4, n_layer=3, n_positions=128),
+    "gptj": lambda: foreign("GPTJ", n_embd=48, n_head=4, n_layer=2, n_positions=128, rotary_dim=8),
+    "bloom": lambda: foreign("Bloom", hidden_size=48, n_head=4, n_layer=2),
+    "mpt": lambda: foreign("Mpt", d_model=64, n_heads=4, n_layers=2, max_seq_len=128),
+    "diffllama": lambda: tiny("DiffLlama", head_dim=None),
+    "falcon": lambda: foreign("Falcon", hidden_size=48, num_attention_heads=4, num_hidden_layers=2),
     "gpt_neox": lambda: tiny("GPTNeoX", head_dim=None),
     "stablelm": lambda: tiny("StableLm", head_dim=None, hidden_size=64, use_qkv_bias=True),
     "cohere": lambda: tiny("Cohere", head_dim=None, logit_scale=0.4),

@@ -69,3 +69,18 @@ def test_greedy_tokens_equal_generate(family: Any, executor: Any, driver: Any) -
             torch.tensor([prompt]), max_new_tokens=8, min_new_tokens=8, do_sample=False, eos_token_id=None
         )[0, len(prompt) :].tolist()
         assert tokens == wanted
+
+
+@pytest.mark.parametrize("name", ["gpt_neox", "gptj"])  # packed, and one sequence a call
+def test_a_sequence_reads_what_another_writes_in_the_same_step(
+    name: str, make_family: Callable[[str], Any], driver: Any
+) -> None:
+    family = make_family(name)
+    ours = driver(load_executor(EngineConfig(max_total_tokens=512, num_threads=1), open_checkpoint(family.path)))
+    writer, reader = ours.new(), ours.new()
+    ours.table[writer.row, :20] = [ours.free.pop() for _ in range(20)]
+    ours.table[reader.row, :20] = ours.table[writer.row, :20]
+    reader.ids = PROMPT[:20]
+    tail, _ = ours.logprobs([(reader, PROMPT[20:]), (writer, PROMPT[:20])])
+    np.testing.assert_allclose(tail, expected(family, PROMPT)[20:], atol=TOLERANCE, rtol=TOLERANCE)
+    assert ("one sequence a call" in ours.executor.device) == (name == "gptj")

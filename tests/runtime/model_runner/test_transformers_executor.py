@@ -138,7 +138,17 @@ def test_dynamic_rotation_does_not_depend_on_the_neighbours(save: Callable[..., 
     ("architecture", "fields"),
     [
         ("Mamba", {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}),
-        ("Bloom", {"hidden_size": 32, "n_layer": 2, "n_head": 4}),
+        (
+            "Lfm2",
+            {
+                "hidden_size": 32,
+                "intermediate_size": 64,
+                "num_hidden_layers": 2,
+                "num_attention_heads": 4,
+                "num_key_value_heads": 2,
+                "layer_types": ["conv", "full_attention"],
+            },
+        ),
         (
             "RecurrentGemma",
             {
