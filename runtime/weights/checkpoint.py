@@ -45,6 +45,11 @@ class PackedTensor:
         return self.source() if callable(self.source) else self.source
 
     @property
+    def widened(self) -> bool:
+        """Whether it is float32 only because its file's format is not computed on."""
+        return callable(self.source) and self.format == "F32"
+
+    @property
     def nbytes(self) -> int:
         """Of `data`, which is not made for it."""
         if not callable(self.source):

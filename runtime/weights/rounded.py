@@ -124,7 +124,7 @@ class _Best:
         """Rounds with these, as fp16 holds them, and keeps what is better. Returns the codes [groups, 32]."""
         short, shift = scales.astype(np.float16), offsets.astype(np.float16)
         d, m = short.astype(np.float32)[:, None], shift.astype(np.float32)[:, None]
-        codes = np.divide(self._weights - m, d, out=np.zeros_like(self._weights), where=d != 0)
+        codes: Floats = np.divide(self._weights - m, d, out=np.zeros_like(self._weights), where=d != 0)
         np.clip(np.rint(codes, out=codes), low, high, out=codes)
         left = codes * d
         left += m

@@ -136,6 +136,17 @@ def test_packed_linears_give_the_numbers_of_their_float32(
     assert divergence.mean() < 2e-3
 
 
+def test_linears_that_are_widened_are_told(
+    tmp_path: Path, make_tiny_model: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    for case, told in (("gptq act-order", 1), ("gptq 4", 0)):
+        checkpoint = open_checkpoint(quantised_model(make_tiny_model(tmp_path / case), case))
+        caplog.clear()
+        load_executor(EngineConfig(num_threads=1, max_total_tokens=64, weight_cache=False), checkpoint).close()
+        lines = [r.getMessage() for r in caplog.records if "14 linears are computed in float32" in r.getMessage()]
+        assert len(lines) == told
+
+
 def test_the_second_start_reads_no_weights(
     tmp_path: Path, make_tiny_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

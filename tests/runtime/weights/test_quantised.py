@@ -315,8 +315,9 @@ def test_parts_that_do_not_fit_are_refused(part, shape, low):
     parts = {name: np.ascontiguousarray(array) for name, array in gptq_parts(values, zeros, scales).items()}
     assume(tuple(shape) != parts[part].shape)
     parts[part] = np.full(shape, low, parts[part].dtype)
-    with pytest.raises(BadCheckpoint, match="fit together"):
-        QuantisedLinear(Scheme("gptq"), parts, "here").dense()
+    for read in (QuantisedLinear.dense, QuantisedLinear.form, lambda linear: linear.blocks("A4")):
+        with pytest.raises(BadCheckpoint, match="fit together"):
+            read(QuantisedLinear(Scheme("gptq"), parts, "here"))
 
 
 @settings(max_examples=150, deadline=None)
@@ -334,7 +335,7 @@ def test_any_parts_give_weights_or_an_error_of_ours(data):
         "qzeros",
     ]
     dtypes = st.sampled_from([np.int8, np.uint8, np.int32, np.int64, np.float16, np.float32])
-    shapes = st.lists(st.integers(0, 8), max_size=3)
+    shapes = st.lists(st.sampled_from([*range(9), 32, 64]), max_size=3)
     arrays = {
         name: np.full(data.draw(shapes), data.draw(st.integers(0, 9)), data.draw(dtypes))
         for name in data.draw(st.sets(st.sampled_from(names), min_size=1))
@@ -346,5 +347,8 @@ def test_any_parts_give_weights_or_an_error_of_ours(data):
         linear = QuantisedLinear(scheme, arrays, "here")
         with np.errstate(all="ignore"):
             assert linear.dense().shape == linear.shape
+            form = linear.form()
+            if form is not None:
+                assert numbers(form, linear.blocks(form)).shape == linear.shape
     except RadixlangError:
         pass
