@@ -75,7 +75,9 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the whole answer object instead of its text")
     parser.add_argument("--verbose", action="store_true", help="tell tokens and times after an answer")
     parser.add_argument("--raw", action="store_true", help="continue the prompt as it is, without the chat template")
-    parser.add_argument("--executor", choices=("auto", "native", "torch"), default="auto", help="what computes")
+    parser.add_argument(
+        "--executor", choices=("auto", "native", "torch", "transformers"), default="auto", help="what computes"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

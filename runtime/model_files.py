@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from .config import EngineConfig
+from .model.foreign_config import PREFIX
 from .store.resolve import resolve_model
 from .tokenizer.interface import Tokenizer
 from .tokenizer.open import open_tokenizer
@@ -48,8 +49,8 @@ def open_model(config: EngineConfig, *, progress: bool = True) -> ModelFiles:
         "is_generation": True,
         "preferred_sampling_params": None,
         "weight_version": "default",
-        "model_type": model.architecture,
-        "architectures": [model.architecture],
+        "model_type": model.architecture.removeprefix(PREFIX),
+        "architectures": [model.architecture.removeprefix(PREFIX)],
         "max_context": max_context,
         "vocab_size": model.vocab_size,
         "chat_template": _chat_template(config, tokenizer),
