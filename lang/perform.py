@@ -83,6 +83,8 @@ class Performer:
 
     def __init__(self, stream: StreamExecutor) -> None:
         self.stream = stream
+        self._told = 0
+        """How much of the text events have told."""
         self.cur_role: str | None = None
         self.cur_role_begin_pos = 0
         self.cur_images: list[tuple[Any, str]] = []
@@ -182,7 +184,16 @@ class Performer:
             if meta is not None:
                 self.stream.meta_info[slot.name] = meta
         slot.define(value, meta)
-        self.stream.run.emit("value", self.stream, slot, value=value)
+        made = {} if meta is None else {"meta_info": meta, "before": self._text_before(value)}
+        self.stream.run.emit("value", self.stream, slot, value=value, **made)
+
+    def _text_before(self, value: Any) -> str:
+        """What the program wrote between the call before, or the fork, and the one that just gave `value`."""
+        text = self.stream.text_
+        made = str(value[0] if isinstance(value, list) and value else value)
+        begin = max(self._told, self.stream.fork_start_text_pos or 0)
+        self._told = len(text)
+        return text[begin : len(text) - len(made)]
 
     def fill(self, text: str, *, is_prefix: bool = False) -> None:
         """Appends text that the program wrote."""

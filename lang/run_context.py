@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -40,6 +41,9 @@ class RunContext:
         self.max_text_chars = max_text_chars
         """Most text of one stream; None is no limit."""
         self.usage = Usage()
+        self.events: list[Event] = []
+        """What happened so far, pieces of streams left out; `time_s` counts from the run's begin."""
+        self._began = time.perf_counter()
         self.budget = budget
         self.retries = retries
         self.on_event = on_event
@@ -89,7 +93,12 @@ class RunContext:
         loop.call_soon_threadsafe(lambda: loop.call_later(timeout_s, expire))
 
     def emit(self, kind: str, stream: StreamExecutor, slot: Slot, **fields: Any) -> None:
-        """Tells `on_event`, if there is one; with the node, where the program runs from a graph."""
+        """Keeps the event, and tells `on_event`, if there is one; with the node, where the run is one of a graph."""
+        if self.on_event is None and kind == "piece":
+            return
+        node = {} if slot.node is None else {"node": slot.node}
+        event = {"event": kind, "stream": stream.sid, "name": slot.name, **node, **fields}
+        if kind != "piece":
+            self.events.append({"time_s": time.perf_counter() - self._began, **event})
         if self.on_event is not None:
-            node = {} if slot.node is None else {"node": slot.node}
-            self.on_event({"event": kind, "stream": stream.sid, "name": slot.name, **node, **fields})
+            self.on_event(event)

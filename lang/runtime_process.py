@@ -83,6 +83,9 @@ class Runtime:
         if process is None:
             return
         atexit.unregister(self.shutdown)
+        endpoint = getattr(self, "endpoint", None)  # absent where the launch failed
+        if endpoint is not None:
+            endpoint.shutdown()
         for ask in (signal.SIGTERM, signal.SIGKILL):
             if process.poll() is not None:
                 return

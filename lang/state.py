@@ -23,6 +23,7 @@ from .ir import (
     SglVarScopeEnd,
     as_expr,
 )
+from .run_report import run_html, run_json
 from .slot import Slot
 from .stream_executor import StreamExecutor
 from .text_iter import iterate, iterate_async
@@ -274,6 +275,18 @@ class ProgramState:
         """Why the program failed, waiting for everything appended so far; its `__cause__` is the original."""
         self._await_body()
         return self.stream_executor.error()
+
+    def events(self) -> list[dict[str, Any]]:
+        """What the run did so far: calls that began ("gen") and values that came ("value"), with time_s and stream."""
+        return list(self.stream_executor.run.events)
+
+    def to_json(self) -> str:
+        """The finished run as JSON: text, messages, variables, usage, events. Waits for it."""
+        return run_json(self)
+
+    def to_html(self) -> str:
+        """The finished run as one HTML file: each stream's text, what was generated marked with its costs. Waits."""
+        return run_html(self)
 
     def text_iter(self, var_name: str | None = None) -> Iterator[str]:
         """Pieces of the text, or of one variable, as they come. Leaving the loop early cancels the program."""

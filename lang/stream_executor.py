@@ -20,20 +20,16 @@ from ..errors import Cancelled, ProgramError, UndefinedVariable
 from .backend.base_backend import BaseBackend, NativeBackend
 from .blocking import BlockingCalls
 from .chat_template import ChatTemplate
+from .declared import declared
 from .ir import (
     SglExpr,
     SglExprList,
-    SglGen,
-    SglSelect,
-    SglSeparateReasoning,
-    SglSwitch,
     SglVarScopeBegin,
     SglVarScopeEnd,
     as_expr,
 )
 from .native_calls import NativeCalls
 from .perform import ForkPoint, Performer, SyncPoint
-from .remote_run import RemoteRun
 from .run_context import RunContext
 from .sampling import SglSamplingParams
 from .slot import QueueItem, Slot
@@ -125,7 +121,8 @@ class StreamExecutor:
         if scope and isinstance(expr, (SglVarScopeBegin, SglVarScopeEnd)):
             expr = type(expr)(scope + expr.name)
             scope = ""
-        item = QueueItem(expr, contextvars.copy_context(), self._declare(expr, scope))
+        item = QueueItem(expr, contextvars.copy_context(), declared(expr, scope))
+        self.slots.update((slot.name, slot) for slot in item.slots if slot.name)
         if not self._running and self.performer.is_immediate(expr):
             self._perform_now(item)
             return
@@ -133,38 +130,6 @@ class StreamExecutor:
         if not self._running:
             self._running = True
             self._start()
-
-    def _declare(self, expr: SglExpr, scope: str) -> list[Slot]:
-        """New, unknown values for what `expr` defines; a later expression of the same name replaces them."""
-        if isinstance(expr, SglSeparateReasoning):
-            slots = self._declare(expr.expr, scope)
-            names = [slot.name for slot in slots if slot.name]
-            slots += [Slot(SglSeparateReasoning.process_name_for_reasoning(name)) for name in names]
-        elif isinstance(expr, SglExprList):
-            slots = [slot for part in expr.expr_list for slot in self._declare(part, scope)]
-        elif isinstance(expr, SglSwitch):
-            slots = self._declare_cases(expr, scope)
-        elif isinstance(expr, RemoteRun):
-            slots = [Slot(name, dtype=expr.types.get(name)) for name in expr.names]
-        elif isinstance(expr, SglGen):
-            slots = [Slot(scope + expr.name if expr.name else "", expr.where, dtype=expr.options.get("dtype"))]
-            slots[0].node, slots[0].tools = expr.graph_node, expr.options.get("tools")
-        elif isinstance(expr, SglSelect):
-            slots = [Slot(scope + expr.name if expr.name else "", expr.where, node=expr.graph_node)]
-        elif isinstance(expr, SglVarScopeBegin):
-            slots = [Slot(expr.name)]
-        else:
-            return []
-        self.slots.update((slot.name, slot) for slot in slots if slot.name)
-        return slots
-
-    def _declare_cases(self, expr: SglSwitch, scope: str) -> list[Slot]:
-        """A name that several cases define is one value."""
-        shared: dict[str, Slot] = {}
-        slots = [slot for case in expr.all_cases() for slot in self._declare(case, scope)]
-        slots = [shared.setdefault(slot.name, slot) if slot.name else slot for slot in slots]
-        self.slots.update((slot.name, slot) for slot in slots if slot.name)
-        return slots
 
     # -- executing ---------------------------------------------------------------------------------------------
 

@@ -54,9 +54,9 @@ def load_program(file: str, name: str | None) -> SglFunction:
     return found[name]
 
 
-def _arguments(program: SglFunction, given: list[str], *, is_whole: bool = False) -> dict[str, str]:
+def _arguments(program: SglFunction, given: list[str], *, is_whole: bool = False) -> dict[str, Any]:
     """The program's arguments; `is_whole`: all that it needs must be there."""
-    arguments = {}
+    arguments: dict[str, Any] = {}
     for one in given:
         name, equals, value = one.partition("=")
         if not equals:
