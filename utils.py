@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import tempfile
+import time
 import urllib.parse
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import httpx
 
-__all__ = ["download_and_cache_file", "dump_state_text", "http_request", "read_jsonl"]
+__all__ = [
+    "download_and_cache_file",
+    "dump_state_text",
+    "http_request",
+    "print_highlight",
+    "read_jsonl",
+    "terminate_process",
+    "wait_for_server",
+]
 
 
 class HttpResponse:
@@ -82,3 +92,36 @@ def download_and_cache_file(url: str, filename: str | None = None) -> str:
         if os.path.exists(partial):
             os.remove(partial)
     return filename
+
+
+def wait_for_server(base_url: str, timeout: float | None = None, process: subprocess.Popen[Any] | None = None) -> None:
+    """Returns when the server answers. TimeoutError after `timeout` seconds; RuntimeError if `process` ended."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    with httpx.Client(timeout=5.0) as client:
+        while True:
+            try:
+                # 401: it runs, and wants a key. Others (503): it loads still.
+                if client.get(f"{base_url.rstrip('/')}/v1/models").status_code in (200, 401):
+                    return
+            except httpx.TransportError:
+                pass
+            if process is not None and process.poll() is not None:
+                raise RuntimeError(f"the server's process ended with status {process.returncode}")
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError(f"the server at {base_url} did not answer within {timeout} s")
+            time.sleep(0.2)
+
+
+def terminate_process(process: subprocess.Popen[Any]) -> None:
+    """Ends a server that was started as a process: asked first, killed after 30 s."""
+    process.terminate()
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def print_highlight(html_content: str) -> None:
+    """Prints what SGLang's notebooks show in colour."""
+    print(html_content)

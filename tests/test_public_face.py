@@ -76,3 +76,20 @@ def test_sglangs_helpers(tmp_path):
     assert [row["a"] for row in read_jsonl(str(lines))] == [1, 2]
     dump_state_text(str(tmp_path / "out.txt"), ["one", "two"])
     assert "two" in (tmp_path / "out.txt").read_text()
+
+
+def test_notebooks_find_their_helpers(capsys):
+    import subprocess
+    import sys
+
+    from radixlang.utils import print_highlight, terminate_process, wait_for_server
+
+    print_highlight("<b>text</b>")
+    assert "text" in capsys.readouterr().out
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    with pytest.raises(TimeoutError, match="did not answer"):
+        wait_for_server("http://127.0.0.1:9", timeout=0, process=process)
+    terminate_process(process)
+    assert process.returncode is not None
+    with pytest.raises(RuntimeError, match="ended with status"):
+        wait_for_server("http://127.0.0.1:9", process=process)
