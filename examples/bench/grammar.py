@@ -186,7 +186,8 @@ def main() -> None:
         ordered = sorted(times)
         print(
             f"\n{len(times)} schemas: p50 {statistics.median(ordered):.1f} ms, "
-            f"p99 {ordered[int(0.99 * (len(ordered) - 1))]:.1f} ms, max {ordered[-1]:.0f} ms; served {1 - sum(refused.values()) / len(times):.1%}, refused for {refused}"
+            f"p99 {ordered[int(0.99 * (len(ordered) - 1))]:.1f} ms, max {ordered[-1]:.0f} ms; "
+            f"served {1 - sum(refused.values()) / len(times):.1%}, refused for {refused}"
         )
 
 
