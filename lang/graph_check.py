@@ -60,6 +60,8 @@ class _Checker:
         self.last: dict[int, int | None] = {0: None}
         """The last node of each stream that exists; of one that has begun after a fork or switch, that."""
         self.cases: set[int] = set()
+        self.scopes: set[tuple[int, str]] = set()
+        """Open scopes, by stream and name."""
         self.valued: set[int] = set()
         """Nodes whose value others may use."""
 
@@ -168,9 +170,16 @@ class _Checker:
 
     def _scope_begin(self, node: Node) -> None:
         self._params(node, "name")
-        _need(_is_name(node.params.get("name")), "it needs a name")
+        name = node.params.get("name")
+        _need(_is_name(name), "it needs a name")
+        _need((node.stream, name) not in self.scopes, "a scope of its name is open already")
+        self.scopes.add((node.stream, str(name)))
 
-    _scope_end = _scope_begin
+    def _scope_end(self, node: Node) -> None:
+        self._params(node, "name")
+        name = node.params.get("name")
+        _need(_is_name(name) and (node.stream, name) in self.scopes, "no scope of its name is open on its stream")
+        self.scopes.discard((node.stream, str(name)))
 
     def _fork(self, node: Node) -> None:
         self._params(node, "size", "streams", "twin", "asking")

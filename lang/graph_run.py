@@ -6,7 +6,7 @@ Streams are tasks of one event loop. A branch ends, and what the engine keeps fo
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -30,6 +30,7 @@ from .ir import (
     SglVarScopeEnd,
 )
 from .sampling import SglSamplingParams
+from .slot import Slot
 from .stream_executor import StreamExecutor
 from .symbols import apply_op
 
@@ -61,6 +62,9 @@ class GraphRun:
         self.values: dict[int, Future[Any]] = {}
         self._cases: dict[int, list[Node]] = {}
         """Nodes of the cases of switches, by stream; their switch takes them."""
+
+        self._scopes: dict[tuple[int, Any], Slot] = {}
+        """Open ones, by stream and name."""
 
     def submit(self) -> None:
         """Waits for nothing."""
@@ -98,19 +102,26 @@ class GraphRun:
         elif node.kind == "join":
             self._join(node)
         else:
-            stream = self._stream(node)
-            stream.submit(self._expression(node))
-            if node.kind == "switch":
-                for case in params["streams"]:
-                    for inner in self._cases[case]:
-                        self._defined(inner, stream)
-            else:
-                self._defined(node, stream)
+            slots = iter(self._stream(node).submit(self._expression(node)))
+            for inner in self._in_switch(node) if node.kind == "switch" else [node]:
+                self._defined(inner, slots)
 
-    def _defined(self, node: Node, stream: StreamExecutor) -> None:
+    def _in_switch(self, node: Node) -> list[Node]:
+        """The nodes of all cases, in the order in which SglSwitch has them: the default is the last."""
+        pairs = sorted(zip(node.params["keys"], node.params["streams"], strict=True), key=lambda pair: pair[0] is None)
+        return [inner for _, stream in pairs for inner in self._cases[stream]]
+
+    def _defined(self, node: Node, slots: Iterator[Slot]) -> None:
+        """Gens, selects and begins of scopes have a slot each, in order; an end of a scope has that of its begin."""
         name = node.params.get("name")
-        if name and node.kind in ("gen", "select", "scope_end"):
-            self.values[node.id] = stream.slots[name].future
+        if node.kind in ("gen", "select"):
+            self.values[node.id] = next(slots).future
+        elif node.kind == "scope_begin":
+            self._scopes[(node.stream, name)] = next(slots)
+        elif node.kind == "scope_end" and (node.stream, name) in self._scopes:
+            self.values[node.id] = self._scopes.pop((node.stream, name)).future
+        elif node.kind == "scope_end":
+            raise TraceError(f"the scope {name!r} ends without a begin", where=node.source)
 
     def _op(self, node: Node) -> None:
         params, futures = node.params, [self.values[i] for i in node.data]

@@ -58,9 +58,7 @@ class RemoteRun(SglExpr):
         metas = result["meta_info"]
         stream.run.usage.take(result["usage"])
         for name, value in result["variables"].items():
-            errors = result["errors"].get(name)
-            if isinstance(value, list) and errors:
-                value = GatheredList(value, {int(i): ProgramError(told) for i, told in errors.items()})
+            value = _with_errors(value, result["errors"].get(name) or {})
             slot = stream.slots.get(name)
             if slot is None:
                 stream.set_var(name, value)
@@ -73,3 +71,18 @@ class RemoteRun(SglExpr):
             told = result["errors"].get(name, f"the run did not define {name!r}")
             if name not in result["variables"]:
                 stream.drop(stream.slots[name], str(told))
+
+
+def _with_errors(value: Any, errors: dict[str, str]) -> Any:
+    """A list whose failed places raise when they are read; `errors`: by indices, such as "1.0"."""
+    if not isinstance(value, list) or not errors:
+        return value
+    below: dict[int, dict[str, str]] = {}
+    own: dict[int, BaseException] = {}
+    for path, told in errors.items():
+        index, _, rest = path.partition(".")
+        if rest:
+            below.setdefault(int(index), {})[rest] = told
+        else:
+            own[int(index)] = ProgramError(told)
+    return GatheredList([_with_errors(item, below.get(i, {})) for i, item in enumerate(value)], own)

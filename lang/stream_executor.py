@@ -97,8 +97,8 @@ class StreamExecutor:
 
     # -- appending ---------------------------------------------------------------------------------------------
 
-    def submit(self, expr: SglExpr | str, scope: str = "") -> None:
-        """Appends an expression; `scope` is put before the names that it defines.
+    def submit(self, expr: SglExpr | str, scope: str = "") -> list[Slot]:
+        """Appends an expression, and returns what it defines; `scope` is put before those names.
 
         With use_thread=False, waits and raises what failed.
         """
@@ -106,18 +106,17 @@ class StreamExecutor:
         if checked is None:
             raise TypeError(f"only strings and expressions can be appended to a program, not {type(expr).__name__}")
         with self._lock:
-            self._append(checked, scope)
+            slots = self._append(checked, scope)
         self.notify()
         if not self.use_thread:
             self.sync()
             if self.error_ is not None:
                 raise self.error_
+        return slots
 
-    def _append(self, expr: SglExpr, scope: str = "") -> None:
+    def _append(self, expr: SglExpr, scope: str = "") -> list[Slot]:
         if isinstance(expr, SglExprList):
-            for part in expr.expr_list:
-                self._append(part, scope)
-            return
+            return [slot for part in expr.expr_list for slot in self._append(part, scope)]
         if scope and isinstance(expr, (SglVarScopeBegin, SglVarScopeEnd)):
             expr = type(expr)(scope + expr.name)
             scope = ""
@@ -125,11 +124,12 @@ class StreamExecutor:
         self.slots.update((slot.name, slot) for slot in item.slots if slot.name)
         if not self._running and self.performer.is_immediate(expr):
             self._perform_now(item)
-            return
+            return item.slots
         self._queue.append(item)
         if not self._running:
             self._running = True
             self._start()
+        return item.slots
 
     # -- executing ---------------------------------------------------------------------------------------------
 

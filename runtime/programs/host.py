@@ -122,11 +122,10 @@ def _result(graph: ProgramGraph, root: StreamExecutor) -> dict[str, Any]:
         if failure is not None:
             errors[name] = str(failure)
             continue
-        value = slot.future.result()
-        if isinstance(value, GatheredList) and value.errors:
-            errors[name] = {str(i): str(error) for i, error in value.errors.items()}
-            value = [None if i in value.errors else value[i] for i in range(len(value))]
-        variables[name] = value
+        missing: dict[str, str] = {}
+        variables[name] = _plain(slot.future.result(), "", missing)
+        if missing:
+            errors[name] = missing
         if slot.meta is not None:
             meta[name] = slot.meta
     return {
@@ -137,6 +136,15 @@ def _result(graph: ProgramGraph, root: StreamExecutor) -> dict[str, Any]:
         "meta_info": meta,
         "usage": root.run.usage.counts(),
     }
+
+
+def _plain(value: Any, path: str, errors: dict[str, str]) -> Any:
+    """`value` for JSON: null where a branch failed, and why in `errors`, by the indices that lead there ("1.0")."""
+    if not isinstance(value, list):
+        return value
+    failed = value.errors if isinstance(value, GatheredList) else {}
+    errors.update({f"{path}{i}": str(error) for i, error in failed.items()})
+    return [None if i in failed else _plain(value[i], f"{path}{i}.", errors) for i in range(len(value))]
 
 
 def told_error(error: ProgramError) -> RadixlangError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,8 @@ import radixlang as sgl
 from radixlang.lang.backend.base_backend import BaseBackend, NativeBackend
 from radixlang.lang.choices import ChoicesDecision
 from radixlang.lang.loop import run
+from radixlang.runtime.programs.host import ProgramHost
+from radixlang.runtime.programs.request import read_body
 
 DEADLINE_S = 30.0
 
@@ -196,3 +199,26 @@ def until() -> Callable[[Callable[[], bool]], None]:
             pause.wait(0.005)
 
     return wait
+
+
+@pytest.fixture
+def hosted(native):
+    """hosted(reply): a CharModel that runs programs as an engine does."""
+
+    def make(reply=None):
+        backend = native(reply)
+        host = ProgramHost()
+
+        async def run_program(request):
+            request = json.loads(json.dumps(request))
+            backend.requests.append({"program": request})
+            async for event in host.run(host.prepare(read_body(request)), backend):
+                yield json.loads(json.dumps(event))
+
+        async def register(name, graph):
+            host.register(name, graph)
+
+        backend.native_run_program, backend.native_register_program = run_program, register
+        return backend
+
+    return make

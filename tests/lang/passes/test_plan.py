@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -97,10 +99,15 @@ def told(state, outputs):
             value = state[name]
         except sgl.ProgramError as error:
             value = type(error).__name__
-        if isinstance(value, GatheredList):
-            value = [type(value.errors[i]).__name__ if i in value.errors else value[i] for i in range(len(value))]
-        values[name] = value
+        values[name] = plain(value)
     return values
+
+
+def plain(value):
+    if not isinstance(value, list):
+        return value
+    failed = value.errors if isinstance(value, GatheredList) else {}
+    return [type(failed[i]).__name__ if i in failed else plain(value[i]) for i in range(len(value))]
 
 
 SETTINGS = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -112,8 +119,8 @@ def reply(prompt):
 
 @SETTINGS
 @given(steps=st.lists(STEPS, max_size=6), data=st.data())
-def test_interpreted_equals_compiled(native, steps, data):
-    backend = native(reply)
+def test_interpreted_equals_compiled_equals_remote(hosted, steps, data):
+    backend = hosted(reply)
 
     @sgl.function
     def program(s, q):
@@ -137,3 +144,14 @@ def test_interpreted_equals_compiled(native, steps, data):
     assert told(part.run(q="q", temperature=0), chosen) == told(interpreted, chosen)
     again = sgl.ProgramGraph.from_json(part.plan(temperature=0).to_json())
     assert told(again.run(backend, {"q": "q"}, temperature=0), chosen) == told(interpreted, chosen)
+
+    remote = compiled.run(q="q", temperature=0, remote=True)
+    assert remote.text() == interpreted.text()
+    assert remote.messages() == interpreted.messages()
+    assert comparable(told(remote, outputs)) == comparable(told(interpreted, outputs))
+    assert remote.usage.round_trips == 1
+
+
+def comparable(values):
+    """A server tells why a value failed, not its class."""
+    return json.loads(json.dumps(values).replace("UndefinedVariable", "ProgramError"))

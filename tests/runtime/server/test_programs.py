@@ -112,6 +112,7 @@ def graph(*nodes, inputs=()):
         ({"graph": graph(node(0, "fork", size=9999, streams=list(range(1, 5000))))}, "streams"),
         ({"graph": graph(*(node(i, "text", text="", after=i - 1 if i else None) for i in range(10_001)))}, "nodes"),
         ({"graph": graph(node(0, "join", mode="gather_variable", streams=[7], names=[]))}, "not forked"),
+        ({"graph": graph(node(0, "scope_end", name="w"))}, "no scope"),
         ({"graph": graph(node(0, "switch", data=[], keys=[], streams=[]))}, "one value"),
         (
             {"graph": graph(node(0, "arg", -1, name="q"), node(1, "op", -1, data=[0], method="__class__", args=[]),
