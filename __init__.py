@@ -27,6 +27,7 @@ if _TYPE_CHECKING:
         TraceError,
         UndefinedVariable,
     )
+    from .lang import grammar
     from .lang.api import (
         assistant,
         assistant_begin,
@@ -34,6 +35,7 @@ if _TYPE_CHECKING:
         call,
         flush_cache,
         function,
+        fuse,
         gen,
         gen_int,
         gen_string,
@@ -73,8 +75,9 @@ if _TYPE_CHECKING:
     from .runtime.engine import Engine
 
 _ERRORS = "BudgetExceeded Cancelled ProgramError ProgramTimeout RadixlangError TraceError UndefinedVariable"
-_API = """assistant assistant_begin assistant_end call flush_cache function gen gen_int gen_string get_server_info image
-select separate_reasoning set_default_backend switch system system_begin system_end user user_begin user_end video"""
+_API = """assistant assistant_begin assistant_end call flush_cache function fuse gen gen_int gen_string get_server_info
+image select separate_reasoning set_default_backend switch system system_begin system_end user user_begin user_end
+video"""
 _CHOICES = "greedy_token_selection token_length_normalized unconditional_likelihood_normalized"
 
 _FACE: dict[str, str] = {
@@ -96,6 +99,7 @@ _FACE: dict[str, str] = {
     "Usage": ".lang.usage",
     "VertexAI": ".lang.backend.vertexai",
     "global_config": ".lang.global_config",
+    "grammar": ".lang.grammar",
     "record": ".lang.tape",
     "replay": ".lang.tape",
     "tool": ".lang.tools",
@@ -133,11 +137,13 @@ __all__ = [
     "call",
     "flush_cache",
     "function",
+    "fuse",
     "gen",
     "gen_int",
     "gen_string",
     "get_server_info",
     "global_config",
+    "grammar",
     "greedy_token_selection",
     "image",
     "record",
@@ -165,7 +171,8 @@ def __getattr__(name: str) -> object:
     module = _FACE.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(_importlib.import_module(module, __name__), name)
+    loaded = _importlib.import_module(module, __name__)
+    value: object = loaded if name == "grammar" else getattr(loaded, name)
     globals()[name] = value
     return value
 

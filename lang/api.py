@@ -12,7 +12,9 @@ from .backend.base_backend import BaseBackend
 from .choices import ChoicesSamplingMethod, token_length_normalized
 from .closed_schema import closed_text
 from .global_config import global_config, resolve_backend
+from .grammar import Grammar, fused
 from .ir import (
+    SglConstantText,
     SglExpr,
     SglExprList,
     SglGen,
@@ -90,6 +92,7 @@ def gen(
     repair: int = 0,
     tools: Sequence[Tool | Callable[..., Any]] | None = None,
     tool_choice: str = "auto",
+    grammar: Grammar | None = None,
 ) -> SglExpr:
     """A generation, to be appended to a state; None takes what run() says.
 
@@ -98,6 +101,7 @@ def gen(
     that JSON can hold, read with `state.value(name)`. `choices` makes it a `select`. `check` refuses a value by
     returning False or raising; then up to `repair` more are tried, and refused ones leave no text. `tools`: calls in
     the answer are well formed; `tool_choice` is "auto" (text, calls, or both), "required", "none" or a tool's name.
+    `grammar`: put together with radixlang.grammar; its captures become values.
     """
     if choices is not None:
         if not choices:
@@ -108,6 +112,9 @@ def gen(
     constraints = [c for c, v in (("regex", regex), ("json_schema", json_schema), ("ebnf", ebnf)) if v is not None]
     if tools is not None and (constraints or dtype is not None or structural_tag is not None):
         constraints = [*constraints, "tools"] if constraints else ["another", "tools"]
+    if grammar is not None:
+        constraints = [*constraints, "grammar"]
+        regex = grammar.regex()
     if len(constraints) > 1:
         raise ValueError(f"gen takes one constraint, found {' and '.join(constraints)}")
     value_type, known_tools = _value_type(dtype, json_schema), None
@@ -117,7 +124,7 @@ def gen(
         json_schema, structural_tag = fields.get("json_schema"), fields.get("structural_tag")
     return SglGen(
         name,
-        options={"dtype": value_type, "check": check, "repair": repair, "tools": known_tools},
+        options={"dtype": value_type, "check": check, "repair": repair, "tools": known_tools, "grammar": grammar},
         max_new_tokens=max_tokens,
         min_new_tokens=min_tokens,
         n=n,
@@ -159,6 +166,19 @@ def _value_type(dtype: Any, json_schema: str | dict[str, Any] | None) -> Any:
             warnings.warn("both dtype and json_schema are set; dtype is used", stacklevel=3)
         return dtype
     return {} if json_schema is not None else None
+
+
+def fuse(expr: str | SglExpr, name: str | None = None, max_tokens: int | None = None) -> SglExpr:
+    """Text and constrained gens as one generation: fixed text costs no calls, and the gens' values are read from it.
+
+    name: of the whole. max_tokens: of the whole; default: the gens' own together, and what the text takes.
+    """
+    inner = as_expr(expr)
+    if inner is None:
+        raise TypeError(f"fuse() takes an expression, not {type(expr).__name__}")
+    grammar, tokens = fused(inner)
+    fixed = sum(len(p.value) for p in getattr(inner, "expr_list", [inner]) if isinstance(p, SglConstantText))
+    return gen(name, max_tokens=max_tokens or (tokens + fixed if tokens else None), grammar=grammar)
 
 
 def gen_int(

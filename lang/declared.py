@@ -24,7 +24,9 @@ def declared(expr: SglExpr, scope: str) -> list[Slot]:
     if isinstance(expr, SglGen):
         slot = Slot(scope + expr.name if expr.name else "", expr.where, dtype=expr.options.get("dtype"))
         slot.node, slot.tools = expr.graph_node, expr.options.get("tools")
-        return [slot]
+        grammar = expr.options.get("grammar")
+        captured = [] if grammar is None else grammar.names()
+        return [slot, *(Slot(scope + name, expr.where, dtype=dtype) for name, dtype in captured)]
     if isinstance(expr, SglSelect):
         return [Slot(scope + expr.name if expr.name else "", expr.where, node=expr.graph_node)]
     return [Slot(expr.name)] if isinstance(expr, SglVarScopeBegin) else []

@@ -140,6 +140,7 @@ class Performer:
         expr, context = item.expr, item.context
         if isinstance(expr, SglGen):
             await self._gen(expr, item.slots[0], context)
+            self._capture(expr, item.slots)
         elif isinstance(expr, SglSelect):
             await self._select(expr, item.slots[0], context)
         elif isinstance(expr, SglSeparateReasoning):
@@ -248,6 +249,19 @@ class Performer:
             await self.speculation.generate(expr, slot, context, template)
             return
         await generate(self, expr, slot, context, template)
+
+    def _capture(self, expr: SglGen, slots: list[Slot]) -> None:
+        """The captures of a grammar become known with the text that they are in."""
+        grammar = expr.options.get("grammar")
+        if grammar is None or len(slots) < 2:
+            return
+        value = slots[0].future.result()
+        found = grammar.read(str(value[0] if isinstance(value, list) else value))
+        for slot, text in zip(slots[1:], found.values(), strict=True):
+            if text is None:
+                self.stream.drop(slot, f"{slot.name!r} is in no part of the text that was taken")
+            else:
+                self.define(slot, text, None)
 
     async def _select(self, expr: SglSelect, slot: Slot, context: contextvars.Context) -> None:
         stream = self.stream
