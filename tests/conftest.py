@@ -7,6 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A slow or busy machine is no failure: examples are counted, never timed.
+settings.register_profile("radixlang", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("radixlang")
 
 CHATML = (
     "{% for message in messages %}"
