@@ -119,7 +119,9 @@ def _knows(cxx: Sequence[str], isa: InstructionSet, folder: Path) -> bool:
     """Whether the compiler takes the set's flags and its intrinsics; an old one may lack the newest."""
     source = folder / f"probe.{isa.name}.cpp"
     source.write_text('#include "simd/vec.h"\n')
-    command = [*cxx, "-std=c++20", *isa.flags, f"-DRX_ISA={isa.name}", f"-I{SOURCES}", "-fsyntax-only", str(source)]
+    # An object, because zig's compiler fails at -fsyntax-only.
+    made = ["-c", str(source), "-o", str(source.with_suffix(".o"))]
+    command = [*cxx, "-std=c++20", *isa.flags, f"-DRX_ISA={isa.name}", f"-I{SOURCES}", *made]
     return subprocess.run(command, capture_output=True).returncode == 0
 
 

@@ -5,6 +5,10 @@
 #include <cstdlib>
 #include <cstring>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #if defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #endif
@@ -34,15 +38,22 @@ static const Kernels* compiled(int* count) {
 static bool can_run(const char* name) {
     if (!strcmp(name, "scalar")) return true;
 #if defined(__x86_64__)
-    // These ask the operating system, too: registers it does not save are not there.
-    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
-    const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-                        __builtin_cpu_supports("avx512vnni");
+    // Asked of the processor itself: the builtins' runtime is missing from some compilers (zig's).
+    unsigned eax, ebx, ecx, edx, a7, b7 = 0, c7 = 0, a71 = 0;
+    if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !(ecx >> 27 & 1)) return false;  // OSXSAVE
+    const unsigned c1 = ecx;
+    unsigned saved, saved_high;  // registers that the operating system does not save are not there
+    __asm__ volatile("xgetbv" : "=a"(saved), "=d"(saved_high) : "c"(0));
+    __get_cpuid_count(7, 0, &a7, &b7, &c7, &edx);
+    __get_cpuid_count(7, 1, &a71, &ebx, &ecx, &edx);
+    const auto bit = [](unsigned word, int at) { return (word >> at & 1) != 0; };
+    const bool avx2 = (saved & 0x6) == 0x6 && bit(b7, 5) && bit(c1, 12) && bit(c1, 29);  // and FMA, F16C
+    const bool avx512 = avx2 && (saved & 0xe6) == 0xe6 && bit(b7, 16) && bit(b7, 17) && bit(b7, 30) && bit(b7, 31) &&
+                        bit(c7, 11);  // F, DQ, BW, VL, VNNI
     if (!strcmp(name, "avx2")) return avx2;
-    if (!strcmp(name, "avx2vnni")) return avx2 && __builtin_cpu_supports("avxvnni");
+    if (!strcmp(name, "avx2vnni")) return avx2 && bit(a71, 4);
     if (!strcmp(name, "avx512")) return avx512;
-    if (!strcmp(name, "avx512bf16")) return avx512 && __builtin_cpu_supports("avx512bf16");
+    if (!strcmp(name, "avx512bf16")) return avx512 && bit(a71, 5);
 #elif defined(__aarch64__) && defined(__linux__)
     if (!strcmp(name, "neon")) return getauxval(AT_HWCAP) >> 20 & 1;  // HWCAP_ASIMDDP
 #elif defined(__aarch64__) && defined(__APPLE__)
