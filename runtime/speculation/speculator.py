@@ -1,0 +1,234 @@
+"""Speculator: asks the drafters, decides how much of what they say is worth a try, and learns from what came of it.
+
+The scheduler calls `look` while a step runs (that costs microseconds and no step: it learns how often drafts would have
+been right, and sees whether one is worth a try), `plan` when it builds a step behind everything that is committed,
+`verified` when a draft was compared with what the model drew, `forget` when a request leaves its row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from ...radix_cache.node import Int32
+from ..request import Request
+from .acceptance import Acceptance, Float64
+from .choose import choose_depth, choose_lengths, may_pay
+from .costs import StepCosts
+from .drafter import NO_IDS, Draft, Drafter, Track
+
+if TYPE_CHECKING:
+    from ..scheduler.rows import Rows
+
+_LOOKS = 8  # requests that free drafters are asked about in one step; more take turns
+_SURE = 0.8  # chance of the next token above which no other drafter is asked
+_PROBE_EVERY = 64  # tokens of a request after which a model that does not pay may draft one again
+_WORTH_EVERY = 32  # steps after which it is asked again whether drafts can pay at all beside so many rows
+
+
+class SpeculationCounts(NamedTuple):
+    """Since the start."""
+
+    num_verified: int
+    """Drafts that a step tried."""
+    num_proposed: int
+    num_correct: int
+    """Tokens of them."""
+
+
+class _Guess(NamedTuple):
+    """What a drafter said when `known` tokens were known."""
+
+    known: int
+    draft: Draft
+
+
+class _Offer(NamedTuple):
+    track: Track
+    draft: Draft
+    chances: Float64
+
+
+class Speculator:
+    """One an engine; everything on the scheduler's thread."""
+
+    def __init__(self, drafters: Sequence[Drafter], rows: Rows, *, max_draft_len: int, max_rows: int) -> None:
+        """max_rows: steps of more rows than that are left alone."""
+        self._drafters = drafters
+        self._free = [drafter for drafter in drafters if drafter.is_free]
+        self._models = [drafter for drafter in drafters if not drafter.is_free]
+        self._rows = rows
+        self._max_draft_len = max_draft_len
+        self._max_rows = max_rows
+        self._tracks: dict[Request, Track] = {}
+        self._guesses: dict[Track, _Guess] = {}
+        self._groups: dict[str, dict[Track, None]] = {}
+        self._acceptance = Acceptance()
+        self._worth: dict[int, tuple[int, bool]] = {}
+        self._num_asked = self._turn = 0
+        self._num_verified = self._num_proposed = self._num_correct = 0
+        self.costs = StepCosts()
+
+    @property
+    def counts(self) -> SpeculationCounts:
+        return SpeculationCounts(self._num_verified, self._num_proposed, self._num_correct)
+
+    def siblings(self, request: Request) -> Iterable[Track]:
+        """Running requests of its fork, without itself."""
+        group = self._groups.get(request.group) if request.group is not None else None
+        return () if group is None else (track for track in group if track.request is not request)
+
+    # ---- deciding
+
+    def look(self, requests: Sequence[Request]) -> bool:
+        """Whether a draft is worth a try, so that the next step should be planned when all is committed."""
+        num_rows = len(requests)
+        if not self._pays(num_rows, requests):
+            return False
+        offers = self._offers(requests)
+        return bool(self._models) or any(self._lengths(offers, num_rows, requests))
+
+    def plan(self, requests: Sequence[Request], num_rows: int, max_tokens: int) -> dict[Request, Int32]:
+        """Drafts worth a try, of `requests` whose every token is known, in a step of `num_rows` rows without them;
+        `max_tokens` at most in all."""
+        if max_tokens < 1 or not self._pays(num_rows, requests):
+            return {}
+        offers = self._offers(requests)
+        drafts: dict[Request, Int32] = {}
+        for offer, length in zip(offers, self._lengths(offers, num_rows, requests), strict=True):
+            if length and max_tokens:
+                max_tokens -= self._take(offer.track, offer.draft, min(length, max_tokens), drafts)
+        for drafter in self._models:
+            left = [request for request in requests if request not in drafts]
+            drafted = sum(map(len, drafts.values()))
+            if left and max_tokens:
+                max_tokens -= self._ask_model(drafter, left, num_rows + drafted, max_tokens, drafts)
+        return drafts
+
+    def verified(self, request: Request, num_tried: int, num_correct: int) -> None:
+        """A step tried `num_tried` tokens of the draft that `plan` gave last; the first `num_correct` were right."""
+        self._num_verified += 1
+        self._num_proposed += num_tried
+        self._num_correct += num_correct
+        track = self._tracks.get(request)
+        guess = None if track is None else self._guesses.pop(track, None)
+        if track is not None and guess is not None:
+            self._acceptance.add(track, guess.draft, num_correct, num_tried)
+
+    def forget(self, request: Request, ids: Int32 | None) -> None:
+        """It leaves its row: retracted, or ended well with these `ids`, prompt and output."""
+        track = self._tracks.pop(request, None)
+        if track is not None:
+            self._guesses.pop(track, None)
+            if request.group is not None and (group := self._groups.get(request.group)) is not None:
+                group.pop(track, None)
+                if not group:
+                    del self._groups[request.group]
+            for drafter in self._drafters:
+                drafter.forget(track)
+            track.ids, track.known = NO_IDS, 0
+        if ids is not None:
+            for drafter in self._drafters:
+                drafter.observe(request, ids)
+
+    def close(self) -> None:
+        for drafter in self._drafters:
+            drafter.close()
+
+    # ---- inside
+
+    def _pays(self, num_rows: int, requests: Sequence[Request]) -> bool:
+        """Whether drafts can pay at all beside so many rows."""
+        if not requests or num_rows > self._max_rows:
+            return False
+        self._num_asked += 1
+        until, worth = self._worth.get(num_rows, (0, False))
+        if self._num_asked > until:
+            worth = may_pay(num_rows, self._curve(requests), self._max_draft_len * len(requests))
+            self._worth[num_rows] = self._num_asked + _WORTH_EVERY, worth
+        return worth
+
+    def _curve(self, requests: Sequence[Request]) -> Float64:
+        known = self._rows.known
+        return self.costs.curve(sum(int(known[request.row]) for request in requests) // len(requests))
+
+    def _lengths(self, offers: list[_Offer], num_rows: int, requests: Sequence[Request]) -> list[int]:
+        return choose_lengths([offer.chances for offer in offers], num_rows, self._curve(requests)) if offers else []
+
+    def _offers(self, requests: Sequence[Request]) -> list[_Offer]:
+        """The best draft of each request that has one."""
+        if len(requests) > _LOOKS:
+            turn = {(self._turn + i) % len(requests) for i in range(_LOOKS)}
+            self._turn = (self._turn + _LOOKS) % len(requests)
+            requests = [r for i, r in enumerate(requests) if i in turn or self._tracks.get(r) in self._guesses]
+        tracks = [self._track(request) for request in requests]
+        best: dict[Track, _Offer] = {}
+        asked = tracks
+        for drafter in self._free:
+            for track, draft in zip(asked, drafter.propose(asked, self._max_draft_len), strict=True):
+                if draft is not None and (draft := self._cut(track, draft)) is not None:
+                    chances = self._acceptance.chances(track, draft)
+                    if track not in best or chances[0] > best[track].chances[0]:
+                        best[track] = _Offer(track, draft, chances)
+            asked = [track for track in asked if track not in best or best[track].chances[0] < _SURE]
+            if not asked:
+                break
+        for offer in best.values():
+            self._guesses[offer.track] = _Guess(offer.track.known, offer.draft)
+        return list(best.values())
+
+    def _track(self, request: Request) -> Track:
+        """Up to date; what came since the last look says how good the last guess was."""
+        known = int(self._rows.known[request.row])
+        track = self._tracks.get(request)
+        if track is None:
+            track = self._tracks[request] = Track(request, self._rows.ids[request.row], known)
+            if request.group is not None:
+                self._groups.setdefault(request.group, {})[track] = None
+            return track
+        guess = self._guesses.pop(track, None)
+        if guess is not None:
+            tried = min(known - guess.known, guess.draft.ids.size)
+            if tried > 0:
+                right = guess.draft.ids[:tried] == track.ids[guess.known : guess.known + tried]
+                num_right = tried if right.all() else int(right.argmin())
+                self._acceptance.add(track, guess.draft, num_right, tried)
+        track.known = known
+        return track
+
+    def _cut(self, track: Track, draft: Draft) -> Draft | None:
+        """Without what can never be accepted: an end of the text is drawn, never computed, and so is the last token."""
+        request = track.request
+        ids = draft.ids[: max(0, int(self._rows.limit[request.row]) - track.known - 1)]
+        if request.stop_ids:
+            for place, token in enumerate(ids.tolist()):
+                if token in request.stop_ids:
+                    ids = ids[:place]
+                    break
+        return draft._replace(ids=ids) if ids.size else None
+
+    def _take(self, track: Track, draft: Draft, length: int, drafts: dict[Request, Int32]) -> int:
+        draft = draft._replace(ids=draft.ids[:length])
+        self._guesses[track] = _Guess(track.known, draft)
+        drafts[track.request] = draft.ids
+        return draft.ids.size
+
+    def _ask_model(
+        self, drafter: Drafter, requests: list[Request], num_rows: int, max_tokens: int, drafts: dict[Request, Int32]
+    ) -> int:
+        """Drafts of a model, whose steps cost time; the tokens taken."""
+        tracks = [self._track(request) for request in requests][:max_tokens]
+        chance = sum(self._acceptance.chance(track, drafter.name) for track in tracks) / len(tracks)
+        max_depth = min(self._max_draft_len, max_tokens // len(tracks))
+        step_s = drafter.step_seconds(len(tracks))
+        depth = choose_depth(chance, len(tracks), num_rows, self._curve(requests), step_s, max_depth)
+        if not depth:
+            due = [track for track in tracks if (track.known - track.request.prompt_len) % _PROBE_EVERY == 0]
+            if not due:
+                return 0
+            tracks, depth = due, 1
+        taken = 0
+        for track, draft in zip(tracks, drafter.propose(tracks, depth), strict=True):
+            if draft is not None and (draft := self._cut(track, draft)) is not None:
+                taken += self._take(track, draft, draft.ids.size, drafts)
+        return taken
