@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from ..errors import GrammarError, GrammarTooLarge, InternalError, UnsatisfiableGrammar
-from .constraint import Constraint
+from .constraint import Constraint, Healed
 from .fsm.charset import category
 from .guidance import error_of, tokenizer_for
 from .matcher import CompiledGrammar
@@ -46,15 +46,15 @@ class GrammarCompiler:
         self._pool = CompilePool(num_workers)
         self._pool.submit(self._warm)
         self._lock = threading.Lock()
-        self._done: OrderedDict[Constraint, CompiledGrammar] = OrderedDict()
-        self._failed: OrderedDict[Constraint, GrammarError] = OrderedDict()
-        self._running: dict[Constraint, list[Future[CompiledGrammar]]] = {}
+        self._done: OrderedDict[Constraint | Healed, CompiledGrammar] = OrderedDict()
+        self._failed: OrderedDict[Constraint | Healed, GrammarError] = OrderedDict()
+        self._running: dict[Constraint | Healed, list[Future[CompiledGrammar]]] = {}
         self._held_bytes = 0
         self.num_compiles = 0
         self.num_cache_hits = 0
         self.num_timeouts = 0
 
-    def submit(self, constraint: Constraint) -> Future[CompiledGrammar]:
+    def submit(self, constraint: Constraint | Healed) -> Future[CompiledGrammar]:
         """The grammar, when it is compiled; its exception is a GrammarError. Cancelling affects this caller only."""
         answer: Future[CompiledGrammar] = Future()
         with self._lock:
@@ -101,7 +101,7 @@ class GrammarCompiler:
         assert self.vocabulary.trie.num_nodes
         tokenizer_for(self.vocabulary)
 
-    def _work(self, constraint: Constraint) -> None:
+    def _work(self, constraint: Constraint | Healed) -> None:
         """Compiles in a worker thread; a deadline answers in its place when it takes too long."""
         deadline = Deadline(self.timeout_s, partial(self._time_out, constraint, threading.get_ident()))
         try:
@@ -143,7 +143,7 @@ class GrammarCompiler:
             if matcher.error is not None:
                 raise error_of(matcher.error)
 
-    def _time_out(self, constraint: Constraint, thread_id: int) -> None:
+    def _time_out(self, constraint: Constraint | Healed, thread_id: int) -> None:
         with self._lock:
             if constraint not in self._running:
                 return
@@ -151,7 +151,7 @@ class GrammarCompiler:
         self._pool.give_up(thread_id)
         self._finish(constraint, GrammarTooLarge(f"the grammar did not compile within {self.timeout_s:g} s"))
 
-    def _finish(self, constraint: Constraint, outcome: CompiledGrammar | GrammarError) -> None:
+    def _finish(self, constraint: Constraint | Healed, outcome: CompiledGrammar | GrammarError) -> None:
         with self._lock:
             if isinstance(outcome, GrammarError):
                 self._failed[constraint] = outcome
@@ -165,7 +165,7 @@ class GrammarCompiler:
                     self._held_bytes -= self._done.popitem(last=False)[1].num_bytes
         self._answer(constraint, outcome)
 
-    def _answer(self, constraint: Constraint, outcome: CompiledGrammar | Exception) -> None:
+    def _answer(self, constraint: Constraint | Healed, outcome: CompiledGrammar | Exception) -> None:
         with self._lock:
             waiting = self._running.pop(constraint, [])
         for answer in waiting:

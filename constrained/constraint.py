@@ -53,4 +53,14 @@ class StructuralTag(msgspec.Struct, frozen=True, tag="structural_tag"):
     spec: str
 
 
+class Healed(msgspec.Struct, frozen=True, tag="healed"):
+    """What is generated where tokens of the prompt were given up: their text first, then the constraint, or anything.
+
+    Made by the runtime; no client asks for it.
+    """
+
+    prefix: str
+    constraint: Constraint | None = None
+
+
 Constraint = Regex | JsonSchema | JsonObject | Choice | Grammar | StructuralTag

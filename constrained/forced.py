@@ -6,8 +6,9 @@ with what follows. So only those tokens are forced that every continuation leave
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from .pieces import Pieces
 from .vocabulary import Vocabulary
 
 MAX_CONTINUATIONS = 8  # tried for merges; beyond that the last token is given up unseen
@@ -38,20 +39,26 @@ def canonical_prefix(vocabulary: Vocabulary, text: bytes, following: Sequence[by
     return token_ids[:kept]
 
 
-def heal(vocabulary: Vocabulary, prompt_ids: Sequence[int], *, max_tokens: int = 4) -> tuple[int, bytes]:
-    """How many tokens at the prompt's end to decide again, and their bytes, which the answer must then begin with.
+def heal(
+    pieces: Pieces, token_bytes: Callable[[int], bytes], prompt_ids: Sequence[int], *, max_tokens: int = 4
+) -> tuple[int, str]:
+    """How many tokens at the prompt's end to decide again, and their text, which the answer must then begin with.
 
     A token is given up when longer tokens begin with its bytes: the model would have merged it with what follows.
+    `pieces` are the tokens that are text: others are never given up. Whole characters only: (0, "") where that is
+    nothing.
     """
-    num_tokens, text = 0, b""
-    for token_id in reversed(prompt_ids):
-        if num_tokens == max_tokens or not vocabulary.is_text(token_id):
+    found, told, text = 0, "", b""
+    for num_tokens, token_id in enumerate(reversed(prompt_ids[-max_tokens:]), 1):
+        own = token_bytes(token_id)
+        text = own + text
+        if not own or pieces.id_of(own) is None or not pieces.has_longer(text):
             break
-        longer = vocabulary.token_bytes[token_id] + text
-        if not vocabulary.trie.has_longer(longer):
-            break
-        num_tokens, text = num_tokens + 1, longer
-    return num_tokens, text
+        try:
+            found, told = num_tokens, text.decode()
+        except UnicodeDecodeError:
+            continue
+    return found, told
 
 
 def _num_shared(one: Sequence[int], other: Sequence[int]) -> int:

@@ -78,17 +78,6 @@ class TokenTrie:
                 break
         return token_ids
 
-    def has_longer(self, prefix: bytes) -> bool:
-        """Whether a token begins with `prefix` and goes on."""
-        node = 0
-        for byte in prefix:
-            first, count = int(self.first_child_N[node]), int(self.num_children_N[node])
-            position = first + int(np.searchsorted(self.edge_byte_N[first : first + count], byte))
-            if position == first + count or self.edge_byte_N[position] != byte:
-                return False
-            node = position
-        return bool(self.num_children_N[node])
-
     def tokens_along(self, text: bytes) -> list[int]:
         """One id for each token whose bytes begin `text`, shortest first."""
         found = (self._ids.get(text[:length]) for length in range(1, min(self.max_len, len(text)) + 1))

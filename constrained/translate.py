@@ -9,7 +9,7 @@ import llguidance
 
 from ..errors import GrammarSyntaxError, GrammarTooLarge, UnsatisfiableGrammar
 from . import tags
-from .constraint import Choice, Constraint, Grammar, JsonObject, JsonSchema, Regex, StructuralTag, WhiteSpace
+from .constraint import Choice, Constraint, Grammar, Healed, JsonObject, JsonSchema, Regex, StructuralTag, WhiteSpace
 from .fsm.choices import of_strings
 from .fsm.determinise import alphabet_of, determinise
 from .fsm.fallback import to_engine
@@ -22,6 +22,7 @@ from .guidance import GuidanceGrammar
 from .json_schema.normalise import normalise
 from .json_schema.whitespace import engine_options
 from .matcher import CompiledGrammar
+from .prefix import PrefixGrammar
 from .vocabulary import Vocabulary
 
 
@@ -44,9 +45,12 @@ def check_constraint(constraint: Constraint) -> tuple[str, ...]:
     return ()
 
 
-def compile_constraint(constraint: Constraint, vocabulary: Vocabulary) -> CompiledGrammar:
+def compile_constraint(constraint: Constraint | Healed, vocabulary: Vocabulary) -> CompiledGrammar:
     """The grammar on the engine that serves it. Raises a GrammarError."""
     match constraint:
+        case Healed(prefix, inner):
+            behind = None if inner is None else compile_constraint(inner, vocabulary)
+            return PrefixGrammar(vocabulary, prefix.encode(), behind)
         case Regex(pattern):
             return regex_grammar(parse(pattern), vocabulary)
         case Choice(choices):

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError
+from .pieces import Pieces
 from .token_trie import TokenTrie
 
 
@@ -86,6 +87,11 @@ class Vocabulary:
     def trie(self) -> TokenTrie:
         """The text tokens by their bytes."""
         return TokenTrie([(self.token_bytes[t], t) for t in range(len(self.token_bytes)) if self.is_text(t)])
+
+    @cached_property
+    def pieces(self) -> Pieces:
+        """The text tokens in the order of their bytes."""
+        return Pieces((self.token_bytes[t], t) for t in range(len(self.token_bytes)) if self.is_text(t))
 
     @cached_property
     def single_bytes(self) -> frozenset[int]:

@@ -93,6 +93,7 @@ def gen(
     tools: Sequence[Tool | Callable[..., Any]] | None = None,
     tool_choice: str = "auto",
     grammar: Grammar | None = None,
+    heal: bool | None = None,
 ) -> SglExpr:
     """A generation, to be appended to a state; None takes what run() says.
 
@@ -102,6 +103,8 @@ def gen(
     returning False or raising; then up to `repair` more are tried, and refused ones leave no text. `tools`: calls in
     the answer are well formed; `tool_choice` is "auto" (text, calls, or both), "required", "none" or a tool's name.
     `grammar`: put together with radixlang.grammar; its captures become values.
+    `heal`: the last tokens of the text so far are decided again, together with what follows: "http:" goes on with "://"
+    as one token. The text itself never changes.
     """
     if choices is not None:
         if not choices:
@@ -152,6 +155,7 @@ def gen(
         logit_bias=logit_bias,
         lora_path=lora_path,
         priority=priority,
+        heal=heal,
     )
 
 

@@ -19,7 +19,7 @@ from .choices import (
     total_logprob,
 )
 from .kept_path import Base, KeptPath
-from .token_path import Kept, TokenPath, kept_of
+from .token_path import Kept, Part, TokenPath, kept_of
 
 if TYPE_CHECKING:
     from .ir import SglSelect
@@ -45,7 +45,7 @@ class NativeCalls:
         self.path = path or TokenPath()
         self.committed = 0
         """Length of the program's text that a call has already computed."""
-        self._last: tuple[int, str | None] = (0, None)
+        self._last: tuple[int, Part | None] = (0, None)
         self._base: Base | None = None
         """The end of the last generation, where the engine keeps it: a stable token boundary."""
 
@@ -54,7 +54,7 @@ class NativeCalls:
 
     def append_answer(self, text: str) -> None:
         """A generation's text that did not come from the backend."""
-        self._last = (self.path.mark(), self.path.last_text())
+        self._last = (self.path.mark(), self.path.last())
         self.path.append_text(text)
 
     def replace_last(self, text: str) -> None:
@@ -112,11 +112,15 @@ class NativeCalls:
             request["keep"] = kept.name
         request = self._named(request)
         request["stream"] = on_piece is not None
+        if params.heal and not isinstance(self.path.last(), str):
+            self._base = None  # its last tokens may be given up
         results = await self._ask(request, num, on_piece)
         first = results[0]
         _check_finish(first.meta)
-        self._last = (self.path.mark(), self.path.last_text())
+        self._last = (self.path.mark(), self.path.last())
         added = kept_of(first.token_ids, first.text, first.meta, await self._end_token_ids())
+        if added.token_ids and first.meta.get("healed_tokens"):
+            self.path.give_up(first.meta["healed_tokens"], first.meta["healed_text"])
         self.path.append_generated(Kept(added.token_ids, ""))
         if kept is not None:
             num_tokens = int(first.meta["prompt_tokens"]) + len(added.token_ids)
@@ -182,7 +186,7 @@ class NativeCalls:
             decision.decision = expr.choices[sample_option(totals, expr.temperature, seed)]
         counts = {name: answer.get(name, 0) for name in ("prompt_tokens", "cached_tokens")}
         decision.meta_info = {**(decision.meta_info or {}), **counts, "completion_tokens": 0}
-        self._last = (self.path.mark(), self.path.last_text())
+        self._last = (self.path.mark(), self.path.last())
         self.path.append_generated(Kept([], decision.decision))
         self.committed = len(self.stream.text_)
         return decision

@@ -41,6 +41,8 @@ class SglSamplingParams:
     structural_tag: str | None = None
     constraint: dict[str, Any] | None = None
     """A constrained.constraint value as a dict; composed grammars arrive here."""
+    heal: bool | None = None
+    """Decide the prompt's last tokens again, together with what follows them."""
     seed: int | None = None
     """Same seed, same prompt: same tokens."""
     repetition_penalty: float | None = None
@@ -119,6 +121,7 @@ class SglSamplingParams:
         for name, value in (
             ("ebnf", self.ebnf),
             ("structural_tag", self.structural_tag),
+            ("heal", self.heal),
             ("sampling_seed", self.seed),
             ("repetition_penalty", self.repetition_penalty),
             ("logit_bias", {str(k): v for k, v in self.logit_bias.items()} if self.logit_bias else None),

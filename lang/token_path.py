@@ -45,15 +45,21 @@ class TokenPath:
         """A place to return to: before the next generation."""
         return len(self._parts)
 
-    def restore(self, mark: int, pending: str | None) -> None:
-        """Drops what came after `mark`; `pending`: the text span that ended there."""
+    def restore(self, mark: int, pending: Part | None) -> None:
+        """Drops what came after `mark`; `pending`: the span that ended there."""
         del self._parts[mark:]
         if pending is not None and self._parts:
             self._parts[-1] = pending
 
-    def last_text(self) -> str | None:
-        """The text span at the end, if the path ends in one."""
-        return self._parts[-1] if self._parts and isinstance(self._parts[-1], str) else None
+    def last(self) -> Part | None:
+        """The span at the end."""
+        return self._parts[-1] if self._parts else None
+
+    def give_up(self, num_tokens: int, text: str) -> None:
+        """Drops the end of the last span that is not empty: `num_tokens` ids that spell `text`."""
+        place = next(i for i in reversed(range(len(self._parts))) if self._parts[i])
+        part = self._parts[place]
+        self._parts[place] = part[: len(part) - (len(text) if isinstance(part, str) else num_tokens)]
 
     def parts(self) -> list[Part]:
         """As `prompt_parts` of a request; one empty span for an empty path."""

@@ -11,12 +11,14 @@ import itertools
 import os
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
-from functools import lru_cache
+from collections.abc import AsyncGenerator, Callable, Sequence
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import errors
+from ..constrained.constraint import Constraint, Healed
 from .generate_request import GenerateChunk, GenerateRequest, PromptPart
+from .healing import Healer
 from .messages import (
     Abort,
     AbortAll,
@@ -88,7 +90,7 @@ class _Generation:
         self.ids: list[int] = []
         self.prompt_len = self.cached_len = self.completion_len = self.forced_len = 0
 
-    def take(self, output: Output) -> GenerateChunk:
+    def take(self, output: Output, healed: tuple[int, str] | None) -> GenerateChunk:
         self.prompt_len = output.prompt_len or self.prompt_len
         self.cached_len = max(self.cached_len, output.cached_len)
         self.completion_len += len(output.token_ids)
@@ -107,6 +109,7 @@ class _Generation:
             completion_len=self.completion_len,
             forced_len=self.forced_len,
             finish=output.finish,
+            healed=healed,
             hidden=output.hidden,
             queue_s=output.queue_s,
             prefill_s=output.prefill_s,
@@ -125,6 +128,7 @@ class Front:
         self.template = _template(info)
         self._boxes: dict[str, tuple[_Mailbox, int]] = {}
         self._replies: dict[str, asyncio.Future[dict[str, Any]]] = {}
+        self._healer = Healer(tokenizer)
         self._numbers = itertools.count()
         self._prefix = os.urandom(6).hex()
         self._dead: errors.RadixlangError | None = None
@@ -142,7 +146,11 @@ class Front:
         if self._dead is not None:
             raise self._dead
         request.sampling.check(self.info["vocab_size"])
-        ids = await self.tokenize(request.prompt, add_bos=request.add_bos and request.parent is None)
+        has_bos = request.add_bos and request.parent is None
+        ids = await self.tokenize(request.prompt, add_bos=has_bos)
+        healed: tuple[int, str] | None = None
+        if request.sampling.heal:
+            ids, healed = await self._heal(request, ids, has_bos)
         if not ids and request.parent is None:
             ids = [self._empty_prompt()]
         if request.logprobs is not None:
@@ -150,7 +158,10 @@ class Front:
         rid = request.rid or self.new_id()
         rids = [rid if i == 0 else f"{rid}#{i}" for i in range(request.sampling.n)]
         box = _Mailbox()
-        generations = [_Generation(i, TextStream(self.tokenizer, request.sampling)) for i in range(len(rids))]
+        prefix = healed[1] if healed is not None else ""
+        constraint = Healed(prefix, request.constraint) if prefix else request.constraint
+        stream = partial(TextStream, self.tokenizer, request.sampling, skip=len(prefix))
+        generations = [_Generation(i, stream()) for i in range(len(rids))]
         for other in rids:
             if other in self._boxes:
                 raise errors.RequestError(f"a request with id {other!r} is running; ids must be unique", param="rid")
@@ -159,7 +170,7 @@ class Front:
             self._boxes[other] = (box, index)
         try:
             for other in rids:
-                self.link.send(_submit(request, other, ids, group=rid if len(rids) > 1 else None))
+                self.link.send(_submit(request, other, ids, constraint, group=rid if len(rids) > 1 else None))
             while running:
                 for index, output in await box.get():
                     finish = output.finish
@@ -167,12 +178,23 @@ class Front:
                         running.pop(index, None)
                         if finish.type == "error":
                             raise error_of(finish)
-                    yield generations[index].take(output)
+                    yield generations[index].take(output, healed)
         finally:
             for other in rids:
                 self._boxes.pop(other, None)
             for other in running.values():
                 self.link.send(Abort(rid=other, reason="the client went away"))
+
+    async def _heal(self, request: GenerateRequest, ids: list[int], has_bos: bool) -> tuple[list[int], tuple[int, str]]:
+        """The ids of a prompt without the tokens that are to be decided again: how many, and their text."""
+        encode: Callable[[str, bool], list[int]] = lambda text, first: self._span(text, first, has_bos)  # noqa: E731
+        cut = await asyncio.to_thread(self._healer.cut, request.prompt, encode)
+        if cut is None:
+            return ids, (0, "")
+        shorter = await self.tokenize(cut.parts, add_bos=has_bos)
+        if not shorter and request.parent is None:  # there must be something to go on from
+            return ids, (0, "")
+        return shorter, (cut.num_tokens, cut.text)
 
     async def score_choices(
         self, prompt_parts: Sequence[PromptPart], choices: Sequence[str], *, unconditional: bool, client: str = ""
@@ -373,12 +395,14 @@ def error_of(finish: Finish) -> errors.RadixlangError:
     return kind(finish.message, param=finish.param, code=finish.code)
 
 
-def _submit(request: GenerateRequest, rid: str, ids: list[int], *, group: str | None) -> Submit:
+def _submit(
+    request: GenerateRequest, rid: str, ids: list[int], constraint: Constraint | Healed | None, *, group: str | None
+) -> Submit:
     return Submit(
         rid=rid,
         token_ids=ids,
         sampling=request.sampling,
-        constraint=request.constraint,
+        constraint=constraint,
         logprobs=request.logprobs,
         parent=request.parent,
         parent_len=request.parent_len,

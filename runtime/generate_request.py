@@ -58,6 +58,9 @@ class GenerateChunk:
     """Set in the last chunk of this generation."""
     kept: tuple[int, int] | None = None
     """Where a stop cut the text: how many of all ids spell a prefix of what is left, and how many characters it has."""
+    healed: tuple[int, str] | None = None
+    """With `sampling.heal`: how many tokens of the prompt were given up, and their text, which `token_ids` begin with
+    and `text` does not."""
     hidden: list[float] = field(default_factory=list)
     queue_s: float = 0.0
     prefill_s: float = 0.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ..constrained.constraint import Constraint
+from ..constrained.constraint import Constraint, Healed
 from ..errors import RequestError
 from .sampling_params import SamplingParams
 
@@ -47,7 +47,7 @@ class Submit(msgspec.Struct, frozen=True, tag="submit"):
     token_ids: Ids
     """What follows the parent's first `parent_len` tokens; the whole prompt without a parent."""
     sampling: SamplingParams
-    constraint: Constraint | None = None
+    constraint: Constraint | Healed | None = None
     logprobs: LogprobRequest | None = None
     parent: str | None = None
     parent_len: int = 0

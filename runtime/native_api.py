@@ -52,6 +52,8 @@ class NativeSampling(msgspec.Struct, forbid_unknown_fields=True):
     no_stop_trim: bool | None = None
     logit_bias: dict[str, float] | None = None
     sampling_seed: int | None = None
+    heal: bool | None = None
+    """Token healing: the prompt's last tokens are decided again, together with what follows."""
     custom_params: dict[str, Any] | None = None
     """SGLang passes these to custom logit processors, which radixlang does not run; an empty one is harmless."""
     dtype: str | None = None
@@ -309,6 +311,8 @@ class Answer:
         if self._has_logprobs:
             self._add("input", chunk.prompt_logprobs, asked)
             self._add("output", chunk.logprobs, asked)
+        if chunk.healed is not None:
+            meta["healed_tokens"], meta["healed_text"] = chunk.healed
         if chunk.kept is not None:  # for who goes on from these ids
             meta["text_token_ids_len"], meta["text_token_ids_chars"] = chunk.kept
         if chunk.hidden:

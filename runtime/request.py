@@ -48,6 +48,7 @@ class Request:
         "handle",
         "hidden",
         "ids",
+        "is_free",
         "is_starved",
         "logprobs",
         "matcher",
@@ -119,6 +120,8 @@ class Request:
         self.stops: StopChecker | None = None
         self.penalties: Penalties | None = None
         self.matcher: Matcher | None = None
+        self.is_free = False
+        """What it had to obey is behind it: the prompt's healed end, without a constraint."""
         self.asks_logprobs = submit.logprobs is not None and submit.logprobs.output
         self.sample_head: tuple[object, ...] = ()
         """Temperature … seed of its SamplePlan."""
@@ -133,7 +136,7 @@ class Request:
     @property
     def is_held(self) -> bool:
         """Its grammar is still being compiled: the prompt is computed but for its last token."""
-        return self.submit.constraint is not None and self.matcher is None
+        return self.submit.constraint is not None and self.matcher is None and not self.is_free
 
     @property
     def is_scoring(self) -> bool:

@@ -46,6 +46,8 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     no_stop_trim: bool = False
     n: int = 1
     logit_bias: dict[int, float] = {}
+    heal: bool = False
+    """Decide the prompt's last tokens again, together with what follows them: "http:" goes on with "://"."""
     sampling_seed: int | None = None
     """Same seed, same prompt: same tokens, whatever the batch."""
 

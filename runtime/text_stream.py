@@ -16,7 +16,9 @@ REGEX_TIMEOUT_S = 0.1
 class TextStream:
     """Ids in, certain text out. What might become a stop is held back until it is decided."""
 
-    def __init__(self, tokenizer: Tokenizer, sampling: SamplingParams) -> None:
+    def __init__(self, tokenizer: Tokenizer, sampling: SamplingParams, *, skip: int = 0) -> None:
+        """`skip`: characters at the beginning that the reader has already, the healed end of the prompt."""
+        self._skip = self._skip_left = skip
         self._tokenizer = tokenizer
         self._skip_special_tokens = sampling.skip_special_tokens
         self._detokenizer = self._new_detokenizer()
@@ -46,6 +48,10 @@ class TextStream:
         text = self._detokenizer.push(ids) if ids else ""
         if finish is not None:
             text += self._detokenizer.flush().rstrip("\ufffd")  # half a character at the end is nothing
+        if self._skip_left:
+            skipped = min(self._skip_left, len(text))
+            self._skip_left -= skipped
+            text = text[skipped:]
         if not self._has_stops:
             return text
         self._text += text
@@ -64,10 +70,10 @@ class TextStream:
         detokenizer, num_ids, num_chars, held = self._new_detokenizer(), 0, 0, 0
         for count, token_id in enumerate(token_ids, 1):
             held += len(detokenizer.push([token_id]))
-            if held > self._given:
+            if held > self._given + self._skip:
                 break
-            if not detokenizer.holds:
-                num_ids, num_chars = count, held
+            if not detokenizer.holds and held >= self._skip:
+                num_ids, num_chars = count, held - self._skip
         return num_ids, num_chars
 
     def _stop_at(self) -> int:

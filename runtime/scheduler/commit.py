@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from ...constrained.prefix import PrefixMatcher
 from ...radix_cache.node import Int32
 from ..messages import Finish, TokenLogprobs
 from ..model_runner.plan import Logprobs, StepOutput
@@ -105,6 +106,8 @@ class Committer:
         if matcher is not None and not matcher.accept(token):
             message = matcher.error or f"the constraint does not allow token {token}"
             return Finish("error", message=message, status=500, code="grammar_failed")
+        if isinstance(matcher, PrefixMatcher) and matcher.is_through and matcher.inner is None:
+            matcher, request.matcher, request.is_free = None, None, True
         if request.stops is not None:
             try:
                 found = request.stops.push(token)

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ...constrained.constraint import Constraint
+from ...constrained.constraint import Constraint, Healed
 from ...constrained.matcher import CompiledGrammar
 from ...errors import UnsupportedGrammar
 from ..request import Request
@@ -24,7 +24,7 @@ _ALL = np.uint32(0xFFFFFFFF)
 class GrammarCompiler(Protocol):
     """constrained.compiler."""
 
-    def submit(self, constraint: Constraint) -> Future[CompiledGrammar]: ...
+    def submit(self, constraint: Constraint | Healed) -> Future[CompiledGrammar]: ...
 
 
 class Grammars:
@@ -79,7 +79,9 @@ class Grammars:
         def fill() -> None:
             for request, mask_W in zip(batch.masked, masks, strict=True):
                 matcher = request.matcher
-                assert matcher is not None
+                if matcher is None:  # it ended in the step before
+                    mask_W[:] = _ALL
+                    continue
                 mask_W[:] = 0
                 try:
                     matcher.fill(mask_W)

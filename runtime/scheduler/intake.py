@@ -6,6 +6,7 @@ import logging
 
 import numpy as np
 
+from ...constrained.constraint import Healed
 from ...constrained.matcher import CompiledGrammar
 from ...errors import InternalError, OverloadedError, PromptTooLong, RadixlangError, RequestError
 from ...radix_cache.node import Int32
@@ -88,7 +89,8 @@ class Intake:
         prepare(request, state, index=_index(submit))
         if sampling.stop or sampling.stop_regex:
             detokenizer = self._tokenizer.detokenizer(skip_special_tokens=sampling.skip_special_tokens)
-            request.stops = StopChecker(sampling.stop, sampling.stop_regex, detokenizer)
+            healed = len(submit.constraint.prefix) if isinstance(submit.constraint, Healed) else 0
+            request.stops = StopChecker(sampling.stop, sampling.stop_regex, detokenizer, skip=healed)
         if submit.logprobs is not None and submit.logprobs.prompt_start >= 0:
             request.scored_len = submit.logprobs.prompt_start
             if request.scored_len == 0:

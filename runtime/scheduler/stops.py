@@ -20,8 +20,11 @@ class StopTimeout(Exception):
 class StopChecker:
     """Of one request."""
 
-    def __init__(self, stop: Sequence[str], stop_regex: Sequence[str], detokenizer: Detokenizer) -> None:
-        """Raises InvalidSampling for a pattern that does not compile."""
+    def __init__(
+        self, stop: Sequence[str], stop_regex: Sequence[str], detokenizer: Detokenizer, *, skip: int = 0
+    ) -> None:
+        """`skip`: characters at the beginning that are the prompt's. Raises InvalidSampling for a bad pattern."""
+        self._skip = skip
         self._stop = stop
         self._longest = max((len(string) for string in stop), default=0)
         self._patterns = []
@@ -39,6 +42,10 @@ class StopChecker:
         Raises StopTimeout.
         """
         new = self._detokenizer.push((token_id,))
+        if self._skip:
+            skipped = min(self._skip, len(new))
+            self._skip -= skipped
+            new = new[skipped:]
         if not new:
             return None
         old_len = len(self._text)

@@ -51,6 +51,8 @@ class GenerationFields(msgspec.Struct, kw_only=True):
     stop_regex: str | list[str] | None = None
     no_stop_trim: bool | None = None
     ignore_eos: bool | None = None
+    heal: bool | None = None
+    """Ours: token healing, see SamplingParams."""
     skip_special_tokens: bool | None = None
     rid: str | None = None
     extra_key: str | None = None
@@ -88,7 +90,7 @@ def sampling_of(body: GenerationFields, *, max_tokens: int, max_name: str, vocab
         ("temperature", "temperature"), ("top_p", "top_p"), ("n", "n"), ("presence_penalty", "presence_penalty"),
         ("frequency_penalty", "frequency_penalty"), ("seed", "sampling_seed"), ("top_k", "top_k"), ("min_p", "min_p"),
         ("min_tokens", "min_new_tokens"), ("repetition_penalty", "repetition_penalty"), ("ignore_eos", "ignore_eos"),
-        ("no_stop_trim", "no_stop_trim"), ("skip_special_tokens", "skip_special_tokens"),
+        ("no_stop_trim", "no_stop_trim"), ("heal", "heal"), ("skip_special_tokens", "skip_special_tokens"),
     ):  # fmt: skip
         value = getattr(body, name)
         if value is not None:

@@ -57,7 +57,10 @@ def test_half_a_character_is_not_forced(vocabulary: Vocabulary) -> None:
 
 def test_healing_gives_up_what_longer_tokens_begin_with(vocabulary: Vocabulary) -> None:
     prompt = vocabulary.tokenize(b"the") + vocabulary.tokenize(b'"')
-    num_tokens, text = heal(vocabulary, prompt)
-    assert (num_tokens, text) == (1, b'"')  # '": "' and others begin with the quote, nothing with 'the"'
-    assert heal(vocabulary, [1]) == (0, b"")  # a special token is never given up
-    assert heal(vocabulary, vocabulary.tokenize("😀".encode())) == (0, b"")
+    token_bytes = vocabulary.token_bytes.__getitem__
+    # '": "' and others begin with the quote, nothing with 'the"'
+    assert heal(vocabulary.pieces, token_bytes, prompt) == (1, '"')
+    assert heal(vocabulary.pieces, token_bytes, [1]) == (0, "")  # a special token is never given up
+    assert heal(vocabulary.pieces, token_bytes, vocabulary.tokenize("😀".encode())) == (0, "")
+    half = vocabulary.tokenize(b"\xc3")
+    assert heal(vocabulary.pieces, token_bytes, vocabulary.tokenize(b"the") + half) == (0, "")

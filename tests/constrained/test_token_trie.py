@@ -34,9 +34,3 @@ def test_tokenizing_takes_the_longest_token_each_time(pieces: list[bytes], text:
         assert len(pieces[token_id]) == longest
         rest = rest[longest:]
     assert not any(rest.startswith(p) for p in pieces if rest)
-
-
-@given(PIECES, st.binary(max_size=4))
-def test_has_longer_says_whether_a_token_goes_on(pieces: list[bytes], prefix: bytes) -> None:
-    trie = TokenTrie((piece, i) for i, piece in enumerate(pieces))
-    assert trie.has_longer(prefix) == any(p.startswith(prefix) and p != prefix for p in pieces)

@@ -43,7 +43,7 @@ def test_a_fork_leaves_the_parent_alone():
 def test_restore_takes_back_a_generation():
     path = TokenPath()
     path.append_text("a")
-    place = (path.mark(), path.last_text())
+    place = (path.mark(), path.last())
     path.append_generated(Kept([98], "c"))
     path.restore(*place)
     assert path.parts() == ["a"]
