@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import GrammarError, GrammarSyntaxError, GrammarTooLarge, UnsatisfiableGrammar
+from .matcher import Steady
 from .vocabulary import Vocabulary
 
 LIMITS = llguidance.LLParserLimits(
@@ -94,11 +95,11 @@ class GuidanceGrammar:
                 allowed[token_id // 32] |= np.uint32(1 << (token_id % 32))
         return allowed
 
-    def matcher(self) -> GuidanceMatcher:
+    def matcher(self, max_tokens: int | None = None) -> GuidanceMatcher:
         return GuidanceMatcher(self, self.first.deep_copy())
 
 
-class GuidanceMatcher:
+class GuidanceMatcher(Steady):
     """One request's place in a grammar."""
 
     def __init__(self, grammar: GuidanceGrammar, raw: llguidance.LLMatcher) -> None:

@@ -35,6 +35,16 @@ class Matcher(Protocol):
     def copy(self) -> Matcher: ...
 
     @property
+    def take_back(self) -> int:
+        """Tokens at the end that turned out wrong: whoever drives rolls them back and draws again. 0 once it did."""
+        ...
+
+    @property
+    def num_open(self) -> int:
+        """Tokens at the end that may still be taken back: not to be told yet."""
+        ...
+
+    @property
     def is_accepting(self) -> bool:
         """The output so far is complete."""
         ...
@@ -49,6 +59,19 @@ class Matcher(Protocol):
         """Why this matcher cannot go on, if it cannot: its request ends with this, the batch goes on."""
         ...
 
+    @property
+    def error_code(self) -> str:
+        """What its `error` is called."""
+        ...
+
+
+class Steady:
+    """What matchers say that never take anything back."""
+
+    take_back = 0
+    num_open = 0
+    error_code = "grammar_failed"
+
 
 class CompiledGrammar(Protocol):
     """A constraint tied to a vocabulary; shared by all requests that ask for it. Thread-safe."""
@@ -61,6 +84,6 @@ class CompiledGrammar(Protocol):
         """Memory it holds, for the cache's bound."""
         ...
 
-    def matcher(self) -> Matcher:
-        """A new matcher at the start."""
+    def matcher(self, max_tokens: int | None = None) -> Matcher:
+        """A new matcher at the start. `max_tokens`: how long the answer may be, for constraints that end in time."""
         ...

@@ -30,8 +30,9 @@ class PrefixGrammar:
     def num_bytes(self) -> int:
         return 1024 if self._behind is None else self._behind.num_bytes
 
-    def matcher(self) -> PrefixMatcher:
-        return PrefixMatcher(self._vocabulary, self._prefix, None if self._behind is None else self._behind.matcher())
+    def matcher(self, max_tokens: int | None = None) -> PrefixMatcher:
+        behind = None if self._behind is None else self._behind.matcher(max_tokens)
+        return PrefixMatcher(self._vocabulary, self._prefix, behind)
 
 
 class _Taken(NamedTuple):
@@ -160,6 +161,23 @@ class PrefixMatcher:
         other = PrefixMatcher(self._vocabulary, b"\0", None if self.inner is None else self.inner.copy())
         other._left, other._taken = self._left, self._taken.copy()
         return other
+
+    @property
+    def take_back(self) -> int:
+        wanted = 0 if self.inner is None else self.inner.take_back
+        count = 0
+        while wanted > 0 and count < len(self._taken):
+            count += 1
+            wanted -= self._taken[-count].num_inner
+        return count
+
+    @property
+    def num_open(self) -> int:
+        return 0 if self.inner is None else min(self.inner.num_open, len(self._taken))
+
+    @property
+    def error_code(self) -> str:
+        return "grammar_failed" if self.inner is None else self.inner.error_code
 
     @property
     def is_accepting(self) -> bool:

@@ -19,6 +19,7 @@ from .json_schema.names import both, literal
 from .json_schema.normalise import normalise
 from .json_schema.normalise import parse as parse_json
 from .json_schema.patterns import ANYTHING
+from .json_schema.places import first_unique
 from .json_schema.refusal import invalid
 from .json_schema.whitespace import engine_options
 
@@ -212,6 +213,14 @@ class _Writer:
             if inner is not None:
                 error.pointer = pointer + inner.lstrip("#")  # type: ignore[attr-defined]
             raise
+        repeated = first_unique(normalised.schema)
+        if repeated is not None:
+            where = pointer + repeated.lstrip("#")
+            raise UnsupportedGrammar(
+                f"uniqueItems inside a tag is served for few listed values only; remove it (at {where})",
+                keyword="uniqueItems",
+                pointer=where,
+            )
         self.ignored += [pointer + place.lstrip("#") for place in normalised.ignored]
         schema = normalised.schema if isinstance(normalised.schema, dict) else {}
         options = engine_options(self.whitespace, json.dumps(schema))

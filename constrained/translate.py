@@ -9,6 +9,7 @@ import llguidance
 
 from ..errors import GrammarSyntaxError, GrammarTooLarge, UnsatisfiableGrammar
 from . import tags
+from .checked import CheckedGrammar
 from .constraint import Choice, Constraint, Grammar, Healed, JsonObject, JsonSchema, Regex, StructuralTag, WhiteSpace
 from .fsm.choices import of_strings
 from .fsm.determinise import alphabet_of, determinise
@@ -19,7 +20,9 @@ from .fsm.utf8 import to_bytes
 from .grammar.lexemes import as_pattern, check_productive, to_lark
 from .grammar.reader import Rules, read
 from .guidance import GuidanceGrammar
-from .json_schema.normalise import normalise
+from .json_schema.normalise import NormalisedSchema, normalise
+from .json_schema.places import Places, first_unique
+from .json_schema.verify import verdict_of, widen
 from .json_schema.whitespace import engine_options
 from .matcher import CompiledGrammar
 from .prefix import PrefixGrammar
@@ -34,8 +37,8 @@ def check_constraint(constraint: Constraint) -> tuple[str, ...]:
     match constraint:
         case Regex(pattern):
             parse(pattern)
-        case JsonSchema(schema, _, strict):
-            return normalise(schema, strict=strict).ignored
+        case JsonSchema() as asked:
+            return _normalised(asked).ignored
         case Grammar(source, syntax) if syntax != "lark":
             _rules(source)
         case Choice(choices) if not choices:
@@ -56,9 +59,8 @@ def compile_constraint(constraint: Constraint | Healed, vocabulary: Vocabulary) 
         case Choice(choices):
             dfa = of_strings([choice.encode() for choice in choices], vocabulary.absent_bytes)
             return _nonempty(FsmGrammar(dfa, vocabulary))
-        case JsonSchema(schema, whitespace, strict):
-            normalised = normalise(schema, strict=strict)
-            return _schema_grammar(json.dumps(normalised.schema), whitespace, vocabulary, normalised.ignored)
+        case JsonSchema() as asked:
+            return _json_schema(asked, vocabulary)
         case JsonObject(whitespace):
             return _schema_grammar('{"type":"object"}', whitespace, vocabulary)
         case Grammar(source, "lark"):
@@ -93,6 +95,23 @@ def _nonempty(grammar: FsmGrammar) -> FsmGrammar:
     if grammar.dfa.is_empty or not grammar.is_open(1):
         raise UnsatisfiableGrammar("nothing matches: the language is empty")
     return grammar
+
+
+def _normalised(asked: JsonSchema) -> NormalisedSchema:
+    if asked.on_unsupported == "verify":
+        return widen(asked.schema, strict=asked.strict)
+    return normalise(asked.schema, strict=asked.strict)
+
+
+def _json_schema(asked: JsonSchema, vocabulary: Vocabulary) -> CompiledGrammar:
+    normalised = _normalised(asked)
+    verdict = verdict_of(asked.schema) if asked.on_unsupported == "verify" else None
+    schema = normalised.schema
+    grammar = _schema_grammar(json.dumps(schema), asked.whitespace, vocabulary, normalised.ignored)
+    places = Places(schema) if isinstance(schema, dict) and first_unique(schema) else None
+    if verdict is None and places is None:
+        return grammar
+    return CheckedGrammar(grammar, vocabulary, places=places, verdict=verdict, ignored=normalised.ignored)
 
 
 def _schema_grammar(

@@ -33,7 +33,7 @@ class FsmGrammar:
         """The table and as many masks as may be remembered."""
         return self.dfa.num_bytes + min(self.dfa.num_states, MAX_MASKS) * self.vocabulary.words * 4
 
-    def matcher(self) -> FsmMatcher:
+    def matcher(self, max_tokens: int | None = None) -> FsmMatcher:
         return FsmMatcher(self)
 
     def is_open(self, state: int) -> bool:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ..matcher import Steady
+
 if TYPE_CHECKING:
     from .index import FsmGrammar
 
 
-class FsmMatcher:
+class FsmMatcher(Steady):
     """The matcher protocol on an automaton. It cannot fail: `error` is None for ever."""
 
     def __init__(self, grammar: FsmGrammar, states: list[int] | None = None, num_ends: int = 0) -> None:

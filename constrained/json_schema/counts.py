@@ -6,9 +6,11 @@ import math
 from itertools import combinations, permutations
 from typing import Any
 
+from .places import UNIQUE
 from .refusal import no_object, unsatisfiable, unsupported
 
 MAX_ALTERNATIVES = 400
+MAX_ORDERS = 40  # of listed values; more are checked while they are written
 
 
 def property_counts(node: dict[str, Any], out: dict[str, Any], pointer: str) -> list[Any]:
@@ -78,27 +80,23 @@ def _closed_counts(optional: list[str], low: int, high: int | None, pointer: str
 
 
 def unique_items(node: dict[str, Any], out: dict[str, Any], pointer: str) -> list[Any]:
-    """As `property_counts`, for uniqueItems: arrays of at most one item, or of a few listed values."""
+    """As `property_counts`, for uniqueItems: written out for a few listed values, else marked UNIQUE in `out`, for what
+    checks items while they are written.
+    """
     most = out.get("maxItems")
     if most is not None and most <= 1:
         return []
-    items = out.get("items")
-    values: list[Any] | None = None
-    if isinstance(items, dict) and not out.get("prefixItems"):
-        if isinstance(items.get("enum"), list) and set(items) <= {"enum", "type"}:
-            values = items["enum"]
-        elif items.get("type") == "boolean":
-            values = [True, False]
+    values = _listed(out)
     if values is None:
-        raise unsupported(
-            "uniqueItems is enforced for a few listed values only; remove it, or give items an enum",
-            "uniqueItems",
-            f"{pointer}/uniqueItems",
-        )
+        out[UNIQUE] = f"{pointer}/uniqueItems"
+        return []
     low, high = out.get("minItems", 0), min(len(values), len(values) if most is None else most)
     if low > len(values):
         raise unsatisfiable("there are fewer values than minItems demands", "minItems", f"{pointer}/minItems")
-    _bound(sum(math.perm(len(values), n) for n in range(low, high + 1)), "uniqueItems", pointer)
+    if sum(math.perm(len(values), n) for n in range(low, high + 1)) > MAX_ORDERS:
+        out[UNIQUE] = f"{pointer}/uniqueItems"
+        out["maxItems"] = high
+        return []
     orders = [order for count in range(low, high + 1) for order in permutations(values, count)]
     return [
         {
@@ -114,6 +112,19 @@ def unique_items(node: dict[str, Any], out: dict[str, Any], pointer: str) -> lis
             + [{"type": ["null", "boolean", "object", "number", "string"]}]
         }
     ]
+
+
+def _listed(out: dict[str, Any]) -> list[Any] | None:
+    """The values that the items may have, where they are listed."""
+    items = out.get("items")
+    if not isinstance(items, dict) or out.get("prefixItems"):
+        return None
+    if isinstance(items.get("enum"), list) and set(items) <= {"enum", "type"}:
+        listed: list[Any] = items["enum"]
+        return listed
+    if "const" in items:
+        return [items["const"]]
+    return [True, False] if items.get("type") == "boolean" else None
 
 
 def _bound(num_alternatives: int, keyword: str, pointer: str) -> None:

@@ -53,6 +53,8 @@ class Batch:
         self.masked: list[Request] = []
         """Who fills mask row i."""
         self.mask_errors: dict[Request, str] = {}
+        self.redo: set[Request] = set()
+        """Whose matcher takes tokens back instead of drawing one."""
         self.complete: list[Request] = []
         """Requests that ask for no token and whose prompt ends in this step."""
         self.ends: dict[Node, int] = {}

@@ -20,6 +20,8 @@ class Counters:
         self.computed_tokens_total = 0
         """Rows that the executor ran."""
         self.forced_tokens_total = 0
+        self.retaken_tokens_total = 0
+        """Taken back by a constraint's checks."""
         self.num_so_requests_total = 0
         self.num_steps = 0
         self.num_failed_steps = 0

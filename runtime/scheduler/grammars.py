@@ -89,6 +89,10 @@ class Grammars:
                     logger.exception("request %s: its grammar failed", request.rid)
                     batch.mask_errors[request] = "the grammar failed"
                 if not mask_W.any():
+                    if matcher.take_back and request not in batch.mask_errors:
+                        batch.redo.add(request)
+                        mask_W[:] = _ALL
+                        continue
                     batch.mask_errors.setdefault(request, matcher.error or "no token fits the constraint here")
                     mask_W[:] = _ALL
 

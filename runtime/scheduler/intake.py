@@ -61,7 +61,7 @@ class Intake:
     def accept(self, request: Request, grammar: CompiledGrammar) -> None:
         """Its grammar is ready: it may go beyond its prompt."""
         state = self._state
-        request.matcher = grammar.matcher()
+        request.matcher = grammar.matcher(request.max_new_tokens)
         if request.status is Status.RUNNING:
             state.rows.known[request.row] = request.ids.size
 

@@ -28,6 +28,10 @@ class Penalties:
             self._len += 1
         self._counts[place] += 1
 
+    def remove(self, token_id: int) -> None:
+        """Takes back an `add`."""
+        self._counts[self._place[token_id]] -= 1
+
     @property
     def ids(self) -> Int32:
         return self._ids[: self._len]

@@ -1,0 +1,265 @@
+"""A grammar whose answers are checked while they grow, for what no mask says: distinct items, a validator's verdict.
+
+A token that ends an item equal to an earlier one, or a document that the validator refuses, is taken back, and what
+began with it is forbidden at that place. Where nothing is left there, the last place with a choice is decided again. The
+scheduler does the taking back (`take_back`), and tells nobody of tokens that may still be (`num_open`).
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .json_schema.complement import canonical
+from .json_schema.cursor import Ended, JsonCursor
+from .json_schema.places import Places
+from .matcher import CompiledGrammar, Matcher
+from .vocabulary import Vocabulary
+
+MAX_RESUMES = 64  # of one answer; each computes a token again
+
+Verdict = Callable[[bytes], "int | None"]
+"""Where a document's first bad value ends, in bytes; None: it is valid."""
+
+
+class CheckedGrammar:
+    """What `inner` allows, if the checks agree."""
+
+    def __init__(
+        self,
+        inner: CompiledGrammar,
+        vocabulary: Vocabulary,
+        *,
+        places: Places | None = None,
+        verdict: Verdict | None = None,
+        ignored: tuple[str, ...] = (),
+    ) -> None:
+        """`places`: arrays with distinct items; `verdict`: of the whole document."""
+        self.inner = inner
+        self.vocabulary = vocabulary
+        self.places = places
+        self.verdict = verdict
+        self.ignored = ignored
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the grammar inside."""
+        return self.inner.num_bytes
+
+    def matcher(self, max_tokens: int | None = None) -> CheckedMatcher:
+        return CheckedMatcher(self, self.inner.matcher(max_tokens))
+
+
+class CheckedMatcher:
+    """One request's place, and what it may not do again."""
+
+    def __init__(self, grammar: CheckedGrammar, inner: Matcher) -> None:
+        self._grammar = grammar
+        self._inner = inner
+        self._tokens: list[int] = []
+        self._ends: list[int] = []  # bytes written after each token
+        self._had_choice: list[bool] = []  # by place: the mask held more than one token
+        self._banned: dict[int, set[int]] = {}  # by place
+        self._cursor = JsonCursor()
+        self._items: dict[int, set[str]] = {}  # of the array that begins there
+        self._is_unique: dict[int, bool] = {}
+        self._take_back = 0
+        self._num_ends = 0  # end-of-sequence tokens accepted
+        self._num_resumes = 0
+        self._error: str | None = None
+        self._judged: tuple[int, int | None] = (-1, None)
+
+    # ---- the protocol
+
+    def fill(self, mask_W: NDArray[np.uint32]) -> None:
+        self._inner.fill(mask_W)
+        if self._error is not None or self._inner.error is not None:
+            mask_W.fill(0)
+            return
+        place = len(self._tokens)
+        for token_id in self._banned.get(place, ()):
+            mask_W[token_id // 32] &= ~np.uint32(1 << (token_id % 32))
+        if self._inner.is_accepting and self._fault() is not None:
+            mask_W &= ~self._grammar.vocabulary.eos_mask_W
+        self._note_choice(place, mask_W)
+        if not mask_W.any():
+            self._decide_again(place - 1, "no token is left that keeps the items distinct or the document valid")
+
+    def accept(self, token_id: int) -> bool:
+        vocabulary = self._grammar.vocabulary
+        if token_id in vocabulary.eos_token_ids:
+            if not self.is_accepting or not self._inner.accept(token_id):
+                return False
+            self._num_ends += 1
+            return True
+        place = len(self._tokens)
+        if self._error is not None or token_id in self._banned.get(place, ()) or not self._inner.accept(token_id):
+            return False
+        ended = self._push(token_id)
+        repeated = next((value for value in ended if not self._is_new(value)), None)
+        if repeated is not None:
+            self._forbid_end(place, token_id, repeated)
+        elif self._inner.is_finished:
+            fault = self._fault()
+            if fault is not None:
+                self._decide_again(bisect_right(self._ends, fault - 1), "the document is not valid")
+        return True
+
+    def rollback(self, num_tokens: int) -> None:
+        ends = min(num_tokens, self._num_ends)
+        self._num_ends -= ends
+        if num_tokens:
+            self._inner.rollback(num_tokens)
+        kept = self._tokens[: len(self._tokens) - (num_tokens - ends)]
+        self._take_back = 0
+        self._banned = {place: ids for place, ids in self._banned.items() if place <= len(kept)}
+        del self._had_choice[len(kept) :]
+        self._replay(kept)
+
+    def would_accept(self, token_ids: Sequence[int]) -> int:
+        if self._error is not None or not token_ids or token_ids[0] in self._banned.get(len(self._tokens), ()):
+            return 0
+        allowed = self._inner.would_accept(token_ids)
+        eos = self._grammar.vocabulary.eos_token_ids
+        if allowed <= 1 and token_ids[0] not in eos:
+            return allowed
+        ahead = self.copy()
+        for count, token_id in enumerate(token_ids[:allowed]):
+            if not ahead.accept(token_id) or (ahead.take_back and count):
+                return count
+            if ahead.take_back:
+                return 1
+        return allowed
+
+    def forced(self) -> list[int]:
+        if self._error is not None or self._take_back:
+            return []
+        token_ids = self._inner.forced()
+        return [] if token_ids and token_ids[0] in self._banned.get(len(self._tokens), ()) else token_ids
+
+    def copy(self) -> CheckedMatcher:
+        other = CheckedMatcher(self._grammar, self._inner.copy())
+        other._had_choice = self._had_choice.copy()
+        other._banned = {place: ids.copy() for place, ids in self._banned.items()}
+        other._take_back, other._num_ends = self._take_back, self._num_ends
+        other._num_resumes, other._error = self._num_resumes, self._error
+        other._replay(self._tokens)
+        return other
+
+    @property
+    def take_back(self) -> int:
+        return self._take_back
+
+    @property
+    def num_open(self) -> int:
+        if self._grammar.verdict is not None:
+            return 0 if self.is_finished else len(self._tokens)
+        return len(self._tokens) - self._floor()
+
+    @property
+    def is_accepting(self) -> bool:
+        return self._error is None and not self._take_back and self._inner.is_accepting and self._fault() is None
+
+    @property
+    def is_finished(self) -> bool:
+        return self._inner.is_finished and self.is_accepting
+
+    @property
+    def error(self) -> str | None:
+        return self._error or self._inner.error
+
+    @property
+    def error_code(self) -> str:
+        return "constraint_failed" if self._error is not None else self._inner.error_code
+
+    # ---- what was written
+
+    def _push(self, token_id: int) -> list[Ended]:
+        data = self._grammar.vocabulary.token_bytes[token_id]
+        self._tokens.append(token_id)
+        self._ends.append((self._ends[-1] if self._ends else 0) + len(data))
+        while len(self._had_choice) < len(self._tokens):
+            self._had_choice.append(False)
+        ended = self._cursor.feed(data)
+        if self._inner.is_finished:
+            ended += self._cursor.finish()
+        return ended
+
+    def _replay(self, tokens: list[int]) -> None:
+        self._tokens, self._ends, self._cursor = [], [], JsonCursor()
+        self._items, self._is_unique = {}, {}
+        for token_id in tokens:
+            for value in self._push(token_id):
+                self._is_new(value)
+
+    def _is_new(self, value: Ended) -> bool:
+        """Notes an item; False if its array must hold distinct ones and this is another's equal."""
+        if value.array < 0 or not self._demands_distinct(value.path[:-1], value.array):
+            return True
+        text = canonical(json.loads(bytes(self._cursor.text[value.start : value.end])))
+        items = self._items.setdefault(value.array, set())
+        is_new = text not in items
+        items.add(text)
+        return is_new
+
+    def _demands_distinct(self, path: tuple[str | int, ...], start: int) -> bool:
+        known = self._is_unique.get(start)
+        if known is None:
+            places = self._grammar.places
+            known = self._is_unique[start] = places is not None and places.is_unique(path)
+        return known
+
+    def _floor(self) -> int:
+        """The first place that may be decided again: after the token that opened the outermost array of such items."""
+        if self._grammar.verdict is not None:
+            return 0
+        for path, start in self._cursor.arrays():
+            if self._demands_distinct(path, start):
+                return bisect_right(self._ends, start) + 1
+        return len(self._tokens)
+
+    def _fault(self) -> int | None:
+        """Where the verdict finds the document bad as it stands; None: it is good, or nobody asks."""
+        if self._grammar.verdict is None:
+            return None
+        if self._judged[0] != len(self._tokens):
+            self._judged = (len(self._tokens), self._grammar.verdict(bytes(self._cursor.text)))
+        return self._judged[1]
+
+    # ---- taking back
+
+    def _note_choice(self, place: int, mask_W: NDArray[np.uint32]) -> None:
+        words = mask_W[mask_W != 0]
+        is_choice = len(words) > 1 or (len(words) == 1 and int(words[0]) & (int(words[0]) - 1) != 0)
+        while len(self._had_choice) <= place:
+            self._had_choice.append(False)
+        self._had_choice[place] = is_choice
+
+    def _forbid_end(self, place: int, token_id: int, value: Ended) -> None:
+        """Takes the last token back; nothing may end the value there that way."""
+        data = self._grammar.vocabulary.token_bytes[token_id]
+        began = self._ends[-1] - len(data)
+        # A string or container ends with its own last byte, a number with the byte after it.
+        inside = value.end - began
+        head = data[:inside] if self._cursor.text[value.end - 1] in b'"]}' and inside > 0 else data[: inside + 1]
+        self._resume(place, {token_id, *(t for _, t in self._grammar.vocabulary.pieces.beginning_with(head))})
+
+    def _decide_again(self, last: int, why: str) -> None:
+        """Takes back to the last place with a choice that is not after `last`."""
+        for place in range(min(last, len(self._tokens) - 1), self._floor() - 1, -1):
+            if self._had_choice[place]:
+                self._resume(place, {self._tokens[place]})
+                return
+        self._error = why
+
+    def _resume(self, place: int, banned: set[int]) -> None:
+        self._num_resumes += 1
+        if self._num_resumes > MAX_RESUMES:
+            self._error = f"no answer that the constraint accepts was found in {MAX_RESUMES} attempts"
+            return
+        self._banned.setdefault(place, set()).update(banned)
+        self._take_back = len(self._tokens) - place

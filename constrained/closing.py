@@ -1,0 +1,216 @@
+"""An answer that is complete when its tokens run out: `close: true`.
+
+While tokens are left in plenty nothing changes. As they run short, the shortest known completion is looked up, and from
+the token on at which it only just fits it is the only thing allowed. On an automaton the distance to acceptance is
+exact; elsewhere a search over closing tokens finds a short completion, and the steering begins MARGIN tokens early,
+because one token may open what takes several to close.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .fsm.matcher import FsmMatcher
+from .matcher import CompiledGrammar, Matcher
+from .vocabulary import Vocabulary
+
+MARGIN = 12  # tokens
+MAX_COMPLETION = 256  # tokens; what takes more is not closed
+TRIED = 12  # tokens looked at for the next one of a completion
+
+
+class ClosingGrammar:
+    """What `inner` allows, ended in time."""
+
+    def __init__(self, inner: CompiledGrammar, vocabulary: Vocabulary) -> None:
+        self.inner = inner
+        self.vocabulary = vocabulary
+        self.ignored = inner.ignored
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the grammar inside."""
+        return self.inner.num_bytes
+
+    def matcher(self, max_tokens: int | None = None) -> Matcher:
+        """Without `max_tokens` there is nothing to end in time for."""
+        inner = self.inner.matcher(max_tokens)
+        return inner if max_tokens is None else ClosingMatcher(self.vocabulary, inner, max_tokens)
+
+
+class ClosingMatcher:
+    """The matcher protocol over `inner`; `max_tokens` count from where it stands."""
+
+    def __init__(self, vocabulary: Vocabulary, inner: Matcher, max_tokens: int) -> None:
+        self._vocabulary = vocabulary
+        self._inner = inner
+        self._left = max_tokens
+        self._look_at = max_tokens  # when no more than these are left, the completion is measured again
+        self._plan: list[int] | None = None
+        """The completion, once it is the only thing allowed."""
+        self._known: list[int] | None = None
+        """The completion found last."""
+
+    def fill(self, mask_W: NDArray[np.uint32]) -> None:
+        self._steer()
+        self._inner.fill(mask_W)
+        if self._plan is not None and mask_W.any():
+            only = self._plan[0] if self._plan else min(self._vocabulary.eos_token_ids)
+            if self._plan:
+                mask_W.fill(0)
+                mask_W[only // 32] = np.uint32(1 << (only % 32))
+            else:
+                mask_W &= self._vocabulary.eos_mask_W
+
+    def _steer(self) -> None:
+        """Fixes the completion when it only just fits."""
+        if self._plan is not None or self._left > self._look_at or self._inner.error is not None:
+            return
+        found = self._known if self._still_ends() else None
+        if found is None:
+            found = completion(self._inner, self._vocabulary, min(self._left, MAX_COMPLETION))
+            self._known = found
+        if found is None:  # none is known to fit: perhaps later
+            self._look_at = self._left - max(1, self._left // 4)
+            return
+        margin = 1 if isinstance(self._inner, FsmMatcher) else MARGIN
+        spare = self._left - len(found) - 1  # one for the end of the sequence
+        if spare <= margin:
+            self._plan = found
+        else:
+            self._look_at = self._left - max(1, (spare - margin) // 4)
+
+    def _still_ends(self) -> bool:
+        """Whether the completion found last leads to an end from here too: what is open did not change."""
+        if self._known is None or isinstance(self._inner, FsmMatcher):
+            return False
+        ends = [*self._known, min(self._vocabulary.eos_token_ids)]
+        return self._inner.would_accept(ends) == len(ends)
+
+    def accept(self, token_id: int) -> bool:
+        if self._plan is not None and token_id not in self._vocabulary.eos_token_ids:
+            if not self._plan or token_id != self._plan[0]:
+                return False
+            if not self._inner.accept(token_id):
+                return False
+            self._plan = self._plan[1:]
+        elif not self._inner.accept(token_id):
+            return False
+        self._left -= 1
+        return True
+
+    def rollback(self, num_tokens: int) -> None:
+        self._inner.rollback(num_tokens)
+        self._left += num_tokens
+        if num_tokens:
+            self._plan, self._look_at = None, self._left
+
+    def would_accept(self, token_ids: Sequence[int]) -> int:
+        if self._plan is not None:
+            planned = 0
+            while planned < min(len(token_ids), len(self._plan)) and token_ids[planned] == self._plan[planned]:
+                planned += 1
+            if planned < len(token_ids) and (
+                planned < len(self._plan) or token_ids[planned] not in self._vocabulary.eos_token_ids
+            ):
+                token_ids = token_ids[:planned]
+        return self._inner.would_accept(token_ids)
+
+    def forced(self) -> list[int]:
+        self._steer()
+        return self._inner.forced() if self._plan is None else list(self._plan)
+
+    def copy(self) -> ClosingMatcher:
+        other = ClosingMatcher(self._vocabulary, self._inner.copy(), self._left)
+        other._look_at, other._known = self._look_at, self._known
+        other._plan = None if self._plan is None else list(self._plan)
+        return other
+
+    @property
+    def take_back(self) -> int:
+        return self._inner.take_back
+
+    @property
+    def num_open(self) -> int:
+        return self._inner.num_open
+
+    @property
+    def is_accepting(self) -> bool:
+        return self._inner.is_accepting
+
+    @property
+    def is_finished(self) -> bool:
+        return self._inner.is_finished or (self._plan == [] and self._inner.is_accepting)
+
+    @property
+    def error(self) -> str | None:
+        return self._inner.error
+
+    @property
+    def error_code(self) -> str:
+        return self._inner.error_code
+
+
+def completion(matcher: Matcher, vocabulary: Vocabulary, max_tokens: int) -> list[int] | None:
+    """A short way to an answer that the matcher accepts; None: none of at most `max_tokens` is known."""
+    if isinstance(matcher, FsmMatcher):
+        exact = vocabulary.tokenize(matcher.grammar.dfa.shortest_completion(matcher.state))
+        if len(exact) <= max_tokens and matcher.would_accept(exact) == len(exact):
+            return exact
+    ahead = matcher.copy()
+    mask_W = np.zeros(vocabulary.words, np.uint32)
+    token_ids: list[int] = []
+    while not ahead.is_accepting:
+        step = ahead.forced()[: max_tokens - len(token_ids)] or _next(ahead, vocabulary, mask_W)
+        if not step or len(token_ids) + len(step) > max_tokens:
+            return None
+        for token_id in step:
+            if not ahead.accept(token_id) or ahead.take_back:
+                return None
+            token_ids.append(token_id)
+    return token_ids
+
+
+def _next(ahead: Matcher, vocabulary: Vocabulary, mask_W: NDArray[np.uint32]) -> list[int]:
+    """The token that most likely brings the end nearer: after which the answer is complete, or the choice smallest.
+
+    Inside a string everything may follow, behind it little: so the choice says where the way out is.
+    """
+    ahead.fill(mask_W)
+    allowed_W = mask_W & vocabulary.text_mask_W
+    if ahead.error is not None or not allowed_W.any():
+        return []
+    candidates = [t for t in closers(vocabulary) if (int(allowed_W[t // 32]) >> (t % 32)) & 1][:TRIED]
+    if not candidates:
+        bits = np.unpackbits(allowed_W.view(np.uint8), bitorder="little")
+        some = np.flatnonzero(bits)[: 4 * TRIED].tolist()
+        candidates = sorted(some, key=lambda t: len(vocabulary.token_bytes[t]))[:TRIED]
+    best, fewest = candidates[0], vocabulary.size + 1
+    for token_id in candidates:
+        tried = ahead.copy()
+        if not tried.accept(token_id) or tried.take_back:
+            continue
+        if tried.is_accepting:
+            return [token_id]
+        tried.fill(mask_W)
+        count = int(_BITS[mask_W.view(np.uint8)].sum(dtype=np.int64))
+        if 0 < count < fewest:
+            best, fewest = token_id, count
+    return [best]
+
+
+_BITS = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
+_CLOSERS = (b'"', b"}", b"]", b")", b">", b"0", b"@", b".", b"-", b":", b"/", b"null", b"a")
+_closers: dict[str, list[int]] = {}
+
+
+def closers(vocabulary: Vocabulary) -> list[int]:
+    """One token each of what ends, or leads on through, what is open in JSON and the like."""
+    known = _closers.get(vocabulary.digest)
+    if known is None:
+        found = (vocabulary.pieces.id_of(text) for text in _CLOSERS)
+        known = _closers[vocabulary.digest] = [token_id for token_id in found if token_id is not None]
+    return known
