@@ -53,6 +53,15 @@ class StructuralTag(msgspec.Struct, frozen=True, tag="structural_tag"):
     spec: str
 
 
+class Xml(msgspec.Struct, frozen=True, tag="xml"):
+    """An XML or HTML document of given elements."""
+
+    spec: str
+    """A DTD, or JSON as constrained.grammar.xml_spec reads it."""
+    whitespace: WhiteSpace = "compact"
+    """Between elements. compact: none. fixed: one line end. flexible: optional, at most a line end and 32 blanks."""
+
+
 class Healed(msgspec.Struct, frozen=True, tag="healed"):
     """What is generated where tokens of the prompt were given up: their text first, then the constraint, or anything.
 
@@ -63,4 +72,4 @@ class Healed(msgspec.Struct, frozen=True, tag="healed"):
     constraint: Constraint | None = None
 
 
-Constraint = Regex | JsonSchema | JsonObject | Choice | Grammar | StructuralTag
+Constraint = Regex | JsonSchema | JsonObject | Choice | Grammar | Xml | StructuralTag

@@ -15,10 +15,12 @@ import numpy as np
 
 from ..errors import GrammarError
 from .compiler import GrammarCompiler
-from .constraint import Constraint, Grammar, JsonSchema, StructuralTag
+from .constraint import Constraint, Grammar, JsonSchema, StructuralTag, Xml
 from .fsm.index import FsmGrammar
 from .grammar.lexemes import as_pattern, to_lark
 from .grammar.reader import read
+from .grammar.writer import write
+from .grammar.xml import rules_of
 from .json_schema.normalise import normalise
 from .matcher import CompiledGrammar
 from .tags import to_lark as tags_to_lark
@@ -144,6 +146,8 @@ def explain(constraint: Constraint) -> str:
         case Grammar(source, syntax) if syntax != "lark":
             rules = read(source)
             return source if as_pattern(rules) is not None else to_lark(rules)
+        case Xml(spec, whitespace):
+            return write(rules_of(spec, whitespace))
         case StructuralTag(spec):
             return tags_to_lark(spec).lark
     return json.dumps(msgspec.to_builtins(constraint), indent=2, ensure_ascii=False)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from ..errors import GrammarError, UnsupportedGrammar
-from .constraint import Choice, Constraint, Grammar, JsonObject, JsonSchema, Regex, StructuralTag, WhiteSpace
+from .constraint import Choice, Constraint, Grammar, JsonObject, JsonSchema, Regex, StructuralTag, WhiteSpace, Xml
 
 ANY_OBJECT = "$$ANY$$"  # SGLang's spelling of "any JSON object" in json_schema
 
@@ -78,12 +78,12 @@ def response_format(value: Any, param: str = "response_format") -> FoundConstrai
         return _json_schema(holder["schema"], f"{path}.schema", strict=_bool(holder.get("strict"), f"{path}.strict"))
     if kind == "structural_tag":
         return _structural_tag(spec, param)
-    if kind in ("regex", "grammar", "ebnf", "gbnf", "lark"):
+    if kind in ("regex", "grammar", "ebnf", "gbnf", "lark", "xml"):
         text = spec.get("pattern") if kind == "regex" and "pattern" in spec else spec.get(kind)
         key = "pattern" if kind == "regex" and "pattern" in spec else kind
         return _TEXT_KINDS[kind](text, f"{param}.{key}")
     raise GrammarError(
-        f"type must be text, json_object, json_schema, structural_tag, regex or grammar, found {kind!r}",
+        f"type must be text, json_object, json_schema, structural_tag, regex, grammar or xml, found {kind!r}",
         param=f"{param}.type",
     )
 
@@ -131,6 +131,18 @@ def _structural_tag(value: Any, param: str) -> FoundConstraint:
     if isinstance(value, Mapping):
         return FoundConstraint(StructuralTag(json.dumps(value, ensure_ascii=False)), param)
     return FoundConstraint(StructuralTag(_text(value, param)), param)
+
+
+def _xml(value: Any, param: str) -> FoundConstraint:
+    """A DTD, the JSON form of xml_spec, or an object of both with its white space."""
+    white_space: Any = "compact"
+    if isinstance(value, Mapping) and "spec" in value:
+        spec, white_space = value["spec"], value.get("whitespace", "compact")
+        if white_space not in ("compact", "fixed", "flexible"):
+            raise GrammarError("whitespace is compact, fixed or flexible", param=f"{param}.whitespace")
+        value = spec
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, Mapping) else _text(value, param)
+    return FoundConstraint(Xml(text, white_space), param)
 
 
 def _choices(value: Any, param: str) -> FoundConstraint:
@@ -248,6 +260,7 @@ _TEXT_KINDS: dict[str, _Reader] = {
     "gbnf": _gbnf,
     "lark": _lark,
     "grammar": _any_grammar,
+    "xml": _xml,
 }
 
 _STRUCTURED_OUTPUTS: dict[str, _Reader | None] = {
@@ -275,6 +288,7 @@ _READERS: dict[str, _Reader] = {
     "guided_grammar": _any_grammar,
     "grammar": _gbnf,
     "lark": _lark,
+    "xml": _xml,
     "choices": _choices,
     "format": _ollama_format,
 }

@@ -10,7 +10,18 @@ import llguidance
 from ..errors import GrammarSyntaxError, GrammarTooLarge, UnsatisfiableGrammar
 from . import tags
 from .checked import CheckedGrammar
-from .constraint import Choice, Constraint, Grammar, Healed, JsonObject, JsonSchema, Regex, StructuralTag, WhiteSpace
+from .constraint import (
+    Choice,
+    Constraint,
+    Grammar,
+    Healed,
+    JsonObject,
+    JsonSchema,
+    Regex,
+    StructuralTag,
+    WhiteSpace,
+    Xml,
+)
 from .fsm.choices import of_strings
 from .fsm.determinise import alphabet_of, determinise
 from .fsm.fallback import to_engine
@@ -19,6 +30,7 @@ from .fsm.pattern import Node, char_sets, parse
 from .fsm.utf8 import to_bytes
 from .grammar.lexemes import as_pattern, check_productive, to_lark
 from .grammar.reader import Rules, read
+from .grammar.xml import rules_of
 from .guidance import GuidanceGrammar
 from .json_schema.normalise import NormalisedSchema, normalise
 from .json_schema.places import Places, first_unique
@@ -43,6 +55,8 @@ def check_constraint(constraint: Constraint) -> tuple[str, ...]:
             _rules(source)
         case Choice(choices) if not choices:
             raise UnsatisfiableGrammar("there is no choice to choose from")
+        case Xml(spec, whitespace):
+            check_productive(rules_of(spec, whitespace))
         case StructuralTag(spec):
             return tags.to_lark(spec).ignored
     return ()
@@ -67,9 +81,11 @@ def compile_constraint(constraint: Constraint | Healed, vocabulary: Vocabulary) 
             named = _named_tokens(source, vocabulary)
             return _lark_grammar(source, vocabulary, special_token_ids=named)
         case Grammar(source, _):
-            rules = _rules(source)
-            tree = as_pattern(rules)
-            return regex_grammar(tree, vocabulary) if tree is not None else _lark_grammar(to_lark(rules), vocabulary)
+            return _rules_grammar(_rules(source), vocabulary)
+        case Xml(spec, whitespace):
+            rules = rules_of(spec, whitespace)
+            check_productive(rules)
+            return _rules_grammar(rules, vocabulary)
         case StructuralTag(spec):
             tag = tags.to_lark(spec)
             return _lark_grammar(tag.lark, vocabulary, ignored=tag.ignored)
@@ -89,6 +105,11 @@ def regex_grammar(tree: Node, vocabulary: Vocabulary) -> CompiledGrammar:
 def engine_regex(tree: Node, vocabulary: Vocabulary) -> GuidanceGrammar:
     """A pattern on the engine, whatever its size."""
     return GuidanceGrammar(llguidance.LLMatcher.grammar_from_regex(to_engine(tree)), vocabulary)
+
+
+def _rules_grammar(rules: Rules, vocabulary: Vocabulary) -> CompiledGrammar:
+    tree = as_pattern(rules)
+    return regex_grammar(tree, vocabulary) if tree is not None else _lark_grammar(to_lark(rules), vocabulary)
 
 
 def _nonempty(grammar: FsmGrammar) -> FsmGrammar:

@@ -22,7 +22,7 @@ from .messages import Finish, LogprobRequest, TokenLogprobs
 from .sampling_params import SamplingParams
 
 MAX_BATCH = 1024
-_CONSTRAINTS = ("regex", "ebnf", "json_schema", "structural_tag")
+_CONSTRAINTS = ("regex", "ebnf", "json_schema", "xml", "structural_tag")
 _DTYPE_REGEX = {"int": r"[-+]?[0-9]+[ \n]*", "float": r"[-+]?[0-9]*\.?[0-9]+[ \n]*"}
 
 
@@ -45,6 +45,7 @@ class NativeSampling(msgspec.Struct, forbid_unknown_fields=True):
     json_schema: Any = None
     regex: str | None = None
     ebnf: str | None = None
+    xml: Any = None
     structural_tag: Any = None
     ignore_eos: bool | None = None
     skip_special_tokens: bool | None = None

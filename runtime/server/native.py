@@ -18,7 +18,7 @@ from .service import Service
 from .streaming import DONE, event
 
 _encode = msgspec.json.Encoder().encode
-_CONSTRAINTS = ("json_schema", "regex", "ebnf", "structural_tag")
+_CONSTRAINTS = ("json_schema", "regex", "ebnf", "xml", "structural_tag")
 
 
 class ChoicesBody(msgspec.Struct):

@@ -81,6 +81,7 @@ class GenerationFields(msgspec.Struct, kw_only=True):
     guided_whitespace_pattern: Any = None
     grammar: Any = None
     lark: Any = None
+    xml: Any = None
 
 
 def sampling_of(body: GenerationFields, *, max_tokens: int, max_name: str, vocab_size: int) -> SamplingParams:

@@ -68,7 +68,7 @@ REFUSED = [
     ),
     ({"response_format": "json"}, "response_format", None),
     ({"response_format": {}}, "response_format.type", None),
-    ({"response_format": {"type": "xml"}}, "response_format.type", None),
+    ({"response_format": {"type": "yaml"}}, "response_format.type", None),
     ({"response_format": {"type": "json_schema"}}, "response_format.schema", None),
     (
         {"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}},
