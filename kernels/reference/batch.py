@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..paged import Paged
+
 _BLOCK = 512
 """Slots that torch's fused attention takes at once, on the CPU."""
 _LENGTHS = (64, 128, 192, 384, _BLOCK)
@@ -64,6 +66,8 @@ class PackedBatch:
     sequences: list[Extend]
     positions_T: Tensor
     """int64: a row sees the slots of its sequence at positions up to its own."""
+    paged: Paged | None = None
+    """The same for kernels that read the page table; `sequences` may then be empty."""
     _groups: list[DecodeGroup] | None = None
     _additive: dict[tuple[int, int, torch.dtype], Tensor | None] = field(default_factory=dict)
 

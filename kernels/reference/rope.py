@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from .cache import store_kv
+
 
 def rotate(x_THD: Tensor, cos_TR: Tensor, sin_TR: Tensor, *, interleaved: bool) -> None:
     """In place, arithmetic in float32. interleaved: pairs are (0, 1), (2, 3)…; else (0, R), (1, R + 1)…"""
@@ -17,3 +19,21 @@ def rotate(x_THD: Tensor, cos_TR: Tensor, sin_TR: Tensor, *, interleaved: bool) 
     turned = a * cos_T1R - b * sin_T1R
     second.copy_(b * cos_T1R + a * sin_T1R)
     first.copy_(turned)
+
+
+def rotate_and_store(
+    qkv_TCD: Tensor,
+    rope_TR: tuple[Tensor, Tensor] | None,
+    kv_SCD: Tensor,
+    scale_SC: Tensor | None,
+    slots_T: Tensor,
+    *,
+    num_heads: int,
+    interleaved: bool,
+) -> Tensor:
+    """See `kernels.ops.rotate_and_store`."""
+    num_turned = num_heads + (qkv_TCD.shape[1] - num_heads) // 2
+    if rope_TR is not None:
+        rotate(qkv_TCD[:, :num_turned], *rope_TR, interleaved=interleaved)
+    store_kv(kv_SCD, scale_SC, qkv_TCD[:, num_heads:], slots_T)
+    return qkv_TCD[:, :num_heads]

@@ -99,3 +99,47 @@ def top_logprobs(logprobs_V: Tensor, count: int) -> tuple[list[int], list[float]
     ids = largest(logprobs_V, count).nonzero().flatten()
     order = torch.sort(logprobs_V[ids], descending=True, stable=True)
     return ids[order.indices].tolist(), order.values.tolist()
+
+
+def sample_rows(
+    logits_RV: Tensor,
+    logit_rows_S: Tensor,
+    numbers_S6: Tensor,
+    integers_S6: Tensor,
+    random_S: Tensor,
+    *,
+    masks_MW: Tensor,
+    bias_ids: Tensor,
+    bias_values: Tensor,
+    penalty_ids: Tensor,
+    penalty_counts: Tensor,
+) -> Tensor:
+    """See `kernels.ops.sample_rows`."""
+    drawn = []
+    for row, numbers, integers, random_number in zip(
+        logit_rows_S.tolist(), numbers_S6.tolist(), integers_S6.tolist(), random_S.tolist(), strict=True
+    ):
+        temperature, top_p, min_p, frequency, presence, repetition = numbers
+        top_k, mask_row, bias_begin, bias_end, begin, end = integers
+        logits_V = shift(
+            logits_RV[row],
+            bias_ids=bias_ids[bias_begin:bias_end].long(),
+            bias_values=bias_values[bias_begin:bias_end],
+            penalty_ids=penalty_ids[begin:end].long(),
+            penalty_counts=penalty_counts[begin:end],
+            frequency=frequency,
+            presence=presence,
+            repetition=repetition,
+        )
+        if mask_row >= 0:
+            logits_V.masked_fill_(~allowed(masks_MW[mask_row], len(logits_V)), float("-inf"))
+        drawn.append(
+            draw(logits_V, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, random_number=random_number)
+        )
+    return torch.tensor(drawn, dtype=torch.int32, device=logits_RV.device)
+
+
+def logprobs_of(logits_RV: Tensor, rows_N: Tensor, ids_N: Tensor) -> Tensor:
+    """See `kernels.ops.logprobs_of`."""
+    wide_RV = logits_RV.double()
+    return (wide_RV[rows_N.long(), ids_N.long()] - torch.logsumexp(wide_RV, -1)[rows_N.long()]).float()

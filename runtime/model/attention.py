@@ -46,13 +46,19 @@ class Attention:
         if self.q_norm is not None and self.k_norm is not None:
             _normalise(qkv_TCD[:, :num_heads], self.q_norm, config)
             _normalise(qkv_TCD[:, num_heads:num_turned], self.k_norm, config)
-        if config.rotates(layer):
-            cos_TR, sin_TR = step.local_rope_TR if window else step.rope_TR
-            ops.rotate(qkv_TCD[:, :num_turned], cos_TR, sin_TR, interleaved=config.rope_of(layer).interleaved)
+        rope_TR = (step.local_rope_TR if window else step.rope_TR) if config.rotates(layer) else None
         kv_SCD, scale_SC = pool.layers[layer], pool.scales[layer]
-        ops.store_kv(kv_SCD, scale_SC, qkv_TCD[:, num_heads:], step.slots_T)
+        q_THD = ops.rotate_and_store(
+            qkv_TCD,
+            rope_TR,
+            kv_SCD,
+            scale_SC,
+            step.slots_T,
+            num_heads=num_heads,
+            interleaved=config.rope_of(layer).interleaved,
+        )
         out_THD = ops.attention(
-            qkv_TCD[:, :num_heads],
+            q_THD,
             kv_SCD,
             scale_SC,
             step.batch,

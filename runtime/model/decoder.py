@@ -38,12 +38,18 @@ class Layer:
     after_mlp: Norm | None
     residual: float
 
-    def __call__(self, x_TE: Tensor, step: Step, pool: KvPool) -> Tensor:
-        """Adds both blocks to `x_TE`, in place."""
-        h_TE = self.attention(self.before_attention(x_TE) if self.before_attention else x_TE, step, pool)
-        x_TE.add_(self.after_attention(h_TE) if self.after_attention else h_TE, alpha=self.residual)
-        h_TE = self.mlp(self.before_mlp(x_TE) if self.before_mlp else x_TE)
-        return x_TE.add_(self.after_mlp(h_TE) if self.after_mlp else h_TE, alpha=self.residual)
+    def __call__(self, x_TE: Tensor, pending_TE: Tensor | None, step: Step, pool: KvPool) -> Tensor:
+        """What the MLP adds to `x_TE`; adds `pending_TE`, of the layer before, and the attention's part in place."""
+        h_TE = self.attention(self._enter(self.before_attention, x_TE, pending_TE), step, pool)
+        h_TE = self.after_attention(h_TE) if self.after_attention else h_TE
+        h_TE = self.mlp(self._enter(self.before_mlp, x_TE, h_TE))
+        return self.after_mlp(h_TE) if self.after_mlp else h_TE
+
+    def _enter(self, norm: Norm | None, x_TE: Tensor, added_TE: Tensor | None) -> Tensor:
+        """A block's input: the residual stream with what is still to be added, normed if the placement says so."""
+        if norm is not None:
+            return norm.after(x_TE, added_TE, self.residual)
+        return x_TE if added_TE is None else x_TE.add_(added_TE, alpha=self.residual)
 
     @classmethod
     def load(cls, weights: Weights, config: ModelConfig, index: int) -> Layer:
@@ -115,9 +121,10 @@ class Decoder:
         rope_TR = self._rope.angles(batch.positions_T)
         local_TR = rope_TR if self._local_rope is self._rope else self._local_rope.angles(batch.positions_T)
         step = Step(batch, slots_T, rope_TR, local_TR)
+        pending_TE = None
         for layer in self.layers:
-            x_TE = layer(x_TE, step, pool)
-        return x_TE
+            pending_TE = layer(x_TE, pending_TE, step, pool)
+        return x_TE if pending_TE is None else x_TE.add_(pending_TE, alpha=self.config.residual_multiplier)
 
     def logits(self, hidden_RE: Tensor) -> Tensor:
         """float32 [R, V] of rows that passed `norm`."""

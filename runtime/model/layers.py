@@ -75,6 +75,14 @@ class Norm(NamedTuple):
             return ops.rms_norm(x, self.weight_E, self.eps)
         return ops.layer_norm(x, self.weight_E, self.bias_E, self.eps)
 
+    def after(self, x_TE: Tensor, added_TE: Tensor | None, alpha: float) -> Tensor:
+        """The norm of x + alpha · added, which is left in x."""
+        if added_TE is None:
+            return self(x_TE)
+        if self.is_rms:
+            return ops.add_rms_norm(x_TE, added_TE, self.weight_E, self.eps, alpha)
+        return self(x_TE.add_(added_TE, alpha=alpha))
+
     @classmethod
     def load(cls, weights: Weights, name: str, size: int, config: ModelConfig) -> Norm:
         bias = f"{name}.bias"

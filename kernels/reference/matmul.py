@@ -1,0 +1,68 @@
+"""Plain torch: linears with weights of few bits, experts, adapters. M rows, E features in, N features out, G groups."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .activation import gated
+
+
+def unpack_w4(packed_NE: Tensor, num_groups: int) -> Tensor:
+    """Integers 0..15, uint8 [N, E]; see `kernels.ops.linear_w4`."""
+    rows = len(packed_NE)
+    pairs = packed_NE.view(rows, num_groups // 2, 1, -1)
+    return torch.cat((pairs & 15, pairs >> 4), dim=2).view(rows, -1)
+
+
+def pack_w4(integers_NE: Tensor, group: int) -> Tensor:
+    """The inverse. E divides by 2 · group."""
+    rows, features = integers_NE.shape
+    pairs = integers_NE.to(torch.uint8).view(rows, features // (2 * group), 2, group)
+    return (pairs[:, :, 0] | (pairs[:, :, 1] << 4)).reshape(rows, features // 2).contiguous()
+
+
+def linear_w4(x_ME: Tensor, packed_NE: Tensor, scale_NG: Tensor, offset_NG: Tensor, bias_N: Tensor | None) -> Tensor:
+    rows, groups = scale_NG.shape
+    q_NGE = unpack_w4(packed_NE, groups).view(rows, groups, -1).float()
+    weight_NE = (q_NGE * scale_NG.float().unsqueeze(-1) + offset_NG.float().unsqueeze(-1)).flatten(1)
+    out_MN = x_ME.float() @ weight_NE.to(x_ME.dtype).float().T
+    return (out_MN if bias_N is None else out_MN + bias_N.float()).to(x_ME.dtype)
+
+
+def quantise_rows(x_ME: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """(int8 or float8_e4m3fn rows, float32 [M] scales): symmetric, the largest of a row on the type's largest."""
+    largest = 127.0 if dtype == torch.int8 else 448.0
+    scale_M = (x_ME.float().abs().amax(-1) / largest).clamp(min=1e-30)
+    steps = x_ME.float() / scale_M.unsqueeze(-1)
+    if dtype == torch.int8:
+        steps = steps.round()
+    return steps.clamp(-largest, largest).to(dtype), scale_M
+
+
+def linear_w8a8(x_ME: Tensor, weight_NE: Tensor, scale_N: Tensor, bias_N: Tensor | None) -> Tensor:
+    steps_ME, scale_M = quantise_rows(x_ME, weight_NE.dtype)
+    out_MN = (steps_ME.double() @ weight_NE.double().T).float() * scale_M.unsqueeze(-1) * scale_N
+    return (out_MN if bias_N is None else out_MN + bias_N.float()).to(x_ME.dtype)
+
+
+def moe(
+    x_TE: Tensor, gate_up_XNE: Tensor, down_XEI: Tensor, experts_TK: Tensor, weights_TK: Tensor, kind: str
+) -> Tensor:
+    out_TE = torch.zeros(x_TE.shape, device=x_TE.device)
+    for expert in range(len(gate_up_XNE)):
+        rows, choice = (experts_TK == expert).nonzero(as_tuple=True)
+        if len(rows):
+            inner = gated(x_TE[rows] @ gate_up_XNE[expert].T, kind) @ down_XEI[expert].T
+            out_TE.index_add_(0, rows, inner.float() * weights_TK[rows, choice, None].float())
+    return out_TE.to(x_TE.dtype)
+
+
+def add_lora(
+    out_TN: Tensor, x_TE: Tensor, down_XRE: Tensor, up_XNR: Tensor, scale_X: Tensor, adapter_T: Tensor
+) -> None:
+    for adapter in range(len(down_XRE)):
+        rows = (adapter_T == adapter).nonzero().flatten()
+        if len(rows):
+            added = (x_TE[rows] @ down_XRE[adapter].T) @ up_XNR[adapter].T
+            out_TN[rows] += (added.float() * scale_X[adapter]).to(out_TN.dtype)

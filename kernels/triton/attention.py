@@ -1,0 +1,53 @@
+"""`kernels.ops.attention` over the page table: rows alone in their sequence by split-KV, the others by tiles."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..reference.batch import PackedBatch
+from . import attention_decode, attention_extend
+
+
+@cache
+def _processors(index: int) -> int:
+    return int(torch.cuda.get_device_properties(index).multi_processor_count)
+
+
+def fits(q_THD: Tensor, kv_SCD: Tensor, scale_SC: Tensor | None, batch: PackedBatch, **_: Any) -> bool:
+    """The batch names its pages; a head of more than 256 dimensions does not fit in a program's memory."""
+    return batch.paged is not None and q_THD.shape[-1] <= 256
+
+
+def attention(
+    q_THD: Tensor,
+    kv_SCD: Tensor,
+    scale_SC: Tensor | None,
+    batch: PackedBatch,
+    *,
+    scale: float,
+    window: int = 0,
+    softcap: float = 0.0,
+) -> Tensor:
+    """See `kernels.ops.attention`."""
+    paged = batch.paged
+    assert paged is not None
+    out_THD = torch.empty(q_THD.shape, dtype=q_THD.dtype, device=q_THD.device)
+    if len(paged.rows_B):
+        processors = _processors(q_THD.device.index or 0) if q_THD.is_cuda else 8
+        attention_decode.attend(
+            out_THD, q_THD, kv_SCD, scale_SC,
+            rows_B=paged.rows_B, lengths_B=paged.lengths_B, table_rows_B=paged.table_rows_B,
+            page_table=paged.page_table,
+            splits=attention_decode.num_splits(paged.longest, len(paged.rows_B), kv_SCD.shape[1] // 2, processors),
+            scale=scale, window=window, softcap=softcap,
+        )  # fmt: skip
+    if len(paged.tiles):
+        attention_extend.attend(
+            out_THD, q_THD, kv_SCD, scale_SC, tiles=paged.tiles, page_table=paged.page_table, tree_TW=paged.tree_TW,
+            scale=scale, window=window, softcap=softcap,
+        )  # fmt: skip
+    return out_THD

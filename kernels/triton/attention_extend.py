@@ -1,0 +1,201 @@
+"""Attention of sequences with several rows: a prompt's chunk, forced tokens, drafts. FlashAttention-2 over paged slots.
+
+Keys and values of the rows themselves lie in the pool already, so a row reads nothing but slots. One program takes a
+tile of rows for all G query heads of a kv head. B sequences, H query heads, K kv heads, G = H / K, D head dim.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from .attention_decode import _capped
+
+TILE_M = 64
+"""Rows times heads of a group, of one program."""
+BLOCK_N = 64
+
+
+@triton.jit
+def _blocks(
+    q,
+    acc,
+    most,
+    total,
+    begin,
+    end,
+    kv_ptr,
+    scale_ptr,
+    table,
+    tree_ptr,
+    tree_stride,
+    packed_row,
+    position,
+    base,
+    kv_head,
+    softmax_scale,
+    softcap,
+    window,
+    KV_HEADS: tl.constexpr,
+    DIM: tl.constexpr,
+    DIM_PAD: tl.constexpr,
+    BLOCK: tl.constexpr,
+    MASKED: tl.constexpr,
+    HAS_SCALE: tl.constexpr,
+    HAS_CAP: tl.constexpr,
+    HAS_TREE: tl.constexpr,
+):
+    """Slots [begin, end) added to the running softmax; without MASKED every row sees all of them."""
+    d = tl.arange(0, DIM_PAD)
+    in_dim = d < DIM
+    for at in range(begin, end, BLOCK):
+        n = at + tl.arange(0, BLOCK)
+        inside = n < end
+        slot = tl.load(table + n, mask=inside, other=0).to(tl.int64)
+        k_at = (slot * (2 * KV_HEADS) + kv_head) * DIM
+        k = tl.load(kv_ptr + k_at[None, :] + d[:, None], mask=inside[None, :] & in_dim[:, None], other=0.0)
+        scores = tl.dot(q, k.to(q.dtype), input_precision="ieee") * softmax_scale
+        if HAS_SCALE:
+            scores *= tl.load(scale_ptr + slot * (2 * KV_HEADS) + kv_head, mask=inside, other=0.0)[None, :]
+        if HAS_CAP:
+            scores = _capped(scores, softcap)
+        if MASKED:
+            visible = inside[None, :] & (n[None, :] <= position[:, None])
+            visible &= (window <= 0) | (n[None, :] > position[:, None] - window)
+            if HAS_TREE:
+                own = n[None, :] - base
+                word = tl.load(
+                    tree_ptr + packed_row.to(tl.int64)[:, None] * tree_stride + own // 32,
+                    mask=inside[None, :] & (own >= 0),
+                    other=-1,
+                )
+                visible &= (own < 0) | (((word >> (own % 32)) & 1) != 0)
+            scores = tl.where(visible, scores, float("-inf"))
+        peak = tl.maximum(most, tl.max(scores, 1))
+        safe = tl.where(peak == float("-inf"), 0.0, peak)
+        p = tl.exp(scores - safe[:, None])
+        shrink = tl.exp(most - safe)
+        total = total * shrink + tl.sum(p, 1)
+        if HAS_SCALE:
+            p *= tl.load(scale_ptr + slot * (2 * KV_HEADS) + KV_HEADS + kv_head, mask=inside, other=0.0)[None, :]
+        v_at = (slot * (2 * KV_HEADS) + KV_HEADS + kv_head) * DIM
+        v = tl.load(kv_ptr + v_at[:, None] + d[None, :], mask=inside[:, None] & in_dim[None, :], other=0.0)
+        acc = acc * shrink[:, None] + tl.dot(p.to(q.dtype), v.to(q.dtype), input_precision="ieee")
+        most = peak
+    return acc, most, total
+
+
+@triton.jit
+def _extend(
+    q_ptr,
+    kv_ptr,
+    scale_ptr,
+    out_ptr,
+    tiles_ptr,
+    table_ptr,
+    tree_ptr,
+    q_stride,
+    out_stride,
+    table_stride,
+    tree_stride,
+    softmax_scale,
+    softcap,
+    window,
+    KV_HEADS: tl.constexpr,
+    GROUP: tl.constexpr,
+    DIM: tl.constexpr,
+    DIM_PAD: tl.constexpr,
+    TILE: tl.constexpr,
+    BLOCK: tl.constexpr,
+    HAS_SCALE: tl.constexpr,
+    HAS_CAP: tl.constexpr,
+    HAS_TREE: tl.constexpr,
+):
+    kv_head = tl.program_id(1)
+    tile = tiles_ptr + tl.program_id(0) * 5
+    first_row, num_rows, first_position = tl.load(tile), tl.load(tile + 1), tl.load(tile + 2)
+    table = table_ptr + tl.load(tile + 3).to(tl.int64) * table_stride
+    base = tl.load(tile + 4)
+
+    m = tl.arange(0, TILE)
+    d = tl.arange(0, DIM_PAD)
+    row = m // GROUP
+    head = kv_head * GROUP + m % GROUP
+    used = row < num_rows
+    here = used[:, None] & (d < DIM)[None, :]
+    packed_row = first_row + tl.minimum(row, num_rows - 1)
+    at = packed_row.to(tl.int64)[:, None]
+    q = tl.load(q_ptr + at * q_stride + head[:, None] * DIM + d[None, :], mask=here, other=0.0)
+    position = first_position + tl.minimum(row, num_rows - 1)
+
+    most = tl.full([TILE], float("-inf"), tl.float32)
+    total = tl.zeros([TILE], tl.float32)
+    acc = tl.zeros([TILE, DIM_PAD], tl.float32)
+    last = first_position + num_rows
+    begin = tl.where(window > 0, tl.maximum(first_position - window + 1, 0), 0) // BLOCK * BLOCK
+    # Blocks that every row of the tile sees whole need no mask: before the own rows, inside all windows.
+    clear = tl.where(window > 0, tl.cdiv(tl.maximum(last - window, 0), BLOCK) * BLOCK, begin)
+    edge = tl.minimum(first_position + 1, base) if HAS_TREE else first_position + 1
+    full = tl.maximum(edge // BLOCK * BLOCK, clear)
+    clear = tl.minimum(clear, last)
+    full = tl.minimum(full, last)
+    if begin < clear:
+        acc, most, total = _blocks(
+            q, acc, most, total, begin, clear, kv_ptr, scale_ptr, table, tree_ptr, tree_stride, packed_row, position,
+            base, kv_head, softmax_scale, softcap, window,
+            KV_HEADS, DIM, DIM_PAD, BLOCK, True, HAS_SCALE, HAS_CAP, HAS_TREE,
+        )  # fmt: skip
+    if clear < full:
+        acc, most, total = _blocks(
+            q, acc, most, total, clear, full, kv_ptr, scale_ptr, table, tree_ptr, tree_stride, packed_row, position,
+            base, kv_head, softmax_scale, softcap, window,
+            KV_HEADS, DIM, DIM_PAD, BLOCK, False, HAS_SCALE, HAS_CAP, HAS_TREE,
+        )  # fmt: skip
+    if full < last:
+        acc, most, total = _blocks(
+            q, acc, most, total, full, last, kv_ptr, scale_ptr, table, tree_ptr, tree_stride, packed_row, position,
+            base, kv_head, softmax_scale, softcap, window,
+            KV_HEADS, DIM, DIM_PAD, BLOCK, True, HAS_SCALE, HAS_CAP, HAS_TREE,
+        )  # fmt: skip
+    out = acc / tl.where(total == 0.0, 1.0, total)[:, None]
+    tl.store(out_ptr + at * out_stride + head[:, None] * DIM + d[None, :], out.to(out_ptr.dtype.element_ty), mask=here)
+
+
+def rows_of_tile(group: int) -> int:
+    """Rows that one program takes."""
+    return max(1, TILE_M // group)
+
+
+def attend(
+    out_THD: Tensor,
+    q_THD: Tensor,
+    kv_SCD: Tensor,
+    scale_SC: Tensor | None,
+    *,
+    tiles: Tensor,
+    page_table: Tensor,
+    tree_TW: Tensor | None = None,
+    scale: float,
+    window: int = 0,
+    softcap: float = 0.0,
+) -> None:
+    """Fills the tiles' rows of out_THD.
+
+    tiles: int32 [N, 5]: first packed row, rows (at most `rows_of_tile`), position of the first row, row of the page
+    table, position of the sequence's first own row. tree_TW: int32 words, bit j of a row: it sees own row j of its
+    sequence (drafts that branch); None: causal.
+    """
+    _, heads, dim = q_THD.shape
+    kv_heads = kv_SCD.shape[1] // 2
+    group = heads // kv_heads
+    assert q_THD.stride()[1:] == (dim, 1)
+    assert out_THD.is_contiguous()
+    _extend[(len(tiles), kv_heads)](
+        q_THD, kv_SCD, scale_SC, out_THD, tiles, page_table, tree_TW,
+        q_THD.stride(0), out_THD.stride(0), page_table.stride(0), 0 if tree_TW is None else tree_TW.stride(0),
+        scale, softcap, window,
+        KV_HEADS=kv_heads, GROUP=group, DIM=dim, DIM_PAD=triton.next_power_of_2(dim),
+        TILE=max(TILE_M, triton.next_power_of_2(group)), BLOCK=BLOCK_N,
+        HAS_SCALE=scale_SC is not None, HAS_CAP=softcap > 0, HAS_TREE=tree_TW is not None, num_warps=4, num_stages=2,
+    )  # fmt: skip
