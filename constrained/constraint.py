@@ -72,4 +72,28 @@ class Healed(msgspec.Struct, frozen=True, tag="healed"):
     constraint: Constraint | None = None
 
 
-Constraint = Regex | JsonSchema | JsonObject | Choice | Grammar | Xml | StructuralTag
+Single = Regex | JsonSchema | JsonObject | Choice | Grammar | Xml | StructuralTag
+"""What one generation may be."""
+
+
+class SequencePart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One generation of a sequence."""
+
+    constraint: Single
+    before: str = ""
+    """Text between the part before and this one."""
+    max_tokens: int = 128
+    stop: tuple[str, ...] = ()
+    """It ends at these, and they are left out."""
+
+
+class Sequence(msgspec.Struct, frozen=True, tag="sequence"):
+    """Generations one after another, with text between them: at temperature 0, what as many requests would give.
+
+    The answer tells where each lies; parts that are not among them were not finished.
+    """
+
+    parts: tuple[SequencePart, ...]
+
+
+Constraint = Single | Sequence

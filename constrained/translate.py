@@ -7,7 +7,7 @@ import re
 
 import llguidance
 
-from ..errors import GrammarSyntaxError, GrammarTooLarge, UnsatisfiableGrammar
+from ..errors import GrammarSyntaxError, GrammarTooLarge, UnsatisfiableGrammar, UnsupportedGrammar
 from . import tags
 from .checked import CheckedGrammar
 from .constraint import (
@@ -18,6 +18,8 @@ from .constraint import (
     JsonObject,
     JsonSchema,
     Regex,
+    Sequence,
+    SequencePart,
     StructuralTag,
     WhiteSpace,
     Xml,
@@ -38,7 +40,11 @@ from .json_schema.verify import verdict_of, widen
 from .json_schema.whitespace import engine_options
 from .matcher import CompiledGrammar
 from .prefix import PrefixGrammar
+from .sequence import Part, SequenceGrammar, ids_between
 from .vocabulary import Vocabulary
+
+MAX_PARTS = 64
+"""Of a sequence."""
 
 
 def check_constraint(constraint: Constraint) -> tuple[str, ...]:
@@ -57,6 +63,8 @@ def check_constraint(constraint: Constraint) -> tuple[str, ...]:
             raise UnsatisfiableGrammar("there is no choice to choose from")
         case Xml(spec, whitespace):
             check_productive(rules_of(spec, whitespace))
+        case Sequence(parts):
+            return _check_parts(parts)
         case StructuralTag(spec):
             return tags.to_lark(spec).ignored
     return ()
@@ -89,7 +97,27 @@ def compile_constraint(constraint: Constraint | Healed, vocabulary: Vocabulary) 
         case StructuralTag(spec):
             tag = tags.to_lark(spec)
             return _lark_grammar(tag.lark, vocabulary, ignored=tag.ignored)
+        case Sequence(parts):
+            _check_parts(parts)
+            made = [
+                Part(
+                    ids_between(part.before, vocabulary),
+                    compile_constraint(part.constraint, vocabulary),
+                    part.max_tokens,
+                    tuple(stop.encode() for stop in part.stop if stop),
+                )
+                for part in parts
+            ]
+            return SequenceGrammar(made, vocabulary)
     raise AssertionError(constraint)
+
+
+def _check_parts(parts: tuple[SequencePart, ...]) -> tuple[str, ...]:
+    if not 0 < len(parts) <= MAX_PARTS:
+        raise UnsupportedGrammar(f"a sequence has 1 to {MAX_PARTS} parts, found {len(parts)}")
+    if any(part.max_tokens < 1 for part in parts):
+        raise UnsupportedGrammar("max_tokens of a sequence's part must be at least 1")
+    return tuple(ignored for part in parts for ignored in check_constraint(part.constraint))
 
 
 def regex_grammar(tree: Node, vocabulary: Vocabulary) -> CompiledGrammar:

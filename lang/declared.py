@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .ir import SglExpr, SglExprList, SglGen, SglSelect, SglSeparateReasoning, SglSwitch, SglVarScopeBegin
+from .ir import SglExpr, SglExprList, SglGen, SglSelect, SglSeparateReasoning, SglSwitch, SglTogether, SglVarScopeBegin
 from .remote_run import RemoteRun
 from .slot import Slot
 
@@ -15,6 +15,8 @@ def declared(expr: SglExpr, scope: str) -> list[Slot]:
         return [*slots, *(Slot(SglSeparateReasoning.process_name_for_reasoning(name)) for name in names)]
     if isinstance(expr, SglExprList):
         return [slot for part in expr.expr_list for slot in declared(part, scope)]
+    if isinstance(expr, SglTogether):
+        return [slot for part in expr.parts for slot in declared(part, scope)]
     if isinstance(expr, SglSwitch):  # a name that several cases define is one value
         shared: dict[str, Slot] = {}
         slots = [slot for case in expr.all_cases() for slot in declared(case, scope)]

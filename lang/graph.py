@@ -47,6 +47,11 @@ class Node:
         return f"{self.kind}({inner})"
 
 
+def is_call(node: Node) -> bool:
+    """Whether the node makes a call of its own: a fused gen is in the call of the one before it."""
+    return node.kind in ASKING and not node.params.get("together")
+
+
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 40 else text[:37] + "..."
@@ -78,20 +83,22 @@ class ProgramGraph:
         depths: list[int] = []
         for node in self.nodes:
             before = [depths[i] for i in (*node.data, *([] if node.after is None else [node.after]))]
-            depths.append(max(before, default=0) + (node.kind in ASKING))
+            depths.append(max(before, default=0) + is_call(node))
         return depths
 
     def levels(self) -> list[list[Node]]:
         """The calls, grouped: those of one level can run beside each other."""
         depths = self.depths()
-        asking = [node for node in self.nodes if node.kind in ASKING]
+        asking = [node for node in self.nodes if is_call(node)]
         return [[n for n in asking if depths[n.id] == level] for level in range(1, max(depths, default=0) + 1)]
 
     def stats(self) -> dict[str, int]:
-        """gens (selects are counted), width (the most that can run at once), depth (calls in a row), streams, nodes."""
+        """gens (selects are counted), calls (gens that are fused are one), width (the most calls that can run at once),
+        depth (calls in a row), streams, nodes."""
         levels = self.levels()
         return {
-            "gens": sum(map(len, levels)),
+            "gens": sum(node.kind in ASKING for node in self.nodes),
+            "calls": sum(map(len, levels)),
             "width": max(map(len, levels), default=0),
             "depth": len(levels),
             "streams": len({node.stream for node in self.nodes if node.stream >= 0}),

@@ -26,9 +26,11 @@ from .ir import (
     SglRoleEnd,
     SglSelect,
     SglSwitch,
+    SglTogether,
     SglVarScopeBegin,
     SglVarScopeEnd,
 )
+from .passes.rebuild import streams
 from .sampling import SglSamplingParams
 from .slot import Slot
 from .stream_executor import StreamExecutor
@@ -72,9 +74,18 @@ class GraphRun:
         for node in self.graph.nodes:
             if node.stream in self._cases:
                 self._cases[node.stream].append(node)
+        groups = _groups(self.graph)
+        followers = {node.id for group in groups.values() for node in group[1:]}
         for node in self.graph.nodes:
-            if node.stream not in self._cases:
+            if node.id in groups:
+                self._together(groups[node.id])
+            elif node.stream not in self._cases and node.id not in followers:
                 self._node(node)
+
+    def _together(self, nodes: list[Node]) -> None:
+        slots = iter(self._stream(nodes[0]).submit(SglTogether([self._expression(node) for node in nodes])))
+        for node in nodes:
+            self._defined(node, slots)
 
     def _stream(self, node: Node) -> StreamExecutor:
         if node.stream not in self.streams:  # a program that the traced one called
@@ -175,6 +186,24 @@ class GraphRun:
             return
         for name in node.params["names"]:
             parent.set_future(name, gathered([branch.value_future(name) for branch in branches]))
+
+
+def _groups(graph: ProgramGraph) -> dict[int, list[Node]]:
+    """By the first gen's id: gens that are fused, with the text between them."""
+    groups: dict[int, list[Node]] = {}
+    cases = {stream for node in graph.nodes if node.kind == "switch" for stream in node.params["streams"]}
+    for stream, nodes in streams(graph).items():
+        first: int | None = None
+        between: list[Node] = []
+        for node in nodes if stream not in cases else ():
+            if node.kind == "gen" and node.params.get("together") and first is not None:
+                groups.setdefault(first, [graph.nodes[first]]).extend([*between, node])
+                between = []
+            elif node.kind == "text" and first is not None:
+                between.append(node)
+            else:
+                first, between = node.id if node.kind == "gen" else None, []
+    return groups
 
 
 def check_arguments(graph: ProgramGraph, arguments: dict[str, Any]) -> None:

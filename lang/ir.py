@@ -130,6 +130,17 @@ class SglSelect(SglExpr):
         return f"Select({self.name}, choices={self.choices}, choices_method={self.choices_method})"
 
 
+class SglTogether(SglExpr):
+    """Gens with text between them that one call may answer; a gen is first and last."""
+
+    def __init__(self, parts: Sequence[SglExpr]) -> None:
+        super().__init__()
+        self.parts = list(parts)
+
+    def __repr__(self) -> str:
+        return f"Together({self.parts})"
+
+
 class SglImage(SglExpr):
     """`path`: a file's path, or its bytes."""
 

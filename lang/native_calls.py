@@ -99,18 +99,7 @@ class NativeCalls:
     ) -> tuple[Any, dict[str, Any]]:
         """(value, meta): a list for n > 1, whose first entry the path follows and `on_piece` sees."""
         num = params.n or 1
-        request: dict[str, Any] = {
-            "prompt_parts": self.path.parts(),
-            "sampling_params": params.to_srt_kwargs(),
-            **params.request_fields(),
-        }
-        if self.stream.images_:
-            request["image_data"] = [data for _, data in self.stream.images_]
-        keeps = self.backend.keeps_paths and num == 1 and not self.stream.images_
-        kept = KeptPath(self.backend, self.stream.run.loop) if keeps else None
-        if kept is not None:
-            request["keep"] = kept.name
-        request = self._named(request)
+        request, kept = self._request(params)
         request["stream"] = on_piece is not None
         if params.heal and not isinstance(self.path.last(), str):
             self._base = None  # its last tokens may be given up
@@ -130,6 +119,33 @@ class NativeCalls:
         if num == 1:
             return first.text, first.meta
         return [r.text for r in results], {**first.meta, "completions": [r.meta for r in results]}
+
+    def _request(self, params: SglSamplingParams) -> tuple[dict[str, Any], KeptPath | None]:
+        """The request that continues the path, and the name under which its end is kept."""
+        request: dict[str, Any] = {
+            "prompt_parts": self.path.parts(),
+            "sampling_params": params.to_srt_kwargs(),
+            **params.request_fields(),
+        }
+        if self.stream.images_:
+            request["image_data"] = [data for _, data in self.stream.images_]
+        keeps = self.backend.keeps_paths and (params.n or 1) == 1 and not self.stream.images_
+        kept = KeptPath(self.backend, self.stream.run.loop) if keeps else None
+        if kept is not None:
+            request["keep"] = kept.name
+        return self._named(request), kept
+
+    async def generate_parts(self, params: SglSamplingParams) -> tuple[list[Any], dict[str, Any]]:
+        """([begin, end, why, text] of each finished part of a sequence, meta); the path goes on behind the last."""
+        request, kept = self._request(params)
+        answer = (await self._ask(request, 1, None))[0]
+        _check_finish(answer.meta)
+        parts = list(answer.meta.get("parts") or ())
+        ids = answer.token_ids[: parts[-1][1]] if parts else []
+        self.path.append_generated(Kept(ids, ""))
+        if kept is not None and ids:
+            self._base = Base(kept, int(answer.meta["prompt_tokens"]) + len(ids), len(self.path))
+        return parts, answer.meta
 
     async def _ask(self, request: dict[str, Any], num: int, on_piece: OnPiece | None) -> list[_Result]:
         """Sends what the engine does not have yet; everything, if it has forgotten the rest."""

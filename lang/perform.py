@@ -29,6 +29,7 @@ from .ir import (
     SglSelect,
     SglSeparateReasoning,
     SglSwitch,
+    SglTogether,
     SglVariable,
     SglVarScopeBegin,
     SglVarScopeEnd,
@@ -39,6 +40,7 @@ from .media import encode_image, encode_video
 from .remote_run import RemoteRun
 from .slot import QueueItem, Slot
 from .speculation import ChatSpeculation, CompletionSpeculation
+from .together import generate_together
 
 if TYPE_CHECKING:
     from .stream_executor import StreamExecutor
@@ -153,6 +155,8 @@ class Performer:
             await self._concatenate(expr)
         elif isinstance(expr, SglSwitch):
             await self._switch(expr, item)
+        elif isinstance(expr, SglTogether):
+            await self._together(expr, item)
         elif isinstance(expr, RemoteRun):
             await expr.perform(self.stream)
         elif isinstance(expr, (SglImage, SglVideo)):
@@ -207,10 +211,14 @@ class Performer:
 
     def append_text(self, text: str) -> None:
         self.stream.text_ += text
+        self.check_length()
+        self.stream.calls.append_text(text)
+
+    def check_length(self) -> None:
+        """ProgramError where the text is longer than the run allows."""
         limit = self.stream.run.max_text_chars
         if limit is not None and len(self.stream.text_) > limit:
             raise ProgramError(f"the text of a stream is over the limit of {limit} characters")
-        self.stream.calls.append_text(text)
 
     # -- roles -------------------------------------------------------------------------------------------------
 
@@ -315,6 +323,14 @@ class Performer:
             stream.drop(slot, f"switch took {str(value)!r}, which does not define {slot.name!r}")
         for part in _parts(taken):
             await self.perform(QueueItem(part, item.context, owned[id(part)]))
+
+    async def _together(self, expr: SglTogether, item: QueueItem) -> None:
+        """One call where it can stand for all; the rest one by one."""
+        slots = iter(item.slots)
+        parts = [(part, next(slots) if isinstance(part, SglGen) else None) for part in expr.parts]
+        done = await generate_together(self, parts)
+        for part, slot in parts[done:]:
+            await self.perform(QueueItem(part, item.context, [] if slot is None else [slot]))
 
     async def _media(self, expr: SglImage | SglVideo, context: contextvars.Context) -> None:
         template = await self.template()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .graph import ASKING, Node, ProgramGraph
+from .graph import Node, ProgramGraph, is_call
 
 CHARS_PER_TOKEN = 4
 """Of English in common vocabularies; values and templates are not known, so all counts are estimates."""
@@ -19,7 +19,7 @@ def predicted_prefill(graph: ProgramGraph) -> dict[str, int]:
     asked: set[int] = set()
     for node in graph.nodes:
         start = 0 if node.after is None else before[node.after]
-        if node.kind in ASKING:
+        if is_call(node):
             prompt += start
             chain: int | None = node.after
             while chain is not None and chain not in asked:

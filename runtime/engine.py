@@ -38,6 +38,7 @@ class Engine(NativeBackend):
     """
 
     keeps_paths = True
+    joins_gens = True
 
     def __init__(self, **options: Any) -> None:
         config = engine_config(options)

@@ -136,6 +136,8 @@ class Output(msgspec.Struct, array_like=True):
     prefill_s: float = 0.0
     """Seconds waiting, and from admission to the first token; with the first output."""
     grammar_s: float = 0.0
+    parts: list[tuple[int, int, str]] = []
+    """Of a finished sequence: where the output's finished parts begin and end, and why."""
 
 
 class Outputs(msgspec.Struct, frozen=True, tag="outputs"):

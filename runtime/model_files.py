@@ -59,6 +59,7 @@ def open_model(config: EngineConfig, *, progress: bool = True) -> ModelFiles:
         "eos_token_ids": sorted(eos),
         "has_image_understanding": False,
         "has_audio_understanding": False,
+        "joins_gens": True,
     }
     return ModelFiles(checkpoint, tokenizer, info, max_context, eos)
 

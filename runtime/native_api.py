@@ -314,6 +314,8 @@ class Answer:
             self._add("output", chunk.logprobs, asked)
         if chunk.healed is not None:
             meta["healed_tokens"], meta["healed_text"] = chunk.healed
+        if chunk.parts:
+            meta["parts"] = [list(part) for part in chunk.parts]
         if chunk.kept is not None:  # for who goes on from these ids
             meta["text_token_ids_len"], meta["text_token_ids_chars"] = chunk.kept
         if chunk.hidden:

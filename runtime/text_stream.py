@@ -63,6 +63,11 @@ class TextStream:
         self._given = max(self._given, end)
         return piece
 
+    def decoded(self, token_ids: Sequence[int]) -> str:
+        """The text of `token_ids` alone."""
+        detokenizer = self._new_detokenizer()
+        return detokenizer.push(list(token_ids)) + detokenizer.flush().rstrip("\ufffd")
+
     def kept(self, token_ids: Sequence[int], finish: Finish | None) -> tuple[int, int] | None:
         """Where a stop cut the text: how many of all `token_ids` spell a prefix of what is left, and its characters."""
         if finish is None or finish.type != "stop" or not isinstance(finish.matched, str) or not self._has_stops:

@@ -106,6 +106,8 @@ class NativeBackend(BaseBackend):
     """
 
     keeps_paths = False
+    joins_gens = False
+    """Serves the constraint "sequence": several constrained gens in one request."""
 
     _model_template: ChatTemplate | None = None
 

@@ -47,6 +47,7 @@ class RuntimeEndpoint(NativeBackend):
         self.verify = verify
         self._client: httpx.AsyncClient | None = None
         self.model_info: dict[str, Any] = run(self._get("/get_model_info"))
+        self.joins_gens = bool(self.model_info.get("joins_gens"))
         named = chat_template_name is not None
         self.use_chat_template(
             get_chat_template(str(chat_template_name)) if named else template_of_model(self.model_info)

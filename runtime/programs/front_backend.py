@@ -14,6 +14,7 @@ class FrontBackend(NativeBackend):
     """client: whose share of the machine the calls take. timeout_s: of each call."""
 
     keeps_paths = True
+    joins_gens = True
 
     def __init__(self, front: Front, client: str, timeout_s: float) -> None:
         super().__init__()

@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from ...constrained.prefix import PrefixMatcher
+from ...constrained.sequence import SequenceMatcher
 from ...radix_cache.node import Int32
 from ..messages import Finish, TokenLogprobs
 from ..model_runner.plan import Logprobs, StepOutput
@@ -101,6 +102,8 @@ class Committer:
         if request.penalties is not None:
             request.penalties.add(token)
         matcher = request.matcher
+        if isinstance(matcher, SequenceMatcher):
+            token = self._pass_on(request, matcher, token)
         if token in request.stop_ids or (matcher is not None and token in self._state.eos_token_ids):
             return Finish("stop", matched=token)
         if matcher is not None and not matcher.accept(token):
@@ -124,11 +127,34 @@ class Committer:
             return Finish("length", length=int(rows.known[row]) - request.prompt_len)
         return None
 
+    def _pass_on(self, request: Request, matcher: SequenceMatcher, token: int) -> int:
+        """Where a token ends a part of a sequence, the first id of what comes next takes its place."""
+        instead = None
+        if token in self._state.eos_token_ids:
+            instead = matcher.end_part()
+        elif matcher.is_cut_by(token):
+            instead = matcher.stop_part(token)
+            if instead is None:
+                instead = next(iter(self._state.eos_token_ids))  # the request ends without it
+        if instead is None:
+            return token
+        rows, row = self._state.rows, request.row
+        rows.ids[row, rows.known[row] - 1] = instead
+        return instead
+
     def _force(self, request: Request) -> Finish | None:
         """Appends what the grammar forces next; it is computed as an extend in the next step."""
-        matcher, rows, row = request.matcher, self._state.rows, request.row
+        matcher = request.matcher
         assert matcher is not None
-        for token in matcher.forced():
+        forced = matcher.forced()
+        finish = self._append(request, forced)
+        if forced and finish is None and isinstance(matcher, SequenceMatcher):
+            return self._force(request)  # behind the end of a part comes the text before the next one
+        return finish
+
+    def _append(self, request: Request, forced: list[int]) -> Finish | None:
+        rows, row = self._state.rows, request.row
+        for token in forced:
             rows.ids[row, rows.known[row]] = token
             rows.known[row] += 1
             request.forced_len += 1

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ...constrained.sequence import SequenceMatcher
 from ...radix_cache.interface import PrefixCache
 from ...radix_cache.node import Node
 from ...radix_cache.slot_pool import SlotPool
@@ -195,4 +196,6 @@ class State:
             output.prompt_logprobs, request.prompt_logprobs = request.prompt_logprobs, []
         if request.hidden:
             output.hidden = request.hidden
+        if finish is not None and isinstance(request.matcher, SequenceMatcher):
+            output.parts = [(end.begin, end.end, end.reason) for end in request.matcher.ends]
         self.outputs.append(output)

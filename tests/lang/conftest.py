@@ -64,6 +64,7 @@ class CharModel(NativeBackend):
     """A token is a character: its id is the code point, 0 ends. `reply(prompt)` is what the model goes on with."""
 
     END = 0
+    joins_gens = True
 
     def __init__(self, reply: Callable[[str], str] | None = None, template: str | None = None) -> None:
         super().__init__()
@@ -100,8 +101,30 @@ class CharModel(NativeBackend):
             if not finished:
                 self.closed.append(request["rid"])
 
+    def _sequence(self, request, prompt):
+        """As an engine: each part on its own, as far as every part has an end and a token."""
+        text, parts = "", []
+        for part in request["constraint"]["parts"]:
+            whole = self.reply(prompt + text + part["before"])
+            made = whole[: part["max_tokens"]]
+            hits = [made.index(s) for s in part["stop"] if s and s in made]
+            made = made[: min(hits)] if hits else made
+            if not made:
+                break
+            text += part["before"]
+            parts.append(
+                [len(text), len(text + made), "length" if made == whole[: part["max_tokens"]] else "stop", made]
+            )
+            text += made
+        meta = {"id": request["rid"], "prompt_tokens": len(prompt), "cached_tokens": 0, "parts": parts}
+        meta |= {"completion_tokens": len(text), "finish_reason": {"type": "stop", "matched": None}}
+        return {"index": 0, "text": text, "output_ids": [ord(c) for c in text], "meta_info": meta}
+
     async def _one(self, request, prompt, index):
         sampling = request["sampling_params"]
+        if (request.get("constraint") or {}).get("type") == "sequence":
+            yield self._sequence(request, prompt)
+            return
         whole = self.reply(prompt)
         limit = sampling["max_new_tokens"]
         text, finish = whole[:limit], {"type": "length", "length": limit}

@@ -21,6 +21,7 @@ STEPS = st.recursive(
         st.tuples(st.just("set"), st.integers(0, 9)),
         st.tuples(st.just("user"), TEXTS),
         st.tuples(st.just("call"), TEXTS),
+        st.tuples(st.just("row"), st.lists(st.tuples(TEXTS, st.integers(0, 3)), min_size=1, max_size=3)),
         st.tuples(st.just("switch"), TEXTS),
     ),
     lambda inner: st.tuples(
@@ -60,6 +61,10 @@ def grow(s, steps, names, prefix=""):
         elif kind == "user":
             s += sgl.user(value + sgl.gen(name, max_tokens=2))
             names.append(name)
+        elif kind == "row":
+            for j, (text, limit) in enumerate(value):
+                s += text + sgl.gen(f"{name}_{j}", regex="[a-z]+", max_tokens=limit, stop="." if limit % 2 else None)
+                names.append(f"{name}_{j}")
         elif kind == "call":
             state = inner(q=value)
             s += state["a"] + "," + state["b"].strip()
