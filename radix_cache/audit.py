@@ -35,9 +35,9 @@ def check_tree(tree: RadixTree) -> list[Int32]:
                     leaves.add(node.id)
     assert total_len == tree.total_len, (total_len, tree.total_len)
     assert evictable_len == tree.evictable_len, (evictable_len, tree.evictable_len)
-    heap = [node.id for node in tree.heap.nodes()]
-    assert len(heap) == len(set(heap)) == len(tree.heap), "the heap's count is off"
-    assert set(heap) == leaves, "the heap is not the set of unlocked leaves"
+    entered = [node.id for node in tree.order.nodes()]
+    assert len(entered) == len(set(entered)) == len(tree.order), "the order of eviction miscounts"
+    assert set(entered) == leaves, "the order of eviction is not the set of unlocked leaves"
     return slots
 
 

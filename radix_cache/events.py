@@ -30,7 +30,14 @@ class Evicted(NamedTuple):
     length: int
 
 
-KvEvent = Stored | Split | Evicted
+class Merged(NamedTuple):
+    """`upper_id`, the parent of `node_id`, became its first part and is gone."""
+
+    node_id: int
+    upper_id: int
+
+
+KvEvent = Stored | Split | Evicted | Merged
 
 
 class EventLog:

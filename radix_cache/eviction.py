@@ -1,75 +1,144 @@
-"""Which unlocked leaf goes first: policies by name, and a heap that never scans.
+"""Which unlocked leaf goes first: policies by name, and queues that never scan.
 
-A policy gives each leaf a number, the lowest goes first. It may rise while an entry lies in the heap (the node was used
-again): a popped entry that is too low goes back with today's number. Entries of nodes that were locked or grew children
-are stale: recognised by their sequence number, and compacted away when they outnumber the others two to one.
+Each order is the set of unlocked leaves. An entry of a node that was locked, grew children or was entered anew is stale:
+recognised by its sequence number, and compacted away when stale entries outnumber the others two to one. Nothing looks
+at a clock: time is the tree's tick, one for each use of a path.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable
+from typing import Protocol
 
 from ..errors import ConfigError
+from .bucket_queue import BucketQueue
 from .node import Node
 
 _CLASS = float(2**52)  # above any tick: separates classes of nodes inside one float
-_ATTENTION_TOKENS = 4096.0  # depth at which attention costs as much as the rest of the layer, roughly
+_SLOW_TAIL = 256  # tokens: a prompt is recomputed that far without the user noticing
 
 
-class EvictionPolicy:
-    """lru: least recently used first."""
+class EvictionOrder(Protocol):
+    """What the tree asks of a policy."""
 
-    def priority(self, node: Node) -> float:
-        return float(node.last_use)
+    remembers: bool
+    """Wants the tree to keep a History of what it evicted, and digests of its paths."""
 
-    def evicted(self, priority: float) -> None:
-        """The lowest priority was evicted (inflation)."""
+    def __len__(self) -> int: ...
+
+    def push(self, node: Node) -> None:
+        """Enters an unlocked leaf, or enters it anew because what is known of it changed."""
+        ...
+
+    def drop(self, node: Node) -> None:
+        """The node is no unlocked leaf any more."""
+        ...
+
+    def pop(self, tick: int) -> Node | None:
+        """The node to evict next; it has left the order."""
+        ...
+
+    def used(self, node: Node, tick: int) -> None:
+        """Somebody else than who computed it uses the node; `last_use` and `hits` are still those of before."""
+        ...
+
+    def entered(self, num_tokens: int) -> None:
+        """That many new tokens were inserted."""
+        ...
+
+    def resumed(self, waited: int) -> None:
+        """A live program came back to a path that it had left alone for so many ticks."""
+        ...
+
+    def ended(self, node: Node) -> None:
+        """No live program holds the node any more, and nobody else ever used it."""
+        ...
+
+    def nodes(self) -> list[Node]:
+        """The entered nodes, for audits."""
+        ...
 
 
-class Lfu(EvictionPolicy):
-    """Least often used first, then least recently."""
+class NumberOrder:
+    """By one number a node, the lowest first; pinned and leased nodes after all others.
 
-    def priority(self, node: Node) -> float:
-        return float(min(node.hits, 4095)) * 2**40 + node.last_use
-
-
-class Slru(EvictionPolicy):
-    """Segmented LRU: what was never used twice goes before what was."""
-
-    def priority(self, node: Node) -> float:
-        return node.last_use + (2.0**48 if node.hits >= 2 else 0.0)
-
-
-class ProgramGdsf(EvictionPolicy):
-    """GreedyDual-Size-Frequency (Cherkasova 1998): inflation + hits x cost / size, the cost being the prefill saved.
-
-    A token deeper in a prompt costs more to recompute (attention), so cost / size grows with depth.
+    Ties go in the order of entry, so that runs repeat exactly.
     """
 
-    def __init__(self) -> None:
-        self._inflation = 0.0
+    remembers = False
 
-    def priority(self, node: Node) -> float:
-        if node.value_use != node.last_use:  # inflated once per use, not at every look
-            node.value = self._inflation + max(1, node.hits) * (1.0 + node.end / _ATTENTION_TOKENS)
-            node.value_use = node.last_use
-        return node.value
+    def __init__(self, number: Callable[[Node], float]) -> None:
+        self._number = number
+        self._queue = BucketQueue()
+        self._seq = 0
+        self._len = 0
 
-    def evicted(self, priority: float) -> None:
-        if priority < _CLASS:
-            self._inflation = max(self._inflation, priority)
+    def __len__(self) -> int:
+        return self._len
+
+    def push(self, node: Node) -> None:
+        if not node.heap_seq:
+            self._len += 1
+        self._seq += 1
+        node.heap_seq = self._seq
+        number = self._number(node)
+        if node.pins or node.leases:
+            number += 2 * _CLASS if node.pins else _CLASS
+        self._queue.push(number, node)
+        if self._queue.size > 3 * self._len + 64:
+            self._queue.compact()
+
+    def drop(self, node: Node) -> None:
+        if node.heap_seq:
+            node.heap_seq = 0
+            self._len -= 1
+
+    def pop(self, tick: int) -> Node | None:
+        if self._queue.head() is None:
+            return None
+        node = self._queue.pop()
+        node.heap_seq = 0
+        self._len -= 1
+        return node
+
+    def used(self, node: Node, tick: int) -> None:
+        pass
+
+    def entered(self, num_tokens: int) -> None:
+        pass
+
+    def resumed(self, waited: int) -> None:
+        pass
+
+    def ended(self, node: Node) -> None:
+        pass
+
+    def nodes(self) -> list[Node]:
+        return self._queue.nodes()
 
 
-POLICIES: dict[str, Callable[[], EvictionPolicy]] = {
-    "lru": EvictionPolicy,
-    "lfu": Lfu,
-    "slru": Slru,
-    "program-gdsf": ProgramGdsf,
-}
+def lru(node: Node) -> float:
+    """Least recently used first."""
+    return float(node.last_use)
 
 
-def eviction_policy(name: str) -> EvictionPolicy:
+def lfu(node: Node) -> float:
+    """Least often used first, then least recently."""
+    return float(min(node.hits, 255)) * 2.0**44 + node.last_use
+
+
+def slru(node: Node) -> float:
+    """Segmented LRU: what was never used twice goes before what was."""
+    return node.last_use + (2.0**48 if node.hits >= 2 else 0.0)
+
+
+def tlru(node: Node) -> float:
+    """Tail-optimised LRU (arXiv 2510.15152): ends of long paths go first, as far as computing them again is no delay."""
+    is_tail = node.end > node.whole_end - _SLOW_TAIL
+    return node.last_use - (2.0**48 if is_tail else 0.0)
+
+
+def eviction_order(name: str) -> EvictionOrder:
     """Raises ConfigError for a name that is none of POLICIES."""
     if name not in POLICIES:
         raise ConfigError(
@@ -79,58 +148,16 @@ def eviction_policy(name: str) -> EvictionPolicy:
     return POLICIES[name]()
 
 
-class EvictionHeap:
-    """The unlocked leaves, lowest priority first; ties in the order of entry, so that runs repeat exactly."""
+def _program_gdsf() -> EvictionOrder:
+    from .reuse_order import ReuseOrder
 
-    def __init__(self, policy: EvictionPolicy) -> None:
-        self.policy = policy
-        self._heap: list[tuple[float, int, Node]] = []
-        self._seq = 0
-        self._stale = 0
+    return ReuseOrder()
 
-    def __len__(self) -> int:
-        return len(self._heap) - self._stale
 
-    def priority(self, node: Node) -> float:
-        return self.policy.priority(node) + (_CLASS if node.pins else 0.0)
-
-    def push(self, node: Node) -> None:
-        """Enters a node, or enters it anew when its priority fell."""
-        self.drop(node)
-        self._seq += 1
-        node.heap_seq = self._seq
-        heapq.heappush(self._heap, (self.priority(node), self._seq, node))
-
-    def drop(self, node: Node) -> None:
-        """The node is no unlocked leaf any more."""
-        if node.heap_seq:
-            node.heap_seq = 0
-            self._stale += 1
-            if self._stale > 2 * len(self) + 64:
-                self._compact()
-
-    def pop(self) -> Node | None:
-        """The node to evict next; it has left the heap."""
-        heap = self._heap
-        while heap:
-            priority, seq, node = heapq.heappop(heap)
-            if node.heap_seq != seq:
-                self._stale -= 1
-                continue
-            now = self.priority(node)
-            if now > priority:
-                heapq.heappush(heap, (now, seq, node))
-                continue
-            node.heap_seq = 0
-            self.policy.evicted(priority)
-            return node
-        return None
-
-    def nodes(self) -> list[Node]:
-        """The live entries, for audits."""
-        return [node for _, seq, node in self._heap if node.heap_seq == seq]
-
-    def _compact(self) -> None:
-        self._heap = [entry for entry in self._heap if entry[2].heap_seq == entry[1]]
-        heapq.heapify(self._heap)
-        self._stale = 0
+POLICIES: dict[str, Callable[[], EvictionOrder]] = {
+    "lru": lambda: NumberOrder(lru),
+    "lfu": lambda: NumberOrder(lfu),
+    "slru": lambda: NumberOrder(slru),
+    "tlru": lambda: NumberOrder(tlru),
+    "program-gdsf": _program_gdsf,
+}

@@ -44,8 +44,11 @@ class PrefixCache(Protocol):
         """The part of a match that lies within its first `length` tokens, in whole pages."""
         ...
 
-    def lock(self, match: Match) -> Node:
-        """A handle on exactly the match (a node is split where it ends inside one); counts as a use of the path."""
+    def lock(self, match: Match, *, own: int = 0) -> Node:
+        """A handle on exactly the match (a node is split where it ends inside one).
+
+        Counts as a use of the path beyond its first `own` tokens, which the same program computed.
+        """
         ...
 
     def move(self, handle: Node, match: Match) -> Node:
@@ -55,7 +58,7 @@ class PrefixCache(Protocol):
     def unlock(self, handle: Node) -> None: ...
 
     def write_slots(self, handle: Node, row: Int32, *, start: int) -> None:
-        """row[start : handle.end] = the slots of the path. `start` is a node boundary or 0."""
+        """row[start : handle.end] = the slots of the path."""
         ...
 
     def publish(self, handle: Node, ids: Int32, slots: Int32, *, step: int) -> Node | None:
@@ -69,7 +72,14 @@ class PrefixCache(Protocol):
     def insert(self, handle: Node, ids: Int32, slots: Int32, *, fence: int | None = None) -> Node:
         """Gives computed tokens to the cache: `ids` follow the handle. Slots that it need not keep are freed.
 
-        The node where the path ends, not locked.
+        The node where the path ends, not locked; earlier, where a step that is not committed computes the rest too.
+        """
+        ...
+
+    def grow(self, handle: Node, ids: Int32, slots: Int32, *, fence: int | None = None) -> Node | None:
+        """`insert` by who goes on from there: the moved handle, whose slots `write_slots` tells.
+
+        None, and nothing changed, where a step that is not committed computes some of it too.
         """
         ...
 
@@ -90,6 +100,18 @@ class PrefixCache(Protocol):
         ...
 
     def unpin(self, node: Node) -> None: ...
+
+    def lease(self, node: Node) -> None:
+        """A live program will go on from `node`, or begin anew from there."""
+        ...
+
+    def resume(self, node: Node) -> None:
+        """It does so now."""
+        ...
+
+    def unlease(self, node: Node) -> None:
+        """It will not."""
+        ...
 
     def wait(self, match: Match, ids: Int32, waiter: Any) -> dict[Any, None] | None:
         """`waiter` comes into `woken` when the path of `ids` grows beyond the match, or shrinks.

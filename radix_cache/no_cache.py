@@ -30,7 +30,7 @@ class NoCache:
     def clip(self, match: Match, length: int) -> Match:
         return match
 
-    def lock(self, match: Match) -> Node:
+    def lock(self, match: Match, *, own: int = 0) -> Node:
         self._root.lock += 1
         return self._root
 
@@ -50,6 +50,9 @@ class NoCache:
         self.pool.free(slots, fence=fence)
         return self._root
 
+    def grow(self, handle: Node, ids: Int32, slots: Int32, *, fence: int | None = None) -> Node | None:
+        return None
+
     def commit(self, step: int) -> None:
         pass
 
@@ -65,6 +68,15 @@ class NoCache:
     def unpin(self, node: Node) -> None:
         pass
 
+    def lease(self, node: Node) -> None:
+        pass
+
+    def resume(self, node: Node) -> None:
+        pass
+
+    def unlease(self, node: Node) -> None:
+        pass
+
     def wait(self, match: Match, ids: Int32, waiter: Any) -> dict[Any, None] | None:
         return None
 
@@ -72,7 +84,7 @@ class NoCache:
         pass
 
     def stats(self) -> CacheStats:
-        return CacheStats(1, 0, 0, 0, 0, 0, 0)
+        return CacheStats(1, 0, 0, 0, 0, 0, 0, 0, 0)
 
     def check(self) -> list[Int32]:
         return []

@@ -19,21 +19,25 @@ class Node:
 
     __slots__ = (
         "children",
+        "digest",
+        "due",
         "end",
         "first",
         "heap_seq",
         "hits",
         "id",
+        "interval",
         "key",
         "last_use",
+        "leases",
         "lock",
+        "noted",
         "parent",
         "pins",
         "ready_step",
         "slots",
-        "value",
-        "value_use",
         "waiters",
+        "whole_end",
     )
 
     def __init__(self, id: int, key: Int32, slots: Int32, parent: Node | None, first: PageKey, end: int) -> None:
@@ -47,16 +51,26 @@ class Node:
         self.lock = 0
         """Handles at this node or below; a locked node is never evicted."""
         self.pins = 0
-        """Leases and pins that end here; a pinned node is evicted last."""
+        """Pins that end here; a pinned node is evicted last."""
+        self.leases = 0
+        """Live programs' streams that end here."""
         self.hits = 0
+        """Uses by others than who computed it."""
         self.last_use = 0
+        self.interval = 0.0
+        """Mean ticks between uses; 0: used once."""
+        self.due = 0.0
+        """The tick of its next use: what a live program said, or `last_use` and the interval."""
         self.ready_step = 0
         """The step that computes the span; requests of that step or a later one may share it."""
-        self.value = 0.0
-        self.value_use = -1
-        """A policy's own number, and the `last_use` that it was computed for."""
+        self.whole_end = end
+        """Length of the longest path that ever went through this node."""
+        self.digest: int | None = None
+        """CRC of the path's ids, once a policy that remembers asked for it."""
+        self.noted = -1
+        """The `last_use` under which the history knows its tokens."""
         self.heap_seq = 0
-        """Number of the node's valid entry in the eviction heap; 0: none."""
+        """Number of the node's valid entry in the eviction order; 0: none."""
         self.waiters: dict[PageKey, dict[Any, None]] | None = None
         """Who waits for this path to grow, by the page that it needs next."""
 
@@ -64,6 +78,11 @@ class Node:
     def start(self) -> int:
         """Length of the path before this node."""
         return self.end - self.key.size
+
+    @property
+    def num_handles(self) -> int:
+        """Handles that end exactly here."""
+        return self.lock - sum(child.lock for child in self.children.values())
 
     def __repr__(self) -> str:
         return f"Node({self.id}, {self.start}..{self.end}, lock={self.lock}, children={len(self.children)})"

@@ -16,6 +16,8 @@ from .node import Int32
 
 logger = logging.getLogger(__name__)
 
+_FEW = 32  # pages: fewer are faster one by one than through numpy
+
 
 class SlotPool:
     """`num_slots` slots in pages of `page_size`; slot = page * page_size + offset. All counts are in slots."""
@@ -31,7 +33,9 @@ class SlotPool:
         self.fenced_len = 0
         self._stack: Int32 = np.arange(num_pages, dtype=np.int32)[::-1].copy()  # the top is the end
         self._top = num_pages
-        self._is_free = np.ones(num_pages, bool)
+        self._free_bytes = bytearray(b"\1") * num_pages
+        self._is_free = np.frombuffer(self._free_bytes, np.bool_)
+        """The same bytes: single pages are looked up in one, runs in the other."""
         self._fenced: list[tuple[int, Int32]] = []
         self._offsets = np.arange(page_size, dtype=np.int32)
 
@@ -60,6 +64,8 @@ class SlotPool:
             self.fenced_len += slots.size
             return
         pages = slots if self.page_size == 1 else slots[:: self.page_size] // self.page_size
+        if pages.size <= _FEW and self._free_few(pages.tolist()):
+            return
         is_free = self._is_free[pages]
         if np.count_nonzero(is_free):
             message = f"slots freed twice: {slots[np.repeat(is_free, self.page_size)][:8].tolist()}"
@@ -70,6 +76,21 @@ class SlotPool:
         self._is_free[pages] = True
         self._stack[self._top : self._top + pages.size] = pages[::-1]
         self._top += pages.size
+
+    def _free_few(self, pages: list[int]) -> bool:
+        """False, and nothing changed, where one of them is free already."""
+        free_bytes = self._free_bytes
+        for place, page in enumerate(pages):
+            if free_bytes[page]:
+                for other in pages[:place]:
+                    free_bytes[other] = 0
+                return False
+            free_bytes[page] = 1
+        top = self._top
+        pages.reverse()
+        self._stack[top : top + len(pages)] = pages
+        self._top = top + len(pages)
+        return True
 
     def release(self, step: int) -> None:
         """Frees what waited for `step` or an earlier one."""
@@ -92,11 +113,11 @@ class SlotPool:
 
     def rebuild(self, owned: Int32) -> int:
         """Makes everything free that is not in `owned`; slots won back. For a server whose audit failed."""
-        is_free = np.ones(self.num_slots // self.page_size, bool)
+        is_free = self._is_free
+        is_free[:] = True
         is_free[owned // self.page_size] = False
         before = self._top
         pages = np.flatnonzero(is_free).astype(np.int32)[::-1]
-        self._is_free = is_free
         self._top = pages.size
         self._stack[: self._top] = pages
         self._fenced, self.fenced_len = [], 0

@@ -19,3 +19,7 @@ class CacheStats(NamedTuple):
     """Ever evicted."""
     duplicate_len: int
     """Computed although the tree had them already; freed at once."""
+    returned_len: int
+    """Evicted once, and computed again for somebody who needed it."""
+    used_len: int
+    """Found by others than who computed it, each use counted."""

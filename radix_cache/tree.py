@@ -2,7 +2,8 @@
 
 Ours: a match splits nothing; what a step is about to compute is published before it runs (every layer writes K and V
 before it attends, so requests of one step share it); eviction is O(log n) and takes only the tail of a leaf where that
-is enough. Nothing here looks at a clock or an address: the same calls build the same tree.
+is enough; a node whose only child is always used with it becomes one with it. Nothing here looks at a clock or an
+address: the same calls build the same tree.
 """
 
 from __future__ import annotations
@@ -12,35 +13,15 @@ from typing import Any
 import numpy as np
 
 from .audit import check_tree
-from .events import EventLog, Evicted, Split, Stored
-from .eviction import EvictionHeap, eviction_policy
+from .history import Past
 from .interface import Match
-from .node import EMPTY, Int32, Node, PageKey
-from .slot_pool import SlotPool
+from .node import Int32, Node
+from .shape import TreeShape
 from .stats import CacheStats
 
-_MAX_EMPTY_ROOTS = 1024
 
-
-class RadixTree:
+class RadixTree(TreeShape):
     """A PrefixCache. One root for each namespace; keys and slots are whole pages."""
-
-    def __init__(self, pool: SlotPool, *, policy: str = "lru", events: EventLog | None = None) -> None:
-        """Raises ConfigError for an unknown policy."""
-        self.pool = pool
-        self.page_size = pool.page_size
-        self.roots: dict[str, Node] = {}
-        self.evictable_len = 0
-        self.total_len = 0
-        self.woken: list[Any] = []
-        self.heap = EvictionHeap(eviction_policy(policy))
-        self._events = events
-        self._tick = 0
-        self._num_ids = 0
-        self._num_nodes = 0
-        self._inserted_len = self._evicted_len = self._duplicate_len = 0
-        self._pending: list[Node] = []
-        self._max_roots = _MAX_EMPTY_ROOTS
 
     # ---- looking
 
@@ -62,7 +43,11 @@ class RadixTree:
     def write_slots(self, handle: Node, row: Int32, *, start: int) -> None:
         node: Node | None = handle
         while node is not None and node.end > start:
-            row[node.end - node.key.size : node.end] = node.slots
+            first = node.end - node.key.size
+            if first >= start:
+                row[first : node.end] = node.slots
+            else:
+                row[start : node.end] = node.slots[start - first :]
             node = node.parent
 
     def _walk(self, node: Node, ids: Int32, at: int, end: int, step: int) -> Match:
@@ -82,34 +67,34 @@ class RadixTree:
             node = child
         return Match(node, at)
 
-    def _first(self, ids: Int32, at: int) -> PageKey:
-        return int(ids[at]) if self.page_size == 1 else ids[at : at + self.page_size].tobytes()
-
     # ---- holding
 
-    def lock(self, match: Match) -> Node:
+    def lock(self, match: Match, *, own: int = 0) -> Node:
         node = self._split_at(match)
-        self._tick += 1
-        tick = self._tick
-        above: Node | None = node
-        while above is not None:
-            above.last_use = tick
-            above.hits += 1
-            self._hold(above)
-            above = above.parent
+        self._use(node, None, own)
         return node
 
     def move(self, handle: Node, match: Match) -> Node:
         node = self._split_at(match)
-        self._tick += 1
-        above = node
-        while above is not handle:
-            above.last_use = self._tick
-            above.hits += 1
-            self._hold(above)
-            assert above.parent is not None, "the match does not lie below the handle"
-            above = above.parent
+        self._use(node, handle, 0)
+        self._join(handle)
         return node
+
+    def _use(self, node: Node, above: Node | None, own: int) -> None:
+        """Holds the path from below `above` to `node`; the part beyond the first `own` tokens is used by another."""
+        self._tick += 1
+        tick, used, at = self._tick, self.order.used, node
+        while at is not above:
+            if at.end > own and at.parent is not None:
+                used(at, tick)
+                at.hits += 1
+                self._used_len += at.key.size
+            at.last_use = tick
+            self._hold(at)
+            if at.parent is None:
+                assert above is None, "the match does not lie below the handle"
+                return
+            at = at.parent
 
     def unlock(self, handle: Node) -> None:
         node: Node | None = handle
@@ -120,26 +105,40 @@ class RadixTree:
                 self.evictable_len += node.key.size
                 self._offer(node)
             node = node.parent
+        self._join(handle)
 
     def pin(self, node: Node) -> None:
         node.pins += 1
+        self._offer(node)
 
     def unpin(self, node: Node) -> None:
         assert node.pins > 0, node
         node.pins -= 1
-        if node.heap_seq:  # its priority fell
-            self.heap.push(node)
+        self._offer(node)
+
+    def lease(self, node: Node) -> None:
+        node.leases += 1
+        self._offer(node)
+
+    def resume(self, node: Node) -> None:
+        self.order.resumed(self._tick - node.last_use)
+
+    def unlease(self, node: Node) -> None:
+        assert node.leases > 0, node
+        node.leases -= 1
+        at = node
+        while at.parent is not None and not (at.leases or at.pins or at.hits or at.interval or len(at.children) > 1):
+            if any(child.leases or not child.interval for child in at.children.values()):
+                break
+            self.order.ended(at)
+            self._offer(at)
+            at = at.parent
 
     def _hold(self, node: Node) -> None:
         if node.lock == 0:
             self.evictable_len -= node.key.size
-            self.heap.drop(node)
+            self.order.drop(node)
         node.lock += 1
-
-    def _offer(self, node: Node) -> None:
-        """Into the heap, if it is an unlocked leaf."""
-        if node.lock == 0 and not node.children and node.parent is not None:
-            self.heap.push(node)
 
     # ---- growing
 
@@ -147,44 +146,69 @@ class RadixTree:
         if self._first(ids, 0) in handle.children:
             return None
         node = self._append(handle, ids, slots, step)
-        self._pending.append(node)
-        return self.move(handle, Match(node, node.end))
+        self._tick += 1
+        at = node
+        while at is not handle:
+            at.last_use = self._tick
+            self._hold(at)
+            assert at.parent is not None
+            at = at.parent
+        return node
 
     def insert(self, handle: Node, ids: Int32, slots: Int32, *, fence: int | None = None) -> Node:
-        node = handle
-        match = self._walk(handle, ids, 0, ids.size, 2**62)
+        match = self._walk(handle, ids, 0, ids.size, self._committed)
         same = match.length
+        node = self._split_at(Match(match.node, handle.end + same)) if same else handle
+        self._tick += 1
+        if same < ids.size and self._first(ids, same) in node.children:  # a step to come computes it once more
+            same = ids.size
         if same:
-            node = self._split_at(Match(match.node, handle.end + same))
             self.pool.free(slots[:same], fence=fence)
             self._duplicate_len += same
         if same < ids.size:
             node = self._append(node, ids[same:], slots[same:], 0)
-            self._offer(node)
-        self._tick += 1
         node.last_use = self._tick
+        self._offer(node)
+        return node
+
+    def grow(self, handle: Node, ids: Int32, slots: Int32, *, fence: int | None = None) -> Node | None:
+        found = self._walk(handle, ids, 0, ids.size, self._committed)
+        if found.length < ids.size and found.length + handle.end == found.node.end:
+            if self._first(ids, found.length) in found.node.children:
+                return None
+        node = at = self.insert(handle, ids, slots, fence=fence)
+        while at is not handle:
+            self._hold(at)
+            assert at.parent is not None
+            at = at.parent
+        self._join(handle)
         return node
 
     def _append(self, parent: Node, ids: Int32, slots: Int32, ready_step: int) -> Node:
+        """A new leaf of these tokens; two nodes where the first of them were here before."""
         assert ids.size == slots.size
         assert ids.size % self.page_size == 0
         assert ids.size > 0
-        first = self._first(ids, 0)
-        assert first not in parent.children
-        node = self._new(ids.copy(), slots.copy(), parent, first, parent.end + ids.size)
-        node.ready_step = ready_step
-        if parent.lock == 0:
-            self.heap.drop(parent)
-        parent.children[first] = node
-        self.total_len += ids.size
-        self.evictable_len += ids.size
-        self._inserted_len += ids.size
-        if parent.waiters is not None and (waiting := parent.waiters.pop(first, None)):
-            self.woken.extend(waiting)
-        if self._events is not None:
-            namespace = parent.first.decode() if isinstance(parent.first, bytes) and parent.end == 0 else None
-            self._events.add(Stored(node.id, parent.id, namespace, ids.tolist()))
-        return node
+        if self._history is not None:
+            self.order.entered(ids.size)
+            known = self._history.longest(parent.end, self._digest(parent), ids) if len(self._history) else None
+            if known is not None:
+                length, past = known
+                length -= length % self.page_size
+                if length:
+                    parent = self._attach(parent, ids[:length], slots[:length], ready_step)
+                    self._recall(parent, past)
+                    ids, slots = ids[length:], slots[length:]
+                    if not ids.size:
+                        return parent
+        return self._attach(parent, ids, slots, ready_step)
+
+    def _recall(self, node: Node, past: Past) -> None:
+        """The tokens were evicted once and are back: somebody used them again."""
+        node.hits, node.interval, node.last_use = past.hits, past.interval, past.last_use
+        self.order.used(node, self._tick + 1)
+        node.hits += 1
+        self._returned_len += node.key.size
 
     def wait(self, match: Match, ids: Int32, waiter: Any) -> dict[Any, None] | None:
         if match.length + self.page_size > ids.size:
@@ -198,73 +222,54 @@ class RadixTree:
         bucket[waiter] = None
         return bucket
 
-    def _new(self, key: Int32, slots: Int32, parent: Node | None, first: PageKey, end: int) -> Node:
-        self._num_ids += 1
-        self._num_nodes += 1
-        return Node(self._num_ids, key, slots, parent, first, end)
-
-    def _root(self, namespace: str) -> Node:
-        root = self.roots.get(namespace)
-        if root is None:
-            if len(self.roots) >= self._max_roots:
-                for name in [name for name, node in self.roots.items() if not node.children and not node.lock]:
-                    del self.roots[name]
-                    self._num_nodes -= 1
-                self._max_roots = max(_MAX_EMPTY_ROOTS, 2 * len(self.roots))
-            root = self.roots[namespace] = self._new(EMPTY, EMPTY, None, namespace.encode(), 0)
-        return root
-
-    def _split_at(self, match: Match) -> Node:
-        """The node that ends exactly where the match does. A split leaves `node` the lower part: handles stay valid."""
-        node, length = match
-        if length == node.end:
-            return node
-        cut = length - node.start
-        assert 0 < cut < node.key.size, match
-        assert cut % self.page_size == 0, match
-        assert node.parent is not None, match
-        upper = self._new(node.key[:cut], node.slots[:cut], node.parent, node.first, length)
-        upper.lock, upper.last_use, upper.hits, upper.ready_step = node.lock, node.last_use, node.hits, node.ready_step
-        node.parent.children[node.first] = upper
-        node.first = self._first(node.key, cut)
-        node.key, node.slots, node.parent = node.key[cut:], node.slots[cut:], upper
-        upper.children[node.first] = node
-        if upper.ready_step and self._pending and node in self._pending:
-            self._pending.append(upper)
-        if self._events is not None:
-            self._events.add(Split(node.id, upper.id, cut))
-        return upper
-
     # ---- steps
 
     def commit(self, step: int) -> None:
+        self._committed = step
         if self._pending:
+            ready = [node for node in self._pending if node.ready_step <= step]
             self._pending = [node for node in self._pending if node.ready_step > step]
+            for node in ready:
+                if node.parent is not None:
+                    self._join(node.parent)
 
     def discard(self, step: int) -> None:
-        failed = {id(node): node for node in self._pending if node.ready_step == step}
+        below = [node for node in self._pending if node.ready_step == step and node.parent is not None]
         self._pending = [node for node in self._pending if node.ready_step != step]
+        failed: dict[int, Node] = {}
+        while below:  # and what was inserted behind them since
+            node = below.pop()
+            failed[id(node)] = node
+            below.extend(node.children.values())
         for node in sorted(failed.values(), key=lambda node: -node.end):  # children first
-            self.heap.drop(node)
+            self.order.drop(node)
+            self.pool.free(node.slots)
             self._remove(node)
 
     # ---- shrinking
 
     def evict(self, num_tokens: int) -> int:
         freed: list[Int32] = []
-        freed_len = 0
+        freed_len, tick = 0, self._tick
         while freed_len < num_tokens:
-            node = self.heap.pop()
+            node = self.order.pop(tick)
             if node is None:
                 break
             size = node.key.size
-            keep = size - min(size, -(-(num_tokens - freed_len) // self.page_size) * self.page_size)
-            freed.append(node.slots[keep:])
+            left = num_tokens - freed_len
+            if size <= left:
+                keep = 0
+            else:
+                keep = size - min(size, -(-left // self.page_size) * self.page_size)
+            if self._history is not None:
+                self._remember(node)
             freed_len += size - keep
             if keep:
+                freed.append(node.slots[keep:])
                 self._truncate(node, keep)
             else:
-                self._remove(node, free=False)
+                freed.append(node.slots)
+                self._remove(node)
         if freed:
             self.pool.free(freed[0] if len(freed) == 1 else np.concatenate(freed))
             self._evicted_len += freed_len
@@ -272,44 +277,8 @@ class RadixTree:
 
     def flush(self) -> None:
         self.evict(self.evictable_len)
-
-    def _truncate(self, node: Node, keep: int) -> None:
-        gone = node.key.size - keep
-        node.key = node.key[:keep] if keep * 2 > node.key.size else node.key[:keep].copy()
-        node.slots = node.slots[:keep] if keep * 2 > node.slots.size else node.slots[:keep].copy()
-        node.end -= gone
-        self.total_len -= gone
-        self.evictable_len -= gone
-        self.heap.push(node)
-        self._wake(node)
-        if self._events is not None:
-            self._events.add(Evicted(node.id, keep))
-
-    def _remove(self, node: Node, *, free: bool = True) -> None:
-        parent = node.parent
-        assert parent is not None
-        assert not node.children, node
-        assert node.lock == 0, node
-        assert not node.children
-        assert node.lock == 0
-        del parent.children[node.first]
-        node.parent = None
-        self.total_len -= node.key.size
-        self.evictable_len -= node.key.size
-        self._num_nodes -= 1
-        if free:
-            self.pool.free(node.slots)
-        self._wake(node)
-        self._offer(parent)
-        if self._events is not None:
-            self._events.add(Evicted(node.id, 0))
-
-    def _wake(self, node: Node) -> None:
-        """Its waiters' match shrank: they must look again."""
-        if node.waiters:
-            for waiting in node.waiters.values():
-                self.woken.extend(waiting)
-        node.waiters = None
+        if self._history is not None:
+            self._history.clear()
 
     # ---- telling
 
@@ -322,6 +291,8 @@ class RadixTree:
             self._inserted_len,
             self._evicted_len,
             self._duplicate_len,
+            self._returned_len,
+            self._used_len,
         )
 
     def check(self) -> list[Int32]:

@@ -1,11 +1,13 @@
-"""Kept paths: token ids under a name, their K and V pinned in the cache until released, timed out or crowded out.
+"""Kept paths: token ids under a name, for live programs, sessions and pins; until released, timed out or crowded out.
 
-A lease is soft: memory pressure may evict its K and V (after everything that nobody leased), the ids stay known, and
-the next request that extends the path recomputes what is gone.
+A lease is soft: memory pressure may evict its K and V, the ids stay known, and the next request that extends the path
+recomputes what is gone. A program's or session's lease says when its path is needed next, as far as is known; a pin
+says that somebody wants it kept, and goes last of all.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections import OrderedDict
 from typing import NamedTuple
 
@@ -21,6 +23,8 @@ class Lease(NamedTuple):
     node: Node
     namespace: str
     expires_s: float
+    timeout_s: float
+    is_pin: bool
 
 
 class Leases:
@@ -29,38 +33,77 @@ class Leases:
     def __init__(self, cache: PrefixCache) -> None:
         self._cache = cache
         self._leases: OrderedDict[str, Lease] = OrderedDict()
+        self._ends: list[tuple[float, str]] = []
         self._num_ids = 0
+        self.num_pins = 0
 
     def __len__(self) -> int:
         return len(self._leases)
 
-    def keep(self, name: str, ids: Int32, node: Node, namespace: str, now_s: float) -> None:
-        """Replaces what had that name."""
-        self._cache.pin(node)
+    def keep(
+        self,
+        name: str,
+        ids: Int32,
+        node: Node,
+        namespace: str,
+        now_s: float,
+        *,
+        timeout_s: float = LEASE_TIMEOUT_S,
+        is_pin: bool = False,
+    ) -> None:
+        """Replaces what had that name. A pin's time runs from now, another lease's from its last use."""
+        if is_pin:
+            self._cache.pin(node)
+        else:
+            self._cache.lease(node)
         self.release(name)
-        self._leases[name] = Lease(ids, node, namespace, now_s + LEASE_TIMEOUT_S)
+        lease = self._leases[name] = Lease(ids, node, namespace, now_s + timeout_s, timeout_s, is_pin)
+        self.num_pins += is_pin
         self._num_ids += ids.size
+        self._note_end(name, lease)
         while self._num_ids > _MAX_IDS:
             self.release(next(iter(self._leases)))
 
     def use(self, name: str, now_s: float) -> Lease | None:
-        """The path of that name; its time starts anew."""
+        """The path of that name; a lease's time starts anew."""
         lease = self._leases.get(name)
-        if lease is not None:
-            lease = self._leases[name] = lease._replace(expires_s=now_s + LEASE_TIMEOUT_S)
-            self._leases.move_to_end(name)
+        if lease is None:
+            return None
+        self._leases.move_to_end(name)
+        if not lease.is_pin:
+            self._cache.resume(lease.node)
+            lease = self._leases[name] = lease._replace(expires_s=now_s + lease.timeout_s)
         return lease
 
     def release(self, name: str) -> None:
         """Unknown names are none of our business."""
         lease = self._leases.pop(name, None)
         if lease is not None:
-            self._cache.unpin(lease.node)
             self._num_ids -= lease.ids.size
+            self.num_pins -= lease.is_pin
+            if lease.is_pin:
+                self._cache.unpin(lease.node)
+            else:
+                self._cache.unlease(lease.node)
 
     def expire(self, now_s: float) -> None:
-        while self._leases:
-            name, lease = next(iter(self._leases.items()))
-            if lease.expires_s > now_s:
-                break
-            self.release(name)
+        while self._ends and self._ends[0][0] <= now_s:
+            _, name = heapq.heappop(self._ends)
+            lease = self._leases.get(name)
+            if lease is None:
+                continue
+            if lease.expires_s <= now_s:
+                self.release(name)
+            else:  # used meanwhile, or kept anew
+                self._note_end(name, lease)
+
+    @property
+    def next_end_s(self) -> float | None:
+        """When something may expire."""
+        return self._ends[0][0] if self._ends else None
+
+    def _note_end(self, name: str, lease: Lease) -> None:
+        heapq.heappush(self._ends, (lease.expires_s, name))
+        if len(self._ends) > 4 * len(self._leases) + 64:
+            self._ends = [(lease.expires_s, name) for name, lease in self._leases.items()]
+            heapq.heapify(self._ends)

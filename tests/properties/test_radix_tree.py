@@ -1,6 +1,11 @@
-"""The tree against a dict of prefixes: any order of operations."""
+"""The tree against a dict of prefixes: any order of operations. Each invariant of the design has its number here.
+
+Two trees get the same calls: what one does, the other does (14).
+"""
 
 from __future__ import annotations
+
+from collections import Counter
 
 import hypothesis.strategies as st
 import numpy as np
@@ -8,171 +13,337 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from radixlang.radix_cache.eviction import POLICIES
+from radixlang.radix_cache.interface import Match
 from radixlang.radix_cache.slot_pool import SlotPool
 from radixlang.radix_cache.tree import RadixTree
 
 PATHS = st.lists(st.integers(0, 2), min_size=1, max_size=24)
 SPACES = st.sampled_from(["", "other"])
+NUM_SLOTS = 256
+
+
+def array(path):
+    return np.array(path, np.int32)
+
+
+def walk(tree):
+    """(namespace, path, node) of every node but the roots."""
+    for space, root in tree.roots.items():
+        stack = [((), root)]
+        while stack:
+            path, node = stack.pop()
+            for child in node.children.values():
+                stack.append((path + tuple(child.key.tolist()), child))
+            if node is not root:
+                yield space, path, node
+
+
+class World:
+    """One tree with its pool, and the handles on it."""
+
+    def __init__(self, page_size, policy) -> None:
+        self.pool = SlotPool(NUM_SLOTS, page_size)
+        self.tree = RadixTree(self.pool, policy=policy)
+        self.handles: list = []
+        self.pins: list = []
+        self.leases: list = []
+        self.private: list = []
+
+    def shape(self):
+        return [
+            (space, path, node.id, node.slots.tolist(), node.lock, node.hits, node.last_use, node.interval)
+            for space, path, node in walk(self.tree)
+        ]
 
 
 class TreeMachine(RuleBasedStateMachine):
-    """`known`: slot of each page-aligned prefix, and the step that computes it. `held`: handles and their paths."""
+    """`known`: slot of each page-aligned prefix, and the step that computes it. `held`: the paths of the handles."""
 
-    @initialize(page_size=st.sampled_from([1, 2, 4]), policy=st.sampled_from(["lru", "lfu", "slru", "program-gdsf"]))
+    @initialize(page_size=st.sampled_from([1, 2, 4]), policy=st.sampled_from(sorted(POLICIES)))
     def start(self, page_size, policy) -> None:
-        self.pool = SlotPool(256, page_size)
-        self.tree = RadixTree(self.pool, policy=policy)
+        self.worlds = [World(page_size, policy), World(page_size, policy)]
         self.page_size = page_size
         self.known: dict[tuple, tuple[int, int]] = {}
-        self.held: list[tuple] = []
-        self.pending: list[tuple] = []
+        self.held: list[tuple[str, tuple, bool]] = []
+        """(namespace, path, it shares what the step computes)."""
         self.step_number = 1
-        self.log: list = []
+
+    def both(self, act):
+        """The same act in both worlds; its result, which is the same."""
+        first, second = (act(world) for world in self.worlds)
+        assert first == second, "14: the same calls told different things"
+        return first
+
+    @property
+    def world(self):
+        return self.worlds[0]
 
     def aligned(self, path):
-        return path[: len(path) - len(path) % self.page_size]
+        return tuple(path[: len(path) - len(path) % self.page_size])
+
+    def prefixes(self, path, start=0):
+        return [tuple(path[:end]) for end in range(start + self.page_size, len(path) + 1, self.page_size)]
 
     def longest(self, space, path, step):
         length = 0
-        for end in range(self.page_size, len(path) + 1, self.page_size):
-            entry = self.known.get((space, tuple(path[:end])))
+        for prefix in self.prefixes(path):
+            entry = self.known.get((space, prefix))
             if entry is None or entry[1] > step:
                 break
-            length = end
+            length = len(prefix)
         return length
 
-    def learn(self, space, path, step) -> None:
-        match = self.tree.match(np.array(path, np.int32), end=len(path), namespace=space, step=2**40)
-        slots = np.zeros(len(path), np.int32)
-        handle = self.tree.lock(match)
-        self.tree.write_slots(handle, slots, start=0)
-        self.tree.unlock(handle)
-        for end in range(self.page_size, len(path) + 1, self.page_size):
-            self.known.setdefault((space, tuple(path[:end])), (int(slots[end - 1]), step))
+    def learn(self, space, path, start, slots, step) -> None:
+        for prefix in self.prefixes(path, start):
+            key = (space, prefix)
+            if key not in self.known:
+                self.known[key] = (slots[len(prefix) - start - 1], step)
+
+    # ---- rules
 
     @rule(path=PATHS, space=SPACES, ahead=st.integers(-1, 1))
     def match(self, path, space, ahead) -> None:
         step = self.step_number + ahead
-        match = self.tree.match(np.array(path, np.int32), end=len(path), namespace=space, step=step)
-        assert match.length == self.longest(space, path, step)
+        found = self.both(lambda w: w.tree.match(array(path), end=len(path), namespace=space, step=step).length)
+        assert found == self.longest(space, path, step), "8, 10: not the longest prefix that is ready"
 
-    @rule(path=PATHS, space=SPACES)
-    def lock(self, path, space) -> None:
-        ids = np.array(path, np.int32)
-        match = self.tree.match(ids, end=len(path), namespace=space, step=self.step_number)
-        handle = self.tree.lock(match)
-        assert handle.end == match.length
-        self.held.append((handle, space, path[: match.length]))
+    @rule(path=PATHS, space=SPACES, num=st.sampled_from([1, 1, 3]), own=st.integers(0, 8))
+    def lock(self, path, space, num, own) -> None:
+        """Also a fork: several handles on one place."""
+
+        def act(w):
+            for _ in range(num):
+                found = w.tree.match(array(path), end=len(path), namespace=space, step=self.step_number)
+                w.handles.append(w.tree.lock(found, own=own))
+                assert w.handles[-1].end == found.length
+            return found.length
+
+        length = self.both(act)
+        is_late = any(self.known[space, prefix][1] == self.step_number for prefix in self.prefixes(path[:length]))
+        self.held += [(space, tuple(path[:length]), is_late)] * num
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())
     def unlock(self, data) -> None:
         index = data.draw(st.integers(0, len(self.held) - 1))
-        if any(entry[0] is self.held[index][0] for entry in self.pending):
+        if self.held[index][2]:
             return
-        handle, _, _ = self.held.pop(index)
-        self.tree.unlock(handle)
+        self.held.pop(index)
+        self.both(lambda w: w.tree.unlock(w.handles.pop(index)))
+
+    def offer(self, index, more, act):
+        """Tokens computed behind a handle: given to the tree by `act(world, handle, ids, slots)`."""
+        space, path, is_late = self.held[index]
+        more = self.aligned(more)
+        if is_late or not more or self.world.pool.free_len < len(more):
+            return None
+        whole = path + more
+        ready = self.longest(space, whole, self.step_number - 1)
+        is_blocked = ready < len(whole) and (space, whole[: ready + self.page_size]) in self.known
+        told = []
+
+        def run(w):
+            slots = w.pool.allocate(len(more))
+            told.append(slots.tolist())
+            return act(w, w.handles[index], array(more), slots)
+
+        got = self.both(run)
+        if not is_blocked:
+            self.learn(space, whole, len(path), told[0], 0)
+        return space, whole, ready, is_blocked, got
 
     @precondition(lambda self: self.held)
     @rule(data=st.data(), more=PATHS)
     def insert(self, data, more) -> None:
-        handle, space, path = data.draw(st.sampled_from(self.held))
-        if any(entry[0] is handle for entry in self.pending):
-            return
-        more = self.aligned(more)
-        if not more or self.pool.free_len < len(more):
-            return
-        ids = np.array(more, np.int32)
-        if self.longest(space, path + more, 2**40) != self.longest(space, path + more, self.step_number):
-            return
-        node = self.tree.insert(handle, ids, self.pool.allocate(len(more)))
-        assert node.end == len(path) + len(more)
-        self.learn(space, path + more, 0)
+        index = data.draw(st.integers(0, len(self.held) - 1))
+        done = self.offer(index, more, lambda w, handle, ids, slots: w.tree.insert(handle, ids, slots).end)
+        if done is not None:
+            _, whole, ready, is_blocked, end = done
+            assert end == (ready if is_blocked else len(whole))
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data(), more=PATHS)
+    def grow(self, data, more) -> None:
+        """A request that decodes gives what it has so far, and goes on from there."""
+        index = data.draw(st.integers(0, len(self.held) - 1))
+
+        def act(w, handle, ids, slots):
+            moved = w.tree.grow(handle, ids, slots)
+            if moved is None:
+                w.pool.free(slots)
+                return None
+            w.handles[index] = moved
+            row = np.full(moved.end, -1, np.int32)
+            w.tree.write_slots(moved, row, start=handle.end if handle.parent is None else 0)
+            return row.tolist()
+
+        done = self.offer(index, more, act)
+        if done is not None:
+            space, whole, _, is_blocked, row = done
+            assert (row is None) == is_blocked
+            if row is not None:
+                self.held[index] = (space, whole, False)
 
     @precondition(lambda self: self.held)
     @rule(data=st.data(), more=PATHS)
     def publish(self, data, more) -> None:
+        """insert_pending: what the step is about to compute."""
         index = data.draw(st.integers(0, len(self.held) - 1))
-        handle, space, path = self.held[index]
+        space, path, _ = self.held[index]
         more = self.aligned(more)
-        if not more or self.pool.free_len < len(more):
+        if not more or self.world.pool.free_len < len(more):
             return
-        slots = self.pool.allocate(len(more))
-        moved = self.tree.publish(handle, np.array(more, np.int32), slots, step=self.step_number)
-        shared_already = (space, tuple(path + more[: self.page_size])) in self.known
-        assert (moved is None) == shared_already
-        if moved is None:
-            self.pool.free(slots)
-            return
-        self.held[index] = (moved, space, path + more)
-        self.pending.append(self.held[index])
-        self.learn(space, path + more, self.step_number)
+        told = []
+
+        def act(w):
+            slots = w.pool.allocate(len(more))
+            moved = w.tree.publish(w.handles[index], array(more), slots, step=self.step_number)
+            told.append(slots.tolist())
+            if moved is None:
+                w.pool.free(slots)
+            else:
+                w.handles[index] = moved
+            return moved is None
+
+        is_shared = (space, path + more[: self.page_size]) in self.known
+        assert self.both(act) == is_shared
+        if not is_shared:
+            self.held[index] = (space, path + more, True)
+            self.learn(space, path + more, len(path), told[0], self.step_number)
 
     @rule()
     def commit(self) -> None:
-        self.tree.commit(self.step_number)
+        def act(w):
+            w.tree.commit(self.step_number)
+            w.pool.release(self.step_number)
+
+        self.both(act)
         self.step_number += 1
-        self.pending = []
+        self.held = [(space, path, False) for space, path, _ in self.held]
 
     @rule()
-    def fail(self) -> None:
-        """Everybody who holds what the step computes lets go; then it is forgotten."""
-        failed = {key for key, (_, step) in self.known.items() if step == self.step_number}
-        keep = []
-        for handle, space, path in self.held:
-            if (space, tuple(path)) in failed:
-                self.tree.unlock(handle)
-            else:
-                keep.append((handle, space, path))
-        self.held, self.pending = keep, []
-        self.tree.discard(self.step_number)
-        for key in failed:
-            del self.known[key]
+    def abort(self) -> None:
+        """The step failed: everybody who holds what it computes lets go; then it is forgotten."""
+        for index in reversed(range(len(self.held))):
+            if self.held[index][2]:
+                self.held.pop(index)
+                self.both(lambda w, index=index: w.tree.unlock(w.handles.pop(index)))
+
+        def act(w):
+            w.tree.discard(self.step_number)
+            w.pool.release(self.step_number)
+
+        self.both(act)
+        self.known = {key: entry for key, entry in self.known.items() if entry[1] != self.step_number}
         self.step_number += 1
+
+    @rule(num_pages=st.integers(1, 6))
+    def take_private(self, num_pages) -> None:
+        """Slots of a decoding row, which no tree knows."""
+        size = num_pages * self.page_size
+        if self.world.pool.free_len >= size:
+            self.both(lambda w: w.private.append(w.pool.allocate(size)))
+
+    @precondition(lambda self: self.world.private)
+    @rule(data=st.data(), is_fenced=st.booleans())
+    def retract(self, data, is_fenced) -> None:
+        index = data.draw(st.integers(0, len(self.world.private) - 1))
+        fence = self.step_number if is_fenced else None
+        self.both(lambda w: w.pool.free(w.private.pop(index), fence=fence))
+
+    @rule(path=PATHS, space=SPACES, is_pin=st.booleans())
+    def keep(self, path, space, is_pin) -> None:
+        """A pin, or a live program's lease, on whatever the tree has of a path."""
+
+        def act(w):
+            handle = w.tree.lock(w.tree.match(array(path), end=len(path), namespace=space, step=self.step_number - 1))
+            (w.tree.pin if is_pin else w.tree.lease)(handle)
+            (w.pins if is_pin else w.leases).append(handle)
+            w.tree.unlock(handle)
+
+        self.both(act)
+
+    @precondition(lambda self: self.world.pins or self.world.leases)
+    @rule(data=st.data(), resume=st.booleans())
+    def let_go(self, data, resume) -> None:
+        name = "pins" if not self.world.leases else "leases"
+        index = data.draw(st.integers(0, len(getattr(self.world, name)) - 1))
+
+        def act(w):
+            node = getattr(w, name).pop(index)
+            if name == "pins":
+                w.tree.unpin(node)
+            else:
+                if resume:
+                    w.tree.resume(node)
+                w.tree.unlease(node)
+
+        self.both(act)
+
+    @rule(path=PATHS, space=SPACES)
+    def wait(self, path, space) -> None:
+        """A waiting request splits the tree where its path may grow."""
+
+        def act(w):
+            found = w.tree.match(array(path), end=len(path), namespace=space, step=self.step_number - 1)
+            return w.tree.wait(found, array(path), "me") is None
+
+        self.both(act)
 
     @rule(num_tokens=st.integers(0, 40))
     def evict(self, num_tokens) -> None:
-        evictable = self.tree.evictable_len
-        before = self.tree.total_len
-        freed = self.tree.evict(num_tokens)
-        assert freed >= min(num_tokens, evictable)
+        evictable, before = self.world.tree.evictable_len, self.world.tree.total_len
+        freed = self.both(lambda w: w.tree.evict(num_tokens))
+        assert freed >= min(num_tokens, evictable), "11: too little was evicted"
         assert freed <= max(0, num_tokens + self.page_size - 1)
-        assert before - self.tree.total_len == freed
-        gone = [key for key in self.known if not self.is_there(key)]
+        assert before - self.world.tree.total_len == freed
+        there = {
+            (space, path[: node.end - node.key.size + at])
+            for space, path, node in walk(self.world.tree)
+            for at in range(self.page_size, node.key.size + 1, self.page_size)
+        }
+        gone = [key for key in self.known if key not in there]
         assert len(gone) * self.page_size == freed
         for key in gone:
             del self.known[key]
 
-    def is_there(self, key) -> bool:
-        space, path = key
-        return self.tree.match(np.array(path, np.int32), end=len(path), namespace=space, step=2**40).length == len(path)
-
     @rule()
     def flush(self) -> None:
         self.evict(10**6)
+        self.both(lambda w: w.tree.flush())
         if not self.held:
-            assert self.pool.free_len == 256
-            assert self.tree.total_len == 0
+            tree = self.world.tree
+            assert (tree.total_len, tree.evictable_len, len(tree.order)) == (0, 0, 0), "13: not as in the beginning"
+            assert not any(root.children or root.lock for root in tree.roots.values()), "13"
+            assert tree.stats().num_nodes == len(tree.roots), "13"
+
+    # ---- invariants
 
     @invariant()
     def holds(self) -> None:
-        if not hasattr(self, "tree"):
+        if not hasattr(self, "worlds"):
             return
-        parts = self.tree.check()
-        slots = np.concatenate([*parts, self.pool.free_slots()])
-        assert sorted(slots.tolist()) == list(range(256)), "a slot has two owners or none"
-        for handle, space, path in self.held:
-            row = np.zeros(len(path), np.int32)
-            self.tree.write_slots(handle, row, start=0)
-            wanted = [
-                self.known[space, tuple(path[:end])][0] for end in range(self.page_size, len(path) + 1, self.page_size)
-            ]
-            assert row[self.page_size - 1 :: self.page_size].tolist() == wanted, "a held path changed"
-        locked = {key for _, space, path in self.held for key in self.prefixes(space, path)}
-        assert self.tree.total_len - self.tree.evictable_len == len(locked) * self.page_size
-
-    def prefixes(self, space, path):
-        return [(space, tuple(path[:end])) for end in range(self.page_size, len(path) + 1, self.page_size)]
+        assert self.worlds[0].shape() == self.worlds[1].shape(), "14: the same calls built different trees"
+        world = self.world
+        tree, pool = world.tree, world.pool
+        parts = tree.check()  # 2, 3, 5, 6
+        slots = np.concatenate([*parts, pool.free_slots(), pool.fenced_slots(), *world.private])
+        assert sorted(slots.tolist()) == list(range(NUM_SLOTS)), "1: a slot has two owners or none"
+        below = Counter((space, path[:end]) for space, path, _ in self.held for end in range(1, len(path) + 1))
+        in_tree = {}
+        for space, path, node in walk(tree):
+            assert node.lock == below[space, path], "4: a lock that is not the number of handles below"
+            for at in range(self.page_size, node.key.size + 1, self.page_size):
+                in_tree[space, path[: node.end - node.key.size + at]] = int(node.slots[at - 1])
+        assert in_tree == {key: slot for key, (slot, _) in self.known.items()}, "9: a token changed its slot"
+        for handle, (space, path, _) in zip(world.handles, self.held, strict=True):
+            row = np.full(len(path), -1, np.int32)
+            tree.write_slots(handle, row, start=0)
+            wanted = [self.known[space, prefix][0] for prefix in self.prefixes(path)]
+            assert row[self.page_size - 1 :: self.page_size].tolist() == wanted, "7: what was locked is gone"
+        if not self.held:
+            assert tree.total_len == tree.evictable_len, "12: locked without a handle"
 
 
 TestRadixTree = TreeMachine.TestCase
@@ -182,23 +353,29 @@ TestRadixTree.settings = settings(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("policy", ["lru", "lfu", "slru", "program-gdsf"])
-def test_the_same_operations_build_the_same_tree(policy) -> None:
-    def run():
-        draw = np.random.default_rng(3)
-        pool = SlotPool(512)
-        tree = RadixTree(pool, policy=policy)
-        shape = []
-        for _ in range(400):
-            ids = draw.integers(0, 3, int(draw.integers(1, 20))).astype(np.int32)
-            handle = tree.lock(tree.match(ids, end=ids.size))
-            rest = ids.size - handle.end
-            if pool.free_len < rest:
-                tree.evict(rest)
-            if rest:
-                tree.insert(handle, ids[handle.end :], pool.allocate(rest))
-            tree.unlock(handle)
-            shape.append((tree.total_len, tree.stats(), pool.free_slots().tolist()))
-        return shape
+def test_a_broken_split_is_found(monkeypatch) -> None:
+    """The machine can fail: a split that swaps two slots is seen."""
+    split = RadixTree._split_at
 
-    assert run() == run()
+    def broken(tree, match):
+        node = split(tree, match)
+        if len(node.slots) > 1:
+            node.slots = node.slots[::-1].copy()
+        return node
+
+    monkeypatch.setattr(RadixTree, "_split_at", broken)
+    machine = TreeMachine()
+    machine.start(1, "lru")
+    machine.lock([0], "", 1, 0)
+    machine.held and machine.offer(0, [0, 1, 2], lambda w, h, ids, slots: w.tree.insert(h, ids, slots).end)
+    machine.holds()
+    machine.lock([0, 1], "", 1, 0)
+    with pytest.raises(AssertionError, match="9: "):
+        machine.holds()
+
+
+def test_a_match_inside_a_node_is_a_place(make_world=World) -> None:
+    world = make_world(1, "lru")
+    root = world.tree.lock(world.tree.match(array([1]), end=0))
+    world.tree.insert(root, array([1, 2, 3]), world.pool.allocate(3))
+    assert world.tree.match(array([1, 2, 9]), end=3) == Match(world.tree.roots[""].children[1], 2)

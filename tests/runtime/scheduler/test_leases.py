@@ -37,19 +37,19 @@ def test_a_lease_ends_when_nobody_used_it_for_long(kept) -> None:
     leases.expire(LEASE_TIMEOUT_S)
     assert leases.use("b", LEASE_TIMEOUT_S) is None
     leases.expire(2 * LEASE_TIMEOUT_S - 2)
-    assert node.pins == 1
+    assert node.leases == 1
     leases.expire(2 * LEASE_TIMEOUT_S - 1)
-    assert (len(leases), node.pins) == (0, 0)
+    assert (len(leases), node.leases) == (0, 0)
 
 
 def test_a_name_kept_again_means_its_new_path(kept) -> None:
     leases, keep, _ = kept
     old, new = keep("a", 1), keep("a", 2)
-    assert (old.pins, new.pins) == (0, 1)
+    assert (old.leases, new.leases) == (0, 1)
     assert leases.use("a", 0.0).ids.tolist() == [2] * 4
     same = keep("a", 2)
     assert same is new
-    assert same.pins == 1
+    assert same.leases == 1
 
 
 def test_two_names_may_keep_one_path(kept) -> None:
@@ -58,7 +58,7 @@ def test_two_names_may_keep_one_path(kept) -> None:
     assert keep("b", 1) is node
     leases.release("a")
     leases.release("a")
-    assert node.pins == 1
+    assert node.leases == 1
     keep("c", 9)
     leases.release("c")
     assert tree.evict(4) == 4
@@ -71,3 +71,29 @@ def test_the_oldest_leases_make_room(kept, monkeypatch) -> None:
     for number, name in enumerate("abc"):
         keep(name, number + 1)
     assert [leases.use(name, 0.0) is not None for name in "abc"] == [False, True, True]
+
+
+def test_a_lease_may_have_a_time_of_its_own(kept) -> None:
+    leases, keep, tree = kept
+    node = keep("a", 1)
+    leases.keep("b", np.full(4, 1, np.int32), node, "", 0.0, timeout_s=10.0)
+    leases.expire(9.0)
+    assert leases.use("b", 9.0) is not None
+    leases.expire(18.0)
+    assert len(leases) == 2
+    leases.expire(19.0)
+    assert (len(leases), node.leases) == (1, 1)
+
+
+def test_a_pin_runs_from_when_it_was_made_and_goes_last(kept) -> None:
+    leases, keep, tree = kept
+    keep("leased", 1)
+    pinned = keep("b", 2)
+    leases.keep("pin", np.full(4, 2, np.int32), pinned, "", 0.0, timeout_s=10.0, is_pin=True)
+    leases.release("b")
+    assert (leases.num_pins, pinned.pins, pinned.leases) == (1, 1, 0)
+    assert tree.evict(4) == 4
+    assert tree.match(np.full(4, 2, np.int32), end=4).length == 4
+    leases.use("pin", 9.0)
+    leases.expire(10.0)
+    assert (leases.num_pins, pinned.pins) == (0, 0)
