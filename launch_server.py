@@ -11,6 +11,8 @@ from pathlib import Path
 from radixlang.errors import ConfigError, RadixlangError
 from radixlang.runtime.args import add_ignored, add_options, config_of, fail, warn_ignored
 from radixlang.runtime.config import EngineConfig, ServerConfig
+from radixlang.runtime.engine_start import socket_folder, start_engine
+from radixlang.runtime.listener import listen
 from radixlang.runtime.log import set_up_logging
 
 
@@ -28,9 +30,11 @@ def serve(options: argparse.Namespace, model: str | None = None) -> int:
         server = _with_key(config_of(ServerConfig, options))
         set_up_logging(server.log_level, requests=server.log_requests)
         warn_ignored(options)
-        from radixlang.runtime.server import run  # late: a wrong option is told before the web stack is there
+        listener = listen(server)
+        started = start_engine(engine, log_level=server.log_level, folder=socket_folder())
+        from radixlang.runtime.server import run  # late: the engine loads while the web stack does
 
-        run.serve(engine, server)
+        run.serve(engine, server, listener, started)
     except RadixlangError as error:
         return fail(error)
     except KeyboardInterrupt:

@@ -7,12 +7,9 @@ that SGLang's launch_server has and that mean nothing here are taken with a warn
 from __future__ import annotations
 
 import argparse
-import ast
 import dataclasses
-import inspect
 import logging
 import sys
-import textwrap
 import types
 import typing
 from functools import cache
@@ -28,6 +25,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "model_path": ("--model",),
     "max_total_tokens": ("--max-total-num-tokens",),
     "stuck_after": ("--watchdog-timeout",),
+    "speculative_draft_model_path": ("--speculative-draft-model",),
 }
 """SGLang's and vLLM's other spellings."""
 
@@ -35,6 +33,10 @@ ALIASES: dict[str, tuple[str, ...]] = {
 @cache
 def field_help(kind: type) -> dict[str, str]:
     """The docstring under each field of a dataclass."""
+    import ast
+    import inspect
+    import textwrap
+
     (body,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     assert isinstance(body, ast.ClassDef)
     told: dict[str, str] = {}
@@ -54,14 +56,9 @@ def add_options(parser: argparse.ArgumentParser, kind: type, *, title: str) -> N
     """One option a field of the dataclass `kind`."""
     group = parser.add_argument_group(title)
     hints = typing.get_type_hints(kind)
-    texts = field_help(kind)
     for field in dataclasses.fields(kind):
         names = [f"--{field.name.replace('_', '-')}", *ALIASES.get(field.name, ())]
-        default = field.default
-        text = texts.get(field.name, "").replace("%", "%%")
-        if default not in (None, False, True, ()) and "default" not in text.lower():
-            text += f" Default: {default}."
-        options: dict[str, Any] = {"dest": field.name, "default": argparse.SUPPRESS, "help": text}
+        options: dict[str, Any] = {"dest": field.name, "default": argparse.SUPPRESS, "help": _Help(kind, field)}
         wanted = _without_none(hints[field.name])
         if wanted is bool:
             options["action"] = argparse.BooleanOptionalAction
@@ -72,6 +69,26 @@ def add_options(parser: argparse.ArgumentParser, kind: type, *, title: str) -> N
         else:
             options.update(type=wanted, metavar=wanted.__name__.upper())
         group.add_argument(*names, **options)
+
+
+class _Help:
+    """What argparse does with a help text. The text is made when it is printed: no start reads its own source."""
+
+    def __init__(self, kind: type, field: dataclasses.Field[Any]) -> None:
+        self._kind = kind
+        self._field = field
+
+    def __str__(self) -> str:
+        default, text = self._field.default, field_help(self._kind).get(self._field.name, "")
+        if default not in (None, False, True, ()) and "default" not in text.lower():
+            text += f" Default: {default}."
+        return text
+
+    def __mod__(self, values: object) -> str:
+        return str(self)
+
+    def strip(self) -> str:
+        return str(self).strip()
 
 
 def _without_none(hint: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Puts an engine together: model, tokenizer, executor, grammars, scheduler. Both kinds of engine start here."""
+"""Puts an engine together: model, executor, grammars, scheduler. Both kinds of engine start here."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from ..constrained.compiler import GrammarCompiler
-from ..constrained.vocabulary import Vocabulary
 from .config import EngineConfig
+from .late_grammars import LateGrammars
 from .messages import FromEngine
 from .model_files import ModelFiles, open_model
 from .model_runner.load import load_executor
 from .model_runner.plan import Executor
 from .scheduler.scheduler import Scheduler
+
+if TYPE_CHECKING:
+    from ..constrained.compiler import GrammarCompiler
 
 logger = logging.getLogger(__name__)
 
@@ -23,8 +26,10 @@ logger = logging.getLogger(__name__)
 class Assembled:
     files: ModelFiles
     executor: Executor
-    grammars: GrammarCompiler
+    grammars: LateGrammars
     scheduler: Scheduler
+    facts: dict[str, Any]
+    """What is known of the model once it is loaded; goes over `files.info`."""
 
     def close(self) -> None:
         self.grammars.close()
@@ -32,28 +37,23 @@ class Assembled:
         self.files.checkpoint.close()
 
 
-def assemble(config: EngineConfig, send: Callable[[FromEngine], None], *, progress: bool = True) -> Assembled:
-    """Loads everything; `send` gets what the scheduler has to tell, on the scheduler's thread."""
+def assemble(
+    config: EngineConfig, send: Callable[[FromEngine], None], *, progress: bool = True, late_tokenizer: bool = False
+) -> Assembled:
+    """Loads everything; `send` gets what the scheduler has to tell, on the scheduler's thread.
+
+    late_tokenizer: see `open_model`. Raises what that and `load_executor` raise.
+    """
     started = time.perf_counter()
-    files = open_model(config, progress=progress)
+    files = open_model(config, progress=progress, late_tokenizer=late_tokenizer)
     executor = load_executor(config, files.checkpoint)
-    tokenizer = files.tokenizer
-    vocabulary = Vocabulary(
-        token_bytes=[tokenizer.token_bytes(i) for i in range(tokenizer.vocab_size)],
-        eos_token_ids=files.eos_token_ids,
-        special_token_ids=tokenizer.special_token_ids,
-        size=executor.vocab_size,
-        digest=tokenizer.digest,
-        encode=tokenizer.encode_continuation,
-    )
-    grammars = GrammarCompiler(vocabulary)
+    vocab_size = executor.vocab_size
+    grammars = LateGrammars(lambda: _compiler(files, vocab_size))
     max_context = min(files.max_context, executor.num_slots)
-    files.info["max_context"] = max_context
-    files.info["device"] = executor.device
     scheduler = Scheduler(
         config,
         executor,
-        tokenizer,
+        files.tokenizer,
         grammars,
         send,
         max_context=max_context,
@@ -63,4 +63,23 @@ def assemble(config: EngineConfig, send: Callable[[FromEngine], None], *, progre
         "ready in %.2f s: %s on %s, %d KV slots, context %d",
         time.perf_counter() - started, config.model_path, executor.device, executor.num_slots, max_context,
     )  # fmt: skip
-    return Assembled(files, executor, grammars, scheduler)
+    return Assembled(
+        files, executor, grammars, scheduler, facts={"max_context": max_context, "device": executor.device}
+    )
+
+
+def _compiler(files: ModelFiles, vocab_size: int) -> GrammarCompiler:
+    from ..constrained.compiler import GrammarCompiler
+    from ..constrained.vocabulary import Vocabulary
+
+    tokenizer = files.tokenizer
+    return GrammarCompiler(
+        Vocabulary(
+            token_bytes=[tokenizer.token_bytes(i) for i in range(tokenizer.vocab_size)],
+            eos_token_ids=files.eos_token_ids,
+            special_token_ids=tokenizer.special_token_ids,
+            size=vocab_size,
+            digest=tokenizer.digest,
+            encode=tokenizer.encode_continuation,
+        )
+    )

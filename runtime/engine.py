@@ -48,7 +48,8 @@ class Engine(NativeBackend):
         self._assembled = assemble(config, self._deliver)
         scheduler = self._assembled.scheduler
         files = self._assembled.files
-        self.front = Front(_InProcess(scheduler.post), files.tokenizer, files.info)
+        info = {**files.info, **self._assembled.facts}
+        self.front = Front(_InProcess(scheduler.post), files.tokenizer, info)
         self.tokenizer = files.tokenizer
         self._programs = ProgramHost()
         self._thread = threading.Thread(target=self._run, name="radixlang-scheduler", daemon=True)

@@ -2,18 +2,54 @@
 
 from __future__ import annotations
 
+import ctypes
+import faulthandler
 import gc
 import logging
 import os
+import signal
+import sys
 import threading
 
+import msgspec
+
 from ..errors import RadixlangError
-from .assemble import assemble
 from .config import EngineConfig
+from .engine_start import ChildSetup
+from .log import set_up_logging
 from .messages import Control, Failed, Ready
 from .sockets import EngineSocket
 
 logger = logging.getLogger(__name__)
+
+_IDLE_S = 0.5
+"""Without a message for so long, what the first constraint will need is built."""
+
+
+def run_child() -> None:
+    """What the engine process runs: the setup comes as one line of JSON on standard input."""
+    gc.disable()  # nothing that loading makes is garbage; `main` turns it on again
+    config, socket = child_setup()
+    main(config, socket)
+
+
+def child_setup() -> tuple[EngineConfig, EngineSocket]:
+    """In the child: what the supervisor wrote on standard input, and the socket to it."""
+    setup = msgspec.json.decode(sys.stdin.buffer.readline(), type=ChildSetup)
+    die_with_parent(setup.parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the API process decides
+    faulthandler.register(signal.SIGUSR1)
+    set_up_logging(setup.log_level)
+    return setup.config, EngineSocket(setup.address, setup.identity)
+
+
+def die_with_parent(parent: int) -> None:
+    """This process gets SIGKILL when the one that started it ends (Linux); elsewhere its standard input ends."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, int(signal.SIGKILL))
+    if os.getppid() != parent:  # it ended before we asked
+        raise SystemExit(1)
 
 
 def main(config: EngineConfig, socket: EngineSocket) -> None:
@@ -22,7 +58,9 @@ def main(config: EngineConfig, socket: EngineSocket) -> None:
     `Ready` is sent before the loop starts; everything that follows is sent by the scheduler's thread.
     """
     try:
-        assembled = assemble(config, socket.send)
+        from .assemble import assemble
+
+        assembled = assemble(config, socket.send, late_tokenizer=True)
     except RadixlangError as error:
         socket.send(Failed(message=error.message, kind=type(error).__name__))
         socket.close()
@@ -32,12 +70,16 @@ def main(config: EngineConfig, socket: EngineSocket) -> None:
 
     def read() -> None:
         while not stopping.is_set():
-            for message in socket.receive(0.5):
+            messages = socket.receive(_IDLE_S)
+            if not messages:
+                assembled.grammars.warm()
+            for message in messages:
                 scheduler.post(message)
                 if isinstance(message, Control) and message.action == "shutdown":
                     return
 
-    socket.send(Ready(info={**assembled.files.info, "scheduler_pid": os.getpid()}))
+    socket.send(Ready(info={**assembled.facts, "scheduler_pid": os.getpid()}))
+    gc.enable()
     gc.collect()
     gc.freeze()  # what is loaded now stays; the collector need not look at it again
     reader = threading.Thread(target=read, name="radixlang-reader", daemon=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +17,56 @@ from .weights.checkpoint import Checkpoint
 from .weights.open import open_checkpoint
 
 
-@dataclass(slots=True)
+@dataclass
 class ModelFiles:
     """Opening reads headers and the tokenizer only."""
 
+    config: EngineConfig
     checkpoint: Checkpoint
     tokenizer: Tokenizer
-    info: dict[str, Any]
     max_context: int
     eos_token_ids: frozenset[int]
 
+    @cached_property
+    def info(self) -> dict[str, Any]:
+        """What /get_model_info tells of the model."""
+        model, tokenizer, config = self.checkpoint.config, self.tokenizer, self.config
+        bos = tokenizer.bos_token_id
+        return {
+            "model_path": config.model_path,
+            "tokenizer_path": config.tokenizer_path or config.model_path,
+            "is_generation": True,
+            "preferred_sampling_params": None,
+            "weight_version": "default",
+            "model_type": model.architecture.removeprefix(PREFIX),
+            "architectures": [model.architecture.removeprefix(PREFIX)],
+            "max_context": self.max_context,
+            "vocab_size": model.vocab_size,
+            "chat_template": _chat_template(config, tokenizer),
+            "bos_token": tokenizer.token_text(bos) if bos is not None else None,
+            "eos_token": tokenizer.token_text(min(tokenizer.eos_token_ids)) if tokenizer.eos_token_ids else None,
+            "eos_token_ids": sorted(self.eos_token_ids),
+            "has_image_understanding": False,
+            "has_audio_understanding": False,
+        }
 
-def open_model(config: EngineConfig, *, progress: bool = True) -> ModelFiles:
-    """Raises ModelNotFound, BadCheckpoint, UnsupportedModel or ConfigError, each saying what to do."""
+
+def open_model(config: EngineConfig, *, progress: bool = True, late_tokenizer: bool = False) -> ModelFiles:
+    """late_tokenizer: it is read when it is first used, where that can be (see `open_tokenizer`).
+
+    Raises ModelNotFound, BadCheckpoint, UnsupportedModel or ConfigError, each saying what to do.
+    """
     path = resolve_model(config.model_path, progress=progress)
     checkpoint = open_checkpoint(path, dummy=config.load_format == "dummy")
-    tokenizer = open_tokenizer(Path(config.tokenizer_path) if config.tokenizer_path else checkpoint)
-    model = checkpoint.config
-    max_context = model.max_context
+    source = Path(config.tokenizer_path) if config.tokenizer_path else checkpoint
+    tokenizer = open_tokenizer(source, late=late_tokenizer)
+    if tokenizer.vocab_size > checkpoint.config.vocab_size:
+        raise ConfigError(
+            f"the tokenizer has {tokenizer.vocab_size} ids, the model {checkpoint.config.vocab_size} embeddings; give "
+            "this model's own with --tokenizer-path",
+            param="tokenizer_path",
+        )
+    max_context = checkpoint.config.max_context
     if config.context_length is not None:
         if config.context_length > max_context:
             raise ConfigError(
@@ -41,27 +74,8 @@ def open_model(config: EngineConfig, *, progress: bool = True) -> ModelFiles:
                 param="context_length",
             )
         max_context = config.context_length
-    eos = frozenset(model.eos_token_ids) | tokenizer.eos_token_ids
-    bos = tokenizer.bos_token_id
-    info = {
-        "model_path": config.model_path,
-        "tokenizer_path": config.tokenizer_path or config.model_path,
-        "is_generation": True,
-        "preferred_sampling_params": None,
-        "weight_version": "default",
-        "model_type": model.architecture.removeprefix(PREFIX),
-        "architectures": [model.architecture.removeprefix(PREFIX)],
-        "max_context": max_context,
-        "vocab_size": model.vocab_size,
-        "chat_template": _chat_template(config, tokenizer),
-        "bos_token": tokenizer.token_text(bos) if bos is not None else None,
-        "eos_token": tokenizer.token_text(min(tokenizer.eos_token_ids)) if tokenizer.eos_token_ids else None,
-        "eos_token_ids": sorted(eos),
-        "has_image_understanding": False,
-        "has_audio_understanding": False,
-        "joins_gens": True,
-    }
-    return ModelFiles(checkpoint, tokenizer, info, max_context, eos)
+    eos = frozenset(checkpoint.config.eos_token_ids) | tokenizer.eos_token_ids
+    return ModelFiles(config, checkpoint, tokenizer, max_context, eos)
 
 
 def _chat_template(config: EngineConfig, tokenizer: Tokenizer) -> str | None:

@@ -11,24 +11,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
-import faulthandler
 import logging
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
 
-import msgspec
-
 from ..errors import EngineDead, OverloadedError
 from .config import EngineConfig
-from .log import set_up_logging
+from .engine_start import PROGRAM, StartedEngine, socket_folder, start_engine
 from .messages import Control, Failed, FromEngine, Ready, Reply, ToEngine
-from .sockets import EngineSocket, FrontSocket
+from .sockets import FrontSocket
 
 logger = logging.getLogger(__name__)
 
@@ -39,14 +33,13 @@ _PING_EVERY_S = 2.0
 _PING = "supervisor:"
 _GRACE_S = 10.0
 _MIN_DELAYS = 20
-_PROGRAM = "from radixlang.runtime.processes import run_child; run_child()"
 
 
 class EngineSupervisor:
     """One engine process at a time. All methods on the event loop's thread.
 
     `on_message` gets what the engine sends, and `Failed` when it died (kind EngineDead) or could not load its model
-    (another kind). `stuck_after_s`: how long a ping may stay unanswered.
+    (another kind). `stuck_after_s`: how long a ping may stay unanswered. `started`: a first engine that runs already.
     """
 
     def __init__(
@@ -55,13 +48,16 @@ class EngineSupervisor:
         on_message: Callable[[FromEngine], None],
         *,
         stuck_after_s: float = 10.0,
-        program: str = _PROGRAM,
+        program: str = PROGRAM,
+        started: StartedEngine | None = None,
     ) -> None:
         self._config = config
         self._program = program
+        self._started = started
         self._on_message = on_message
         self._stuck_after_s = stuck_after_s
-        self._socket = FrontSocket(self._receive)
+        self._folder = started.folder if started is not None else socket_folder()
+        self._socket = FrontSocket(self._receive, self._folder)
         self._process: subprocess.Popen[bytes] | None = None
         self._generation = 0
         self._watch: asyncio.Task[None] | None = None
@@ -127,21 +123,17 @@ class EngineSupervisor:
 
     def _spawn(self) -> None:
         self._generation += 1
-        identity = f"engine-{self._generation}"
-        self._socket.listen(identity)
-        # From the main thread: PDEATHSIG follows the thread that forked.
-        process = subprocess.Popen([sys.executable, "-c", self._program], stdin=subprocess.PIPE, start_new_session=True)
-        assert process.stdin is not None
-        setup = _ChildSetup(
-            config=self._config,
-            address=self._socket.address,
-            identity=identity,
-            parent=os.getpid(),
-            log_level=logging.getLevelName(logger.getEffectiveLevel()).lower(),
-        )
-        process.stdin.write(msgspec.json.encode(setup) + b"\n")
-        process.stdin.flush()  # and stays open: its end tells the child that we are gone
-        self._process = process
+        started, self._started = self._started, None
+        if started is None:
+            started = start_engine(
+                self._config,
+                log_level=logging.getLevelName(logger.getEffectiveLevel()).lower(),
+                folder=self._folder,
+                generation=self._generation,
+                program=self._program,
+            )
+        self._socket.listen(started.identity)
+        self._process = started.process
         self._failed = None
 
     def _receive(self, message: FromEngine) -> None:
@@ -228,38 +220,3 @@ def _describe(code: int) -> str:
         with contextlib.suppress(ValueError):
             return f"signal {signal.Signals(-code).name}"
     return f"exit code {code}"
-
-
-class _ChildSetup(msgspec.Struct):
-    config: EngineConfig
-    address: str
-    identity: str
-    parent: int
-    log_level: str
-
-
-def run_child() -> None:
-    """What the engine process runs: the setup comes as one line of JSON on standard input."""
-    config, socket = child_setup()
-    from .engine_process import main
-
-    main(config, socket)
-
-
-def child_setup() -> tuple[EngineConfig, EngineSocket]:
-    """In the child: what the supervisor wrote on standard input, and the socket to it."""
-    setup = msgspec.json.decode(sys.stdin.buffer.readline(), type=_ChildSetup)
-    die_with_parent(setup.parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the API process decides
-    faulthandler.register(signal.SIGUSR1)
-    set_up_logging(setup.log_level)
-    return setup.config, EngineSocket(setup.address, setup.identity)
-
-
-def die_with_parent(parent: int) -> None:
-    """This process gets SIGKILL when the one that started it ends (Linux); elsewhere its standard input ends."""
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, int(signal.SIGKILL))
-    if os.getppid() != parent:  # it ended before we asked
-        raise SystemExit(1)

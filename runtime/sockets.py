@@ -8,18 +8,18 @@ msgpack message each.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import os
-import shutil
-import tempfile
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import zmq
 
+from .engine_start import address_in
 from .messages import FromEngine, ToEngine
+
+if TYPE_CHECKING:
+    import asyncio
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class EngineSocket:
                 logger.warning("dropped a message that does not decode: %s", error)
 
     def close(self) -> None:
-        """What was sent is still delivered, for up to a second."""
+        """What was sent is still delivered, for a while."""
         self._in.close()
         self._out.close()
 
@@ -70,7 +70,8 @@ def _dealer(address: str, identity: bytes) -> zmq.Socket[bytes]:
     socket.setsockopt(zmq.IDENTITY, identity)
     socket.setsockopt(zmq.SNDHWM, 0)
     socket.setsockopt(zmq.RCVHWM, 0)
-    socket.setsockopt(zmq.LINGER, 1000)
+    socket.setsockopt(zmq.LINGER, 10_000)  # an engine that fails at once is ahead of the API process
+    socket.setsockopt(zmq.RECONNECT_IVL, 10)
     socket.connect(address)
     return socket
 
@@ -78,16 +79,16 @@ def _dealer(address: str, identity: bytes) -> zmq.Socket[bytes]:
 class FrontSocket:
     """The API process's end, on its event loop: `on_message` is called for each message of the current engine."""
 
-    def __init__(self, on_message: Callable[[FromEngine], None]) -> None:
+    def __init__(self, on_message: Callable[[FromEngine], None], folder: str) -> None:
+        """`folder`: of mode 0700; removed at the end."""
         self._on_message = on_message
-        self._folder = tempfile.mkdtemp(prefix="radixlang-")  # mkdtemp: mode 0700, random name
-        self.address = f"ipc://{os.path.join(self._folder, 'engine')}"
+        self._folder = folder
         self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.SNDHWM, 0)
         self._socket.setsockopt(zmq.RCVHWM, 0)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        self._socket.bind(self.address)
+        self._socket.bind(address_in(folder))
         self._fd = int(self._socket.getsockopt(zmq.FD))
         self._peer = b""
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -97,6 +98,8 @@ class FrontSocket:
         """Hears the engine of that identity, and no other, from now on."""
         self._peer = identity.encode()
         if self._loop is None:
+            import asyncio  # an engine process needs none
+
             self._loop = asyncio.get_running_loop()
             self._loop.add_reader(self._fd, self._drain)
         self._drain()
@@ -139,4 +142,6 @@ class FrontSocket:
             self._loop.remove_reader(self._fd)
             self._loop = None
         self._socket.close()
+        import shutil
+
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from .auth import Keys
 from .errors import error_response
@@ -69,9 +69,14 @@ class Router:
 class App:
     """ASGI. `service` is shared by all routes."""
 
-    def __init__(self, service: Service, routes: Iterable[Route]) -> None:
+    def __init__(
+        self, service: Service, routes: Iterable[Route], *, later: Callable[[], Iterable[Route]] | None = None
+    ) -> None:
+        """`later`: gives all routes, `routes` among them; called in a thread, by `complete` or the first other path."""
         self.service = service
         self.router = Router(routes)
+        self._later = later
+        self._completing = asyncio.Lock()
         config = service.config
         self._keys = Keys(config.api_key, config.admin_api_key)
         self._max_body = int(config.max_body_mb * (1 << 20))
@@ -89,6 +94,20 @@ class App:
             return
         await self._answer(scope, receive, send)
 
+    async def complete(self) -> None:
+        """Loads the routes that come later."""
+        async with self._completing:
+            if self._later is not None:
+                self.router, self._later = Router(await asyncio.to_thread(self._later)), None
+
+    async def _find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
+        if self._later is not None:
+            try:
+                return self.router.find(method, path)
+            except HttpError:
+                await self.complete()
+        return self.router.find(method, path)
+
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         metrics = self.service.metrics
         request = Request(scope, receive, request_id=uuid.uuid4().hex, max_body=self._max_body)
@@ -103,7 +122,7 @@ class App:
                 response: Response | EventStream = Response(b"", 204)
             else:
                 self._check_host(request)
-                route, request.params = self.router.find(request.method, request.path)
+                route, request.params = await self._find(request.method, request.path)
                 style, label = route.style, route.path
                 self._keys.check(route, request)
                 counted = not route.is_open

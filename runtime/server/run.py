@@ -21,12 +21,14 @@ from ...errors import (
     BadCheckpoint,
     ConfigError,
     EngineDead,
+    InternalError,
     ModelError,
     ModelNotFound,
     RadixlangError,
     UnsupportedModel,
 )
 from ..config import EngineConfig, ServerConfig
+from ..engine_start import StartedEngine
 from ..messages import Failed, FromEngine, Ready
 from ..model_files import ModelFiles, open_model
 from ..processes import EngineSupervisor
@@ -38,6 +40,8 @@ from .table import make_app
 logger = logging.getLogger(__name__)
 
 _ABORT_GRACE_S = 2.0
+_LATER_S = 0.25
+"""After being ready, the server loads the routes that nobody asked for yet; a first request comes before."""
 _ERRORS: dict[str, type[RadixlangError]] = {
     kind.__name__: kind for kind in (ConfigError, ModelError, ModelNotFound, BadCheckpoint, UnsupportedModel)
 }
@@ -52,12 +56,13 @@ class _Server(uvicorn.Server):
 
 
 class Serving:
-    """One run of the server. `engine` and `server` as given on the command line."""
+    """One run of the server. `engine` and `server` as given on the command line; `started`: the engine's process."""
 
-    def __init__(self, engine: EngineConfig, server: ServerConfig) -> None:
+    def __init__(self, engine: EngineConfig, server: ServerConfig, started: StartedEngine) -> None:
         self._engine_config = engine
         self._config = server
         self.service = Service(engine, server)
+        self._app = make_app(self.service)
         self._front: MeteredFront | None = None
         self._early: list[FromEngine] = []
         self._ready: Ready | None = None
@@ -65,7 +70,7 @@ class Serving:
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._error: RadixlangError | None = None
-        self._supervisor = EngineSupervisor(engine, self._receive, stuck_after_s=server.stuck_after)
+        self._supervisor = EngineSupervisor(engine, self._receive, stuck_after_s=server.stuck_after, started=started)
         self.service.engine_state = lambda: self._supervisor.state
         self.service.engine_age_s = lambda: self._supervisor.answer_age_s
 
@@ -76,7 +81,7 @@ class Serving:
             loop.add_signal_handler(number, self._signalled, number)
         self._supervisor.start()
         config = uvicorn.Config(
-            make_app(self.service),
+            self._app,
             http=BoundedProtocol,
             ws="none",
             lifespan="off",
@@ -111,8 +116,13 @@ class Serving:
         """Headers and tokenizer, while the engine loads the weights."""
         try:
             files = await asyncio.to_thread(open_model, self._engine_config, progress=False)
+            await asyncio.to_thread(lambda: files.info)
         except RadixlangError as error:
             self._give_up(error)
+            return
+        except Exception as error:  # whatever it is: a server that loads for ever helps nobody
+            logger.exception("the model cannot be opened")
+            self._give_up(InternalError(f"the model cannot be opened: {type(error).__name__}: {error}"))
             return
         self._files = files
         self._connect()
@@ -130,8 +140,12 @@ class Serving:
         self._front = front
         front.receive(self._ready)
         self.service.serve(front)
+        asyncio.get_running_loop().call_later(_LATER_S, self._load_all_routes)
         seconds = time.monotonic() - self.service.started
         logger.info("ready in %.2f s: http://%s:%d", seconds, self._config.host, self._config.port)
+
+    def _load_all_routes(self) -> None:
+        self._loading = asyncio.get_running_loop().create_task(self._app.complete())
 
     def _receive(self, message: FromEngine) -> None:
         if isinstance(message, Ready):
@@ -180,29 +194,13 @@ class Serving:
             await asyncio.wait_for(self._hurry.wait(), seconds)
 
 
-def listen(config: ServerConfig) -> socket.socket:
-    """The listening socket. Raises ConfigError when the address is taken or not ours."""
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((config.host, config.port))
-        listener.listen(2048)
-    except OSError as error:
-        listener.close()
-        raise ConfigError(f"cannot listen on {config.host}:{config.port}: {error.strerror}", param="port") from None
-    listener.setblocking(False)
-    return listener
-
-
-def serve(engine: EngineConfig, server: ServerConfig) -> None:
-    """Runs a server until SIGTERM or SIGINT. Raises RadixlangError when it cannot start."""
-    listener = listen(server)
+def serve(engine: EngineConfig, server: ServerConfig, listener: socket.socket, started: StartedEngine) -> None:
+    """Runs a server until SIGTERM or SIGINT. `started`: its engine. Raises RadixlangError when it cannot start."""
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
 
     async def run() -> None:
-        await Serving(engine, server).run(listener)
+        await Serving(engine, server, started).run(listener)
 
     try:
         loop.run_until_complete(run())

@@ -1,41 +1,45 @@
-"""All routes of the server."""
+"""All routes of the server; but for the first ones, their modules are loaded when the server has time for it."""
 
 from __future__ import annotations
 
-from . import (
-    anthropic,
-    chat,
-    completions,
-    decisions,
-    embeddings,
-    grammar,
-    health,
-    models,
-    native,
-    ollama,
-    ollama_models,
-    openapi,
-    programs,
-    responses,
-    score,
-    systemone,
-    tokens,
-)
-from . import parse_function_call as function_calls
+from . import health, native
 from .app import App
 from .route import Route
 from .service import Service
 
-_OPENAI = (chat, completions, responses, embeddings, score, systemone, decisions, models)
-_OTHERS = (native, programs, tokens, anthropic, function_calls, grammar, ollama, ollama_models, health)
+
+def first_routes() -> list[Route]:
+    """What a server answers before everything is loaded: whether it works, and the native API."""
+    return [*native.routes(), *health.routes()]
 
 
 def all_routes() -> list[Route]:
-    """In the order of /openapi.json."""
-    routes = [route for module in (*_OPENAI, *_OTHERS) for route in module.routes()]
+    """In the order of /openapi.json. Its modules take a third of a second to load."""
+    from . import (
+        anthropic,
+        chat,
+        completions,
+        decisions,
+        embeddings,
+        grammar,
+        models,
+        ollama,
+        ollama_models,
+        openapi,
+        programs,
+        responses,
+        score,
+        systemone,
+        tokens,
+    )
+    from . import parse_function_call as function_calls
+
+    openai = (chat, completions, responses, embeddings, score, systemone, decisions, models)
+    others = (native, programs, tokens, anthropic, function_calls, grammar, ollama, ollama_models, health)
+    routes = [route for module in (*openai, *others) for route in module.routes()]
     return [*routes, openapi.route_of(routes)]
 
 
 def make_app(service: Service) -> App:
     """The ASGI application of one server."""
-    return App(service, all_routes())
+    return App(service, first_routes(), later=all_routes)

@@ -16,9 +16,6 @@ from ...errors import BadCheckpoint, UnsupportedModel
 from ..weights.gguf import GgufCheckpoint
 from .pre_tokenizers import merges_are_skipped_for_whole_tokens, normalizer_json, pre_tokenizer_json
 
-BUILDER_VERSION = 1
-"""Part of the name of cached files: to be raised when what is built changes."""
-
 _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 2, 3, 4, 5, 6
 _SPACE = "▁"
 

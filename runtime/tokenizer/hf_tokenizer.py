@@ -46,7 +46,7 @@ def tokenizer_from_directory(path: Path, vocab_size: int | None = None) -> TextT
         )
     config = read_json_if_there(folder / "tokenizer_config.json") or {}
     return TextTokenizer(
-        library,
+        lambda: library,
         specials=_specials(library, config, folder),
         vocab_size=highest + 1,
         digest=hashlib.blake2b(raw, digest_size=16).hexdigest(),

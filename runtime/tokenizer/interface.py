@@ -32,7 +32,10 @@ class Tokenizer(Protocol):
     bos_token_id: int | None
     adds_bos: bool
     """Whether `encode(…, add_bos=True)` begins with `bos_token_id`."""
-    special_token_ids: frozenset[int]
+
+    @property
+    def special_token_ids(self) -> frozenset[int]: ...
+
     chat_template: str | None
     """The checkpoint's Jinja source."""
     digest: str

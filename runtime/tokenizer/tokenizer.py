@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
-from threading import Lock
-from typing import Any, NamedTuple
-
-from tokenizers import Tokenizer as Library
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from threading import RLock
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...errors import RequestError
 from .detokenizer import ByteDetokenizer
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as Library
 
 _SHORT = 512
 """Characters below which a text is encoded with the GIL held: only the batch call releases it, for a little more."""
@@ -42,31 +44,64 @@ class Specials(NamedTuple):
     chat_template: str | None
 
 
-class TextTokenizer:
-    """See `Tokenizer`. `library` must not be changed afterwards."""
+class _Spelling(NamedTuple):
+    """How the library's decoder makes bytes of tokens."""
 
-    def __init__(self, library: Library, *, specials: Specials, vocab_size: int, digest: str) -> None:
+    added: dict[int, str]
+    """Added tokens, which are written as they are."""
+    is_byte_level: bool
+    falls_back_to_bytes: bool
+    space: str
+    """The character that stands for a space; empty where there is none."""
+    strips_first_space: bool
+
+
+class TextTokenizer:
+    """See `Tokenizer`. The library's object is made when it is first needed: an engine process rarely does."""
+
+    def __init__(self, load: Callable[[], Library], *, specials: Specials, vocab_size: int, digest: str) -> None:
+        """`load`: called once; what it gives must not be changed afterwards. What it raises, its first user sees."""
         self.vocab_size = vocab_size
         self.eos_token_ids = specials.eos_token_ids
         self.bos_token_id = specials.bos_token_id
         self.adds_bos = specials.adds_bos and specials.bos_token_id is not None
         self.chat_template = specials.chat_template
         self.digest = digest
-        self._library = library
-        added = library.get_added_tokens_decoder()
-        self._added = {token_id: token.content for token_id, token in added.items()}
-        self.special_token_ids = frozenset(token_id for token_id, token in added.items() if token.special)
-        decoder = _parts(library.decoder, "decoders")
-        self._byte_level = any(part["type"] == "ByteLevel" for part in decoder)
-        self._byte_fallback = any(part["type"] == "ByteFallback" for part in decoder)
-        self._space = _word_space(decoder)
-        self._strips_first_space = any(part["type"] == "Strip" and part.get("start") for part in decoder) or any(
-            part["type"] == "Metaspace" and part.get("prepend_scheme") != "never" for part in decoder
-        )
+        self._load = load
+        self._lock = RLock()
+        self._loaded: Library | None = None
         self._bytes: dict[int, bytes] = {}
         self._shown_bytes: dict[int, bytes] = {}
         self._continuation: Library | None = None
-        self._lock = Lock()
+
+    @property
+    def _library(self) -> Library:
+        if self._loaded is None:
+            with self._lock:
+                if self._loaded is None:
+                    self._loaded = self._load()
+        return self._loaded
+
+    @cached_property
+    def special_token_ids(self) -> frozenset[int]:
+        added = self._library.get_added_tokens_decoder()
+        return frozenset(token_id for token_id, token in added.items() if token.special)
+
+    @cached_property
+    def _spelling(self) -> _Spelling:
+        library = self._library
+        decoder = _parts(library.decoder, "decoders")
+        return _Spelling(
+            added={token_id: token.content for token_id, token in library.get_added_tokens_decoder().items()},
+            is_byte_level=any(part["type"] == "ByteLevel" for part in decoder),
+            falls_back_to_bytes=any(part["type"] == "ByteFallback" for part in decoder),
+            space=_word_space(decoder),
+            strips_first_space=any(
+                (part["type"] == "Strip" and part.get("start"))
+                or (part["type"] == "Metaspace" and part.get("prepend_scheme") != "never")
+                for part in decoder
+            ),
+        )
 
     def encode(self, text: str, *, add_bos: bool = True) -> list[int]:
         return self._with_bos(self._ids(self._library, text), add_bos)
@@ -86,7 +121,7 @@ class TextTokenizer:
         """A whole text: the space that SentencePiece puts before the first word is taken off again."""
         raw = self._shown(token_ids) if skip_special_tokens else self._all(token_ids)
         text = raw.decode("utf-8", "replace")
-        return text[1:] if self._strips_first_space and text.startswith(" ") else text
+        return text[1:] if self._spelling.strips_first_space and text.startswith(" ") else text
 
     def detokenizer(self, *, skip_special_tokens: bool = True) -> ByteDetokenizer:
         """For ids that follow others (a prompt): SentencePiece's first space is part of the text."""
@@ -140,19 +175,20 @@ class TextTokenizer:
     def _bytes_of(self, token_id: int) -> bytes:
         if not 0 <= token_id < self.vocab_size:
             return b""
-        if token_id in self._added:
-            return self._added[token_id].encode()
+        spelling = self._spelling
+        if token_id in spelling.added:
+            return spelling.added[token_id].encode()
         token: str | None = self._library.id_to_token(token_id)
         if token is None:
             return b""
-        if self._byte_level:
+        if spelling.is_byte_level:
             spelled = _SPELLED.issuperset(token)
             return token.translate(_BYTE_ALPHABET).encode("latin-1") if spelled else token.encode()
-        if self._byte_fallback:
+        if spelling.falls_back_to_bytes:
             match = _BYTE_TOKEN.fullmatch(token)
             if match is not None:
                 return bytes([int(match[1], 16)])
-        return token.replace(self._space, " ").encode() if self._space else token.encode()
+        return token.replace(spelling.space, " ").encode() if spelling.space else token.encode()
 
     def _without_prefix(self) -> Library:
         """The library object that puts no space before a text: the same one where it never does."""
@@ -204,7 +240,7 @@ def _prefixless(library: Library) -> Library:
             part["add_prefix_space"] = False
     if splitter:
         whole["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": splitter}
-    return Library.from_str(json.dumps(whole))
+    return type(library).from_str(json.dumps(whole))
 
 
 def _refuse_lone_surrogates(texts: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from radixlang.runtime.messages import Control, Failed, Ready, Reply
 from radixlang.runtime.processes import EngineSupervisor
 
 BEGIN = """
-from radixlang.runtime.processes import child_setup
+from radixlang.runtime.engine_process import child_setup
 from radixlang.runtime.messages import *
 import os, signal, time
 config, socket = child_setup()

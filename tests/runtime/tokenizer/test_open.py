@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from radixlang.errors import ModelNotFound
-from radixlang.runtime.tokenizer import open as opening
+from radixlang.runtime.tokenizer import gguf_vocabulary
 from radixlang.runtime.tokenizer.open import open_tokenizer
 from radixlang.runtime.weights.open import open_checkpoint
 
@@ -26,7 +26,7 @@ def test_what_was_built_is_kept_and_used(cache, tiny_gguf_path, monkeypatch, odd
     built = open_tokenizer(tiny_gguf_path)
     [kept] = cache.iterdir()
     assert kept.name.startswith("llama-")
-    monkeypatch.setattr(opening, "tokenizer_json", lambda checkpoint: pytest.fail("built again"))
+    monkeypatch.setattr(gguf_vocabulary, "tokenizer_json", lambda checkpoint: pytest.fail("built again"))
     again = open_tokenizer(tiny_gguf_path)
     assert again.digest == built.digest
     assert [again.encode(text) for text in odd_texts] == [built.encode(text) for text in odd_texts]
@@ -41,6 +41,15 @@ def test_a_damaged_cache_is_built_again(cache, tiny_gguf_path, caplog):
         assert open_tokenizer(tiny_gguf_path).vocab_size == 320
     assert "building it again" in caplog.text
     assert kept.read_bytes() == whole
+
+
+def test_a_late_tokenizer_is_built_at_its_first_use(cache, tiny_gguf_path):
+    late = open_tokenizer(tiny_gguf_path, late=True)
+    assert (late.vocab_size, late.eos_token_ids) == (320, frozenset({2}))
+    assert not cache.exists()
+    assert late.encode("the rain") == open_tokenizer(tiny_gguf_path).encode("the rain")
+    assert late.special_token_ids == {0, 1, 2}
+    assert cache.exists()
 
 
 def test_a_cache_that_cannot_be_written_is_a_warning(tmp_path, monkeypatch, tiny_gguf_path, caplog):

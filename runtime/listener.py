@@ -1,0 +1,23 @@
+"""The socket that a server listens on; bound before anything is loaded, so that a port in use is told at once."""
+
+from __future__ import annotations
+
+import socket
+
+from ..errors import ConfigError
+from .config import ServerConfig
+
+
+def listen(config: ServerConfig) -> socket.socket:
+    """The listening socket. Raises ConfigError when the address is taken or not ours."""
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((config.host, config.port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(f"cannot listen on {config.host}:{config.port}: {error.strerror}", param="port") from None
+    listener.setblocking(False)
+    return listener
