@@ -19,7 +19,7 @@ Entry = tuple[float, int, Node]
 
 
 class BucketQueue:
-    """Nodes by number, lowest first, equals in order of entry. An entry counts while its node's `heap_seq` is its own."""
+    """Nodes by number, lowest first, equals in order of entry. An entry counts while its node's `heap_seq` is its."""
 
     __slots__ = ("_buckets", "_head", "_head_id", "_ids", "size")
 

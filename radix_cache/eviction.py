@@ -1,8 +1,8 @@
 """Which unlocked leaf goes first: policies by name, and queues that never scan.
 
-Each order is the set of unlocked leaves. An entry of a node that was locked, grew children or was entered anew is stale:
-recognised by its sequence number, and compacted away when stale entries outnumber the others two to one. Nothing looks
-at a clock: time is the tree's tick, one for each use of a path.
+Each order is the set of unlocked leaves. An entry of a node that was locked, grew children or was entered anew is
+stale: recognised by its sequence number, and compacted away when stale entries outnumber the others two to one. Nothing
+looks at a clock: time is the tree's tick, one for each use of a path.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def slru(node: Node) -> float:
 
 
 def tlru(node: Node) -> float:
-    """Tail-optimised LRU (arXiv 2510.15152): ends of long paths go first, as far as computing them again is no delay."""
+    """Tail-optimised LRU (arXiv 2510.15152): ends of long paths go first, as far as nobody notices computing them."""
     is_tail = node.end > node.whole_end - _SLOW_TAIL
     return node.last_use - (2.0**48 if is_tail else 0.0)
 

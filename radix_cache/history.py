@@ -65,7 +65,7 @@ def boundaries(start: int, digest: int, ids: Int32) -> list[tuple[int, int]]:
     """(length of the path, its digest) at each multiple of BLOCK within ids, which follow `start` tokens."""
     at, places = 0, []
     for end in range(start - start % BLOCK + BLOCK, start + ids.size + 1, BLOCK):
-        digest = zlib.crc32(ids[at : end - start], digest)
+        digest = zlib.crc32(ids[at : end - start].data, digest)
         places.append((end, digest))
         at = end - start
     return places

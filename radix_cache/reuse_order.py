@@ -108,7 +108,8 @@ class ReuseOrder:
         if self._new.size and (number := self._new.head()) is not None:
             chosen, distance = self._new, tick - number + self._fate_new.distance
         if self._ended.size and (number := self._ended.head()) is not None:
-            if (away := tick - number + self._fate_ended.distance) > distance:
+            away = tick - number + self._fate_ended.distance
+            if away > distance:
                 chosen, distance = self._ended, away
         if self._far.size and (number := self._far.head()) is not None and -number - tick > distance:
             chosen, distance = self._far, -number - tick

@@ -161,7 +161,7 @@ class TreeShape:
             node = node.parent
         digest = node.digest
         for below in reversed(path):
-            digest = below.digest = zlib.crc32(below.key, digest)
+            digest = below.digest = zlib.crc32(below.key.data, digest)
         return digest
 
     def _truncate(self, node: Node, keep: int) -> None:

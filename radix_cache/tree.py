@@ -173,9 +173,9 @@ class RadixTree(TreeShape):
 
     def grow(self, handle: Node, ids: Int32, slots: Int32, *, fence: int | None = None) -> Node | None:
         found = self._walk(handle, ids, 0, ids.size, self._committed)
-        if found.length < ids.size and found.length + handle.end == found.node.end:
-            if self._first(ids, found.length) in found.node.children:
-                return None
+        at_end = found.length < ids.size and found.length + handle.end == found.node.end
+        if at_end and self._first(ids, found.length) in found.node.children:
+            return None
         node = at = self.insert(handle, ids, slots, fence=fence)
         while at is not handle:
             self._hold(at)
@@ -257,10 +257,7 @@ class RadixTree(TreeShape):
                 break
             size = node.key.size
             left = num_tokens - freed_len
-            if size <= left:
-                keep = 0
-            else:
-                keep = size - min(size, -(-left // self.page_size) * self.page_size)
+            keep = 0 if size <= left else size - min(size, -(-left // self.page_size) * self.page_size)
             if self._history is not None:
                 self._remember(node)
             freed_len += size - keep

@@ -367,15 +367,15 @@ def test_a_broken_split_is_found(monkeypatch) -> None:
     machine = TreeMachine()
     machine.start(1, "lru")
     machine.lock([0], "", 1, 0)
-    machine.held and machine.offer(0, [0, 1, 2], lambda w, h, ids, slots: w.tree.insert(h, ids, slots).end)
+    machine.offer(0, [0, 1, 2], lambda w, h, ids, slots: w.tree.insert(h, ids, slots).end)
     machine.holds()
     machine.lock([0, 1], "", 1, 0)
     with pytest.raises(AssertionError, match="9: "):
         machine.holds()
 
 
-def test_a_match_inside_a_node_is_a_place(make_world=World) -> None:
-    world = make_world(1, "lru")
+def test_a_match_inside_a_node_is_a_place() -> None:
+    world = World(1, "lru")
     root = world.tree.lock(world.tree.match(array([1]), end=0))
     world.tree.insert(root, array([1, 2, 3]), world.pool.allocate(3))
     assert world.tree.match(array([1, 2, 9]), end=3) == Match(world.tree.roots[""].children[1], 2)

@@ -74,7 +74,7 @@ def test_the_oldest_leases_make_room(kept, monkeypatch) -> None:
 
 
 def test_a_lease_may_have_a_time_of_its_own(kept) -> None:
-    leases, keep, tree = kept
+    leases, keep, _ = kept
     node = keep("a", 1)
     leases.keep("b", np.full(4, 1, np.int32), node, "", 0.0, timeout_s=10.0)
     leases.expire(9.0)
