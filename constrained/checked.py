@@ -1,8 +1,8 @@
 """A grammar whose answers are checked while they grow, for what no mask says: distinct items, a validator's verdict.
 
 A token that ends an item equal to an earlier one, or a document that the validator refuses, is taken back, and what
-began with it is forbidden at that place. Where nothing is left there, the last place with a choice is decided again. The
-scheduler does the taking back (`take_back`), and tells nobody of tokens that may still be (`num_open`).
+began with it is forbidden at that place. Where nothing is left there, the last place with a choice is decided again.
+The scheduler does the taking back (`take_back`), and tells nobody of tokens that may still be (`num_open`).
 """
 
 from __future__ import annotations

@@ -96,4 +96,10 @@ class Sequence(msgspec.Struct, frozen=True, tag="sequence"):
     parts: tuple[SequencePart, ...]
 
 
-Constraint = Single | Sequence
+class Closing(msgspec.Struct, frozen=True, tag="closing"):
+    """`constraint`, whose answer is complete when the request's max_tokens are used up: its end is then forced."""
+
+    constraint: Single
+
+
+Constraint = Single | Sequence | Closing

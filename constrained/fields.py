@@ -8,10 +8,26 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Set as AbstractSet
+from typing import Any, NamedTuple, get_args
+
+import msgspec
 
 from ..errors import GrammarError, UnsupportedGrammar
-from .constraint import Choice, Constraint, Grammar, JsonObject, JsonSchema, Regex, StructuralTag, WhiteSpace, Xml
+from .constraint import (
+    Choice,
+    Closing,
+    Constraint,
+    Grammar,
+    JsonObject,
+    JsonSchema,
+    OnUnsupported,
+    Regex,
+    Sequence,
+    StructuralTag,
+    WhiteSpace,
+    Xml,
+)
 
 ANY_OBJECT = "$$ANY$$"  # SGLang's spelling of "any JSON object" in json_schema
 
@@ -32,7 +48,6 @@ def constraint_from_fields(fields: Mapping[str, Any]) -> Constraint | None:
 
 def find_constraint(fields: Mapping[str, Any]) -> FoundConstraint | None:
     """As `constraint_from_fields`, and where it stood: for errors that only compiling finds (`locate`)."""
-    white_space = _guided_white_space(fields)
     found: list[FoundConstraint] = []
     for name, reader in _READERS.items():
         value = fields.get(name)
@@ -43,11 +58,13 @@ def find_constraint(fields: Mapping[str, Any]) -> FoundConstraint | None:
     if len(found) > 1:
         names = ", ".join(one.param for one in found)
         raise GrammarError(f"only one constraint at a time; found {names}", code="conflicting_constraints")
+    options = {name: fields[name] for name in OPTIONS if fields.get(name) is not None}
     if not found:
+        asked = next((name for name in options if options[name] is not False), None)
+        if asked is not None:
+            raise GrammarError(f"{asked} says how to obey a constraint, and there is none", param=asked)
         return None
-    if white_space is not None:
-        return FoundConstraint(_with_white_space(found[0].constraint, white_space), found[0].param)
-    return found[0]
+    return _with_options(found[0], options, "")
 
 
 def locate(error: GrammarError, param: str) -> GrammarError:
@@ -62,6 +79,14 @@ def response_format(value: Any, param: str = "response_format") -> FoundConstrai
     """OpenAI's `response_format` (also `text.format` of its Responses API): text, json_object, json_schema, …"""
     spec = _object(value, param)
     kind = spec.get("type")
+    if isinstance(kind, str) and kind in _FORMAT_KEYS:
+        _check_keys(spec, _FORMAT_KEYS[kind] | OPTIONS.keys() | {"type"}, param)
+    options = {name: spec[name] for name in OPTIONS if spec.get(name) is not None}
+    found = _format(kind, spec, param)
+    return found if found is None else _with_options(found, options, f"{param}.")
+
+
+def _format(kind: Any, spec: Mapping[str, Any], param: str) -> FoundConstraint | None:
     if kind == "text":
         return None
     if kind == "json_object":
@@ -71,13 +96,16 @@ def response_format(value: Any, param: str = "response_format") -> FoundConstrai
     if kind == "json_schema":
         if "json_schema" in spec:
             path, holder = f"{param}.json_schema", _object(spec["json_schema"], f"{param}.json_schema")
+            _check_keys(holder, _SCHEMA_KEYS | OPTIONS.keys(), path)
         else:
             path, holder = param, spec  # llama.cpp and the Responses API: no inner object
         if holder.get("schema") is None:
             raise GrammarError("json_schema needs a schema", param=f"{path}.schema")
-        return _json_schema(holder["schema"], f"{path}.schema", strict=_bool(holder.get("strict"), f"{path}.strict"))
+        found = _json_schema(holder["schema"], f"{path}.schema", strict=_bool(holder.get("strict"), f"{path}.strict"))
+        inner = {name: holder[name] for name in OPTIONS if holder is not spec and holder.get(name) is not None}
+        return _with_options(found, inner, f"{path}.")
     if kind == "structural_tag":
-        return _structural_tag(spec, param)
+        return _structural_tag({k: v for k, v in spec.items() if k not in OPTIONS}, param)
     if kind in ("regex", "grammar", "ebnf", "gbnf", "lark", "xml"):
         text = spec.get("pattern") if kind == "regex" and "pattern" in spec else spec.get(kind)
         key = "pattern" if kind == "regex" and "pattern" in spec else kind
@@ -179,14 +207,11 @@ def _ollama_format(value: Any, param: str) -> FoundConstraint | None:
 def _structured_outputs(value: Any, param: str) -> FoundConstraint | None:
     """vLLM's object: one of json, regex, choice, grammar, json_object, structural_tag, and two white-space options."""
     spec = _object(value, param)
-    for key, option in spec.items():
-        if key not in _STRUCTURED_OUTPUTS and option not in (None, False) and not key.startswith("_"):
-            raise UnsupportedGrammar(
-                f"{key} is not supported in structured_outputs; remove it", keyword=key, param=f"{param}.{key}"
-            )
+    known = _STRUCTURED_OUTPUTS.keys() | OPTIONS.keys() | {"whitespace_pattern", "disable_any_whitespace"}
+    _check_keys({k: v for k, v in spec.items() if v is not False and not k.startswith("_")}, known, param)
     found: list[FoundConstraint] = []
     for key, reader in _STRUCTURED_OUTPUTS.items():
-        if reader is not None and spec.get(key) is not None:
+        if spec.get(key) is not None:
             read = reader(spec[key], f"{param}.{key}")
             if read is not None:
                 found.append(read)
@@ -198,19 +223,12 @@ def _structured_outputs(value: Any, param: str) -> FoundConstraint | None:
         )
     if not found:
         raise GrammarError("structured_outputs holds no constraint", param=param)
-    white_space: WhiteSpace | None = None
+    options = {name: spec[name] for name in OPTIONS if spec.get(name) is not None}
     if spec.get("whitespace_pattern") is not None:
-        white_space = _white_space(spec["whitespace_pattern"], f"{param}.whitespace_pattern")
+        options["whitespace"] = _white_space(spec["whitespace_pattern"], f"{param}.whitespace_pattern")
     if _bool(spec.get("disable_any_whitespace"), f"{param}.disable_any_whitespace"):
-        white_space = "compact"
-    if white_space is None:
-        return found[0]
-    return FoundConstraint(_with_white_space(found[0].constraint, white_space), found[0].param)
-
-
-def _guided_white_space(fields: Mapping[str, Any]) -> WhiteSpace | None:
-    pattern = fields.get("guided_whitespace_pattern")
-    return None if pattern is None else _white_space(pattern, "guided_whitespace_pattern")
+        options["whitespace"] = "compact"
+    return _with_options(found[0], options, f"{param}.")
 
 
 def _white_space(pattern: Any, param: str) -> WhiteSpace:
@@ -228,10 +246,66 @@ def _white_space(pattern: Any, param: str) -> WhiteSpace:
     return "fixed" if allows_one else "compact"
 
 
-def _with_white_space(constraint: Constraint, white_space: WhiteSpace) -> Constraint:
-    if isinstance(constraint, JsonSchema):
-        return JsonSchema(constraint.schema, white_space, constraint.strict, constraint.on_unsupported)
-    return JsonObject(white_space) if isinstance(constraint, JsonObject) else constraint
+def _with_options(found: FoundConstraint, options: Mapping[str, Any], head: str) -> FoundConstraint:
+    """The constraint with what was said of how to obey it; `head`: the path before an option's name."""
+    constraint = found.constraint
+    for name, value in options.items():
+        constraint = OPTIONS[name](constraint, value, head + name)
+    return FoundConstraint(constraint, found.param)
+
+
+def _option_white_space(constraint: Constraint, value: Any, param: str) -> Constraint:
+    if value not in get_args(WhiteSpace):
+        raise GrammarError(f"must be one of {', '.join(get_args(WhiteSpace))}, found {value!r}", param=param)
+    if isinstance(constraint, Closing):
+        return Closing(_option_white_space(constraint.constraint, value, param))  # type: ignore[arg-type]
+    if not isinstance(constraint, JsonSchema | JsonObject):
+        raise UnsupportedGrammar("white space is an option of JSON constraints", keyword="whitespace", param=param)
+    return msgspec.structs.replace(constraint, whitespace=value)
+
+
+def _option_pattern(constraint: Constraint, value: Any, param: str) -> Constraint:
+    return _option_white_space(constraint, _white_space(value, param), param)
+
+
+def _option_unsupported(constraint: Constraint, value: Any, param: str) -> Constraint:
+    if value not in get_args(OnUnsupported):
+        raise GrammarError(f"must be one of {', '.join(get_args(OnUnsupported))}, found {value!r}", param=param)
+    if isinstance(constraint, Closing):
+        return Closing(_option_unsupported(constraint.constraint, value, param))  # type: ignore[arg-type]
+    if value == "error":
+        return constraint
+    if not isinstance(constraint, JsonSchema):
+        raise UnsupportedGrammar("verify is an option of JSON schemas", keyword="on_unsupported", param=param)
+    return msgspec.structs.replace(constraint, on_unsupported=value)
+
+
+def _option_close(constraint: Constraint, value: Any, param: str) -> Constraint:
+    if not _bool(value, param) or isinstance(constraint, Closing):
+        return constraint
+    if isinstance(constraint, Sequence):
+        raise UnsupportedGrammar("close is not an option of sequences", keyword="close", param=param)
+    return Closing(constraint)
+
+
+OPTIONS: dict[str, Callable[[Constraint, Any, str], Constraint]] = {
+    "whitespace": _option_white_space,
+    "guided_whitespace_pattern": _option_pattern,
+    "on_unsupported": _option_unsupported,
+    "close": _option_close,
+}
+"""How a constraint is to be obeyed: beside it, or in the object that holds it."""
+
+
+def _check_keys(spec: Mapping[str, Any], known: AbstractSet[str], param: str) -> None:
+    """Nothing in an object that holds a constraint is passed over."""
+    for key, value in spec.items():
+        if key not in known and value is not None:
+            raise UnsupportedGrammar(
+                f"{key} is not known here; remove it (known are {', '.join(sorted(known))})",
+                keyword=key,
+                param=f"{param}.{key}",
+            )
 
 
 def _object(value: Any, param: str) -> Mapping[str, Any]:
@@ -263,16 +337,28 @@ _TEXT_KINDS: dict[str, _Reader] = {
     "xml": _xml,
 }
 
-_STRUCTURED_OUTPUTS: dict[str, _Reader | None] = {
+_STRUCTURED_OUTPUTS: dict[str, _Reader] = {
     "json": _json_schema,
     "regex": _regex,
     "choice": _choices,
     "grammar": _any_grammar,
     "json_object": _json_object,
     "structural_tag": _structural_tag,
-    "whitespace_pattern": None,
-    "disable_any_whitespace": None,
 }
+
+_SCHEMA_KEYS = frozenset({"name", "description", "schema", "strict"})
+_FORMAT_KEYS: dict[str, frozenset[str]] = {
+    "text": frozenset(),
+    "json_object": frozenset({"schema"}),
+    "json_schema": _SCHEMA_KEYS | {"json_schema"},
+    "structural_tag": frozenset({"format", "structures", "triggers"}),
+    "regex": frozenset({"regex", "pattern"}),
+    "grammar": frozenset({"grammar"}),
+    "ebnf": frozenset({"ebnf"}),
+    "gbnf": frozenset({"gbnf"}),
+    "lark": frozenset({"lark"}),
+}
+"""What each response_format holds beside its type."""
 
 _READERS: dict[str, _Reader] = {
     "regex": _regex,
@@ -293,5 +379,5 @@ _READERS: dict[str, _Reader] = {
     "format": _ollama_format,
 }
 
-FIELD_NAMES: frozenset[str] = frozenset(_READERS) | {"guided_whitespace_pattern"}
+FIELD_NAMES: frozenset[str] = frozenset(_READERS) | OPTIONS.keys()
 """Every field that `find_constraint` reads: what a route passes on, and no other code needs to know."""

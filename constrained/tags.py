@@ -1,13 +1,17 @@
 """Structural tags: free text with constrained parts, in SGLang's and in xgrammar's JSON form, as a Lark grammar.
 
 Free text is every text in which no trigger occurs; the lexeme that ends it is the text up to and with the first
-trigger. So the two never compete, and an answer cannot end between a trigger and the end of its tag.
+trigger. So the two never compete, and an answer cannot end between a trigger and the end of its tag. Where a tag begins
+or ends with the text of a special token, that token may stand in its place.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ..errors import GrammarError, GrammarTooLarge, UnsupportedGrammar
@@ -31,17 +35,43 @@ class TagGrammar(NamedTuple):
 
     lark: str
     ignored: tuple[str, ...]
+    special_token_ids: frozenset[int]
+    """Special tokens that it names."""
 
 
-def to_lark(spec: str, whitespace: WhiteSpace = "fixed") -> TagGrammar:
-    """The grammar of a structural tag's JSON. Raises a GrammarError with the pointer of what is wrong."""
+KEYS: dict[str, frozenset[str]] = {
+    "const_string": frozenset({"value"}),
+    "json_schema": frozenset({"json_schema"}),
+    "regex": frozenset({"pattern"}),
+    "any_text": frozenset({"excludes"}),
+    "sequence": frozenset({"elements"}),
+    "or": frozenset({"elements"}),
+    "optional": frozenset({"content"}),
+    "plus": frozenset({"content"}),
+    "star": frozenset({"content"}),
+    "tag": frozenset({"begin", "content", "end"}),
+    "triggered_tags": frozenset({"triggers", "tags", "at_least_one", "stop_after_first", "excludes"}),
+    "tags_with_separator": frozenset({"tags", "separator", "at_least_one", "stop_after_first"}),
+}
+"""What each format may hold beside its type."""
+
+
+def to_lark(
+    spec: str, whitespace: WhiteSpace = "fixed", special_tokens: Mapping[str, int] = MappingProxyType({})
+) -> TagGrammar:
+    """The grammar of a structural tag's JSON. Raises a GrammarError with the pointer of what is wrong.
+
+    `special_tokens`: ids by their text.
+    """
     document = parse_json(spec)
     if not isinstance(document, dict):
         raise invalid("a structural tag is an object", "", "#")
-    writer = _Writer(whitespace)
+    writer = _Writer(whitespace, special_tokens)
     if "format" in document:
+        _check_keys(document, {"type", "format"}, "#")
         body = writer.format(document["format"], "#/format")
     elif "structures" in document or "triggers" in document:
+        _check_keys(document, {"type", "structures", "triggers"}, "#")
         try:
             body = writer.triggered(_legacy(document), "#")
         except GrammarError as error:
@@ -49,7 +79,7 @@ def to_lark(spec: str, whitespace: WhiteSpace = "fixed") -> TagGrammar:
     else:
         raise invalid("a structural tag has structures and triggers, or a format", "format", "#/format")
     lines = ["%llguidance {}", f"start: {body}", *writer.lines]
-    return TagGrammar("\n".join(lines) + "\n", tuple(writer.ignored))
+    return TagGrammar("\n".join(lines) + "\n", tuple(writer.ignored), frozenset(writer.named))
 
 
 def _legacy(document: dict[str, Any]) -> dict[str, Any]:
@@ -59,6 +89,7 @@ def _legacy(document: dict[str, Any]) -> dict[str, Any]:
     for i, structure in enumerate(structures):
         if not isinstance(structure, dict):
             raise invalid("a structure is an object with begin, schema and end", "structures", f"#/structures/{i}")
+        _check_keys(structure, {"begin", "schema", "end"}, f"#/structures/{i}")
         content = {"type": "json_schema", "json_schema": structure.get("schema", True)}
         tags.append({"begin": structure.get("begin"), "content": content, "end": structure.get("end")})
     return {"triggers": document.get("triggers"), "tags": tags}
@@ -76,8 +107,11 @@ def _as_legacy(error: GrammarError) -> GrammarError:
 
 
 class _Writer:
-    def __init__(self, whitespace: WhiteSpace) -> None:
+    def __init__(self, whitespace: WhiteSpace, special_tokens: Mapping[str, int]) -> None:
         self.whitespace: WhiteSpace = whitespace
+        self.special_tokens = special_tokens
+        self.named: set[int] = set()
+        self.rules: dict[str, str] = {}
         self.lines: list[str] = []
         self.ignored: list[str] = []
         self.terminals: dict[Node, str] = {}
@@ -86,7 +120,10 @@ class _Writer:
         """The Lark expression of one `format`."""
         if not isinstance(spec, dict):
             raise invalid("a format is an object with a type", "type", pointer)
-        match spec.get("type"):
+        kind = spec.get("type")
+        if isinstance(kind, str) and kind in KEYS:
+            _check_keys(spec, KEYS[kind] | {"type"}, pointer)
+        match kind:
             case "const_string":
                 return self.text(_text(spec.get("value"), f"{pointer}/value"))
             case "json_schema":
@@ -94,7 +131,10 @@ class _Writer:
             case "regex":
                 return self.terminal(self.regex(spec, pointer))
             case "any_text":
-                return f"{self.terminal(_some_text([]))}?"
+                return f"{self.terminal(_some_text(_excludes(spec, pointer)))}?"
+            case "optional" | "plus" | "star":
+                inner = self.rule(self.format(spec.get("content"), f"{pointer}/content"))
+                return inner + {"optional": "?", "plus": "+", "star": "*"}[kind]
             case "sequence":
                 return self.sequence(spec, pointer)
             case "or":
@@ -108,7 +148,7 @@ class _Writer:
             case "tags_with_separator":
                 return self.separated(spec, pointer)
         raise UnsupportedGrammar(
-            f"format type {spec.get('type')!r} is not served (at {pointer}/type)",
+            f"format type {kind!r} is not served (at {pointer}/type)",
             keyword="type",
             pointer=f"{pointer}/type",
         )
@@ -142,7 +182,9 @@ class _Writer:
                     raise invalid(
                         f"the trigger {trigger!r} is a part of {other!r}", "triggers", f"{pointer}/triggers/{i}"
                     )
+        excludes = _excludes(spec, pointer)
         bodies: dict[str, list[tuple[str, str]]] = {}
+        specials: dict[int, list[str]] = {}
         for i, tag in enumerate(tags):
             where = f"{pointer}/tags/{i}"
             begin = _text(tag.get("begin") if isinstance(tag, dict) else None, f"{where}/begin")
@@ -151,13 +193,19 @@ class _Writer:
                 raise invalid(f"begin {begin!r} starts with no trigger", "begin", f"{where}/begin")
             trigger = starts[0]
             bodies.setdefault(trigger, []).append((begin, self.rule(self.tag(tag, where, trigger))))
+            name = self.special_start(begin)
+            if name is not None and (name.startswith(trigger) or trigger.startswith(name)):
+                specials.setdefault(self.special_tokens[name], []).append(self.rule(self.tag(tag, where, name)))
         calls = []
         for trigger, begun in bodies.items():
             _check_apart([begin for begin, _ in begun], f"{pointer}/tags")
-            until = self.terminal(_until(trigger, triggers))
+            until = self.terminal(_until(trigger, [*triggers, *excludes]))
             calls.append(f"{until} (" + " | ".join(rule for _, rule in begun) + ")")
+        before = self.terminal(_some_text([*triggers, *excludes]))
+        for token_id, rules in specials.items():
+            calls.append(f"{before}? {self.token(token_id)} (" + " | ".join(rules) + ")")
         one = self.rule(" | ".join(calls)) if calls else ""
-        rest = f"{self.terminal(_some_text(triggers))}?"
+        rest = f"{before}?"
         if not one:
             return rest
         if spec.get("stop_after_first"):
@@ -181,6 +229,7 @@ class _Writer:
         """begin, content, end; `begun`: how much of begin has been read."""
         if not isinstance(spec, dict):
             raise invalid("a tag is an object with begin, content and end", "tags", pointer)
+        _check_keys(spec, KEYS["tag"] | {"type"}, pointer)
         begin = _text(spec.get("begin"), f"{pointer}/begin")[len(begun) :]
         ends = spec.get("end", "")
         ends = [_text(e, f"{pointer}/end") for e in (ends if isinstance(ends, list) and ends else [ends])]
@@ -190,9 +239,16 @@ class _Writer:
         if kind == "any_text":
             if not all(ends):
                 raise invalid("any_text inside a tag needs an end", "end", f"{pointer}/end")
-            return head + "(" + " | ".join(self.terminal(_until(end, ends)) for end in ends) + ")"
+            assert isinstance(content, dict)
+            _check_keys(content, KEYS["any_text"] | {"type"}, f"{pointer}/content")
+            stops = [*ends, *_excludes(content, f"{pointer}/content")]
+            options = [self.terminal(_until(end, stops)) for end in ends]
+            inside = self.terminal(_some_text(stops))
+            options += [f"{inside}? {self.token(self.special_tokens[e])}" for e in ends if e in self.special_tokens]
+            return head + "(" + " | ".join(options) + ")"
         if kind == "regex":
             assert isinstance(content, dict)
+            _check_keys(content, KEYS["regex"] | {"type"}, f"{pointer}/content")
             tree = self.regex(content, f"{pointer}/content")
             return head + "(" + " | ".join(self.terminal(Seq((tree, literal(end)))) for end in ends) + ")"
         body = self.format(content, f"{pointer}/content")
@@ -227,8 +283,23 @@ class _Writer:
         return self.rule("%json " + json.dumps({"x-guidance": options, **schema}))
 
     def text(self, text: str) -> str:
-        """A literal."""
-        return json.dumps(text) if text else '""'
+        """A literal; special tokens in it may be written as such."""
+        found = next((name for name in self.special_tokens if name in text), None)
+        if found is None:
+            return json.dumps(text) if text else '""'
+        before, _, after = text.partition(found)
+        parts = [json.dumps(before)] if before else []
+        parts += [self.token(self.special_tokens[found]), *([self.text(after)] if after else [])]
+        return f"({json.dumps(text)} | {' '.join(parts)})"
+
+    def special_start(self, text: str) -> str | None:
+        """The special token with whose text `text` begins."""
+        return next((name for name in self.special_tokens if text.startswith(name)), None)
+
+    def token(self, token_id: int) -> str:
+        """A special token."""
+        self.named.add(token_id)
+        return f"<[{token_id}]>"
 
     def terminal(self, tree: Node) -> str:
         """The name of a lexeme."""
@@ -240,9 +311,27 @@ class _Writer:
 
     def rule(self, body: str) -> str:
         """The name of a rule with this body."""
-        name = f"r{len(self.lines)}"
-        self.lines.append(f"{name}: {body}")
+        name = self.rules.get(body)
+        if name is None:
+            name = self.rules[body] = f"r{len(self.lines)}"
+            self.lines.append(f"{name}: {body}")
         return name
+
+
+def _check_keys(spec: dict[str, Any], known: AbstractSet[str], pointer: str) -> None:
+    for key, value in spec.items():
+        if key not in known and value is not None:
+            message = f"{key} is not served here; known are {', '.join(sorted(known))} (at {pointer}/{key})"
+            raise UnsupportedGrammar(message, keyword=key, pointer=f"{pointer}/{key}")
+
+
+def _excludes(spec: dict[str, Any], pointer: str) -> list[str]:
+    """Texts that free text must not hold."""
+    where = f"{pointer}/excludes"
+    texts = [_text(t, f"{where}/{i}") for i, t in enumerate(_list(spec.get("excludes") or [], where))]
+    if not all(texts):
+        raise invalid("an excluded text must not be empty", "excludes", where)
+    return texts
 
 
 def _contains(text: str) -> Node:

@@ -10,8 +10,10 @@ import llguidance
 from ..errors import GrammarSyntaxError, GrammarTooLarge, UnsatisfiableGrammar, UnsupportedGrammar
 from . import tags
 from .checked import CheckedGrammar
+from .closing import ClosingGrammar
 from .constraint import (
     Choice,
+    Closing,
     Constraint,
     Grammar,
     Healed,
@@ -63,6 +65,8 @@ def check_constraint(constraint: Constraint) -> tuple[str, ...]:
             raise UnsatisfiableGrammar("there is no choice to choose from")
         case Xml(spec, whitespace):
             check_productive(rules_of(spec, whitespace))
+        case Closing(inner):
+            return check_constraint(inner)
         case Sequence(parts):
             return _check_parts(parts)
         case StructuralTag(spec):
@@ -76,6 +80,8 @@ def compile_constraint(constraint: Constraint | Healed, vocabulary: Vocabulary) 
         case Healed(prefix, inner):
             behind = None if inner is None else compile_constraint(inner, vocabulary)
             return PrefixGrammar(vocabulary, prefix.encode(), behind)
+        case Closing(inner):
+            return ClosingGrammar(compile_constraint(inner, vocabulary), vocabulary)
         case Regex(pattern):
             return regex_grammar(parse(pattern), vocabulary)
         case Choice(choices):
@@ -95,8 +101,8 @@ def compile_constraint(constraint: Constraint | Healed, vocabulary: Vocabulary) 
             check_productive(rules)
             return _rules_grammar(rules, vocabulary)
         case StructuralTag(spec):
-            tag = tags.to_lark(spec)
-            return _lark_grammar(tag.lark, vocabulary, ignored=tag.ignored)
+            tag = tags.to_lark(spec, special_tokens=vocabulary.special_names)
+            return _lark_grammar(tag.lark, vocabulary, special_token_ids=tag.special_token_ids, ignored=tag.ignored)
         case Sequence(parts):
             _check_parts(parts)
             made = [
@@ -108,6 +114,11 @@ def compile_constraint(constraint: Constraint | Healed, vocabulary: Vocabulary) 
                 )
                 for part in parts
             ]
+            if any(isinstance(part.grammar, CheckedGrammar) for part in made):
+                raise UnsupportedGrammar(
+                    "uniqueItems and verify are not served in a sequence; ask for that part by itself",
+                    keyword="uniqueItems",
+                )
             return SequenceGrammar(made, vocabulary)
     raise AssertionError(constraint)
 

@@ -94,6 +94,13 @@ class Vocabulary:
         return Pieces((self.token_bytes[t], t) for t in range(len(self.token_bytes)) if self.is_text(t))
 
     @cached_property
+    def special_names(self) -> dict[str, int]:
+        """Special tokens that do not end an answer, by their text; longer ones first."""
+        ids = [t for t in self.special_token_ids - self.eos_token_ids if t < len(self.token_bytes)]
+        named = {self.token_bytes[t].decode(errors="replace"): t for t in ids if len(self.token_bytes[t]) > 1}
+        return dict(sorted(named.items(), key=lambda item: -len(item[0])))
+
+    @cached_property
     def single_bytes(self) -> frozenset[int]:
         """Bytes that are a token by themselves."""
         return frozenset(piece[0] for t, piece in enumerate(self.token_bytes) if len(piece) == 1 and self.is_text(t))

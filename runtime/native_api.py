@@ -22,7 +22,7 @@ from .messages import Finish, LogprobRequest, TokenLogprobs
 from .sampling_params import SamplingParams
 
 MAX_BATCH = 1024
-_CONSTRAINTS = ("regex", "ebnf", "json_schema", "xml", "structural_tag")
+_CONSTRAINTS = ("regex", "ebnf", "json_schema", "xml", "structural_tag", "whitespace", "on_unsupported", "close")
 _DTYPE_REGEX = {"int": r"[-+]?[0-9]+[ \n]*", "float": r"[-+]?[0-9]*\.?[0-9]+[ \n]*"}
 
 
@@ -47,6 +47,12 @@ class NativeSampling(msgspec.Struct, forbid_unknown_fields=True):
     ebnf: str | None = None
     xml: Any = None
     structural_tag: Any = None
+    whitespace: str | None = None
+    """White space of JSON: compact, fixed or flexible."""
+    on_unsupported: str | None = None
+    """error or verify: what to do with a schema that no mask enforces."""
+    close: bool | None = None
+    """The constrained answer is complete when max_new_tokens are used up."""
     ignore_eos: bool | None = None
     skip_special_tokens: bool | None = None
     spaces_between_special_tokens: bool | None = None

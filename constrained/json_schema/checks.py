@@ -142,8 +142,8 @@ def check_values(node: dict[str, Any], pointer: str) -> None:
                 key,
                 f"{pointer}/{key}",
             )
-    for key in ("const", "enum"):
-        values = node.get(key, []) if key == "enum" else [node.get(key)]
+    for key in node.keys() & {"const", "enum"}:
+        values = node[key] if key == "enum" else [node[key]]
         if any(isinstance(value, str) and len(value) > MAX_STRING for value in values):
             message = f"a string of more than {MAX_STRING} characters is not served as a constant"
             raise too_large(message, key, f"{pointer}/{key}")

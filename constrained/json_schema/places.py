@@ -1,7 +1,7 @@
 """Which arrays of a document must hold distinct items, by where they stand in it.
 
-A normalised schema marks them with UNIQUE, and the pointer of the `uniqueItems` that says so. Where alternatives lead to one place, a mark in any of them counts: items
-are then kept distinct in all, which is narrower and never wider.
+A normalised schema marks them with UNIQUE, and the pointer of the `uniqueItems` that says so. Where alternatives lead
+to one place, a mark in any of them counts: items are then kept distinct in all, which is narrower and never wider.
 """
 
 from __future__ import annotations

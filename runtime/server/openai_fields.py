@@ -81,6 +81,9 @@ class GenerationFields(msgspec.Struct, kw_only=True):
     guided_whitespace_pattern: Any = None
     grammar: Any = None
     lark: Any = None
+    whitespace: Any = None
+    on_unsupported: Any = None
+    close: Any = None
     xml: Any = None
 
 
