@@ -1,4 +1,4 @@
-"""The command line: radixlang serve, run, exec, compile, list, show, pull, rm, doctor, version."""
+"""The command line: radixlang serve, run, exec, compile, grammar, list, show, pull, rm, doctor, version."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from .errors import RadixlangError, RequestError
 from .launch_server import add_serve_options
 from .launch_server import serve as launch
 from .runtime.args import fail
+from .runtime.grammar_commands import add_grammar_options, grammar
 from .runtime.programs.commands import add_compile_options, add_exec_options, execute, show
 from .runtime.store.known import DEFAULT_MODEL
 
@@ -51,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_run(command("run", _run, "Answer one prompt, or hold a conversation, in this process."))
     add_exec_options(command("exec", execute, "Run a program of a Python file."))
     add_compile_options(command("compile", show, "Look at a program's request graph."))
+    add_grammar_options(command("grammar", grammar, "Check a constraint, draw from it, or see how it is enforced."))
     command("list", _list, "The models that this machine has.", ["ls"])
     command("show", _show, "What a stored model is.").add_argument("model")
     command("pull", _pull, "Fetch a model into the store.").add_argument("model")

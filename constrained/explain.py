@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import random
 import time
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -28,6 +29,9 @@ from .vocabulary import Vocabulary
 
 EXAMPLE_TOKENS = 200
 ENDING_TOKENS = 64  # from here on an example prefers what ends
+TRIES = 4  # drawings for each of several examples
+_CLOSING = frozenset({b'"', b"}", b"]", b")", b'"}', b'"]', b"<", b"</", b">", b"/>"})
+"""Brackets, quotes and tags that close end an answer that grows too long."""
 
 
 class Acceptance(msgspec.Struct, frozen=True):
@@ -103,9 +107,9 @@ def sample(grammar: CompiledGrammar, vocabulary: Vocabulary, seed: int = 0) -> s
         allowed = np.flatnonzero(bits).tolist()
         if not allowed:
             break
-        # Printable ASCII reads best; brackets and quotes that close end an answer that grows too long.
+        # Printable ASCII reads best.
         plain = [t for t in allowed if vocabulary.token_bytes[t].isascii() and vocabulary.token_bytes[t].isalnum()]
-        closing = [t for t in allowed if vocabulary.token_bytes[t] in (b'"', b"}", b"]", b")", b'"}', b'"]')]
+        closing = [t for t in allowed if vocabulary.token_bytes[t] in _CLOSING]
         if closing and len(token_ids) >= ENDING_TOKENS // 2:
             token_id = rng.choice(closing)
         else:
@@ -114,6 +118,12 @@ def sample(grammar: CompiledGrammar, vocabulary: Vocabulary, seed: int = 0) -> s
             return None
         token_ids.append(token_id)
     return vocabulary.join(token_ids).decode(errors="replace") if matcher.is_accepting else None
+
+
+def samples(grammar: CompiledGrammar, vocabulary: Vocabulary, count: int, seed: int = 0) -> list[str]:
+    """Up to `count` answers, the same for the same seed; fewer where many did not end in time."""
+    drawn = (sample(grammar, vocabulary, seed * 1_000_003 + place) for place in range(TRIES * count))
+    return list(islice((text for text in drawn if text is not None), count))
 
 
 def accepts(grammar: CompiledGrammar, vocabulary: Vocabulary, text: str) -> Acceptance:

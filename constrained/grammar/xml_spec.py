@@ -1,6 +1,6 @@
 """What an XML or HTML document may hold: a DTD, or JSON with typed text, read into elements.
 
-JSON: {"root": name, "elements": {name: {"content": …, "text": type, "attributes": {name: type}, "name": tag}}}. The content
+JSON: {"root": name, "elements": {name: {"content": …, "text": type, "attributes": {name: type}, "name": tag}}}. Content
 is a model as a DTD writes it; an element has that, a `text` type, or nothing. A type is "string", "integer",
 "number", "boolean", {"enum": […]}, {"pattern": regex} or {"type": "string", "minLength": n, "maxLength": n}; in an
 attribute also "required": false. The key of an element is its name, unless `name` says otherwise: so that elements of

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ... import __version__
 from ...errors import ModelNotFound, OverloadedError, RadixlangError, RequestError
@@ -16,6 +16,9 @@ from ..metrics import Metrics
 from .http import Request
 from .responses_store import ResponsesStore
 from .streaming import Sweeper
+
+if TYPE_CHECKING:
+    from .grammar import Checker
 
 _REFUSED_FIELDS = frozenset({
     "allowed_token_ids", "audio", "bad_words", "custom_logit_processor", "documents", "function_call", "functions",
@@ -46,6 +49,8 @@ class Service:
         """Requests being answered, health checks excluded."""
         self.failure: str | None = None
         """Why the model could not be loaded."""
+        self.checker: Checker | None = None
+        """What checks grammars, once one is to be checked."""
         self._front: Front | None = None
 
     # -- the model

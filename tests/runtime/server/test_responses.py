@@ -121,14 +121,3 @@ def test_formats_are_constraints(serve):
 def test_bad_requests(serve, body, status, param):
     answer = serve().post(PATH, body)
     assert (answer.status_code, answer.json()["error"]["param"]) == (status, param)
-
-
-def test_constraints_are_checked_without_being_used(serve):
-    client = serve(reply=b"a")
-    told = client.post("/v1/grammar/check", {"regex": "a+"}).json()
-    assert (told["ok"], told["kind"]) == (True, "Regex")
-    bad = client.post("/v1/grammar/check", {"response_format": {"type": "json_schema", "json_schema": {}}}).json()
-    assert (bad["ok"], bad["error"]["param"]) == (False, "response_format.json_schema.schema")
-    impossible = {"json_schema": {"type": "string", "minLength": 5, "maxLength": 2}}
-    assert client.post("/v1/grammar/check", impossible).json()["error"]["param"].startswith("json_schema.m")
-    assert client.post("/v1/grammar/check", {}).status_code == 400
