@@ -42,6 +42,7 @@ class Request:
         "charged",
         "client",
         "deadline_s",
+        "force_rate",
         "forced_len",
         "grammar_s",
         "group",
@@ -109,6 +110,8 @@ class Request:
         self.charged = 0.0
         """Weighted tokens of service that its client has paid for."""
         self.forced_len = 0
+        self.force_rate = 0.5
+        """How often its grammar let a drawn token be followed by other than a draw, of late."""
         self.reported_len = 0
         """Output tokens told so far."""
         self.seed = 0

@@ -94,7 +94,6 @@ def decode_batch():
         ran = time.perf_counter()
         committer.commit(batch, output)
         done = time.perf_counter()
-        state.step += 1
         state.outputs.clear()
         builds.append((built - begun) * 1e6)
         commits.append((done - ran) * 1e6)

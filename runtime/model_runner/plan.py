@@ -69,9 +69,16 @@ class ScorePlan(NamedTuple):
     logprob_ids: Int32
 
 
+_NONE: Int32 = np.zeros(0, np.int32)
+
+
 @dataclass(slots=True)
 class StepPlan:
-    """The arrays are valid until the executor returns; the page table belongs to the scheduler and is only read."""
+    """The arrays are valid until the executor returns; the page table belongs to the scheduler and is only read.
+
+    A plan made while the step before it still runs takes tokens that this step will draw (`relay_rows`). Who runs the
+    steps in order (`RelayedSteps`) puts them into token_ids_T, so that an executor always finds every token there.
+    """
 
     step: int
     token_ids_T: Int32
@@ -92,9 +99,14 @@ class StepPlan:
     masks_MW: NDArray[np.uint32] = field(default_factory=lambda: np.zeros((0, 0), np.uint32))
     """Bit t % 32 of word t // 32: token t is allowed."""
     fill_masks: Callable[[], None] | None = None
-    """Fills `masks_MW`; the executor calls it once before it samples, after the forward pass started where it can."""
-    hidden_rows: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
+    """Fills `masks_MW` and the penalties of `samples`, which may depend on the draws of the step before and are read
+    only then; the executor calls it once before it samples, after the forward pass started where it can. May block."""
+    hidden_rows: Int32 = field(default_factory=lambda: _NONE)
     """Rows whose final hidden state (after the last norm) is wanted, for embeddings."""
+    relay_rows: Int32 = field(default_factory=lambda: _NONE)
+    """Packed rows whose token is a draw of the step before,"""
+    relay_samples: Int32 = field(default_factory=lambda: _NONE)
+    """and which of its samples that is."""
 
 
 class Logprobs(NamedTuple):
@@ -134,7 +146,7 @@ class Executor(Protocol):
     kv_bytes_per_token: int
 
     def execute(self, plan: StepPlan) -> StepOutput:
-        """Blocks without the GIL where it can. An exception leaves the executor usable for the next step."""
+        """Blocks without the GIL where it can. An exception leaves the executor usable, for the same plan too."""
         ...
 
     def close(self) -> None: ...

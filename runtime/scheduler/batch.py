@@ -33,6 +33,8 @@ class Batch:
     def __init__(self, step: int) -> None:
         self.step = step
         self.decode_rows: Int32 = EMPTY
+        self.decode_ends: Int32 = EMPTY
+        """Where each decode row's draw belongs: the number of its tokens before it."""
         self.decoding: list[Request] = []
         self.groups: list[SharedPrefix] = []
         """Decode rows that share a prefix."""
@@ -55,6 +57,10 @@ class Batch:
         self.mask_errors: dict[Request, str] = {}
         self.redo: set[Request] = set()
         """Whose matcher takes tokens back instead of drawing one."""
+        self.late: list[tuple[int, Request, int, int, int]] = []
+        """Samples whose penalties count the draw of the step before: the arguments of their sample_plan."""
+        self.must_settle = False
+        """What it draws decides the shape of the next step, which is planned only when this one is committed."""
         self.complete: list[Request] = []
         """Requests that ask for no token and whose prompt ends in this step."""
         self.ends: dict[Node, int] = {}

@@ -16,6 +16,7 @@ from ..request import Request, Status
 from .batch import Batch
 from .state import State
 from .stops import StopTimeout
+from .undo import take_back
 
 logger = logging.getLogger(__name__)
 
@@ -33,11 +34,16 @@ class Committer:
         state = self._state
         state.cache.commit(batch.step)
         state.pool.release(batch.step)
+        state.rows.release(batch.step)
         if output is None:
             return
         state.counters.computed_tokens_total += batch.num_tokens
+        for request, _, start, count in batch.spans:
+            if request.status is Status.RUNNING:
+                state.rows.settled[request.row] = start + count
         for request, hidden in zip(batch.hiding, output.hidden_RE, strict=True):
-            request.hidden = hidden.tolist()
+            if request.status is Status.RUNNING:
+                request.hidden = hidden.tolist()
         for (request, position), scored in zip(batch.scoring, output.scores_N, strict=True):
             _take_score(request, position, batch, scored, state)
         tokens = output.token_ids_S
@@ -45,6 +51,8 @@ class Committer:
         if len(batch.decoding):
             self._commit_decode(batch, tokens[: len(batch.decoding)], output.logprobs_S)
         for place, request in enumerate(batch.sampling, len(batch.decoding)):
+            if request.status is not Status.RUNNING:  # it ended while the step ran
+                continue
             row, token = request.row, int(tokens[place])
             rows = state.rows
             rows.ids[row, rows.known[row]] = token
@@ -53,40 +61,58 @@ class Committer:
                 request.prefill_s = state.clock() - request.admitted_s
             self._took(batch, request, token, output.logprobs_S[place])
         for request in batch.complete:
-            state.finish(request, Finish("length"))
+            if request.status is Status.RUNNING:
+                state.finish(request, Finish("length"))
 
     def fail(self, batch: Batch, finish: Finish) -> None:
-        """The step raised: its requests end, their slots are freed, the rest goes on."""
+        """Its results could not be taken: its requests end, their slots are freed, the rest goes on."""
         state = self._state
         for request in batch.members():
             state.finish(request, finish, insert=False)
         state.cache.discard(batch.step)
         state.pool.release(batch.step)
+        state.rows.release(batch.step)
         state.counters.num_failed_steps += 1
 
     def _commit_decode(self, batch: Batch, tokens: Int32, logprobs: list[Logprobs | None]) -> None:
-        state, rows, mine = self._state, self._state.rows, batch.decode_rows
-        known = rows.known[mine]
-        rows.ids[mine, known] = tokens
-        known += 1
+        state, rows, mine, ends = self._state, self._state.rows, batch.decode_rows, batch.decode_ends
+        places = None
+        valid = (rows.known[mine] == ends) & (rows.void_in[mine] != batch.step)
+        if not valid.all():  # rows that ended while the step ran, or for which it ran in vain
+            places = np.flatnonzero(valid)
+            mine, ends, tokens = mine[places], ends[places], tokens[places]
+        rows.settled[mine] = ends
+        rows.ids[mine, ends] = tokens
+        known = ends + 1
         rows.known[mine] = known
         look = rows.careful[mine] | (known >= rows.limit[mine]) | (state.is_eos[tokens] & rows.checks_eos[mine])
-        for place in np.flatnonzero(look).tolist():
-            self._took(batch, batch.decoding[place], int(tokens[place]), logprobs[place] if logprobs else None)
+        for at in np.flatnonzero(look).tolist():
+            place = at if places is None else int(places[at])
+            self._took(batch, batch.decoding[place], int(tokens[at]), logprobs[place] if logprobs else None)
 
     def _took(self, batch: Batch, request: Request, token: int, logprobs: Logprobs | None) -> None:
         """A drawn token, in the row already: does it end the request, what does it force?"""
         state = self._state
+        if batch.redo and request in batch.redo and request.matcher is not None:
+            state.rows.known[request.row] -= 1  # what was drawn means nothing
+            take_back(request, state, num_tokens=request.matcher.take_back)
+            return
         if request.asks_logprobs and logprobs is not None:
             request.logprobs.append(told(logprobs, token, request.submit.logprobs.num_top))  # type: ignore[union-attr]
         error = batch.mask_errors.get(request) if batch.mask_errors else None
         if error is not None:
-            finish: Finish | None = Finish("error", message=error, status=500, code="grammar_failed")
+            finish: Finish | None = _failed(request, error)
         else:
+            known = int(state.rows.known[request.row])
             try:
                 finish = self._judge(request, token)
-                if finish is None and request.matcher is not None and self.jump_forward and not request.asks_logprobs:
-                    finish = self._force(request)
+                if finish is None and request.matcher is not None:
+                    if self.jump_forward and not request.asks_logprobs:
+                        finish = self._force(request)
+                    if finish is None and request.matcher.take_back:
+                        take_back(request, state, num_tokens=request.matcher.take_back)
+                    elif finish is None:
+                        self._check_next(request, token, known)
             except Exception:
                 logger.exception("request %s: its token could not be taken", request.rid)
                 finish = Finish(
@@ -108,7 +134,9 @@ class Committer:
             return Finish("stop", matched=token)
         if matcher is not None and not matcher.accept(token):
             message = matcher.error or f"the constraint does not allow token {token}"
-            return Finish("error", message=message, status=500, code="grammar_failed")
+            return _failed(request, message)
+        if matcher is not None and (matcher.take_back or matcher.error is not None):
+            return _failed(request, matcher.error) if matcher.error is not None else None
         if isinstance(matcher, PrefixMatcher) and matcher.is_through and matcher.inner is None:
             matcher, request.matcher, request.is_free = None, None, True
         if request.stops is not None:
@@ -142,6 +170,18 @@ class Committer:
         rows.ids[row, rows.known[row] - 1] = instead
         return instead
 
+    def _check_next(self, request: Request, token: int, known: int) -> None:
+        """A row that a step in flight computes goes on from `token` as its last one: is that so?"""
+        state, rows, row = self._state, self._state.rows, request.row
+        is_replaced = int(rows.ids[row, known - 1]) != token
+        is_other = is_replaced or rows.known[row] != known
+        request.force_rate += 0.1 * (is_other - request.force_rate)
+        if is_other and rows.computed[row] >= known:
+            rows.void_in[row] = state.in_flight
+            rows.drawn_in[row] = -1
+            if is_replaced:
+                rows.computed[row] = known - 1
+
     def _force(self, request: Request) -> Finish | None:
         """Appends what the grammar forces next; it is computed as an extend in the next step."""
         matcher = request.matcher
@@ -161,9 +201,15 @@ class Committer:
             self._state.counters.forced_tokens_total += 1
             self._state.counters.generation_tokens_total += 1
             finish = self._judge(request, token)
-            if finish is not None:
+            if finish is not None or (request.matcher is not None and request.matcher.take_back):
                 return finish
         return None
+
+
+def _failed(request: Request, message: str) -> Finish:
+    """A constraint that cannot go on: our engine's fault, or no answer was found that passes its checks."""
+    code = request.matcher.error_code if request.matcher is not None else "grammar_failed"
+    return Finish("error", message=message, status=422 if code == "constraint_failed" else 500, code=code)
 
 
 def told(logprobs: Logprobs, token: int, num_top: int) -> TokenLogprobs:
@@ -175,6 +221,8 @@ def told(logprobs: Logprobs, token: int, num_top: int) -> TokenLogprobs:
 def _take_score(request: Request, position: int, batch: Batch, scored: Logprobs, state: State) -> None:
     asked = request.submit.logprobs
     if asked is None or request.status is not Status.RUNNING:
+        if request.status is Status.WAITING and position >= 0:  # it was put back: it computes this once more
+            request.scored_len = min(request.scored_len, position)
         return
     if position >= 0:
         token = int(state.rows.ids[request.row, position])

@@ -27,6 +27,8 @@ class Counters:
         self.num_failed_steps = 0
         self.scheduler_seconds = 0.0
         self.executor_seconds = 0.0
+        self.stall_seconds = 0.0
+        """The executor had work and waited for the scheduler."""
         self.kv_leaked_tokens_total = 0
         self._window = (0.0, 0)
         self._throughput = 0.0

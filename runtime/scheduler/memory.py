@@ -33,7 +33,13 @@ class Memory:
         return pool.free_len >= num_tokens
 
     def retract_one(self, *, keep: set[Request]) -> bool:
-        """Retracts the youngest running request that may be: not the oldest, none of `keep`, not a third time."""
+        """Retracts the youngest running request that may be: not the oldest, none of `keep`, not a third time.
+
+        Never beside a step in flight, which may end some of them: the next step then waits for it.
+        """
+        if self._state.in_flight >= 0:
+            self._state.wants_settled = True
+            return False
         running = list(self._state.running)
         for request in reversed(running[1:]):
             if request.times_retracted < 2 and request not in keep:

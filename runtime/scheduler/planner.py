@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,7 +22,7 @@ _ZERO = np.zeros(1, np.int64)
 
 
 class Planner:
-    """One per scheduler; its buffers are valid until the next build."""
+    """One per scheduler; a plan's buffers are valid until the build after the next: one step may be in flight."""
 
     def __init__(self, state: State, grammars: Grammars) -> None:
         self._state = state
@@ -32,35 +34,47 @@ class Planner:
         self._groups: list[tuple[int, int, int]] = []
         self._turn = 0
         capacity = self._budget + 1
-        self._token_ids: Int32 = np.zeros(capacity, np.int32)
-        self._positions: Int32 = np.zeros(capacity, np.int32)
-        self._slots: Int32 = np.zeros(capacity, np.int32)
+        self._buffers = [tuple(np.zeros(capacity, np.int32) for _ in range(3)) for _ in range(2)]
         self._counting: Int32 = np.arange(capacity + 1, dtype=np.int32)
 
     def build(self) -> tuple[Batch, StepPlan | None]:
-        """The next step. The plan is None when nothing is to be computed (the batch may still hold completions)."""
+        """The next step. The plan is None when nothing is to be computed (the batch may still hold completions).
+
+        While a step is in flight its rows go on with what it draws, but for those that it will end by length.
+        """
         state = self._state
+        state.wants_settled = False
         batch = Batch(state.step)
-        self._decode(batch)
+        if not self._decode(batch):
+            return batch, None
         left = self._budget - batch.num_tokens
         left = self._prefill.continue_running(batch, left)
         self._prefill.admit(batch, left)
-        return batch, None if batch.is_empty else self._plan(batch)
+        if batch.is_empty:
+            return batch, None
+        plan = self._plan(batch)
+        state.step += 1
+        return batch, plan
 
-    def _decode(self, batch: Batch) -> None:
-        """Decode rows and their slots; retracts when memory is out."""
+    def _decode(self, batch: Batch) -> bool:
+        """Decode rows and their slots; retracts when memory is out. False: that must wait for the step in flight."""
         state, rows = self._state, self._state.rows
         page_size = state.cache.page_size
         while True:
             if state.rows_changed:
                 self._arrange()
             every = self._rows
-            goes = (rows.known[every] - rows.computed[every] == 1) & ~rows.in_prompt[every]
+            ahead = rows.known[every] - rows.computed[every]
+            goes = ahead == 1
+            if state.in_flight >= 0:
+                more = rows.known[every] + 1 < rows.limit[every]
+                goes |= (ahead == 0) & (rows.drawn_in[every] == state.in_flight) & more
+            goes &= ~rows.in_prompt[every]
             if np.count_nonzero(goes) > self._budget:
                 goes = self._take_turns(goes)
             mine = every[goes]
             if not mine.size:
-                return
+                return True
             short = mine[rows.computed[mine] >= rows.allocated[mine]]
             if not short.size:
                 break
@@ -71,6 +85,8 @@ class Planner:
                 self._allocate(short, run)
                 break
             if not self._memory.retract_one(keep=set()):
+                if state.wants_settled:
+                    return False
                 fit = state.pool.free_len // page_size  # the youngest wait a step
                 short = short[np.argsort(rows.age[short])]
                 self._allocate(short[:fit], page_size)
@@ -87,6 +103,7 @@ class Planner:
                 first, end = int(ends[first]), int(ends[end])
                 if end - first > 1:
                     batch.groups.append(SharedPrefix(first, end, length))
+        return True
 
     def _arrange(self) -> None:
         """The running rows, those neighbours that share a prefix. Rows that leave need no new arrangement."""
@@ -121,11 +138,8 @@ class Planner:
     def _plan(self, batch: Batch) -> StepPlan:
         rows = self._state.rows
         num_tokens, num_decode, num_spans = batch.num_tokens, len(batch.decoding), len(batch.spans)
-        token_ids, positions, slots = (
-            self._token_ids[:num_tokens],
-            self._positions[:num_tokens],
-            self._slots[:num_tokens],
-        )
+        token_ids, positions, slots = (buffer[:num_tokens] for buffer in self._buffers[batch.step % 2])
+        relay_rows = relay_samples = EMPTY
         kv_lens = np.empty(num_decode + num_spans, np.int32)
         table_rows = np.empty(num_decode + num_spans, np.int32)
         query_start = np.empty(num_decode + num_spans + 1, np.int32)
@@ -136,10 +150,16 @@ class Planner:
             positions[:num_decode] = at
             token_ids[:num_decode] = rows.ids[mine, at]
             slots[:num_decode] = rows.page_table[mine, at]
+            batch.decode_ends = kv_lens[:num_decode]
             kv_lens[:num_decode] = at + 1
             table_rows[:num_decode] = mine
             counters = (at + 1 - rows.prompt[mine]).tolist()
             rows.computed[mine] += 1
+            if self._state.in_flight >= 0:
+                relay_rows = np.flatnonzero(rows.drawn_in[mine] == self._state.in_flight).astype(np.int32)
+                relay_samples = rows.draw[mine[relay_rows]]
+            rows.drawn_in[mine] = batch.step
+            rows.draw[mine] = self._counting[:num_decode]
             samples = []
             new = tuple.__new__
             for row, (request, output_len) in enumerate(zip(batch.decoding, counters, strict=True)):
@@ -148,7 +168,7 @@ class Planner:
                     fields[0], fields[6] = row, output_len
                     samples.append(new(SamplePlan, fields))
                 else:
-                    samples.append(sample_plan(request, row, output_len, _mask_row(batch, request)))
+                    samples.append(_careful_sample(batch, len(samples), request, row, output_len))
             batch.samples[:0] = samples
         for place, (request, first_row, start, count) in enumerate(batch.spans, num_decode):
             end, row = start + count, request.row
@@ -161,9 +181,13 @@ class Planner:
             query_start[place + 1] = first_row + count
         for request, row in batch.readers:
             output_len = int(rows.known[request.row]) - request.prompt_len
+            rows.drawn_in[request.row] = batch.step
+            rows.draw[request.row] = len(batch.samples)
             batch.sampling.append(request)
-            batch.samples.append(sample_plan(request, row, output_len, _mask_row(batch, request)))
+            batch.samples.append(_careful_sample(batch, len(batch.samples), request, row, output_len))
         masks, fill = self._grammars.masks(batch)
+        if batch.late:
+            fill = _with_penalties(batch, fill)
         return StepPlan(
             step=batch.step,
             token_ids_T=token_ids,
@@ -179,11 +203,27 @@ class Planner:
             masks_MW=masks,
             fill_masks=fill,
             hidden_rows=np.array(batch.hidden_rows, np.int32) if batch.hidden_rows else NO_HIDDEN,
+            relay_rows=relay_rows,
+            relay_samples=relay_samples,
         )
 
 
-def _mask_row(batch: Batch, request: Request) -> int:
-    if request.matcher is None:
-        return -1
-    batch.masked.append(request)
-    return len(batch.masked) - 1
+def _careful_sample(batch: Batch, place: int, request: Request, row: int, output_len: int) -> SamplePlan:
+    """samples[place], noted where its mask or penalties are filled in late."""
+    mask_row = -1
+    if request.matcher is not None:
+        mask_row = len(batch.masked)
+        batch.masked.append(request)
+    if request.penalties is not None:
+        batch.late.append((place, request, row, output_len, mask_row))
+    return sample_plan(request, row, output_len, mask_row)
+
+
+def _with_penalties(batch: Batch, fill: Callable[[], None] | None) -> Callable[[], None]:
+    def fill_all() -> None:
+        if fill is not None:
+            fill()
+        for place, request, row, output_len, mask_row in batch.late:
+            batch.samples[place] = sample_plan(request, row, output_len, mask_row)
+
+    return fill_all

@@ -114,7 +114,7 @@ class Prefill:
         known = request.ids.size
         rows.ids[row, :known] = request.ids
         rows.known[row] = known - request.is_held
-        rows.computed[row] = rows.allocated[row] = rows.shared[row] = match.length
+        rows.computed[row] = rows.settled[row] = rows.allocated[row] = rows.shared[row] = match.length
         rows.prompt[row] = request.prompt_len
         rows.limit[row] = request.prompt_len + request.max_new_tokens
         expected = state.estimator.expected_len(request, state.max_context)
@@ -211,6 +211,8 @@ class Prefill:
         needed = min(request.first_needed, int(rows.known[row]) - 1)  # a running request computes something
         if needed <= computed or handle.end != shared:
             return
+        if shared < computed and rows.settled[row] < computed:  # a step in flight reads what would be replaced
+            return
         match = state.cache.extend(handle, rows.ids[row], end=needed, step=batch.step)
         if match.length <= computed:
             return
@@ -218,7 +220,7 @@ class Prefill:
         request.handle = state.cache.move(handle, match)
         batch.touching.append(request)
         state.cache.write_slots(request.handle, rows.page_table[row], start=shared)
-        rows.computed[row] = rows.allocated[row] = rows.shared[row] = match.length
+        rows.computed[row] = rows.settled[row] = rows.allocated[row] = rows.shared[row] = match.length
         if not request.times_retracted:
             skipped = match.length - computed
             request.cached_len += skipped

@@ -26,10 +26,11 @@ from .audit import audit, quick_check
 from .commit import Committer
 from .grammars import GrammarCompiler, Grammars
 from .intake import Intake, error_finish
+from .loop import StepLoop
 from .planner import Planner
 from .state import State
 from .stats import snapshot
-from .step_thread import StepThread
+from .step_thread import Steps, StepThread
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +75,7 @@ class Scheduler:
         self._intake = Intake(self._state, tokenizer, self._grammars)
         self._planner = Planner(self._state, self._grammars)
         self._committer = Committer(self._state)
+        self._loop = StepLoop(self._state, self._planner, self._committer, executor)
         self._deadlines: list[tuple[float, int, Request]] = []
         self._aborted: dict[str, tuple[float, str]] = {}
         self._paused = self._audit_due = False
@@ -92,79 +94,69 @@ class Scheduler:
 
     def run(self) -> None:
         """Until Control "shutdown"; blocks while there is nothing to do."""
-        thread = None if self._state.config.disable_overlap_schedule else StepThread(self._executor)
+        thread = None if self._state.config.disable_overlap_schedule else StepThread(self._executor, self._wake.set)
         try:
             while not self._shut_down:
                 self._wake.clear()
-                if not self._iterate(thread) and not self._shut_down:
-                    if self._audit_due and not self._state.running:
-                        audit(self._state)
-                        self._audit_due = False
-                    self._wake.wait(self._idle_s())
+                wait_s = self._turn(thread) if thread is not None else (0.0 if self.step() else self._idle_s())
+                if self._shut_down or wait_s == 0.0:
+                    continue
+                if self._audit_due and not self._state.running and not self._loop.num_in_flight:
+                    audit(self._state)
+                    self._audit_due = False
+                self._wake.wait(wait_s)
         finally:
+            self._loop.close()
             if thread is not None:
                 thread.close()
 
-    # ---- one step
+    # ---- one turn
 
     def step(self) -> bool:
-        """One iteration on this thread, its answers sent. True if something was done."""
-        return self._iterate(None)
+        """One step on this thread, its answers sent. True if something was done."""
+        begun_s, ran_s = time.perf_counter(), self._state.counters.executor_seconds
+        busy = self._tend()
+        if not self._paused and not self._shut_down and self._loop.run_one():
+            busy = True
+            self._count_steps()
+        busy |= bool(self._state.outputs)
+        self._flush_outputs()
+        counters = self._state.counters
+        counters.scheduler_seconds += time.perf_counter() - begun_s - (counters.executor_seconds - ran_s)
+        return busy
 
-    def _iterate(self, thread: StepThread | None) -> bool:
-        """With a thread, the step's answers are sent while the next one runs, if there is one."""
-        state = self._state
-        begun = time.perf_counter()
-        state.now_s = state.clock()
+    def _turn(self, steps: Steps) -> float | None:
+        """Commits what is done, starts what is due, tells; how long to sleep then (None: until woken)."""
+        begun_s, loop = time.perf_counter(), self._loop
+        if loop.num_in_flight and steps.is_done:
+            self._state.now_s = self._state.clock()
+            loop.settle(steps)
+            self._count_steps()
+        busy = self._tend()
+        if self._paused or self._shut_down:
+            while loop.num_in_flight:
+                loop.settle(steps)
+            wait_s = None
+        else:
+            wait_s = loop.advance(steps)
+        busy |= bool(self._state.outputs)
+        self._flush_outputs()
+        self._state.counters.scheduler_seconds += time.perf_counter() - begun_s
+        if wait_s is None and not loop.num_in_flight:
+            return 0.0 if busy else self._idle_s()
+        return wait_s
+
+    def _tend(self) -> bool:
+        """Everything that is no step. True if something was done."""
+        self._state.now_s = self._state.clock()
         busy = self._drain()
         busy |= self._expire()
         busy |= self._poll_grammars()
-        if self._paused or self._shut_down:
-            self._flush_outputs()
-            return busy
-        batch, plan = self._planner.build()
-        if plan is None:
-            busy |= bool(state.outputs)
-            self._flush_outputs()
-            state.counters.scheduler_seconds += time.perf_counter() - begun
-            return busy
-        launched, waited = time.perf_counter(), 0.0
-        try:
-            if thread is None:
-                output = self._executor.execute(plan)
-            else:
-                thread.start(plan)
-                try:
-                    self._meanwhile()
-                finally:
-                    output = thread.wait()
-            waited = time.perf_counter() - launched
-            self._committer.commit(batch, output)
-            state.measure(batch, waited)
-        except Exception as error:
-            logger.exception("step %d failed", state.step)
-            waited = waited or time.perf_counter() - launched
-            self._committer.fail(batch, error_finish(error))
-        state.counters.num_steps += 1
-        state.counters.executor_seconds += waited
-        state.step += 1
-        if state.counters.num_steps % _AUDIT_STEPS == 0:
-            self._audit_due |= not quick_check(state)
-        if thread is None:
-            self._flush_outputs()
-        state.counters.scheduler_seconds += time.perf_counter() - begun - waited
-        return True
+        return busy
 
-    def _meanwhile(self) -> None:
-        """What needs no result of the step in flight; whatever frees slots waits until it is committed."""
-        self._flush_outputs()
-        inbox = self._inbox
-        if inbox:
-            self._state.now_s = self._state.clock()
-        while inbox and isinstance(inbox[0], Submit):
-            message = inbox.popleft()
-            assert isinstance(message, Submit)
-            self._submit(message)
+    def _count_steps(self) -> None:
+        if self._state.counters.num_steps % _AUDIT_STEPS == 0:
+            self._audit_due |= not quick_check(self._state)
 
     def _flush_outputs(self) -> None:
         outputs = self._state.outputs

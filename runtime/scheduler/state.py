@@ -48,7 +48,12 @@ class State:
         self.clock = clock
         self.now_s = clock()
         """The clock at the top of this step."""
-        self.step = 0
+        self.step = 1
+        """Number of the next step to be planned; what lies in the cache before the first is ready in step 0."""
+        self.in_flight = -1
+        """The last step that was started and is not committed yet; -1: none."""
+        self.wants_settled = False
+        """The next step can be planned only when nothing is in flight: memory is to be won back."""
         self.rows = Rows(config.max_running_requests, max_context, cache.page_size)
         self.requests: dict[str, Request] = {}
         """Every request that is not finished, by id."""
@@ -104,14 +109,18 @@ class State:
         self.rows_changed = True
 
     def retract(self, request: Request) -> None:
-        """RUNNING → WAITING: what was computed stays as ordinary evictable cache."""
+        """RUNNING → WAITING because others need its memory."""
+        request.times_retracted += 1
+        self.counters.num_retracted_reqs += 1
+        self.put_back(request)
+
+    def put_back(self, request: Request) -> None:
+        """RUNNING → WAITING: what committed steps computed stays as ordinary evictable cache."""
         if not request.is_held:
             request.ids = self.rows.ids[request.row, : self.rows.known[request.row]].copy()
-        request.times_retracted += 1
         self._leave_row(request, insert=True)
         request.status = Status.WAITING
         request.waiting_since_s = self.now_s
-        self.counters.num_retracted_reqs += 1
         self.queue.add(request)
 
     def finish(self, request: Request, finish: Finish, *, insert: bool = True) -> None:
@@ -156,23 +165,26 @@ class State:
             request.bucket = None
 
     def _leave_row(self, request: Request, *, insert: bool) -> Node:
-        """Gives back row, handle and slots; the node where the computed path ends in the cache."""
+        """Gives back row, handle and slots; the node where the computed path ends in the cache.
+
+        What a step in flight computes for it, it computes in vain: row and slots wait for that step.
+        """
         rows, row, handle = self.rows, request.row, request.handle
         assert handle is not None
-        shared, allocated = int(rows.shared[row]), int(rows.allocated[row])
+        shared, allocated, settled = int(rows.shared[row]), int(rows.allocated[row]), int(rows.settled[row])
+        fence = self.in_flight if self.in_flight >= 0 and settled < rows.computed[row] else None
         whole = shared
         node = handle
         if insert:
-            computed = int(rows.computed[row])
-            whole = max(shared, computed - computed % self.cache.page_size)
+            whole = max(shared, settled - settled % self.cache.page_size)
         if whole > shared:
             table = rows.page_table[row]
             node = self.cache.insert(handle, rows.ids[row, shared:whole], table[shared:whole])
-        self.pool.free(rows.page_table[row, whole:allocated])
+        self.pool.free(rows.page_table[row, whole:allocated], fence=fence)
         self.cache.unlock(handle)
         request.handle = None
         request.row = -1
-        rows.give(row)
+        rows.give(row, fence=fence)
         del self.running[request]
         self.by_row[row] = None
         return node
@@ -180,10 +192,12 @@ class State:
     def report(self, request: Request, finish: Finish | None) -> None:
         """Adds to the next message what the request got since it last reported."""
         first = request.prompt_len + request.reported_len
+        # What a constraint may still take back is told once it cannot any more.
+        num_open = request.matcher.num_open if finish is None and request.matcher is not None else 0
         if request.status is Status.RUNNING:
-            ids = self.rows.ids[request.row, first : self.rows.known[request.row]].tolist()
+            ids = self.rows.ids[request.row, first : self.rows.known[request.row] - num_open].tolist()
         else:
-            ids = request.ids[first:].tolist()
+            ids = request.ids[first : request.ids.size - num_open].tolist()
         request.reported_len += len(ids)
         output = Output(request.rid, ids, request.prompt_len, max(request.cached_len, 0))
         output.finish = finish
@@ -191,7 +205,8 @@ class State:
         if request.forced_len:
             output.forced_len, request.forced_len = request.forced_len, 0
         if request.logprobs:
-            output.logprobs, request.logprobs = request.logprobs, []
+            told = len(request.logprobs) - num_open
+            output.logprobs, request.logprobs = request.logprobs[:told], request.logprobs[told:]
         if request.prompt_logprobs:
             output.prompt_logprobs, request.prompt_logprobs = request.prompt_logprobs, []
         if request.hidden:

@@ -1,36 +1,97 @@
-"""Runs steps on a thread of their own, so that the loop reads its inbox and sends answers meanwhile.
+"""Runs steps in order on a thread of their own, so that the loop plans the next one meanwhile.
 
-What may happen meanwhile is what no token of the running step decides: answers of the step before go out, new requests
-come in and are matched. The executor releases the GIL; a step's plan belongs to it until it is done.
+A plan may be given while the step before it still runs. The tokens that it needs of that step are relayed here, on the
+way into the executor: one gather from the last draws. Behind a step that failed nothing runs until the loop has seen
+the failure.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
+import time
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
+from ...radix_cache.node import EMPTY, Int32
 from ..model_runner.plan import Executor, StepOutput, StepPlan
 
 
-class StepThread:
-    """One step at a time: `start`, then `wait`."""
+class StepDropped(Exception):
+    """The step before failed: this one was not run."""
+
+
+class StepResult(NamedTuple):
+    """Exactly one of output and error; both ends on time.perf_counter."""
+
+    output: StepOutput | None
+    error: Exception | None
+    begun_s: float
+    ended_s: float
+
+
+class Steps(Protocol):
+    """Steps under way, at most two; results come in the order of the plans."""
+
+    @property
+    def is_done(self) -> bool:
+        """`wait` would not block."""
+        ...
+
+    def start(self, plan: StepPlan, *, is_ahead: bool) -> None:
+        """is_ahead: the step before is not committed yet."""
+        ...
+
+    def wait(self) -> StepResult:
+        """Of the oldest step under way."""
+        ...
+
+
+class RelayedSteps:
+    """The executor behind the relay: one step after the other, on whatever thread calls `run`."""
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
-        self._plans: queue.SimpleQueue[StepPlan | None] = queue.SimpleQueue()
-        self._results: queue.SimpleQueue[StepOutput | Exception] = queue.SimpleQueue()
+        self._drawn: Int32 | None = EMPTY
+
+    def run(self, plan: StepPlan, *, is_ahead: bool) -> StepResult:
+        """Never raises."""
+        begun_s = time.perf_counter()
+        try:
+            if is_ahead and self._drawn is None:
+                raise StepDropped
+            if plan.relay_rows.size:
+                assert self._drawn is not None
+                plan.token_ids_T[plan.relay_rows] = self._drawn[plan.relay_samples]
+            output = self._executor.execute(plan)
+            self._drawn = output.token_ids_S
+        except Exception as error:
+            self._drawn = None
+            return StepResult(None, error, begun_s, time.perf_counter())
+        return StepResult(output, None, begun_s, time.perf_counter())
+
+
+class StepThread:
+    """Steps on a thread."""
+
+    def __init__(self, executor: Executor, on_done: Callable[[], None]) -> None:
+        """on_done: called on the thread after each step."""
+        self._steps = RelayedSteps(executor)
+        self._on_done = on_done
+        self._plans: queue.SimpleQueue[tuple[StepPlan, bool] | None] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[StepResult] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="radixlang-executor", daemon=True)
         self._thread.start()
 
-    def start(self, plan: StepPlan) -> None:
-        self._plans.put(plan)
+    @property
+    def is_done(self) -> bool:
+        return not self._results.empty()
 
-    def wait(self) -> StepOutput:
-        """The running step's output; raises what the executor raised."""
-        result = self._results.get()
-        if isinstance(result, Exception):
-            raise result
-        return result
+    def start(self, plan: StepPlan, *, is_ahead: bool) -> None:
+        self._plans.put((plan, is_ahead))
+
+    def wait(self) -> StepResult:
+        return self._results.get()
 
     def close(self) -> None:
         """Waits for a step that still runs, but not for ever."""
@@ -38,8 +99,7 @@ class StepThread:
         self._thread.join(5.0)
 
     def _run(self) -> None:
-        while (plan := self._plans.get()) is not None:
-            try:
-                self._results.put(self._executor.execute(plan))
-            except Exception as error:
-                self._results.put(error)
+        while (entry := self._plans.get()) is not None:
+            plan, is_ahead = entry
+            self._results.put(self._steps.run(plan, is_ahead=is_ahead))
+            self._on_done()

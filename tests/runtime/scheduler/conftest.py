@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from concurrent.futures import Future
 from types import SimpleNamespace
@@ -9,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from radixlang.constrained.matcher import Steady
 from radixlang.errors import GrammarTooLarge
 from radixlang.runtime.config import EngineConfig
 from radixlang.runtime.messages import Outputs, Reply, Submit
@@ -16,6 +19,7 @@ from radixlang.runtime.model_runner.plan import Logprobs, StepOutput, StepPlan
 from radixlang.runtime.sampling_params import SamplingParams
 from radixlang.runtime.scheduler.audit import check
 from radixlang.runtime.scheduler.scheduler import Scheduler
+from radixlang.runtime.scheduler.step_thread import RelayedSteps, StepResult
 
 VOCAB = 61
 MASK = (1 << 61) - 1
@@ -69,6 +73,8 @@ class ShadowExecutor:
         self.num_steps = 0
         self.max_tokens = 0
         self.fail_at: int | None = None
+        self.poison: set[int] = set()
+        """Seeds of samples that no step survives."""
         self.clock = clock
         self.seconds_per_token = seconds_per_token
         self.plans: list[tuple[int, int]] = []
@@ -77,6 +83,8 @@ class ShadowExecutor:
         self.num_steps += 1
         if self.fail_at is not None and self.num_steps == self.fail_at:
             raise RuntimeError("injected")
+        if self.poison and any(sample.seed in self.poison for sample in plan.samples):
+            raise RuntimeError("poisoned")
         num_tokens = plan.token_ids_T.size
         self.num_computed += num_tokens
         self.max_tokens = max(self.max_tokens, num_tokens)
@@ -168,17 +176,38 @@ class LetterTokenizer:
         return LetterDetokenizer()
 
 
-class LateThread:
-    """Runs a step only when its result is asked for: what the loop does meanwhile must not disturb it."""
+class TestSteps:
+    """Steps of the overlapped loop on one thread, at the worst moments: when they start, or when their result is asked.
 
-    def __init__(self, executor) -> None:
-        self.executor = executor
+    What the loop does in between must not disturb a late step, nor be disturbed by an early one. `next_done()`: whether
+    the oldest step counts as done already when the loop looks.
+    """
 
-    def start(self, plan) -> None:
-        self.plan = plan
+    __test__ = False
+
+    def __init__(self, executor, *, late, next_done) -> None:
+        self.steps = RelayedSteps(executor)
+        self.late, self.next_done = late, next_done
+        self.under_way = []
+        self.may_be_done = False
+
+    @property
+    def is_done(self):
+        return bool(self.under_way) and (self.may_be_done or self.next_done())
+
+    def start(self, plan, *, is_ahead) -> None:
+        assert len(self.under_way) < 2
+        waits = is_ahead and plan.fill_masks is not None  # for the step before to be committed
+        run = functools.partial(self.steps.run, plan, is_ahead=is_ahead)
+        if not self.late and not waits and all(isinstance(step, StepResult) for step in self.under_way):
+            run = run()
+        self.under_way.append(run)
 
     def wait(self):
-        return self.executor.execute(self.plan)
+        self.may_be_done = False
+        step = self.under_way.pop(0)
+        result = step if isinstance(step, StepResult) else step()
+        return result._replace(begun_s=0.0, ended_s=0.0)  # steps of no length: nothing depends on the machine
 
 
 class Clock:
@@ -193,10 +222,21 @@ class Harness:
     """A scheduler on the shadow executor; collects what it tells and audits after each step."""
 
     def __init__(
-        self, *, num_slots=4096, max_context=512, eos=frozenset(), grammars=None, seconds_per_token=0.0, **config
+        self,
+        *,
+        num_slots=4096,
+        max_context=512,
+        eos=frozenset(),
+        grammars=None,
+        seconds_per_token=0.0,
+        late=True,
+        settles=(False,),
+        **config,
     ):
+        """late: steps run when their result is asked for. settles: in turn, whether the loop waits for the step that
+        runs before it plans the next one."""
         self.clock = Clock()
-        self.overlap = not config.get("disable_overlap_schedule", True)
+        self.overlap = not config.setdefault("disable_overlap_schedule", True)
         self.executor = ShadowExecutor(num_slots, seconds_per_token, self.clock)
         self.token_ids: dict[str, list[int]] = {}
         self.finish = {}
@@ -213,6 +253,8 @@ class Harness:
             clock=self.clock,
         )
         self.scheduler._state.pool.strict = True
+        settles = itertools.cycle(settles)
+        self.steps = TestSteps(self.executor, late=late, next_done=lambda: next(settles))
 
     def receive(self, message) -> None:
         if isinstance(message, Reply):
@@ -235,7 +277,12 @@ class Harness:
         self.scheduler.post(Submit(rid=rid, token_ids=list(token_ids), sampling=sampling, **fields))
 
     def step(self) -> bool:
-        busy = self.scheduler._iterate(LateThread(self.executor)) if self.overlap else self.scheduler.step()
+        if not self.overlap:
+            busy = self.scheduler.step()
+        else:
+            wait_s = self.scheduler._turn(self.steps)
+            busy = wait_s == 0.0 or bool(self.steps.under_way)
+            self.steps.may_be_done = wait_s != 0.0
         check(self.scheduler._state)
         return busy
 
@@ -267,7 +314,7 @@ def make_harness():
     return Harness
 
 
-class CycleMatcher:
+class CycleMatcher(Steady):
     """After token t, the `width` tokens from 7t + 1 on are allowed (one: it is forced); done after `length` tokens."""
 
     error = None
@@ -334,7 +381,7 @@ class CycleGrammars:
             future.set_exception(GrammarTooLarge("too large", param="regex"))
             return
         widths, length = constraint.pattern.split(":")
-        grammar = SimpleNamespace(matcher=lambda: CycleMatcher([int(w) for w in widths.split(",")], int(length)))
+        grammar = SimpleNamespace(matcher=lambda _: CycleMatcher([int(w) for w in widths.split(",")], int(length)))
         future.set_result(grammar)
 
 

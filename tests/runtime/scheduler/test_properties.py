@@ -8,7 +8,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from radixlang.constrained.constraint import Regex
 from radixlang.runtime.messages import Abort, AbortAll, Control, LogprobRequest, Release
-from radixlang.runtime.request import Status
 
 EOS = 5
 RARELY = st.integers(0, 7).map(lambda number: number == 7)
@@ -30,9 +29,13 @@ class Machine(RuleBasedStateMachine):
         no_cache=st.booleans(),
         jump=st.booleans(),
         overlap=st.booleans(),
+        late=st.booleans(),
+        settles=st.lists(st.booleans(), min_size=1, max_size=5),
         held=st.booleans(),
     )
-    def start(self, page_size, chunk, num_slots, rows, policy, schedule, no_cache, jump, overlap, held) -> None:
+    def start(
+        self, page_size, chunk, num_slots, rows, policy, schedule, no_cache, jump, overlap, late, settles, held
+    ) -> None:
         self.chunk = chunk
         self.grammars = self.make_grammars(held=held)
         self.harness = self.make_harness(
@@ -45,13 +48,15 @@ class Machine(RuleBasedStateMachine):
             schedule_policy=schedule,
             disable_radix_cache=no_cache,
             disable_overlap_schedule=not overlap,
+            late=late,
+            settles=settles,
             eos={EOS},
             grammars=self.grammars,
         )
         self.harness.scheduler._committer.jump_forward = jump
         self.asked = {}
         self.kept = {}
-        self.aborted, self.failed, self.late = set(), set(), set()
+        self.aborted, self.late, self.poisoned = set(), set(), []
         self.num = 0
 
     @rule(
@@ -133,7 +138,7 @@ class Machine(RuleBasedStateMachine):
                 "stop_ids": stop_ids,
                 "pattern": pattern,
                 "prompt_start": min(prompt_start, len(prompt) - 1),
-                "seed": 77 + copy,
+                "seed": 77 + self.num,
                 "output_logprobs": output_logprobs,
                 "hidden": hidden,
             }
@@ -146,7 +151,7 @@ class Machine(RuleBasedStateMachine):
                 min_new_tokens=min(min_new_tokens, max_new_tokens),
                 stop=stop,
                 stop_token_ids=stop_ids,
-                sampling_seed=77 + copy,
+                sampling_seed=77 + self.num,
                 constraint=Regex(pattern) if pattern and max_new_tokens else None,
                 logprobs=LogprobRequest(output_logprobs, self.asked[rid]["prompt_start"], 2, (4,))
                 if wants_scores
@@ -163,10 +168,10 @@ class Machine(RuleBasedStateMachine):
     def step(self, times) -> None:
         for _ in range(times):
             running = list(self.harness.scheduler._state.running)
-            oldest = running[0] if running else None
+            times = running[0].times_retracted if running else 0
             self.harness.step()
             self.harness.clock.now += 0.01
-            assert not running or oldest.status is not Status.WAITING, "the oldest was retracted"
+            assert not running or running[0].times_retracted == times, "the oldest was retracted"
             assert all(r.times_retracted <= 2 for r in running)
         self.note_kept()
 
@@ -194,14 +199,22 @@ class Machine(RuleBasedStateMachine):
 
     @rule(really=st.booleans())
     def fail_next_step(self, really) -> None:
-        if not really:
+        """Once: it is repaired by running it again, which must not meet another failure."""
+        under_way = self.harness.steps.under_way
+        if not really or self.harness.executor.poison or any(getattr(step, "error", None) for step in under_way):
             return
         self.harness.executor.fail_at = self.harness.executor.num_steps + 1
-        members = set(self.asked) - set(self.harness.finish)
-        self.failed |= members
         self.harness.step()
-        self.harness.executor.fail_at = None
         self.note_kept()
+
+    @precondition(lambda self: self.asked)
+    @rule(data=st.data())
+    def poison(self, data) -> None:
+        """No step survives a draw of this request, nor of those that may sample from its row."""
+        rid = data.draw(st.sampled_from(sorted(self.asked)))
+        self.poisoned.append(self.asked[rid]["prompt"])
+        self.harness.executor.fail_at = None
+        self.harness.executor.poison.add(self.asked[rid]["seed"])
 
     @rule(really=RARELY)
     def time_passes(self, really) -> None:
@@ -287,7 +300,7 @@ class Machine(RuleBasedStateMachine):
             assert rid in self.aborted | self.late
             return
         if finish.type == "error" and finish.status == 500 and finish.code == "internal_error":
-            assert rid in self.failed
+            assert asked["prompt"] in self.poisoned
             return
         if finish.code == "unknown_stream":
             return
