@@ -91,6 +91,8 @@ def overrides(backend: BaseBackend, method: str) -> bool:
 class BlockingCalls:
     """What a stream asks of a BaseBackend. The backend reads the stream's `text_`, `messages_` and so on."""
 
+    is_last = False
+
     def __init__(self, stream: StreamExecutor) -> None:
         self.stream = stream
 

@@ -99,7 +99,8 @@ class CompiledProgram:
             return list(self.program.run_batch(entries, **self._with_backend(options)))
         states = [self.run(remote=remote, **{**options, **entry}) for entry in entries]
         for state in states:
-            state.sync()
+            for stream in state.stream_executor.run.streams():
+                stream.sync()
         return states
 
     async def arun(self, *, remote: bool = False, **kwargs: Any) -> ProgramState:
@@ -108,7 +109,8 @@ class CompiledProgram:
             return await self.program.arun(**self._with_backend(kwargs))
         state = self.run(remote=remote, **kwargs)
         try:
-            await asyncio.wrap_future(state.stream_executor.sync_future())
+            for stream in state.stream_executor.run.streams():
+                await asyncio.wrap_future(stream.sync_future())
         except asyncio.CancelledError:
             state.cancel()
             raise

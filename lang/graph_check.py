@@ -143,8 +143,9 @@ class _Checker:
                 todo += part.values()
 
     def _gen(self, node: Node) -> None:
-        self._params(node, "name", "together", *SAMPLING_NAMES)
-        _need(isinstance(node.params.get("together", False), bool), "together must be true or false")
+        self._params(node, "name", "together", "last", *SAMPLING_NAMES)
+        for mark in ("together", "last"):
+            _need(isinstance(node.params.get(mark, False), bool), f"{mark} must be true or false")
         dtype = node.params.get("dtype")
         _need(dtype in (None, "int", "float", "bool", "str", "string"), "dtype must be int, float, bool or str")
 

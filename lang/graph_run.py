@@ -148,7 +148,8 @@ class GraphRun:
             sampling = {name: value for name, value in params.items() if name in SAMPLING_NAMES}
             name = params.get("name")
             dtype = self.graph.types.get(name) if name else None
-            expr: SglExpr = SglGen(name, options={"dtype": dtype or sampling.get("dtype")}, **sampling)
+            options = {"dtype": dtype or sampling.get("dtype"), "last": params.get("last")}
+            expr: SglExpr = SglGen(name, options=options, **sampling)
         elif node.kind == "select":
             method = METHODS.get(params["method"] or "")
             expr = SglSelect(params["name"], params["choices"], params["temperature"], method, params.get("seed"))

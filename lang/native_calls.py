@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Aborted, RadixlangError, UnsupportedContent
@@ -22,6 +22,7 @@ from .kept_path import Base, KeptPath
 from .token_path import Kept, Part, TokenPath, kept_of
 
 if TYPE_CHECKING:
+    from .blocking import BlockingCalls
     from .ir import SglSelect
     from .sampling import SglSamplingParams
     from .stream_executor import StreamExecutor
@@ -48,6 +49,12 @@ class NativeCalls:
         self._last: tuple[int, Part | None] = (0, None)
         self._base: Base | None = None
         """The end of the last generation, where the engine keeps it: a stable token boundary."""
+        self.is_last = False
+        """Nothing will go on from the next generation: the engine need not keep it."""
+        self._group: str | None = None
+        """The fork that this branch began at, until its first call: the branches' first calls are one unit."""
+        self._shared: KeptPath | None = None
+        """The fork's text in the engine's cache, held until the first call has used it."""
 
     def append_text(self, text: str) -> None:
         self.path.append_text(text)
@@ -69,18 +76,41 @@ class NativeCalls:
         calls._base = self._base
         return calls
 
-    async def begin_branches(self, context: contextvars.Context) -> None:
-        """Computes the text that no call has seen, once, so that every branch finds it in the cache."""
-        if self.committed >= len(self.stream.text_):
-            return
-        self.committed = len(self.stream.text_)
-        request = {"prompt_parts": self.path.parts(), "sampling_params": {"max_new_tokens": 0, "temperature": 0.0}}
-        try:
-            async for _ in self.backend.native_generate(self._named(request)):
-                pass
+    def begin_branches(self, branches: Sequence[NativeCalls | BlockingCalls]) -> None:
+        """Text that no call has seen is computed once, ahead of all `branches`, and kept until each has begun.
+
+        Waits for nothing: the request goes out before theirs, in one group with them, so that the engine takes all of
+        them into one step, where what the first computes is there for the others.
+        """
+        group = uuid.uuid4().hex
+        kept: KeptPath | None = None
+        if self.committed < len(self.stream.text_):
+            self.committed = len(self.stream.text_)
+            request: dict[str, Any] = {
+                "prompt_parts": self.path.parts(),
+                "sampling_params": {"max_new_tokens": 0, "temperature": 0.0},
+                "group": group,
+            }
+            base = self._base
+            if base is not None:
+                request |= base.extend(request["prompt_parts"])
+            if self.backend.keeps_paths:
+                kept = KeptPath(self.backend, self.stream.run.loop)
+                request["keep"] = kept.name
             self.stream.run.usage.add({}, requests=0)
+            self.stream.run.start(lambda: self._compute(request, base, kept))
+        for branch in branches:
+            if isinstance(branch, NativeCalls):
+                branch.committed = self.committed
+                branch._group, branch._shared = group, kept
+
+    async def _compute(self, request: dict[str, Any], *paths: object) -> None:
+        """`paths`: what must not be released before the engine has answered."""
+        try:
+            await self._collect(self._named(request), 1, None)
         except RadixlangError as error:  # the branches' own calls will meet it, and report it where it is read
             logger.debug("the prefix of a fork was not computed ahead: %s", error)
+        del paths
 
     async def add_image(self, context: contextvars.Context) -> None:
         info = await self.backend.native_model_info()
@@ -89,7 +119,7 @@ class NativeCalls:
 
     async def end(self) -> None:
         """Nothing more will be asked: the engine may forget the stream's path."""
-        self._base = None
+        self._base = self._shared = None
 
     def _named(self, request: dict[str, Any]) -> dict[str, Any]:
         return {"rid": uuid.uuid4().hex, "stream": False, "stream_deltas": True, **request}
@@ -104,6 +134,7 @@ class NativeCalls:
         if params.heal and not isinstance(self.path.last(), str):
             self._base = None  # its last tokens may be given up
         results = await self._ask(request, num, on_piece)
+        self._shared = None
         first = results[0]
         _check_finish(first.meta)
         self._last = (self.path.mark(), self.path.last())
@@ -129,16 +160,19 @@ class NativeCalls:
         }
         if self.stream.images_:
             request["image_data"] = [data for _, data in self.stream.images_]
-        keeps = self.backend.keeps_paths and (params.n or 1) == 1 and not self.stream.images_
+        keeps = self.backend.keeps_paths and (params.n or 1) == 1 and not self.stream.images_ and not self.is_last
         kept = KeptPath(self.backend, self.stream.run.loop) if keeps else None
         if kept is not None:
             request["keep"] = kept.name
+        if self._group is not None:
+            request["group"], self._group = self._group, None
         return self._named(request), kept
 
     async def generate_parts(self, params: SglSamplingParams) -> tuple[list[Any], dict[str, Any]]:
         """([begin, end, why, text] of each finished part of a sequence, meta); the path goes on behind the last."""
         request, kept = self._request(params)
         answer = (await self._ask(request, 1, None))[0]
+        self._shared = None
         _check_finish(answer.meta)
         parts = list(answer.meta.get("parts") or ())
         ids = answer.token_ids[: parts[-1][1]] if parts else []

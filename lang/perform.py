@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ProgramError
 from .answers import choose
 from .backend.base_backend import NativeBackend
-from .blocking import overrides
+from .blocking import BlockingCalls, overrides
 from .chat_template import ChatTemplate
 from .choices import total_logprob
 from .generation import generate
@@ -37,6 +37,7 @@ from .ir import (
     chosen_case,
 )
 from .media import encode_image, encode_video
+from .native_calls import NativeCalls
 from .remote_run import RemoteRun
 from .slot import QueueItem, Slot
 from .speculation import ChatSpeculation, CompletionSpeculation
@@ -106,10 +107,11 @@ class Performer:
         if isinstance(expr, _ROLES):
             return self.stream.chat_template is not None and self.speculation is None
         if isinstance(expr, ForkPoint):
-            return not self._commits(expr)
+            return isinstance(self.stream.calls, NativeCalls) or not self._commits(expr)
         return isinstance(expr, _IMMEDIATE)
 
     def _commits(self, fork: ForkPoint) -> bool:
+        """Whether the backend is told of the fork: several branches will ask for what comes before it."""
         if fork.asking < 2 or not self.stream.text_:
             return False
         backend = self.stream.backend
@@ -162,9 +164,12 @@ class Performer:
         elif isinstance(expr, (SglImage, SglVideo)):
             await self._media(expr, context)
         elif isinstance(expr, SglCommitLazy):
-            await self.stream.calls.begin_branches(context)
+            if isinstance(self.stream.calls, NativeCalls):
+                self.stream.calls.begin_branches([])
+            else:
+                await self.stream.calls.begin_branches(context)
         elif isinstance(expr, ForkPoint):
-            if self._commits(expr):
+            if isinstance(self.stream.calls, BlockingCalls) and self._commits(expr):
                 await self.stream.calls.begin_branches(context)
             self._branch(expr)
         else:
@@ -253,6 +258,7 @@ class Performer:
 
     async def _gen(self, expr: SglGen, slot: Slot, context: contextvars.Context) -> None:
         template = await self.template()
+        self.stream.calls.is_last = bool(expr.options.get("last"))
         if self.speculation is not None:
             await self.speculation.generate(expr, slot, context, template)
             return
@@ -366,6 +372,9 @@ class Performer:
             child.performer.cur_role_begin_pos = self.cur_role_begin_pos
             child.performer.cur_images = list(self.cur_images)
             child.calls = stream.calls.branch(child)
+        if isinstance(stream.calls, NativeCalls) and self._commits(fork):
+            stream.calls.begin_branches([child.calls for child in fork.children])
+        for child in fork.children:
             child.begin()
 
     def finish(self) -> None:

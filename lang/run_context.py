@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -52,12 +52,23 @@ class RunContext:
         self.ret_value: Future[Any] = Future()
         """What the body returned."""
         self._streams: weakref.WeakSet[StreamExecutor] = weakref.WeakSet()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._lock = threading.Lock()
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
         """The event loop of the run's streams: the language's own, or that of the server which runs the program."""
         return self._loop or background_loop()
+
+    def start(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Runs `work` beside the streams; the end of the run does not wait for it, its cancelling ends it."""
+
+        def begin() -> None:
+            task = self.loop.create_task(work())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+        self.loop.call_soon_threadsafe(begin)
 
     def add(self, stream: StreamExecutor) -> None:
         with self._lock:
@@ -69,6 +80,8 @@ class RunContext:
 
     def cancel(self, error: ProgramError) -> None:
         """Ends every stream of the run that has not finished."""
+        for task in list(self._tasks):
+            self.loop.call_soon_threadsafe(task.cancel)
         for stream in self.streams():
             stream.cancel(error)
 

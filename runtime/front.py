@@ -171,7 +171,7 @@ class Front:
             self._boxes[other] = (box, index)
         try:
             for other in rids:
-                self.link.send(_submit(request, other, ids, constraint, group=rid if len(rids) > 1 else None))
+                self.link.send(_submit(request, other, ids, constraint, group=rid if len(rids) > 1 else request.group))
             while running:
                 for index, output in await box.get():
                     finish = output.finish

@@ -33,6 +33,8 @@ class GenerateRequest:
     parent: str | None = None
     """A kept path whose first `parent_len` tokens precede `prompt`."""
     parent_len: int = 0
+    group: str | None = None
+    """Requests of one fork: admitted as a unit where they fit."""
     want_hidden: bool = False
     add_bos: bool = True
     """Begin with the tokenizer's BOS where the model wants one."""

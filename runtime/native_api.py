@@ -1,6 +1,6 @@
 """SGLang's native generate request and answer as plain data: one reading of it for HTTP and for this process.
 
-Ours beyond SGLang's: `prompt_parts`, `stream_deltas`, `constraint`, `keep`, `parent`, `parent_len` (see NativeBackend).
+Ours beyond SGLang's: `prompt_parts`, `stream_deltas`, `constraint`, `keep`, `parent`, `parent_len`, `group` (see NativeBackend).
 """
 
 from __future__ import annotations
@@ -88,6 +88,8 @@ class NativeBody(msgspec.Struct):
     keep: str | None = None
     parent: str | None = None
     parent_len: int = 0
+    group: str | None = None
+    """Requests of one group that wait are admitted together."""
     priority: int | None = None
     timeout: float | None = None
     extra_key: str | list[str] | None = None
@@ -180,6 +182,7 @@ def parse(body: NativeBody, *, client: str = "") -> NativeCall:
                 keep=body.keep,
                 parent=body.parent,
                 parent_len=body.parent_len,
+                group=None if body.group is None else f"{client}/{body.group}",
             )
         )
     if (body.keep or body.parent) and (is_batch or requests[0].sampling.n > 1):

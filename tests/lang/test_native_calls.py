@@ -74,6 +74,46 @@ def test_a_fork_computes_the_pending_text_once(native):
     first, *rest = backend.requests
     assert (first["prompt_parts"], first["sampling_params"]["max_new_tokens"]) == (["a long prefix"], 0)
     assert sorted(r["prompt_parts"][0] for r in rest) == [f"a long prefix {i}" for i in range(3)]
+    assert {r["group"] for r in backend.requests} == {first["group"]}, "the engine takes them in as one unit"
+
+
+def test_branches_do_not_wait_for_the_text_that_they_share(native, until):
+    backend = native(lambda prompt: "v")
+
+    @sgl.function
+    def p(s):
+        s += "a long prefix"
+        g = s.fork(2)
+        g += sgl.gen("v", max_tokens=1) + sgl.gen("w", max_tokens=1)
+        g.join()
+
+    backend.hold_back()
+    compiled = p.compile(mode="graph")
+    state = compiled.run()
+    until(lambda: len(backend.requests) == 3)
+    state.cancel()
+    until(lambda: len(backend.closed) == 3)
+
+
+def test_the_last_call_of_a_stream_is_not_kept(native):
+    backend = native(lambda prompt: "v")
+    backend.keeps_paths = True
+
+    async def release(paths):
+        backend.released.extend(paths)
+
+    backend.released, backend.native_release = [], release
+
+    @sgl.function
+    def p(s):
+        s += "x" + sgl.gen("a", max_tokens=1) + "y" + sgl.gen("b", max_tokens=1)
+        g = s.fork(2)
+        g += "z" + sgl.gen("v", max_tokens=1)
+        g.join()
+
+    assert p.compile(mode="graph").run()["v"] == ["v", "v"]
+    kept = ["keep" in r for r in backend.requests]
+    assert kept == [True, True, False, False]
 
 
 def test_a_fork_right_after_a_gen_has_nothing_to_compute(native):
