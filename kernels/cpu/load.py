@@ -46,10 +46,10 @@ def native_folder() -> Path:
 def _find_or_build() -> Path:
     if given := os.environ.get("RADIXLANG_NATIVE_LIBRARY"):  # a special build, such as one with sanitizers
         return Path(given)
-    name = library_name()
-    packaged = SOURCES.parent / name
-    if packaged.exists():
-        return packaged
+    if any(SOURCES.parent.glob("_step.*.so")):
+        packaged = SOURCES.parent / library_name()
+        if packaged.exists():
+            return packaged
     only = best_here()
     folder = native_folder()
     name = library_name(only=only)

@@ -19,10 +19,8 @@ import hashlib
 import logging
 import mmap
 import os
-import tempfile
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -31,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import BadCheckpoint, UnsupportedModel
+from . import pack_cache
 
 if TYPE_CHECKING:
     from typing import Any
@@ -105,11 +104,6 @@ class _Matrix(NamedTuple):
     end: int
 
 
-class _NewFile(NamedTuple):
-    descriptor: int
-    path: Path
-
-
 class PackedModel:
     """Packed matrices over one mapping. Copies of its weights in other structs do not keep it alive."""
 
@@ -162,11 +156,11 @@ def pack_model(
     matrices = _lay_out(checkpoint, specs, names, library)
     size = matrices[-1].end if matrices else _HEADER
     header = _MAGIC + size.to_bytes(8, "little")
-    path = cache_dir / f"{_key(checkpoint.digest, matrices)}.packed"
-    if use_cache and (memory := _mapped(path, header, size)) is not None:
-        return PackedModel(memory, matrices)
+    path = cache_dir / pack_cache.name_of(LAYOUT_VERSION, _key(checkpoint.digest, matrices))
+    if use_cache and (mapped := pack_cache.map_file(path, header, size)) is not None:
+        return PackedModel(mapped, matrices)
     start = time.monotonic()
-    file = _new_file(cache_dir, size) if use_cache else None
+    file = pack_cache.new_file(cache_dir, size) if use_cache else None
     try:
         memory = mmap.mmap(-1 if file is None else file.descriptor, size)
         if file is None and hasattr(mmap, "MADV_HUGEPAGE"):
@@ -175,10 +169,7 @@ def pack_model(
         memory[: len(header)] = header
         if file is not None:
             memory.flush()
-            os.fsync(file.descriptor)
-            os.replace(file.path, path)
-            mapped = _mapped(path, header, size)
-            memory = mapped if mapped is not None else memory
+            pack_cache.finish(file, path)
     except BaseException:
         if file is not None:
             file.path.unlink(missing_ok=True)
@@ -187,6 +178,10 @@ def pack_model(
         if file is not None:
             os.close(file.descriptor)
     logger.info("packed %d matrices, %d MiB, in %.1f s", len(matrices), size >> 20, time.monotonic() - start)
+    if file is not None:
+        mapped = pack_cache.map_file(path, header, size)
+        memory = mapped if mapped is not None else memory
+        pack_cache.prune(cache_dir, LAYOUT_VERSION, keep=path)
     return PackedModel(memory, matrices)
 
 
@@ -255,39 +250,6 @@ def _key(digest: str, matrices: Sequence[_Matrix]) -> str:
     return state.hexdigest()[:32]
 
 
-def _mapped(path: Path, header: bytes, size: int) -> mmap.mmap | None:
-    """The packed file, its pages asked for at once; None when there is none or it is not whole."""
-    try:
-        with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size != size or file.read(len(header)) != header:
-                return None
-            flags = mmap.MAP_PRIVATE | getattr(mmap, "MAP_POPULATE", 0)
-            return mmap.mmap(file.fileno(), size, flags=flags, prot=mmap.PROT_READ)
-    except OSError:
-        return None
-
-
-def _new_file(cache_dir: Path, size: int) -> _NewFile | None:
-    """A file of `size` bytes beside the final one, its space reserved; None (and a warning) when it cannot be had."""
-    try:
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=cache_dir, prefix=".packing-")
-    except OSError as error:
-        logger.warning("packed weights are not kept: %s", error)
-        return None
-    try:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(descriptor, 0, size)  # a full disk shows here, not as a crash when a page is written
-        else:
-            os.truncate(descriptor, size)
-    except OSError as error:
-        logger.warning("packed weights are not kept: %s", error)
-        os.close(descriptor)
-        Path(name).unlink(missing_ok=True)
-        return None
-    return _NewFile(descriptor, Path(name))
-
-
 def _fill(
     memory: mmap.mmap,
     checkpoint: Checkpoint,
@@ -297,6 +259,8 @@ def _fill(
     num_threads: int,
 ) -> None:
     """Packs everything. One thread walks the matrices, so that few copies of unpermuted rows are alive at a time."""
+    from concurrent.futures import ThreadPoolExecutor  # most starts map what was packed before
+
     out = np.frombuffer(memory, np.uint8)
     base = out.ctypes.data
     with ThreadPoolExecutor(num_threads) as pool:

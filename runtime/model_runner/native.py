@@ -35,6 +35,7 @@ class NativeExecutor:
             use_cache=config.weight_cache,
             num_threads=threads,
         )
+        checkpoint.forget_pages()
         isa = load.instruction_set()
         kv_dtype = _kv_dtype(isa) if config.kv_cache_dtype == "auto" else config.kv_cache_dtype
         self._step = NativeStep(

@@ -117,6 +117,7 @@ class Serving:
         try:
             files = await asyncio.to_thread(open_model, self._engine_config, progress=False)
             await asyncio.to_thread(lambda: files.info)
+            files.checkpoint.forget_pages()
         except RadixlangError as error:
             self._give_up(error)
             return

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ..model.config import ModelConfig
 from .blocks import BLOCK, block_bytes
+from .gguf_header import BLOCKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,29 +34,26 @@ class PackedTensor:
     shape: tuple[int, ...]
     """Logical shape, rows first: (out_features, in_features) for a linear."""
     source: NDArray[np.uint8] | Callable[[], NDArray[np.uint8]]
-    """What `data` gives: a view of the mapped file, or what makes blocks, whose format is one of blocks.py or F32."""
+    """What `data` gives: a view of the mapped file, or what checks it or makes its bytes."""
+    widened: bool = False
+    """Whether it is float32 only because its file's format is not computed on."""
 
     @property
     def data(self) -> NDArray[np.uint8]:
         """Row-major bytes, read-only: [rows, bytes of a row] for matrices, [bytes] for vectors.
 
-        A view of the file where its rows are in order; blocks are made anew each time. Raises BadCheckpoint for parts
-        that do not fit together.
+        A view of the file where its rows are in order; others are made anew each time. Raises BadCheckpoint for scales
+        that are not finite and for parts that do not fit together.
         """
         return self.source() if callable(self.source) else self.source
-
-    @property
-    def widened(self) -> bool:
-        """Whether it is float32 only because its file's format is not computed on."""
-        return callable(self.source) and self.format == "F32"
 
     @property
     def nbytes(self) -> int:
         """Of `data`, which is not made for it."""
         if not callable(self.source):
             return self.source.nbytes
-        weights = math.prod(self.shape)
-        return weights * 4 if self.format == "F32" else weights // BLOCK * block_bytes(self.format)
+        values, size = BLOCKS[self.format] if self.format in BLOCKS else (BLOCK, block_bytes(self.format))
+        return math.prod(self.shape) // values * size
 
 
 class Checkpoint(Protocol):
@@ -80,6 +78,10 @@ class Checkpoint(Protocol):
 
     def dense(self, name: str) -> NDArray[np.float32]:
         """The tensor in float32, dequantised exactly."""
+        ...
+
+    def forget_pages(self) -> None:
+        """Takes what was read of the files out of this process's memory; the system keeps its own copy as it likes."""
         ...
 
     def close(self) -> None: ...

@@ -59,6 +59,9 @@ class ForeignCheckpoint:
         tensor = self.packed(name)
         return dequantise(tensor.data, tensor.format, tensor.shape)
 
+    def forget_pages(self) -> None:
+        """Only headers are read here."""
+
     def close(self) -> None:
         """Lets go of the files."""
         self._stored = {}

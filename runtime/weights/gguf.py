@@ -24,6 +24,8 @@ from ..model.gguf_config import config_from_gguf
 from .checkpoint import PackedTensor
 from .dequant import dequantise, row_bytes
 from .gguf_header import Header, StringArray, TensorInfo, read_header, read_strings
+from .pages import SampledFile, forget_pages
+from .scales import first_bad_row
 from .shapes import check_shapes
 
 PERMUTED_FAMILIES = frozenset({"llama", "mistral", "granite", "smollm3", "olmo"})
@@ -94,16 +96,30 @@ class GgufCheckpoint:
             rows = rows[source.first : source.last]
         elif source.last - source.first != info.shape[0]:
             rows = rows[:, row_bytes(info.format, source.first) : row_bytes(info.format, source.last)]
-        if source.heads:
-            rows = _unpermuted(rows if len(shape) > 1 else rows.reshape(shape[0], -1), source.heads)
         if self.config.architecture in NORM_PLUS_ONE and name.endswith("norm.weight"):
             less = dequantise(rows, info.format, shape) - np.float32(1)
             return PackedTensor(name, "F32", shape, less.view(np.uint8))
-        return PackedTensor(name, info.format, shape, rows if len(shape) > 1 else rows.reshape(-1))
+        if len(shape) == 1 and not source.heads:
+            return PackedTensor(name, info.format, shape, rows.reshape(-1))
+        return PackedTensor(name, info.format, shape, lambda: self._checked(source, info, rows.reshape(shape[0], -1)))
+
+    def _checked(self, source: _Source, info: TensorInfo, rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The rows in canonical order. Raises BadCheckpoint for scales that are not finite."""
+        bad = first_bad_row(info.format, rows)
+        if bad is not None:
+            raise BadCheckpoint(
+                f"{self.path}: tensor {source.tensor!r} ({info.format}) has a scale in row {source.first + bad} that is "
+                "not finite; the file is damaged: download or quantise the model again"
+            )
+        ordered = _unpermuted(rows, source.heads) if source.heads else rows
+        return ordered if len(info.shape) > 1 else ordered.reshape(-1)
 
     def dense(self, name: str) -> NDArray[np.float32]:
         tensor = self.packed(name)
         return dequantise(tensor.data, tensor.format, tensor.shape)
+
+    def forget_pages(self) -> None:
+        forget_pages(self._map)
 
     def close(self) -> None:
         """Lets go of the file; it stays mapped while tensors of it are in use."""
@@ -130,9 +146,9 @@ class GgufCheckpoint:
         stat = self.path.stat()
         digest = hashlib.blake2b(f"{stat.st_size} {stat.st_mtime_ns}".encode(), digest_size=16)
         digest.update(self._data[: self.header.data_start])
-        for info in self.header.tensors.values():
-            for start in (info.start, info.start + info.nbytes // 2, info.start + max(0, info.nbytes - 64)):
-                digest.update(self._data[start : min(start + 64, info.start + info.nbytes)])
+        with SampledFile(self.path) as file:
+            for info in self.header.tensors.values():
+                digest.update(file.samples(info.start, info.nbytes))
         return digest.hexdigest()
 
     def _turn_ends(self) -> tuple[int, ...]:

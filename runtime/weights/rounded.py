@@ -74,6 +74,9 @@ class RoundedCheckpoint:
         tensor = self.packed(name)
         return dequantise(tensor.data, tensor.format, tensor.shape)
 
+    def forget_pages(self) -> None:
+        self._checkpoint.forget_pages()
+
     def close(self) -> None:
         self._checkpoint.close()
 

@@ -20,6 +20,7 @@ from ..model.config import ModelConfig
 from ..model.hf_config import config_from_hf
 from .checkpoint import PackedTensor
 from .dequant import dequantise
+from .pages import SampledFile, forget_pages
 from .quantised import SUFFIXES, QuantisedLinear, is_ignored, scheme_of
 from .safetensors_header import StoredTensor, bad, parse_json, read_header
 from .shapes import check_shapes
@@ -68,6 +69,7 @@ class SafetensorsCheckpoint:
         self._forms: dict[str, str | None] = {}
         self._last: tuple[tuple[str, str | None], NDArray[np.uint8]] | None = None
         self._files: list[Path] = []
+        self._maps: list[mmap.mmap] = []
         self._arrays: list[NDArray[np.uint8]] = []
         self._stored: list[dict[str, StoredTensor]] = []
         for file in weight_files(path):
@@ -91,7 +93,11 @@ class SafetensorsCheckpoint:
         if source.linear:
             form = self._form(source.linear)
             return PackedTensor(
-                name, form or "F32", shape, lambda: self._made(source.linear, form)[source.first : source.last]
+                name,
+                form or "F32",
+                shape,
+                lambda: self._made(source.linear, form)[source.first : source.last],
+                widened=form is None,
             )
         stored = self._stored[source.shard][source.tensor]
         data = self._arrays[source.shard][stored.start : stored.start + stored.nbytes]
@@ -106,9 +112,13 @@ class SafetensorsCheckpoint:
         tensor = self.packed(name)
         return dequantise(tensor.data, tensor.format, tensor.shape)
 
+    def forget_pages(self) -> None:
+        for memory in self._maps:
+            forget_pages(memory)
+
     def close(self) -> None:
         """Lets go of the files; they stay mapped while tensors of them are in use."""
-        self._arrays, self._sources, self._last = [], {}, None
+        self._arrays, self._maps, self._sources, self._last = [], [], {}, None
 
     def _map(self, file: Path) -> None:
         try:
@@ -117,6 +127,7 @@ class SafetensorsCheckpoint:
         except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
             raise BadCheckpoint(f"{file}: cannot be opened ({error}); download the model again") from None
         data = memoryview(mapped)
+        self._maps.append(mapped)
         self._files.append(file)
         self._stored.append(read_header(data, file))
         self._arrays.append(np.frombuffer(data, np.uint8))
@@ -223,14 +234,12 @@ class SafetensorsCheckpoint:
     def _digest(self) -> str:
         """Of the config, the headers, the files' sizes and times, and three samples of each tensor."""
         digest = hashlib.blake2b((self.path / "config.json").read_bytes(), digest_size=16)
-        for file, array, stored in zip(self._files, self._arrays, self._stored, strict=True):
-            stat = file.stat()
-            digest.update(f"{file.name} {stat.st_size} {stat.st_mtime_ns}".encode())
-            for name, tensor in stored.items():
-                digest.update(f"{name} {tensor}".encode())
-                end = tensor.start + tensor.nbytes
-                for start in (tensor.start, tensor.start + tensor.nbytes // 2, max(tensor.start, end - 64)):
-                    digest.update(array[start : min(start + 64, end)].tobytes())
+        for path, stored in zip(self._files, self._stored, strict=True):
+            stat = path.stat()
+            digest.update(f"{path.name} {stat.st_size} {stat.st_mtime_ns}".encode())
+            with SampledFile(path) as file:
+                for name, tensor in stored.items():
+                    digest.update(f"{name} {tensor}".encode() + file.samples(tensor.start, tensor.nbytes))
         return digest.hexdigest()
 
 
