@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Literal
 
 from ..errors import ConfigError
 
+logger = logging.getLogger(__name__)
+
 
 def _at_least(name: str, value: float, low: float) -> None:
     if value < low:
         raise ConfigError(f"--{name.replace('_', '-')} must be at least {low}, found {value}", param=name)
+
+
+_ALGORITHMS = {name: name for name in ("auto", "tree", "ngram", "draft", "none")} | {"standalone": "draft"}
+"""By SGLang's names too; whatever the case."""
+_TRAINED_HEADS = ("eagle", "eagle3", "nextn", "mtp", "frozen_kv_mtp", "dflash", "dspark")
+"""SGLang's algorithms that need a head trained for the model: they would change no output, so such commands start."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,30 +40,42 @@ class EngineConfig:
     """native: the C++ step. torch: the reference. transformers: its modelling code. auto: the first that covers it."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Of activations and unquantised weights, in the torch executor."""
-    kv_cache_dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = "auto"
-    """Of cached K and V."""
+    kv_cache_dtype: Literal["auto", "float32", "bfloat16", "float16", "int8", "fp8"] = "auto"
+    """Of cached K and V; fp8 (e4m3) on a GPU."""
     num_threads: int = 0
     """Compute threads; 0: the cores that this process may use."""
     max_total_tokens: int = 0
     """KV slots; 0: what mem_fraction_static of the free memory holds, at most 64 full contexts."""
-    mem_fraction_static: float = 0.5
-    """Share of the free memory for weights and KV."""
+    mem_fraction_static: float | None = None
+    """Share of the free memory for weights and KV; default: 0.5 of a machine's, 0.9 of a GPU's."""
     max_running_requests: int = 256
     """Requests in one step."""
     max_queued_requests: int = 1024
     """Waiting requests; more are refused with 429."""
     chunked_prefill_size: int = 512
     """Token budget of one step: decode rows and prefill chunks together."""
+    itl_target_ms: float = 100.0
+    """Time between tokens that prompts may cost the running requests: their chunks are cut to it. 0: no target."""
     page_size: int = 1
     """KV slots handed out together; a power of two."""
     disable_radix_cache: bool = False
     """Share nothing: the baseline to measure against."""
-    radix_eviction_policy: str = "lru"
+    radix_eviction_policy: str = "program-gdsf"
     """Which unlocked leaf goes first."""
+    kv_events_config: str | None = None
+    """JSON of where the cache's events are published for routers, in vLLM's fields; "{}": on port 5557. Default: off."""
     schedule_policy: Literal["lpm", "fcfs"] = "lpm"
     """lpm: longest cached prefix first, nobody starved. fcfs: in order of arrival."""
+    disable_cuda_graph: bool = False
+    """Launch the kernels of a decode step one by one."""
     disable_overlap_schedule: bool = False
     """Plan a step only when the one before is committed."""
+    speculative_algorithm: str = "auto"
+    """Who guesses next tokens: tree (what followed before), ngram (repeated text), draft (a small model), auto, none."""
+    speculative_draft_model_path: str | None = None
+    """The small model that drafts, of the same tokenizer; also used by auto."""
+    speculative_num_draft_tokens: int = 16
+    """Guessed tokens that a step tries for one request, at most; how many it does try follows what pays."""
     random_seed: int | None = None
     """Of requests that bring none; default: from the system."""
     quantize: Literal["none", "w4", "w8"] = "none"
@@ -76,10 +97,40 @@ class EngineConfig:
         _at_least("max_running_requests", self.max_running_requests, 1)
         _at_least("max_queued_requests", self.max_queued_requests, 1)
         _at_least("chunked_prefill_size", self.chunked_prefill_size, 1)
-        if not 0.0 < self.mem_fraction_static <= 1.0:
+        _at_least("itl_target_ms", self.itl_target_ms, 0)
+        _at_least("speculative_num_draft_tokens", self.speculative_num_draft_tokens, 1)
+        self._check_speculation()
+        if self.mem_fraction_static is not None and not 0.0 < self.mem_fraction_static <= 1.0:
             raise ConfigError("--mem-fraction-static must lie in (0, 1]", param="mem_fraction_static")
         if self.page_size < 1 or self.page_size & (self.page_size - 1):
             raise ConfigError("--page-size must be a power of two", param="page_size")
+
+    def _check_speculation(self) -> None:
+        algorithm = _ALGORITHMS.get(self.speculative_algorithm.lower())
+        if self.speculative_algorithm.lower() in _TRAINED_HEADS:
+            logger.warning(
+                "--speculative-algorithm %s needs a trained head, which radixlang does not run: auto is used",
+                self.speculative_algorithm,
+            )
+            algorithm = "auto"
+            object.__setattr__(self, "speculative_draft_model_path", None)  # it names the head
+        if algorithm is None:
+            raise ConfigError(
+                f"--speculative-algorithm must be one of {', '.join(dict.fromkeys(_ALGORITHMS.values()))}, found "
+                f"{self.speculative_algorithm!r}",
+                param="speculative_algorithm",
+            )
+        object.__setattr__(self, "speculative_algorithm", algorithm)
+        if algorithm == "draft" and self.speculative_draft_model_path is None:
+            raise ConfigError(
+                "--speculative-algorithm draft needs --speculative-draft-model-path",
+                param="speculative_draft_model_path",
+            )
+        if algorithm in ("tree", "ngram") and self.speculative_draft_model_path is not None:
+            raise ConfigError(
+                f"--speculative-draft-model-path is for the algorithms draft and auto, not for {algorithm}",
+                param="speculative_draft_model_path",
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -92,6 +92,8 @@ class Decoder:
         self.config = config
         self.device = device
         self.embedding_VE = weights.take("model.embed_tokens.weight", config.vocab_size, config.hidden_size)
+        # Rounded to the working type first, as the models were trained.
+        self._embedding_multiplier = torch.tensor(config.embedding_multiplier, dtype=dtype, device=device)
         self.layers = [Layer.load(weights, config, i) for i in range(config.num_layers)]
         self.norm = Norm.load(weights, "model.norm", config.hidden_size, config)
         if "lm_head.weight" in weights:
@@ -116,8 +118,7 @@ class Decoder:
         """Residual stream after the last layer, [T, E]; writes the rows' K and V to their slots."""
         x_TE = functional.embedding(token_ids_T, self.embedding_VE)
         if self.config.embedding_multiplier != 1.0:
-            # Rounded to the working type first, as the models were trained.
-            x_TE = x_TE * torch.tensor(self.config.embedding_multiplier, dtype=x_TE.dtype, device=x_TE.device)
+            x_TE = x_TE * self._embedding_multiplier
         rope_TR = self._rope.angles(batch.positions_T)
         local_TR = rope_TR if self._local_rope is self._rope else self._local_rope.angles(batch.positions_T)
         step = Step(batch, slots_T, rope_TR, local_TR)

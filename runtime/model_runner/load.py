@@ -7,6 +7,7 @@ import importlib.util
 import logging
 import math
 import os
+from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import ConfigError, UnsupportedModel
@@ -19,7 +20,7 @@ from .plan import Executor
 
 logger = logging.getLogger(__name__)
 
-_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}
+_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1, "fp8": 1}
 
 
 def load_executor(config: EngineConfig, checkpoint: Checkpoint) -> Executor:
@@ -35,12 +36,17 @@ def load_executor(config: EngineConfig, checkpoint: Checkpoint) -> Executor:
         raise ConfigError(f"--quantize {config.quantize} is for the native step; drop it or {other}", param="quantize")
     if config.device == "cuda" and config.executor == "native":
         raise ConfigError("--executor native runs on the CPU; drop it or --device cuda", param="executor")
+    on_gpu = config.device == "cuda" or (config.device == "auto" and config.executor == "auto" and _has_cuda())
+    if config.kv_cache_dtype == "fp8" and (not on_gpu or config.executor != "auto"):
+        raise ConfigError("--kv-cache-dtype fp8 is for a GPU's Triton kernels; here: int8", param="kv_cache_dtype")
     if checkpoint.config.architecture.startswith(PREFIX):
         return _foreign(config, checkpoint)
     if config.executor == "transformers":
         return _transformers(config, checkpoint, why="--executor transformers")
-    if config.executor == "torch" or config.device == "cuda":
-        return _torch(config, checkpoint, why="--executor torch" if config.executor == "torch" else "--device cuda")
+    if config.executor == "torch":
+        return _torch(config, checkpoint, why="--executor torch")
+    if on_gpu:
+        return _cuda(config, checkpoint)
     try:
         return _native(config, checkpoint)
     except (UnsupportedModel, ImportError, OSError) as error:
@@ -114,6 +120,15 @@ def _need(extras: str, packages: tuple[str, ...], why: str) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
+def _has_cuda() -> bool:
+    """Torch is imported only where there is a driver, and both it and triton are installed."""
+    if not Path("/dev/nvidiactl").exists() or not all(map(importlib.util.find_spec, ("torch", "triton"))):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
 class _Placement(NamedTuple):
     """Where torch computes and in which types."""
 
@@ -127,9 +142,9 @@ class _Placement(NamedTuple):
 def _placement(config: EngineConfig, checkpoint: Checkpoint) -> _Placement:
     import torch
 
-    device = "cuda" if config.device == "cuda" else "cpu"
+    device = "cuda" if config.device == "cuda" or (config.device == "auto" and _has_cuda()) else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("--device cuda: torch finds no CUDA device", param="device")
+        raise ConfigError("--device cuda: torch finds no CUDA device here; drop it, or --device cpu", param="device")
     dtype = config.dtype
     if dtype == "auto":
         dtype = "float32" if device == "cpu" else "bfloat16"
@@ -153,6 +168,24 @@ def _torch(config: EngineConfig, checkpoint: Checkpoint, *, why: str) -> Executo
         num_threads=config.num_threads,
         device=place.device,
         context_length=config.context_length,
+    )
+
+
+def _cuda(config: EngineConfig, checkpoint: Checkpoint) -> Executor:
+    _need("gpu", ("torch",), "--device cuda")
+    place = _placement(config, checkpoint)
+    if importlib.util.find_spec("triton") is None:
+        logger.warning("triton is not installed: plain torch runs on the GPU; pip install 'radixlang[gpu]'")
+        return _torch(config, checkpoint, why="--device cuda")
+    from .cuda.load import load_cuda
+
+    check_weights(place.weight_bytes, place.free_bytes)
+    return load_cuda(
+        config,
+        checkpoint,
+        dtype=place.dtype,
+        kv_dtype=place.kv_dtype,
+        plan_slots=lambda free, a_token: _slots(config, checkpoint.config, 0, a_token, free, is_gpu=True),
     )
 
 
@@ -182,11 +215,17 @@ def _num_slots(config: EngineConfig, model: ModelConfig, weight_bytes: int, kv_d
 
 
 def _slots(
-    config: EngineConfig, model: ModelConfig, weight_bytes: int, kv_bytes_per_token: int, free_bytes: int
+    config: EngineConfig,
+    model: ModelConfig,
+    weight_bytes: int,
+    kv_bytes_per_token: int,
+    free_bytes: int,
+    *,
+    is_gpu: bool = False,
 ) -> int:
     num_slots = plan_slots(
         free_bytes=free_bytes,
-        fraction=config.mem_fraction_static,
+        fraction=config.mem_fraction_static or (0.9 if is_gpu else 0.5),
         weight_bytes=weight_bytes,
         kv_bytes_per_token=kv_bytes_per_token,
         model_context=model.max_context,

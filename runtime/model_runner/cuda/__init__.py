@@ -1,0 +1,1 @@
+"""The executor for CUDA devices: Triton kernels, CUDA graphs, draws that stay on the device."""

@@ -1,0 +1,109 @@
+"""Decode steps as CUDA graphs: one for each of a few batch sizes, smaller batches padded to the next.
+
+A graph replays what was captured on the same addresses, so its inputs and outputs are tensors of its own. Off CUDA the
+same buckets run without capture: tests see padding and staging as they are on a GPU.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ....kernels.paged import Paged
+from ....kernels.reference.batch import PackedBatch
+from ..plan import StepPlan
+from .page_mirror import PageMirror
+from .staging import send
+
+logger = logging.getLogger(__name__)
+
+Forward = Callable[[Tensor, Tensor, PackedBatch], Tensor]
+"""Token ids, slots and batch to logits of every row."""
+
+
+def sizes(largest: int) -> list[int]:
+    """1, 2, 4, 8, then by 8 to 64, by 16 to 256, by 64 beyond."""
+    wanted = [1, 2, 4, *range(8, 64, 8), *range(64, 256, 16), *range(256, largest + 64, 64)]
+    return [s for s in wanted if s < largest] + [largest]
+
+
+class Bucket:
+    """Decode steps of up to `size` sequences."""
+
+    def __init__(self, size: int, mirror: PageMirror, spare_slot: int, longest: int) -> None:
+        """longest: the longest sequence there may be; it sizes the split of attention once for all."""
+        device = mirror.table.device
+        # Rows: token ids, positions, slots, lengths, rows of the page table.
+        idle = np.array([[0], [0], [spare_slot], [1], [mirror.spare_row]], np.int32)
+        self._idle = np.repeat(idle, size, axis=1)
+        self._inputs = torch.from_numpy(self._idle.copy()).to(device)
+        self.size = size
+        self._ids, positions, self._slots, lengths, table_rows = self._inputs
+        rows = torch.arange(size, dtype=torch.int32, device=device)
+        tiles = torch.zeros(0, 5, dtype=torch.int32, device=device)
+        self._batch = PackedBatch([], positions, Paged(mirror.table, rows, lengths, table_rows, tiles, longest))
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._logits: Tensor | None = None
+
+    @property
+    def token_ids(self) -> Tensor:
+        """int32 [size]: draws of the step before may be written here, between `fill` and `run`."""
+        return self._inputs[0]
+
+    def capture(self, forward: Forward, pool: Any) -> Any:
+        """Runs once to compile and tune, then records. Returns the memory pool, shared by all graphs."""
+        forward(self._ids, self._slots, self._batch)
+        torch.cuda.synchronize()
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph, pool=pool):
+            self._logits = forward(self._ids, self._slots, self._batch)
+        return self._graph.pool()
+
+    def fill(self, plan: StepPlan) -> None:
+        count = len(plan.token_ids_T)
+        inputs = self._idle.copy()
+        inputs[:, :count] = (plan.token_ids_T, plan.positions_T, plan.slots_T, plan.kv_lens_B, plan.table_rows_B)
+        self._inputs.copy_(send([inputs], self._inputs.device)[0])
+
+    def run(self, forward: Forward) -> Tensor:
+        """Logits [size, V], valid until the next run of any bucket."""
+        if self._graph is None:
+            return forward(self._ids, self._slots, self._batch)
+        self._graph.replay()
+        assert self._logits is not None
+        return self._logits
+
+
+class DecodeGraphs:
+    """The buckets, largest captured first so that the smaller ones find their memory there."""
+
+    def __init__(
+        self, largest: int, mirror: PageMirror, spare_slot: int, longest: int, forward: Forward, *, captures: bool
+    ) -> None:
+        started = time.perf_counter()
+        self._forward = forward
+        self._buckets = [Bucket(size, mirror, spare_slot, longest) for size in sizes(largest)]
+        if captures:
+            pool: Any = None
+            gc.collect()
+            for bucket in reversed(self._buckets):
+                pool = bucket.capture(forward, pool)
+            logger.info(
+                "%d CUDA graphs captured in %.1f s, batches up to %d",
+                len(self._buckets), time.perf_counter() - started, largest,
+            )  # fmt: skip
+
+    @property
+    def largest(self) -> int:
+        return self._buckets[-1].size
+
+    def bucket(self, count: int) -> Bucket:
+        """The smallest that holds `count` sequences."""
+        return next(b for b in self._buckets if b.size >= count)

@@ -1,0 +1,192 @@
+"""The CUDA executor, Triton kernels and padded batches included, beside the reference executor.
+
+Without a GPU it runs on the CPU, kernels in triton's interpreter, graphs as plain calls: everything but the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("triton")
+
+from radixlang.errors import ConfigError
+from radixlang.kernels import registry
+from radixlang.kernels.load import load_kernels
+from radixlang.runtime.model.decoder import Decoder
+from radixlang.runtime.model.kv_pool import KvPool
+from radixlang.runtime.model_runner.cuda.executor import CudaExecutor
+from radixlang.runtime.model_runner.cuda.graphs import sizes
+from radixlang.runtime.model_runner.cuda.load import check_device
+from radixlang.runtime.model_runner.plan import ScorePlan
+from radixlang.runtime.model_runner.torch_executor import TorchExecutor
+from radixlang.runtime.weights.open import open_checkpoint
+import itertools
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+ROWS, CONTEXT, SLOTS = 32, 128, 256
+
+
+@pytest.fixture(scope="module", autouse=True)
+def triton_everywhere() -> Iterator[None]:
+    """The kernels that are registered for CUDA, for the device that the tests have."""
+    from radixlang.kernels.triton import table
+
+    load_kernels()
+    before = {op: list(found) for op, found in registry._table.items()}
+    table.register_all()
+    for op, found in registry._table.items():
+        for implementation in [i for i in found if i.name == "triton"]:
+            registry.register(op, implementation.kernel, name="here", device=DEVICE, rank=9, fits=implementation.fits)
+    yield
+    registry._table.clear()
+    registry._table.update(before)
+
+
+def build(path: Path, kv_dtype: torch.dtype = torch.float32) -> CudaExecutor:
+    from radixlang.kernels.triton.attention_extend import rows_of_tile
+
+    checkpoint = open_checkpoint(path)
+    config = checkpoint.config
+    with torch.inference_mode():
+        decoder = Decoder(checkpoint, dtype=torch.float32, device=torch.device(DEVICE))
+        pool = KvPool(config, SLOTS + 1, kv_dtype, torch.device(DEVICE))
+    return CudaExecutor(
+        decoder, pool, num_rows=ROWS, max_context=CONTEXT, page_size=1,
+        rows_of_tile=rows_of_tile(config.num_heads // config.num_kv_heads), uses_graphs=True,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pair(tiny_model_dir: Path) -> tuple[CudaExecutor, TorchExecutor]:
+    return build(tiny_model_dir), TorchExecutor(open_checkpoint(tiny_model_dir), num_slots=SLOTS)
+
+
+def prompts(count: int, seed: int = 0) -> list[list[int]]:
+    rng = np.random.default_rng(seed)
+    return [rng.integers(3, 300, rng.integers(1, 40)).tolist() for _ in range(count)]
+
+
+@pytest.mark.parametrize("chunk", [None, 7])
+def test_greedy_tokens_are_the_references(pair: Any, driver: Any, chunk: int | None) -> None:
+    got, reference = [driver(e).greedy(prompts(3), 3, chunk=chunk) for e in pair]
+    assert got == reference
+
+
+def test_a_shared_prefix_and_replaced_slots_are_seen(pair: Any, driver: Any) -> None:
+    results = []
+    for executor in pair:
+        run = driver(executor)
+        first = run.new()
+        ids = list(range(10, 40))
+        run.logprobs([(first, ids)])
+        forked = run.new(share=first, length=20)  # its slots were never told to the device under this row
+        told = run.logprobs([(forked, [5, 6]), (first, [9])])
+        # The same tokens in other slots, as when the tree keeps another request's copy: the row is redirected.
+        other = run.new()
+        run.logprobs([(other, ids[:20])])
+        run.table[forked.row, :20] = run.table[other.row, :20]
+        told += run.logprobs([(forked, [7])])
+        results.append(np.concatenate(told))
+    assert np.abs(results[0] - results[1]).max() < 1e-4
+
+
+def test_samples_masks_and_logprobs(pair: Any, driver: Any, make_sample: Callable[..., Any]) -> None:
+    outs = []
+    for executor in pair:
+        run = driver(executor)
+        plan = run.plan([(run.new(), ids) for ids in prompts(4, seed=3)])
+        ends = (plan.query_start_B1[1:] - 1).tolist()
+        mask = np.zeros((1, (executor.vocab_size + 31) // 32), np.uint32)
+        mask[0, 2] = 0b1011
+        plan.masks_MW = mask
+        ids = np.array([3, 50, 77], np.int32)
+        plan.samples = [
+            make_sample(ends[0], temperature=1.0, seed=4, counter=2, top_k=20, num_top=3, logprob_ids=ids),
+            make_sample(ends[1], temperature=0.8, seed=1, top_p=0.7, min_p=0.01, mask_row=0),
+            make_sample(ends[2], bias_ids=ids, bias_values=np.array([9.0, -9.0, 3.0], np.float32), num_top=0),
+            make_sample(ends[3], temperature=2.0, seed=8, penalty_ids=ids, penalty_counts=np.array([0, 1, 2], np.int32),
+                        frequency_penalty=0.5, presence_penalty=0.5, repetition_penalty=1.3),
+            make_sample(ends[0]),
+        ]  # fmt: skip
+        plan.scores = [ScorePlan(0, int(plan.token_ids_T[1]), 2, ids), ScorePlan(1, -1, 0, ids)]
+        plan.hidden_rows = np.array([2, 0], np.int32)
+        outs.append(executor.execute(plan))
+    got, reference = outs
+    assert got.token_ids_S.tolist() == reference.token_ids_S.tolist()
+    assert np.abs(got.hidden_RE - reference.hidden_RE).max() < 1e-3
+    for mine, theirs in zip(
+        [*got.logprobs_S, *got.scores_N], [*reference.logprobs_S, *reference.scores_N], strict=True
+    ):
+        assert (mine is None) == (theirs is None)
+        if mine is not None and theirs is not None:
+            assert mine.top_ids == theirs.top_ids
+            assert np.allclose(
+                [mine.logprob, *mine.top_logprobs, *mine.id_logprobs],
+                [theirs.logprob, *theirs.top_logprobs, *theirs.id_logprobs], atol=1e-4, equal_nan=True,
+            )  # fmt: skip
+
+
+def test_draws_are_relayed_on_the_device(pair: Any, driver: Any, make_sample: Callable[..., Any]) -> None:
+    """Two steps launched before the first is read: the second takes the first's draws."""
+    executor, reference = pair
+    asked = prompts(3, seed=5)
+    (expected,) = (driver(reference).greedy(asked, 2),)
+    run = driver(executor)
+    sequences = [run.new() for _ in asked]
+    first = run.plan(list(zip(sequences, asked, strict=True)))
+    first.samples = [make_sample(int(end) - 1) for end in first.query_start_B1[1:]]
+    ahead = executor.launch(first, relays=True)
+    second = run.plan([(s, [0]) for s in sequences])
+    second.relay_rows = second.relay_samples = np.arange(3, dtype=np.int32)
+    second.samples = [make_sample(row) for row in range(3)]
+    behind = executor.launch(second, relays=True)
+    tokens = [ahead.result().token_ids_S.tolist(), behind.result().token_ids_S.tolist()]
+    assert [list(pair) for pair in zip(*tokens, strict=True)] == expected
+
+
+@pytest.mark.parametrize(
+    "family_name", ["gemma2", *(pytest.param(name, marks=pytest.mark.slow) for name in ("qwen3", "phi3"))]
+)
+def test_families(family_name: str, make_family: Any, driver: Any) -> None:
+    family = make_family(family_name)
+    work = prompts(2, seed=9)
+    told = []
+    for executor in (build(family.path), TorchExecutor(open_checkpoint(family.path), num_slots=SLOTS)):
+        run = driver(executor)
+        told.append(np.concatenate(run.logprobs([(run.new(), [i % 90 for i in ids]) for ids in work])))
+    assert np.abs(told[0] - told[1]).max() < 1e-3
+
+
+def test_an_int8_pool(tiny_model_dir: Path, driver: Any) -> None:
+    told = []
+    for executor in (
+        build(tiny_model_dir, torch.int8),
+        TorchExecutor(open_checkpoint(tiny_model_dir), num_slots=SLOTS, kv_dtype="int8"),
+    ):
+        run = driver(executor)
+        told.append(np.concatenate(run.logprobs([(run.new(), ids) for ids in prompts(2, seed=2)])))
+    assert np.abs(told[0] - told[1]).max() < 0.02
+
+
+def test_a_graph_is_chosen_for_every_batch() -> None:
+    for largest in (1, 5, 32, 256, 300):
+        found = sizes(largest)
+        assert found == sorted(set(found))
+        assert found[-1] == largest
+        assert all(b - a <= max(8, a // 3) for a, b in itertools.pairwise(found))
+
+
+@pytest.mark.parametrize(
+    ("capability", "kv_dtype", "words"),
+    [((7, 5), "bfloat16", "8.0 or newer: --device cpu"), ((8, 0), "fp8", "--kv-cache-dtype int8")],
+)
+def test_a_gpu_that_lacks_something_is_told(capability: tuple[int, int], kv_dtype: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        check_device("Some GPU", capability, kv_dtype)
+    check_device("H200", (9, 0), kv_dtype)
