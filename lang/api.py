@@ -30,6 +30,7 @@ from .ir import (
 )
 from .program import SglFunction
 from .tools import Tool, as_tools, tool_fields
+from .xml_model import spec_of
 
 if TYPE_CHECKING:
     from .state import ProgramState
@@ -94,11 +95,13 @@ def gen(
     tool_choice: str = "auto",
     grammar: Grammar | None = None,
     heal: bool | None = None,
+    xml: Any | None = None,
 ) -> SglExpr:
     """A generation, to be appended to a state; None takes what run() says.
 
     Its value is text (a list of n texts for n > 1; the program's text follows the first). Constrained by one of
-    `regex`, `json_schema` (JSON text or a dict), `ebnf`, `structural_tag`, or `dtype`: int, float, bool, str, or a type
+    `regex`, `json_schema` (JSON text or a dict), `ebnf`, `xml` (a DTD, a dict of elements as
+    constrained.grammar.xml_spec reads it, or a model), `structural_tag`, or `dtype`: int, float, bool, str, or a type
     that JSON can hold, read with `state.value(name)`. `choices` makes it a `select`. `check` refuses a value by
     returning False or raising; then up to `repair` more are tried, and refused ones leave no text. `tools`: calls in
     the answer are well formed; `tool_choice` is "auto" (text, calls, or both), "required", "none" or a tool's name.
@@ -112,14 +115,17 @@ def gen(
         return SglSelect(name, choices, 0.0 if temperature is None else temperature, choices_method, seed)
     if regex is not None:
         re.compile(regex)
-    constraints = [c for c, v in (("regex", regex), ("json_schema", json_schema), ("ebnf", ebnf)) if v is not None]
+    named = (("regex", regex), ("json_schema", json_schema), ("ebnf", ebnf), ("xml", xml))
+    constraints = [name for name, value in named if value is not None]
     if tools is not None and (constraints or dtype is not None or structural_tag is not None):
         constraints = [*constraints, "tools"] if constraints else ["another", "tools"]
     if grammar is not None:
         constraints = [*constraints, "grammar"]
-        regex = grammar.regex()
     if len(constraints) > 1:
         raise ValueError(f"gen takes one constraint, found {' and '.join(constraints)}")
+    constraint = None if xml is None else {"type": "xml", "spec": spec_of(xml)}
+    if grammar is not None:
+        regex, constraint = (grammar.regex(), None) if grammar.is_regular else (None, grammar.constraint())
     value_type, known_tools = _value_type(dtype, json_schema), None
     if tools is not None:
         known_tools = as_tools(tools)
@@ -149,6 +155,7 @@ def gen(
         regex=regex,
         json_schema=None if json_schema is None else closed_text(json_schema),
         ebnf=ebnf,
+        constraint=constraint,
         structural_tag=_json_text(structural_tag),
         seed=seed,
         repetition_penalty=repetition_penalty,

@@ -2,99 +2,187 @@
 
 person = seq("Name: ", rx("[A-Z][a-z]+").capture("name"), ", age ", rx("[0-9]{1,2}").capture("age"))
 s += gen("card", grammar=person); s["name"], s["age"]
+
+A grammar whose rules contain themselves, or that holds JSON or XML, is more than a regular expression; captures work
+the same.
 """
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..errors import ProgramError
-from .dtype import apply_dtype
+from ..errors import GrammarError, ProgramError
+from .closed_schema import closed_text
+from .dtype import apply_dtype, json_schema_of
+from .grammar_tree import (
+    Call,
+    Capture,
+    Either,
+    Json,
+    Pattern,
+    Times,
+    Together,
+    Tree,
+    Xml,
+    captures_of,
+    is_regular,
+    pattern_of,
+)
 from .ir import SglConstantText, SglExpr, SglExprList, SglGen, SglSelect
 from .sampling import SglSamplingParams
-
-_groups = itertools.count()
+from .xml_model import spec_of
 
 
 class Grammar:
-    """A set of texts, as a regular expression whose groups are captures."""
+    """A set of texts, some parts of which are captured."""
 
-    def __init__(self, pattern: str, captures: tuple[tuple[str, str, Any], ...] = ()) -> None:
-        self._pattern = pattern
-        self._captures = captures
-        """(group, name, dtype) of each capture; groups are unique in every grammar."""
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
 
     def capture(self, name: str, dtype: Any = None) -> Grammar:
-        """The text of this part becomes the value of `name`, of the type `dtype`."""
-        group = f"capture_{next(_groups)}"
-        return Grammar(f"(?P<{group}>{self._pattern})", (*self._captures, (group, name, dtype)))
+        """The text of this part becomes the value of `name`, of the type `dtype`; of JSON, its own type."""
+        if dtype is None and isinstance(self.tree, Json):
+            dtype = self.tree.kind
+        return Grammar(Capture(name, dtype, self.tree))
 
     def names(self) -> list[tuple[str, Any]]:
-        """(name, dtype) of the captures."""
-        return [(name, dtype) for _, name, dtype in self._captures]
+        """(name, dtype) of the captures. ValueError for a name that two parts have."""
+        found = captures_of(self.tree)
+        names = [capture.name for capture in found]
+        if len(set(names)) < len(names):
+            raise ValueError(f"a name is captured twice: {', '.join(names)}")
+        return [(capture.name, capture.dtype) for capture in found]
+
+    @property
+    def is_regular(self) -> bool:
+        """Whether a regular expression says all of it."""
+        return is_regular(self.tree)
 
     def regex(self) -> str:
-        """For the model: without the groups' names."""
-        return re.sub(r"\(\?P<capture_\d+>", "(", self._pattern)
+        """For the model, of a regular one."""
+        return pattern_of(self.tree, None)
+
+    def constraint(self) -> dict[str, Any]:
+        """Of one that is not regular: a constrained.constraint value. ValueError for what no engine can serve."""
+        from ..constrained.grammar.captures import unmarked
+        from ..constrained.grammar.lexemes import as_text, check_productive
+        from .grammar_rules import rules_of
+
+        try:
+            rules = unmarked(rules_of(self.tree))
+            check_productive(rules)
+            syntax, source = as_text(rules)
+            return {"type": "grammar", "syntax": syntax, "source": source}
+        except GrammarError as error:
+            raise ValueError(error.message) from error
 
     def read(self, text: str) -> dict[str, str | None]:
         """The captures in `text`; None for a part that is not in it. ProgramError for a text that does not fit."""
-        found = re.fullmatch(self._pattern, text, re.DOTALL)
+        found = self._read_regular(text) if self.is_regular else self._read_rules(text)
         if found is None:
             raise ProgramError(f"{text!r} does not fit its grammar; was it cut by max_tokens?")
-        return {name: found.group(group) for group, name, _ in self._captures}
+        return found
+
+    def _read_regular(self, text: str) -> dict[str, str | None] | None:
+        captures = captures_of(self.tree)
+        groups = {id(capture): f"capture_{place}" for place, capture in enumerate(captures)}
+        match = re.fullmatch(pattern_of(self.tree, groups), text, re.DOTALL)
+        return None if match is None else {c.name: match.group(groups[id(c)]) for c in captures}
+
+    def _read_rules(self, text: str) -> dict[str, str | None] | None:
+        from ..constrained.grammar.captures import find
+        from .grammar_rules import rules_of
+
+        try:
+            places = find(rules_of(self.tree), text)
+        except RecursionError:
+            raise ProgramError("the text is nested too deeply for its captures to be read") from None
+        if places is None:
+            return None
+        values: dict[str, str | None] = dict.fromkeys(name for name, _ in self.names())
+        return values | {place.name: text[place.begin : place.end] for place in places}
 
     def __repr__(self) -> str:
-        return f"Grammar({self.regex()!r})"
+        return f"Grammar({self.regex()!r})" if self.is_regular else f"Grammar({self.tree!r})"
+
+
+class Rule(Grammar):
+    """A part that may contain itself: made first, defined then."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.body: Grammar | None = None
+        super().__init__(Call(self))
+
+    def define(self, body: str | Grammar) -> Rule:
+        """What the rule stands for. Returns the rule."""
+        self.body = _as_grammar(body)
+        return self
+
+    def __repr__(self) -> str:
+        return f"Rule({self.name!r})"
 
 
 def lit(text: str) -> Grammar:
     """This text."""
-    return Grammar(re.sub(r"([\\.^$*+?{}\[\]|()])", r"\\\1", text))
+    return Grammar(Pattern(re.sub(r"([\\.^$*+?{}\[\]|()])", r"\\\1", text), text))
 
 
 def rx(pattern: str) -> Grammar:
     """A regular expression."""
     re.compile(pattern)
-    return Grammar(f"(?:{pattern})")
+    return Grammar(Pattern(f"(?:{pattern})", None))
+
+
+def rule(body: Callable[[Rule], str | Grammar] | str = "rule") -> Rule:
+    """A rule: `r = rule("expr"); r.define(…)`, or `rule(lambda r: alt("x", seq("(", r, ")")))`."""
+    if isinstance(body, str):
+        return Rule(body)
+    made = Rule("rule")
+    return made.define(body(made))
+
+
+def json(schema: Any) -> Grammar:
+    """A JSON document: of a schema (dict or text), or of a type such as a pydantic model."""
+    kind = {} if isinstance(schema, (dict, str)) else schema
+    return Grammar(Json(closed_text(schema if isinstance(schema, str) else json_schema_of(schema)), kind))
+
+
+def xml(spec: Any, whitespace: str = "compact") -> Grammar:
+    """An XML document: of a DTD, of elements as a dict, or of a pydantic model or dataclass (see gen's `xml`)."""
+    return Grammar(Xml(spec_of(spec), whitespace))
 
 
 def _as_grammar(part: str | Grammar) -> Grammar:
     return lit(part) if isinstance(part, str) else part
 
 
-def _joined(parts: Iterator[Grammar] | list[Grammar], between: str) -> Grammar:
-    made = list(parts)
-    captures = tuple(capture for part in made for capture in part._captures)
-    names = [name for _, name, _ in captures]
-    if len(set(names)) < len(names):
-        raise ValueError(f"a name is captured twice: {', '.join(names)}")
-    return Grammar("(?:" + between.join(part._pattern for part in made) + ")", captures)
+def _checked(tree: Tree) -> Grammar:
+    made = Grammar(tree)
+    made.names()
+    return made
 
 
 def seq(*parts: str | Grammar) -> Grammar:
     """The parts after each other; strings are themselves."""
-    return _joined(map(_as_grammar, parts), "")
+    return _checked(Together(tuple(_as_grammar(part).tree for part in parts)))
 
 
 def alt(*parts: str | Grammar) -> Grammar:
     """One of the parts."""
-    return _joined(map(_as_grammar, parts), "|")
+    return _checked(Either(tuple(_as_grammar(part).tree for part in parts)))
 
 
 def opt(part: str | Grammar) -> Grammar:
     """The part, or nothing."""
-    inner = _as_grammar(part)
-    return Grammar(f"(?:{inner._pattern})?", inner._captures)
+    return Grammar(Times(_as_grammar(part).tree, 0, 1))
 
 
 def many(part: str | Grammar, at_least: int = 0, at_most: int | None = None) -> Grammar:
     """The part, several times; a capture in it has the last one's text."""
-    inner = _as_grammar(part)
-    return Grammar(f"(?:{inner._pattern}){{{at_least},{'' if at_most is None else at_most}}}", inner._captures)
+    return Grammar(Times(_as_grammar(part).tree, at_least, at_most))
 
 
 def fused(expr: SglExpr) -> tuple[Grammar, int]:
@@ -102,23 +190,32 @@ def fused(expr: SglExpr) -> tuple[Grammar, int]:
 
     ValueError for a gen that is not constrained, or that has options of its own.
     """
-    parts: list[Grammar] = []
-    tokens = 0
-    for part in expr.expr_list if isinstance(expr, SglExprList) else [expr]:
+    made = list(_fused_parts(expr.expr_list if isinstance(expr, SglExprList) else [expr]))
+    return seq(*(part for part, _ in made)), sum(tokens for _, tokens in made)
+
+
+def _fused_parts(exprs: list[SglExpr]) -> Iterator[tuple[Grammar, int]]:
+    for part in exprs:
         if isinstance(part, SglConstantText):
-            parts.append(lit(part.value))
+            yield lit(part.value), 0
         elif isinstance(part, SglSelect):
-            parts.append(_named(alt(*part.choices), part.name, None))
+            yield _named(alt(*part.choices), part.name, None), 0
         elif isinstance(part, SglGen):
-            made = apply_dtype(SglSamplingParams(dtype=part.sampling_params.dtype), native=True)
-            pattern = part.sampling_params.regex or made.regex
-            if pattern is None:
-                raise ValueError(f"fuse takes gens with a regex, choices or a dtype that is one; {part!r} has none")
-            parts.append(_named(rx(pattern), part.name, part.options.get("dtype")))
-            tokens += part.sampling_params.max_new_tokens or 0
+            params = part.sampling_params
+            made = apply_dtype(SglSamplingParams(dtype=params.dtype), native=True)
+            pattern = params.regex or made.regex
+            schema = params.json_schema or made.json_schema
+            if part.options.get("grammar") is not None:
+                inner: Grammar = part.options["grammar"]
+            elif pattern is not None:
+                inner = rx(pattern)
+            elif schema is not None:
+                inner = json(schema)
+            else:
+                raise ValueError(f"fuse takes gens with a constraint, choices or a dtype; {part!r} has none")
+            yield _named(inner, part.name, part.options.get("dtype")), params.max_new_tokens or 0
         else:
             raise ValueError(f"fuse takes text and gens, not {part!r}")
-    return seq(*parts), tokens
 
 
 def _named(part: Grammar, name: str | None, dtype: Any) -> Grammar:

@@ -161,7 +161,7 @@ class TracerProgramState:
                     self._add("var", [piece])
         elif isinstance(expr, Symbol):
             self._add("var", [expr.node])
-        elif isinstance(expr, SglGen) and expr.options.get("grammar") is not None:
+        elif isinstance(expr, SglGen) and expr.options.get("grammar") is not None and expr.options["grammar"].names():
             raise TraceError("the captures of a grammar are not in graphs yet", where=user_location())
         elif isinstance(expr, SglGen):
             if expr.name and expr.options.get("dtype") is not None:

@@ -3,20 +3,24 @@
 Its lexer is greedy: of the lexemes that may stand here it takes the longest, and never looks back. `[a-z]+ "x"` as two
 lexemes would so never match "abx". A part of the grammar becomes one lexeme only if greed cannot hurt: wherever a
 lexeme may end, no byte that may follow it carries any lexeme on. Parts that fail this are split, in the end into single
-characters, where nothing can go wrong. Grammars without recursion never come here: they are automata.
+characters, where nothing can go wrong. Grammars without recursion never come here: they are automata. JSON documents
+inside a grammar are the engine's own; what may stand in the place of one, or behind a number, must begin otherwise.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from ...errors import GrammarTooLarge, UnsatisfiableGrammar
 from ..fsm.charset import Ranges
 from ..fsm.determinise import Alphabet, alphabet_of
 from ..fsm.fallback import to_engine
 from ..fsm.pattern import Alt, Chars, Node, Repeat, Seq, char_sets
-from .reader import START_RULE, Part, Ref, Rules
+from ..json_schema.inline import inline
+from .reader import START_RULE, Json, Part, Ref, Rules
 from .regular import Body, Lexeme, Lexer, is_nullable
+from .writer import write
 
 MAX_INLINED = 20_000  # nodes of the tree that a grammar without recursion becomes
 MAX_SPLITS = 400
@@ -25,8 +29,8 @@ MAX_LEXEME = 1000  # nodes of the tree of one lexeme
 
 
 def as_pattern(rules: Rules) -> Node | None:
-    """The grammar as one pattern, if no rule contains itself and it is not too large; else None."""
-    if _recursive(rules):
+    """The grammar as one pattern, if no rule contains itself or JSON and it is not too large; else None."""
+    if _recursive(rules) or any(map(_holds_json, rules.values())):
         return None
     budget = [MAX_INLINED]
     try:
@@ -59,6 +63,8 @@ def _shortest(part: Part, lengths: dict[str, float]) -> float:
     match part:
         case Ref(name):
             return lengths[name]
+        case Json():
+            return 1
         case Chars(ranges):
             return 1 if ranges else math.inf
         case Seq(parts):
@@ -74,6 +80,8 @@ def _is_productive(part: Part, productive: set[str]) -> bool:
     match part:
         case Ref(name):
             return name in productive
+        case Json():
+            return True
         case Chars(ranges):
             return bool(ranges)
         case Seq(parts):
@@ -95,6 +103,17 @@ def _references(part: Part) -> set[str]:
             return _references(inner)
         case _:
             return set()
+
+
+def _holds_json(part: Part) -> bool:
+    match part:
+        case Json():
+            return True
+        case Seq(children) | Alt(children):
+            return any(map(_holds_json, children))
+        case Repeat(inner, _, _):
+            return _holds_json(inner)
+    return False
 
 
 def _recursive(rules: Rules) -> set[str]:
@@ -132,6 +151,11 @@ def _inline(part: Part, rules: Rules, budget: list[int]) -> Node:
     raise AssertionError(part)
 
 
+def as_text(rules: Rules) -> tuple[Literal["ebnf", "lark"], str]:
+    """A grammar that a program put together, for engines elsewhere: as EBNF, with JSON inside as Lark."""
+    return ("lark", to_lark(rules)) if any(map(_holds_json, rules.values())) else ("ebnf", write(rules))
+
+
 def to_lark(rules: Rules) -> str:
     """The grammar in the engine's Lark. Raises GrammarTooLarge."""
     kept = _kept(rules)
@@ -147,7 +171,7 @@ def to_lark(rules: Rules) -> str:
 
 def _kept(rules: Rules) -> set[str]:
     """Rules that stay rules: those that recur, the start, and those too large to be written out."""
-    kept = _recursive(rules) | {START_RULE}
+    kept = _recursive(rules) | {START_RULE} | {name for name, body in rules.items() if _holds_json(body)}
     sizes: dict[str, int] = {}
     waiting = {name: body for name, body in rules.items() if name not in kept}
     while waiting:
@@ -191,7 +215,7 @@ class _Writer:
         """The part as a pattern's tree, if it is free of recursion."""
         if part not in self.inlined:
             found = None
-            if not self._reaches_recursion(part):
+            if not self._reaches_recursion(part) and not _holds_json(part):
                 try:
                     found = _inline(part, self.rules, [2 * MAX_LEXEME])
                 except GrammarTooLarge:
@@ -210,6 +234,8 @@ class _Writer:
         match part:
             case Ref(name):
                 return part if tree is None and name in self.recursive else self.body(self.rules[name])
+            case Json():
+                return part
             case Chars():
                 return Lexeme(part)
             case Alt(options):
@@ -248,7 +274,7 @@ class _Writer:
 
 def _sets(part: Part) -> set[Ranges]:
     match part:
-        case Ref():
+        case Ref() | Json():
             return set()
         case Seq(children) | Alt(children):
             return set().union(*map(_sets, children))
@@ -263,6 +289,7 @@ def _lark(bodies: dict[str, Body]) -> str:
     names[START_RULE] = "start"
     lines = ["%llguidance {}"]
     terminals: dict[Node, str] = {}
+    documents: dict[str, str] = {}
 
     def write(body: Body) -> str:
         match body:
@@ -270,6 +297,8 @@ def _lark(bodies: dict[str, Body]) -> str:
                 return terminals.setdefault(tree, f"T{len(terminals)}")
             case Ref(name):
                 return names[name]
+            case Json(schema):
+                return documents.setdefault(schema, f"j{len(documents)}")
             case Seq(parts):
                 return "(" + " ".join(map(write, parts)) + ")" if parts else '""'  # type: ignore[arg-type]
             case Alt(options):
@@ -280,4 +309,5 @@ def _lark(bodies: dict[str, Body]) -> str:
 
     lines += [f"{names[name]}: {write(body)}" for name, body in bodies.items()]
     lines += [f"{name}: /{to_engine(tree)}/" for tree, name in terminals.items()]
+    lines += [f"{name}: {inline(schema)}" for schema, name in documents.items()]
     return "\n".join(lines) + "\n"

@@ -28,7 +28,13 @@ class Ref(NamedTuple):
     name: str
 
 
-Part = Node | Ref
+class Json(NamedTuple):
+    """A JSON document: no text writes it, grammars that programs put together do."""
+
+    schema: str
+
+
+Part = Node | Ref | Json
 Rules = dict[str, Part]
 """Each rule's body, in which `Ref` stands for a rule; in the order of the text."""
 

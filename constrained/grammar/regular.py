@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ...errors import GrammarTooLarge
+from ...errors import GrammarTooLarge, UnsupportedGrammar
 from ..fsm.determinise import Alphabet, Nfa
 from ..fsm.pattern import Alt, Chars, Node, Repeat, Seq
-from .reader import Ref
+from ..json_schema.inline import carries_on, first_bytes
+from .reader import Json, Ref
 
 MAX_STATES = 20_000
+_LOW = (1 << 256) - 1
+"""Sets of bytes are bits of a number: those that begin lexemes of ours, and above them those that begin JSON."""
 
 
 class Lexeme(NamedTuple):
@@ -18,7 +21,7 @@ class Lexeme(NamedTuple):
     tree: Node
 
 
-Body = Lexeme | Ref | Alt | Seq | Repeat
+Body = Lexeme | Ref | Json | Alt | Seq | Repeat
 
 
 class Lexer:
@@ -29,6 +32,8 @@ class Lexer:
         self.alphabet = alphabet
         self.leads = _lead_bytes(alphabet)
         self.trees: list[Node] = []
+        self.documents: dict[str, int] = {}
+        """Of each JSON schema, what may follow its documents."""
         for body in bodies.values():
             self._collect(body)
         self.trees = list(dict.fromkeys(self.trees))
@@ -48,6 +53,8 @@ class Lexer:
                 self._collect(inner)
             case Ref():
                 pass
+            case Json(schema):
+                self.documents[schema] = 0
             case _:
                 self.trees.append(body.tree)
 
@@ -74,13 +81,16 @@ class Lexer:
     def _solve(self) -> None:
         """Nullable, FIRST and FOLLOW by fixed point; FOLLOW of lexemes into `after`."""
         while True:
-            before = (dict(self.nullable), dict(self.first), dict(self.follow), dict(self.after))
+            before = (dict(self.nullable), dict(self.first), dict(self.follow), dict(self.after), dict(self.documents))
             for name, body in self.bodies.items():
                 self.nullable[name] = self._is_nullable(body)
                 self.first[name] = self._first(body)
                 self._spread(body, self.follow[name])
-            if before == (self.nullable, self.first, self.follow, self.after):
+            if before == (self.nullable, self.first, self.follow, self.after, self.documents):
                 break
+        if self.documents:
+            for name, body in self.bodies.items():
+                self._check_json(body, self.follow[name])
 
     def _is_nullable(self, body: Any) -> bool:
         match body:
@@ -109,6 +119,8 @@ class Lexer:
                 return _union(map(self._first, options))
             case Repeat(inner, _, high):
                 return 0 if high == 0 else self._first(inner)
+            case Json(schema):
+                return _bits(first_bytes(schema)) << 256
         return self.first_of[body.tree]
 
     def _spread(self, body: Any, follow: int) -> None:
@@ -125,8 +137,34 @@ class Lexer:
                     self._spread(option, follow)
             case Repeat(inner, _, high):
                 self._spread(inner, follow | (0 if high == 1 else self._first(inner)))
+            case Json(schema):
+                self.documents[schema] |= follow
             case _:
                 self.after[body.tree] |= follow
+
+    def _check_json(self, body: Any, follow: int) -> None:
+        """Raises UnsupportedGrammar where the lexer could take a part of a document for something else."""
+        match body:
+            case Seq(parts):
+                for part in reversed(parts):
+                    self._check_json(part, follow)
+                    follow = self._first(part) | (follow if self._is_nullable(part) else 0)
+            case Alt(options):
+                firsts = [self._first(o) | (follow if self._is_nullable(o) else 0) for o in options]
+                for i, option in enumerate(options):
+                    for other in firsts[:i]:
+                        _check_apart(firsts[i], other)
+                    self._check_json(option, follow)
+            case Repeat(inner, _, _):
+                again = follow | self._first(inner)
+                if self._is_nullable(body) or body.high != 1:
+                    _check_apart(self._first(inner), follow)
+                self._check_json(inner, again)
+            case Json(schema):
+                if _fold(follow) & _bits(carries_on(schema)):
+                    raise UnsupportedGrammar(
+                        "what follows a JSON number begins like more of it; put a text between them", keyword="json"
+                    )
 
     def conflicts(self) -> set[Node]:
         """Lexemes of more than one character that must be split."""
@@ -154,7 +192,7 @@ class Lexer:
                 if ended and states is not start:
                     onward = self._bytes(edge[0])
                     for i in ended:
-                        if onward & self.after[self.trees[i]]:
+                        if onward & _fold(self.after[self.trees[i]]):
                             found.add(self.trees[owner[state]])
                             if not isinstance(self.trees[i], Chars):
                                 found.add(self.trees[i])
@@ -202,6 +240,22 @@ def is_nullable(tree: Node) -> bool:
             return low == 0 or is_nullable(inner)
         case _:
             return False
+
+
+def _check_apart(one: int, other: int) -> None:
+    if (one >> 256) & (other & _LOW) or (other >> 256) & (one & _LOW):
+        raise UnsupportedGrammar(
+            "a JSON document and what may stand in its place begin alike; put a text before one of them", keyword="json"
+        )
+
+
+def _bits(data: bytes) -> int:
+    return _union(1 << byte for byte in data)
+
+
+def _fold(bits: int) -> int:
+    """Whether of ours or of JSON."""
+    return (bits | bits >> 256) & _LOW
 
 
 def _union(bits: Any) -> int:

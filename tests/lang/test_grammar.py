@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+import json
 import re
 
 import pytest
@@ -62,3 +64,122 @@ def test_a_text_that_was_cut_says_so(native):
 
     with pytest.raises(sgl.ProgramError, match="max_tokens"):
         p.run()["name"]
+
+
+def arithmetic():
+    expr = g.rule("expr")
+    return expr.define(g.alt(g.rx("[0-9]{1,2}"), g.seq("(", expr, g.rx("[-+*]"), expr, ")")))
+
+
+def test_a_rule_may_contain_itself_and_captures_are_read_all_the_same():
+    whole = g.seq("The sum: ", arithmetic().capture("sum"), g.opt(g.seq(" = ", g.rx("[0-9]+").capture("value", int))))
+    assert not whole.is_regular
+    assert whole.constraint()["syntax"] == "ebnf"
+    assert whole.read("The sum: ((1+2)*30)") == {"sum": "((1+2)*30)", "value": None}
+    assert whole.read("The sum: (1+2) = 3") == {"sum": "(1+2)", "value": "3"}
+    with pytest.raises(sgl.ProgramError, match="max_tokens"):
+        whole.read("The sum: ((1+2)")
+    nested = g.rule(lambda r: g.alt("x", g.seq("(", r, ")")))
+    assert g.seq("a", nested.capture("n")).read("a((x))") == {"n": "((x))"}
+
+
+@dataclasses.dataclass
+class City:
+    name: str
+    big: bool
+
+
+def test_json_is_a_part_like_any_other_and_its_capture_has_its_type(native):
+    text = 'City: {"name": "Rome", "big": true} in it'
+    native(lambda prompt: text)
+    part = g.seq("City: ", g.json(City).capture("city"), g.rx(" [a-z]+").capture("where"), " it")
+    constraint = part.constraint()
+    assert constraint["syntax"] == "lark"
+    assert "%json" in constraint["source"]
+
+    @sgl.function
+    def p(s):
+        s += sgl.gen("all", grammar=part, max_tokens=80)
+
+    state = p.run()
+    assert state.value("city") == City("Rome", True)
+    assert state["where"] == " in"
+    assert json.loads(g.json({"type": "object"}).capture("x").read('{"a": [1]}')["x"]) == {"a": [1]}
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: g.seq(g.json(int), g.rx("[0-9]")), "put a text between"),
+        (lambda: g.alt(g.json(str), g.rx('"a"+')), "put a text before one"),
+        (lambda: g.seq(g.opt(g.json(str)), '"'), "put a text before one"),
+        (lambda: g.rule(lambda r: g.alt("a", g.seq(r, "b"))), "begins with itself"),
+        (lambda: g.rule("unknown"), "'unknown' was never defined"),
+        (lambda: g.rule(lambda r: g.seq("a", r)), "without end"),
+        (lambda: g.seq(arithmetic(), g.rx("(?=a)b")), "looks around"),
+        (lambda: g.xml("<!ELEMENT a (b)>"), "not declared"),
+    ],
+)
+def test_what_no_engine_can_serve_is_said_when_it_is_used(make, told):
+    with pytest.raises(ValueError, match=told):
+        sgl.gen("x", grammar=make())
+
+
+def test_a_name_that_two_parts_have_is_refused_a_rule_that_is_called_twice_is_not():
+    part = g.rx("a").capture("x")
+    with pytest.raises(ValueError, match="twice"):
+        g.seq(part, "-", part)
+    call = g.rule("r").define(g.rx("[ab]").capture("x"))
+    assert g.seq(call, "-", call).read("a-b") == {"x": "b"}
+
+
+@dataclasses.dataclass
+class Person:
+    name: str
+    age: int
+    city: City | None = None
+
+
+def test_xml_of_a_type(native):
+    text = "<person><name>A &amp; B</name><age>3</age><city><name>Rome</name><big>true</big></city></person>"
+    backend = native(lambda prompt: text)
+    part = g.seq(g.xml(Person).capture("x"), g.opt(g.rx("!").capture("loud")))
+    assert part.read(text) == {"x": text, "loud": None}
+    assert part.read(text + "!") == {"x": text, "loud": "!"}
+    with pytest.raises(sgl.ProgramError):
+        part.read(text.replace("3", "three"))
+
+    @sgl.function
+    def p(s):
+        s += sgl.gen("x", xml=Person, max_tokens=100)
+
+    assert p.run()["x"] == text
+    assert backend.requests[0]["constraint"]["type"] == "xml"
+    assert p.compile().run()["x"] == text  # stays in the graph
+    with pytest.raises(TypeError, match="no form in XML"):
+        g.xml(dataclasses.make_dataclass("Two", [("a", int | str)]))
+    with pytest.raises(ValueError, match="one constraint"):
+        sgl.gen("x", xml=Person, regex="a")
+
+
+@pytest.mark.model
+def test_the_model_writes_what_the_grammar_says():
+    with sgl.Engine(model_path="smollm2-135m-instruct") as engine:
+
+        @sgl.function
+        def p(s):
+            s += "An expression: " + sgl.gen(
+                "a", grammar=g.seq(arithmetic().capture("sum"), "."), max_tokens=60, heal=True
+            )
+            name = g.xml({"elements": {"name": {"text": {"type": "string", "maxLength": 12}}}})
+            city = g.json({"type": "object", "properties": {"big": {"type": "boolean"}}, "required": ["big"]})
+            part = g.seq("City: ", city.capture("city"), " and ", name.capture("person"), "\n")
+            s += "\n" + sgl.gen("b", grammar=part, max_tokens=60)
+            s += sgl.gen("c", ebnf='root ::= "a" root "b" | "x"', max_tokens=20)
+
+        state = p.run(backend=engine, temperature=0)
+        assert re.fullmatch(r"[0-9()+*-]+", state["sum"])
+        assert state["a"] == state["sum"] + "."
+        assert isinstance(state.value("city")["big"], bool)
+        assert re.fullmatch(r"<name>[^<]{0,60}</name>", state["person"])
+        assert re.fullmatch("(a*)x(b*)", state["c"])
