@@ -46,8 +46,9 @@ def build_parser() -> argparse.ArgumentParser:
         return made
 
     serving = command("serve", _serve, "Serve a model over HTTP: OpenAI's API, SGLang's native one and more.")
-    serving.usage = "radixlang serve [MODEL] [--host HOST] [--port PORT] [options]"
-    serving.add_argument("model", nargs="?", help=f"name, GGUF file or directory; default: {DEFAULT_MODEL}")
+    serving.usage = "radixlang serve [MODEL] [PROGRAM.py ...] [--host HOST] [--port PORT] [options]"
+    told = f"name, GGUF file or directory; default: {DEFAULT_MODEL}. Python files: their programs are published"
+    serving.add_argument("model", nargs="*", help=told)
     add_serve_options(serving)
     _add_run(command("run", _run, "Answer one prompt, or hold a conversation, in this process."))
     add_exec_options(command("exec", execute, "Run a program of a Python file."))
@@ -98,7 +99,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    return launch(options, options.model)
+    files = [name for name in options.model if name.endswith(".py")]
+    models = [name for name in options.model if not name.endswith(".py")]
+    if len(models) > 1:
+        raise RequestError(f"a server has one model, found {', '.join(models)}")
+    if files:
+        options.programs = [*getattr(options, "programs", ()), *files]
+    return launch(options, models[0] if models else None)
 
 
 def _run(options: argparse.Namespace) -> int:

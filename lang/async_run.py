@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from .program import SglFunction
 
 
-async def _run_async_body(program: SglFunction, state: ProgramState, call: inspect.BoundArguments) -> None:
+async def run_async_body(program: SglFunction, state: ProgramState, call: inspect.BoundArguments) -> None:
+    """As interpreter.run_body, for an `async def` body."""
     run = state.stream_executor.run
     try:
         value = await program.func(state, *call.args[1:], **call.kwargs)
@@ -42,7 +43,7 @@ async def arun(program: SglFunction, args: Sequence[Any], kwargs: dict[str, Any]
     state = new_state(program, resolve_backend(options.backend), call.arguments, options)
     try:
         if program.is_async:
-            await _run_async_body(program, state, call)
+            await run_async_body(program, state, call)
         else:
             body = stream_bodies.submit(lambda: run_body(program, state, call.args[1:], call.kwargs))
             await asyncio.wrap_future(body)
@@ -83,7 +84,7 @@ def run_blocking(
         raise RuntimeError("await program.arun(...) inside asynchronous code")
     state = new_state(program, backend, call.arguments, options)
     context = contextvars.copy_context()
-    body = context.run(asyncio.run_coroutine_threadsafe, _run_async_body(program, state, call), background_loop())
+    body = context.run(asyncio.run_coroutine_threadsafe, run_async_body(program, state, call), background_loop())
     if not options.stream:
         wait(body)
         return state

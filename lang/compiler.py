@@ -6,6 +6,7 @@ What depends on a value through Python cannot be traced; with mode="auto" such a
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -168,6 +169,7 @@ def run_remote(
         "args": {name: str(value) for name, value in arguments.items()},
         "sampling": sampling,
         "stream": options.stream,
+        **({"budget": dataclasses.asdict(options.budget)} if options.budget is not None else {}),
         **({"timeout": options.timeout_s + SERVER_GRACE_S} if options.timeout_s is not None else {}),
     }
     root = StreamExecutor(host, arguments, options.sampling(), stream=options.stream, run=options.run_context())

@@ -93,14 +93,14 @@ class ProgramGraph:
         return [[n for n in asking if depths[n.id] == level] for level in range(1, max(depths, default=0) + 1)]
 
     def stats(self) -> dict[str, int]:
-        """gens (selects are counted), calls (gens that are fused are one), width (the most calls that can run at once),
-        depth (calls in a row), streams, nodes."""
+        """gens (selects are counted), width (the most calls that can run at once), depth (calls in a row), calls (gens
+        that are fused are one), streams, nodes."""
         levels = self.levels()
         return {
             "gens": sum(node.kind in ASKING for node in self.nodes),
-            "calls": sum(map(len, levels)),
             "width": max(map(len, levels), default=0),
             "depth": len(levels),
+            "calls": sum(map(len, levels)),
             "streams": len({node.stream for node in self.nodes if node.stream >= 0}),
             "nodes": len(self.nodes),
         }

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ProgramError
+from ..errors import BudgetExceeded, Cancelled, ProgramError, ProgramTimeout, RadixlangError
 from .group import GatheredList
 from .ir import SglExpr
 
 if TYPE_CHECKING:
     from .backend.base_backend import NativeBackend
     from .stream_executor import StreamExecutor
+
+
+ERROR_CODES: dict[type[ProgramError], str] = {
+    BudgetExceeded: "budget_exceeded",
+    Cancelled: "program_cancelled",
+    ProgramTimeout: "timeout",
+}
+"""What an API calls the ways a program ends early."""
 
 
 class RemoteRun(SglExpr):
@@ -37,6 +45,11 @@ class RemoteRun(SglExpr):
                     self._piece(stream, event)
                 elif event["event"] == "done":
                     result = event
+        except RadixlangError as error:
+            kind = next((kind for kind, code in ERROR_CODES.items() if code == error.code), None)
+            if kind is None:
+                raise
+            raise kind(error.message) from error
         finally:
             close = getattr(events, "aclose", None)
             if close is not None:

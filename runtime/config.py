@@ -167,6 +167,8 @@ class ServerConfig:
     """Least severe log lines that are written."""
     log_requests: bool = True
     """One log line a request, without its text."""
+    programs: tuple[str, ...] = ()
+    """Python files whose @function programs are published: POST /programs/NAME, and NAME as a model of the chat API."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:

@@ -1,6 +1,7 @@
 """SGLang's native generate request and answer as plain data: one reading of it for HTTP and for this process.
 
-Ours beyond SGLang's: `prompt_parts`, `stream_deltas`, `constraint`, `keep`, `parent`, `parent_len`, `group` (see NativeBackend).
+Ours beyond SGLang's: `prompt_parts`, `stream_deltas`, `constraint`, `keep`, `parent`, `parent_len`, `group` (see
+NativeBackend).
 """
 
 from __future__ import annotations

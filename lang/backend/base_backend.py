@@ -99,7 +99,8 @@ class NativeBackend(BaseBackend):
     a text span is tokenized by itself), `stream_deltas` (text and output_ids of a chunk are what is new, not
     cumulative), `constraint` (a dict of constrained.constraint, tagged by "type"), `keep` and `parent` +
     `parent_len` (a path of ids kept by the engine, see runtime.messages; only where `keeps_paths`; an unknown parent
-    is an error with the code "unknown_stream"), `group` (the first calls of a fork's branches). Answer: `output_ids` always.
+    is an error with the code "unknown_stream"), `group` (the first calls of a fork's branches). Answer: `output_ids`
+    always.
 
     All methods are coroutines of the language's own event loop (lang.loop); leaving `native_generate`'s iterator early
     aborts the request. Errors are radixlang.errors classes.

@@ -6,19 +6,30 @@ Everything on the engine's event loop. A run is one unit: of cancelling, of its 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from functools import partial
 from typing import Any
+
+import msgspec
 
 from ...errors import Aborted, OverloadedError, ProgramError, ProgramTimeout, RadixlangError, RequestError
 from ...lang.backend.base_backend import NativeBackend
 from ...lang.graph import ProgramGraph
 from ...lang.graph_run import GraphRun
 from ...lang.group import GatheredList
+from ...lang.remote_run import ERROR_CODES
 from ...lang.run_context import RunContext
+from ...lang.run_options import RunOptions
 from ...lang.stream_executor import StreamExecutor
-from .request import ProgramLimits, ProgramRequest, RunBody, read_graph, read_request
+from ...lang.waiting import settled
+from .body import begin_body
+from .published import Published
+from .request import ProgramLimits, ProgramRequest, RunBody, check_sampling, planned, read_graph, read_request
+
+logger = logging.getLogger(__name__)
 
 MAX_PROGRAMS = 1_000
 MAX_RUNS = 1_024
@@ -58,6 +69,30 @@ class ProgramHost:
             raise OverloadedError(f"{MAX_RUNS} programs are running; try again", status=429, code="too_many_programs")
         return request
 
+    def prepare_published(
+        self,
+        published: Published,
+        arguments: dict[str, Any],
+        sampling: dict[str, Any],
+        *,
+        timeout: float,
+        stream: bool = False,
+    ) -> ProgramRequest:
+        """As `prepare`, for a program that is published here, with arguments that it has checked."""
+        if len(self._runs) >= MAX_RUNS:
+            raise OverloadedError(f"{MAX_RUNS} programs are running; try again", status=429, code="too_many_programs")
+        options = RunOptions({**sampling, "stream": stream})
+        graph = published.graph
+        if graph is not None:
+            graph = planned(graph, options, self.limits)
+            arguments = {name: str(value) for name, value in arguments.items()}
+        else:
+            check_sampling(options)
+        program = None if graph is not None else published.program
+        return ProgramRequest(
+            graph=graph, arguments=arguments, options=options, is_streamed=stream, timeout_s=timeout, program=program
+        )
+
     def cancel(self, run_id: str) -> bool:
         """Ends a run; whether there was one."""
         run = self._runs.get(run_id)
@@ -71,9 +106,12 @@ class ProgramHost:
         Raises what the program failed with. Leaving the generator early cancels what still runs.
         """
         events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
-        run = RunContext(
-            on_event=events.put_nowait, loop=asyncio.get_running_loop(), max_text_chars=self.limits.text_chars
-        )
+        loop = asyncio.get_running_loop()
+        tell: Callable[[dict[str, Any]], Any] = events.put_nowait
+        if request.program is not None:  # its body runs in a thread
+            tell = partial(loop.call_soon_threadsafe, events.put_nowait)
+        budget = request.options.budget
+        run = RunContext(on_event=tell, loop=loop, max_text_chars=self.limits.text_chars, budget=budget)
         run_id = request.run_id or uuid.uuid4().hex
         self._runs[run_id] = run
         root = StreamExecutor(
@@ -84,8 +122,13 @@ class ProgramHost:
             yield {"event": "started", "run_id": run_id}
             if request.timeout_s is not None:
                 run.set_deadline(request.timeout_s)
-            GraphRun(request.graph, root, dict(request.arguments)).submit()
-            run.end()
+            if request.graph is not None:
+                GraphRun(request.graph, root, dict(request.arguments)).submit()
+                run.end()
+                run.ret_value.set_result(None)
+            else:
+                assert request.program is not None
+                begin_body(request.program, root, request.arguments)
             watch = asyncio.ensure_future(_finished(run, events))
             while (event := await events.get()) is not None:
                 yield {**event, "stream": None, "is_root": event["stream"] == root.sid}
@@ -99,19 +142,24 @@ class ProgramHost:
 
 async def _finished(run: RunContext, events: asyncio.Queue[dict[str, Any] | None]) -> None:
     """Ends the events when no stream has anything to do: a branch may outlive its parent."""
+    await asyncio.wrap_future(settled(run.ret_value))
     for stream in run.streams():
         await asyncio.wrap_future(stream.sync_future())
     events.put_nowait(None)
 
 
-def _result(graph: ProgramGraph, root: StreamExecutor) -> dict[str, Any]:
+def _result(graph: ProgramGraph | None, root: StreamExecutor) -> dict[str, Any]:
     """Text, messages and values of the root. Raises what it failed with."""
+    bug = root.run.ret_value.exception()
+    if bug is not None and not isinstance(bug, RadixlangError):
+        logger.error("a published program failed", exc_info=bug)
+        raise RadixlangError(f"the program failed: {type(bug).__name__}: {bug}", code="program_failed") from bug
     if root.error_ is not None:
         raise told_error(root.error_)
     variables: dict[str, Any] = {}
     errors: dict[str, Any] = {}
     meta: dict[str, Any] = {}
-    wanted = set(graph.outputs)
+    wanted = set(graph.outputs) if graph is not None else set[str]()
     for name, slot in root.slots.items():
         if not name or (name not in wanted and wanted):
             continue
@@ -123,12 +171,14 @@ def _result(graph: ProgramGraph, root: StreamExecutor) -> dict[str, Any]:
             errors[name] = str(failure)
             continue
         missing: dict[str, str] = {}
-        variables[name] = _plain(slot.future.result(), "", missing)
+        variables[name] = _jsonable(_plain(slot.future.result(), "", missing))
         if missing:
             errors[name] = missing
         if slot.meta is not None:
             meta[name] = slot.meta
+    returned = root.run.ret_value.result()
     return {
+        **({} if returned is None else {"result": _jsonable(returned)}),
         "variables": variables,
         "errors": errors,
         "text": root.text_,
@@ -147,10 +197,20 @@ def _plain(value: Any, path: str, errors: dict[str, str]) -> Any:
     return [None if i in failed else _plain(value[i], f"{path}{i}.", errors) for i in range(len(value))]
 
 
+def _jsonable(value: Any) -> Any:
+    """`value` as JSON has it; what JSON does not know becomes its text."""
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    return msgspec.to_builtins(value, enc_hook=str)
+
+
 def told_error(error: ProgramError) -> RadixlangError:
     """A failed program as an API tells it: the engine's own error where that is the cause."""
     if isinstance(error.__cause__, RadixlangError):
         return error.__cause__
     if isinstance(error, ProgramTimeout):
         return Aborted(str(error), code="timeout")
-    return RequestError(str(error), code="program_error")
+    code = next((code for kind, code in ERROR_CODES.items() if isinstance(error, kind)), "program_error")
+    return RequestError(str(error), code=code)

@@ -13,8 +13,10 @@ from ...lang.graph import ASKING, Node, ProgramGraph
 from ...lang.graph_check import check_graph
 from ...lang.graph_run import SAMPLING_NAMES
 from ...lang.passes.plan import plan
+from ...lang.program import SglFunction
 from ...lang.run_options import SAMPLING_OPTIONS, RunOptions
 from ...lang.sampling import SglSamplingParams, resolve, unset_sampling_params
+from ...lang.usage import Budget
 from .. import native_api
 
 ANY_VOCABULARY = 1 << 31
@@ -35,6 +37,15 @@ class ProgramLimits:
     """Text of one stream, and of the arguments together."""
 
 
+class BudgetBody(msgspec.Struct, forbid_unknown_fields=True):
+    """What a run may spend; a call that would begin beyond it ends the run."""
+
+    requests: int | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+
+
 class RunBody(msgspec.Struct):
     """POST /v1/programs/run."""
 
@@ -52,18 +63,20 @@ class RunBody(msgspec.Struct):
     """Seconds for the whole run."""
     run_id: str | None = None
     """The name to cancel it by; given by the server where missing."""
+    budget: BudgetBody | None = None
 
 
 @dataclass(slots=True, kw_only=True)
 class ProgramRequest:
-    """A run that may begin."""
+    """A run that may begin: of a graph, or of a published program that needs its Python."""
 
-    graph: ProgramGraph
-    arguments: dict[str, str]
+    graph: ProgramGraph | None
+    arguments: dict[str, Any]
     options: RunOptions
     is_streamed: bool
     timeout_s: float | None
-    run_id: str | None
+    run_id: str | None = None
+    program: SglFunction | None = None
 
 
 def read_body(data: object) -> RunBody:
@@ -109,13 +122,8 @@ def read_request(body: RunBody, known: dict[str, ProgramGraph], limits: ProgramL
     unknown = sorted(set(body.sampling) - set(SAMPLING_OPTIONS))
     if unknown:
         raise RequestError(f"sampling has no field {unknown[0]!r}", param=f"sampling.{unknown[0]}")
-    options = RunOptions({**body.sampling, "stream": body.stream})
-    default = _sampling(None, options, "sampling")
-    try:
-        graph = plan(graph, body.outputs, float(default.temperature or 0.0), int(default.n or 1))
-    except UndefinedVariable as error:
-        raise RequestError(str(error), param="outputs") from None
-    _check_work(graph, options, limits)
+    options = RunOptions({**body.sampling, "stream": body.stream, "budget": _budget(body.budget)})
+    graph = planned(graph, options, limits, body.outputs)
     return ProgramRequest(
         graph=graph,
         arguments=arguments,
@@ -124,6 +132,29 @@ def read_request(body: RunBody, known: dict[str, ProgramGraph], limits: ProgramL
         timeout_s=body.timeout,
         run_id=body.run_id,
     )
+
+
+def _budget(body: BudgetBody | None) -> Budget | None:
+    if body is None:
+        return None
+    limits = msgspec.to_builtins(body)
+    for name, limit in limits.items():
+        if limit is not None and limit < 0:
+            raise RequestError(f"{name} must be 0 or more, found {limit}", param=f"budget.{name}")
+    return Budget(**limits)
+
+
+def planned(
+    graph: ProgramGraph, options: RunOptions, limits: ProgramLimits, outputs: list[str] | None = None
+) -> ProgramGraph:
+    """What is run for `graph`. Raises RequestError for sampling that cannot be, and for too much work."""
+    default = _sampling(None, options, "sampling")
+    try:
+        graph = plan(graph, outputs, float(default.temperature or 0.0), int(default.n or 1))
+    except UndefinedVariable as error:
+        raise RequestError(str(error), param="outputs") from None
+    _check_work(graph, options, limits)
+    return graph
 
 
 def _check_work(graph: ProgramGraph, options: RunOptions, limits: ProgramLimits) -> None:
@@ -145,6 +176,11 @@ def _check_work(graph: ProgramGraph, options: RunOptions, limits: ProgramLimits)
             f"the program may generate {tokens} tokens; at most {limits.tokens} are allowed: lower max_tokens",
             param="graph",
         )
+
+
+def check_sampling(options: RunOptions) -> None:
+    """Raises RequestError for options that no generation can have."""
+    _sampling(None, options, "sampling")
 
 
 def _sampling(node: Node | None, options: RunOptions, path: str) -> SglSamplingParams:

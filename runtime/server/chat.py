@@ -18,6 +18,7 @@ from .http import Answer, EventStream, Request, json_response
 from .messages import prompt_ids, template_messages
 from .openai_fields import GenerationFields, check_top_logprobs, constraint_of, refuse_adapters, sampling_of
 from .openai_logprobs import chat_logprobs
+from .program_models import chat_with, program_of
 from .route import Route
 from .service import Service
 from .streaming import DONE, event
@@ -51,6 +52,9 @@ async def chat(service: Service, request: Request) -> Answer:
     front = service.front
     body = await request.struct(ChatBody)
     service.check_fields(request)
+    program = program_of(service, body.model)
+    if program is not None:
+        return await chat_with(service, request, program, body)
     service.check_model(body.model)
     refuse_adapters(body)
     num_top = check_top_logprobs(bool(body.logprobs), body.top_logprobs)

@@ -8,6 +8,7 @@ import msgspec
 
 from ...errors import ModelNotFound, RequestError
 from .http import Answer, Request, json_response
+from .program_models import cards
 from .route import Route
 from .service import Service
 
@@ -35,12 +36,15 @@ def card(service: Service) -> dict[str, Any]:
 async def models(service: Service, request: Request) -> Answer:
     """GET /v1/models."""
     assert service.front is not None
-    return json_response({"object": "list", "data": [card(service)]})
+    return json_response({"object": "list", "data": [card(service), *cards(service)]})
 
 
 async def model(service: Service, request: Request) -> Answer:
     """GET /v1/models/{id}."""
     assert service.front is not None
+    own = next((found for found in cards(service) if found["id"] == request.params["id"]), None)
+    if own is not None:
+        return json_response(own)
     service.check_model(request.params["id"])
     return json_response({**card(service), "id": request.params["id"]})
 

@@ -68,11 +68,28 @@ def document(routes: list[Route]) -> dict[str, Any]:
     }
 
 
+def with_programs(told: dict[str, Any], service: Service) -> dict[str, Any]:
+    """The document with a route for each published program, typed by its arguments."""
+    general = told["paths"].get("/programs/{name}")
+    for name, program in service.published.items():
+        content = {"application/json": {"schema": program.schema()}}
+        told["paths"][f"/programs/{name}"] = {
+            "post": {
+                **general["post"],
+                "operationId": f"post_programs_{name}",
+                "summary": program.doc.split("\n")[0] or f"Run {name}",
+                "parameters": [],
+                "requestBody": {"required": True, "content": content},
+            }
+        }
+    return told
+
+
 def route_of(routes: list[Route]) -> Route:
     """The route that tells all of them, itself included."""
 
     async def openapi(service: Service, request: Request) -> Answer:
-        return json_response(document([*routes, own]))
+        return json_response(with_programs(document([*routes, own]), service))
 
     own = Route(path="/openapi.json", handler=openapi, methods=("GET",), summary="This document")
     return own

@@ -18,6 +18,7 @@ from .responses_store import ResponsesStore
 from .streaming import Sweeper
 
 if TYPE_CHECKING:
+    from ..programs.published import Published
     from .grammar import Checker
 
 _REFUSED_FIELDS = frozenset({
@@ -52,6 +53,12 @@ class Service:
         self.checker: Checker | None = None
         """What checks grammars, once one is to be checked."""
         self._front: Front | None = None
+        self.published: dict[str, Published] = {}
+        """Programs of the server's own files, by name."""
+        if server.programs:
+            from ..programs.published import load
+
+            self.published = load(server.programs)
 
     # -- the model
 
