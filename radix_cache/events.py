@@ -47,6 +47,9 @@ class EventLog:
         self._events: deque[KvEvent] = deque(maxlen=max_events)
         self.missed = False
 
+    def __len__(self) -> int:
+        return len(self._events)
+
     def add(self, event: KvEvent) -> None:
         if len(self._events) == self._events.maxlen:
             self.missed = True

@@ -123,6 +123,18 @@ class Engine(NativeBackend):
     def flush_cache(self) -> bool:
         return lang_loop.run(self.front.flush_cache())
 
+    def open_session(
+        self, capacity_of_str_len: int, session_id: str | None = None, *, timeout: float | None = None
+    ) -> str:
+        """The id of a session: requests with `session_params` {"id", "rid", "offset", "replace",
+        "drop_previous_output"} send only what is new. `timeout`: seconds without a request after which it is closed.
+        """
+        return lang_loop.run(self.front.sessions.open(capacity_of_str_len, session_id, timeout_s=timeout))
+
+    def close_session(self, session_id: str) -> None:
+        """Aborts what runs of it and releases what it holds. Raises RequestError for an unknown one."""
+        lang_loop.run(self.front.sessions.close(session_id))
+
     def get_server_info(self) -> dict[str, Any]:
         return lang_loop.run(self.native_server_info())
 

@@ -92,7 +92,7 @@ _VALUES = """
     http2-initial-connection-window-size http2-max-concurrent-streams image-processor-backend
     init-expert-location int8-mamba-ckpt-size json-model-override-args kt-cpuinfer
     kt-max-deferred-experts-per-token kt-method kt-num-gpu-experts kt-threadpool-count kt-weight-path kv-canary
-    kv-canary-real-data kv-canary-sweep-interval kv-events-config limit-mm-data-per-request linear-attn-backend
+    kv-canary-real-data kv-canary-sweep-interval limit-mm-data-per-request linear-attn-backend
     linear-attn-decode-backend linear-attn-prefill-backend linear-attn-verify-backend linear-replayssm-cache-len
     lmcache-config-file load-balance-method load-publish-endpoint load-snapshot-publish-interval log-level-http
     log-requests-format log-requests-level lora-backend lora-drain-wait-threshold lora-eviction-policy

@@ -7,10 +7,10 @@ The engine behind `link` is a scheduler in this process or in another.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import time
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,6 +19,7 @@ from .. import errors
 from ..constrained.constraint import Constraint, Healed
 from .generate_request import GenerateChunk, GenerateRequest, PromptPart
 from .healing import Healer
+from .mailbox import Mailbox
 from .messages import (
     Abort,
     AbortAll,
@@ -30,6 +31,7 @@ from .messages import (
     Output,
     Outputs,
     Ready,
+    Pause,
     Release,
     Reply,
     Submit,
@@ -37,6 +39,7 @@ from .messages import (
 )
 from .sampling_params import SamplingParams
 from .text_stream import TextStream
+from .sessions import Sessions
 from .tokenizer.interface import Tokenizer
 
 if TYPE_CHECKING:
@@ -51,32 +54,6 @@ class EngineLink(Protocol):
     """The way to a scheduler; what comes back goes to `Front.receive` on the front's loop."""
 
     def send(self, message: ToEngine) -> None: ...
-
-
-class _Mailbox:
-    """What the steps brought for one request and nobody has read yet."""
-
-    __slots__ = ("items", "waiter")
-
-    def __init__(self) -> None:
-        self.items: deque[tuple[int, Output]] = deque()
-        self.waiter: asyncio.Future[None] | None = None
-
-    def put(self, index: int, output: Output) -> None:
-        self.items.append((index, output))
-        if self.waiter is not None and not self.waiter.done():
-            self.waiter.set_result(None)
-
-    async def get(self) -> list[tuple[int, Output]]:
-        while not self.items:
-            self.waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self.waiter
-            finally:
-                self.waiter = None
-        taken = list(self.items)
-        self.items.clear()
-        return taken
 
 
 class _Generation:
@@ -127,7 +104,8 @@ class Front:
         self.info = info
         """What /get_model_info tells: model_path, tokenizer_path, max_context, vocab_size, chat_template …"""
         self.template = _template(info)
-        self._boxes: dict[str, tuple[_Mailbox, int]] = {}
+        self.sessions = Sessions(self)
+        self._boxes: dict[str, tuple[Mailbox, int]] = {}
         self._replies: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._healer = Healer(tokenizer)
         self._numbers = itertools.count()
@@ -158,7 +136,7 @@ class Front:
             request.logprobs.check(self.info["vocab_size"], request.parent_len + len(ids))
         rid = request.rid or self.new_id()
         rids = [rid if i == 0 else f"{rid}#{i}" for i in range(request.sampling.n)]
-        box = _Mailbox()
+        box = Mailbox(lambda on: self._pause(running, on))
         prefix = healed[1] if healed is not None else ""
         constraint = Healed(prefix, request.constraint) if prefix else request.constraint
         stream = partial(TextStream, self.tokenizer, request.sampling, skip=len(prefix))
@@ -173,13 +151,13 @@ class Front:
             for other in rids:
                 self.link.send(_submit(request, other, ids, constraint, group=rid if len(rids) > 1 else request.group))
             while running:
-                for index, output in await box.get():
-                    finish = output.finish
-                    if finish is not None:
-                        running.pop(index, None)
-                        if finish.type == "error":
-                            raise error_of(finish)
-                    yield generations[index].take(output, healed)
+                index, output = await box.get()
+                finish = output.finish
+                if finish is not None:
+                    running.pop(index, None)
+                    if finish.type == "error":
+                        raise error_of(finish)
+                yield generations[index].take(output, healed)
         finally:
             for other in rids:
                 self._boxes.pop(other, None)
@@ -190,6 +168,11 @@ class Front:
         """The ids of a prompt without the tokens that are to be decided again: how many, and their text."""
         encode: Callable[[str, bool], list[int]] = lambda text, first: self._span(text, first, has_bos)  # noqa: E731
         cut = await asyncio.to_thread(self._healer.cut, request.prompt, encode)
+    def _pause(self, running: dict[int, str], on: bool) -> None:
+        with contextlib.suppress(errors.RadixlangError):  # an engine that is gone needs no rest
+            for rid in running.values():
+                self.link.send(Pause(rid=rid, on=on))
+
         if cut is None:
             return ids, (0, "")
         shorter = await self.tokenize(cut.parts, add_bos=has_bos)
@@ -318,14 +301,23 @@ class Front:
         """The scheduler's gauges and counters, one consistent snapshot."""
         return await self._control("stats")
 
-    async def _control(self, action: str, timeout_s: float = 30.0) -> dict[str, Any]:
+    async def ask(self, action: str, data: dict[str, Any]) -> dict[str, Any]:
+        """What the engine answers to a question of scheduler/inspect.py. Raises RequestError for one that it cannot."""
+        answer = await self._control(action, data)
+        if answer.get("success", True):
+            return answer
+        raise errors.RequestError(str(answer.get("error")), code=str(answer.get("code") or "bad_request"))
+
+    async def _control(
+        self, action: str, data: dict[str, Any] | None = None, timeout_s: float = 30.0
+    ) -> dict[str, Any]:
         if self._dead is not None:
             raise self._dead
         key = self.new_id()
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._replies[key] = future
         try:
-            self.link.send(Control(id=key, action=action))
+            self.link.send(Control(id=key, action=action, data=data or {}))
             return await asyncio.wait_for(future, timeout_s)
         finally:
             self._replies.pop(key, None)
@@ -412,6 +404,8 @@ def _submit(
         client=request.client,
         namespace=request.namespace,
         priority=request.priority,
+        keep_s=request.keep_s,
+        pin=request.pin,
         timeout_s=request.timeout_s,
         want_hidden=request.want_hidden,
         echo_steps=request.stream,

@@ -4,11 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import msgspec
+
 from ..constrained.constraint import Constraint
 from .messages import Finish, LogprobRequest, TokenLogprobs
 from .sampling_params import SamplingParams
 
 PromptPart = str | list[int]
+
+
+class SessionParams(msgspec.Struct):
+    """`session_params` of a request, by SGLang's names."""
+
+    id: str | None = None
+    """The session."""
+    rid: str | None = None
+    """The request to go on from; none: a new path."""
+    offset: int | None = None
+    """Tokens of that request's path that count; none or 0: all, negative: from its end."""
+    replace: bool | None = None
+    """What followed `rid` is forgotten, or all where there is no rid; what runs of it is aborted."""
+    drop_previous_output: bool | None = None
+    """Go on from the prompt of `rid`, without its output."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -30,11 +47,17 @@ class GenerateRequest:
     timeout_s: float = 600.0
     keep: str | None = None
     """Name under which the engine keeps prompt and output as a path (n must be 1)."""
+    keep_s: float = 0.0
+    """Seconds that the engine keeps it after its last use; 0: the engine's default."""
+    pin: bool = False
+    """`keep` is a pin for `keep_s` seconds: memory pressure takes it last."""
     parent: str | None = None
     """A kept path whose first `parent_len` tokens precede `prompt`."""
     parent_len: int = 0
     group: str | None = None
     """Requests of one fork: admitted as a unit where they fit."""
+    session: SessionParams | None = None
+    """The session that the prompt goes on in (Sessions.generate, n must be 1)."""
     want_hidden: bool = False
     add_bos: bool = True
     """Begin with the tokenizer's BOS where the model wants one."""

@@ -53,6 +53,10 @@ class Submit(msgspec.Struct, frozen=True, tag="submit"):
     parent_len: int = 0
     keep: str | None = None
     """Name under which prompt and output stay leased after the end, until Release."""
+    keep_s: float = 0.0
+    """Seconds that the lease lasts after its last use; 0: the engine's default."""
+    pin: bool = False
+    """`keep` is a pin: it lasts `keep_s` from the end on, and memory pressure takes it last."""
     group: str | None = None
     """Requests of one fork or one n > 1: admitted as a unit where they fit."""
     client: str = ""
@@ -74,6 +78,13 @@ class Abort(msgspec.Struct, frozen=True, tag="abort"):
     reason: str = "aborted by the client"
 
 
+class Pause(msgspec.Struct, frozen=True, tag="pause"):
+    """A request takes no steps (`on`), or takes them again: its reader lags. Unknown ids: nothing."""
+
+    rid: str
+    on: bool
+
+
 class AbortAll(msgspec.Struct, frozen=True, tag="abort_all"):
     reason: str = "aborted by an operator"
 
@@ -85,13 +96,18 @@ class Release(msgspec.Struct, frozen=True, tag="release"):
 
 
 class Control(msgspec.Struct, frozen=True, tag="control"):
-    """flush (drop unlocked cache), stats, ping, pause, resume, shutdown. Answered by Reply with the same id."""
+    """flush (drop unlocked cache), stats, ping, pause, resume, shutdown, and the questions of scheduler/inspect.py.
+
+    Answered by Reply with the same id.
+    """
 
     id: str
     action: str
+    data: dict[str, object] = {}
+    """What the action needs to know."""
 
 
-ToEngine = Submit | Abort | AbortAll | Release | Control
+ToEngine = Submit | Abort | Pause | AbortAll | Release | Control
 
 
 class TokenLogprobs(msgspec.Struct, array_like=True):

@@ -18,11 +18,12 @@ from ..constrained.constraint import Constraint
 from ..constrained.fields import constraint_from_fields
 from ..errors import InvalidSampling, ModelNotFound, RequestError, UnsupportedContent
 from ..lang.closed_schema import closed_text
-from .generate_request import GenerateChunk, GenerateRequest, PromptPart
+from .generate_request import GenerateChunk, GenerateRequest, PromptPart, SessionParams
 from .messages import Finish, LogprobRequest, TokenLogprobs
 from .sampling_params import SamplingParams
 
 MAX_BATCH = 1024
+MAX_KEEP_S = 86400.0
 _CONSTRAINTS = ("regex", "ebnf", "json_schema", "xml", "structural_tag", "whitespace", "on_unsupported", "close")
 _DTYPE_REGEX = {"int": r"[-+]?[0-9]+[ \n]*", "float": r"[-+]?[0-9]*\.?[0-9]+[ \n]*"}
 
@@ -87,6 +88,8 @@ class NativeBody(msgspec.Struct):
     stream_deltas: bool = False
     constraint: Constraint | None = None
     keep: str | None = None
+    keep_s: float = 0.0
+    pin: bool = False
     parent: str | None = None
     parent_len: int = 0
     group: str | None = None
@@ -99,7 +102,7 @@ class NativeBody(msgspec.Struct):
     video_data: Any = None
     audio_data: Any = None
     lora_path: Any = None
-    session_params: Any = None
+    session_params: SessionParams | list[SessionParams] | None = None
 
 
 @dataclass(slots=True)
@@ -180,7 +183,10 @@ def parse(body: NativeBody, *, client: str = "") -> NativeCall:
                 namespace=each("extra_key", body.extra_key, index) or body.cache_salt or "",
                 priority=body.priority or 0,
                 timeout_s=body.timeout if body.timeout is not None else 600.0,
+                session=each("session_params", body.session_params, index),
                 keep=body.keep,
+                keep_s=body.keep_s,
+                pin=body.pin,
                 parent=body.parent,
                 parent_len=body.parent_len,
                 group=None if body.group is None else f"{client}/{body.group}",
@@ -188,6 +194,10 @@ def parse(body: NativeBody, *, client: str = "") -> NativeCall:
         )
     if (body.keep or body.parent) and (is_batch or requests[0].sampling.n > 1):
         raise RequestError("keep and parent take one prompt and n = 1", param="keep")
+    if not 0 <= body.keep_s <= MAX_KEEP_S:
+        raise RequestError(f"keep_s must be in [0, {MAX_KEEP_S:.0f}] seconds, found {body.keep_s}", param="keep_s")
+    if (body.keep or body.parent) and body.session_params:
+        raise RequestError("a session keeps its paths itself; drop keep and parent", param="keep")
     return NativeCall(requests, is_batch, body.stream, body.stream_deltas, body.return_text_in_logprobs)
 
 
@@ -197,8 +207,6 @@ def _refuse_unserved(body: NativeBody) -> None:
             raise UnsupportedContent(f"this model takes text only; drop {name}", param=name)
     if body.lora_path:
         raise ModelNotFound(f"no adapter {body.lora_path!r} is loaded", param="lora_path")
-    if body.session_params:
-        raise RequestError("sessions are not served; use keep and parent", param="session_params")
 
 
 def _prompts(body: NativeBody) -> tuple[list[list[PromptPart]], bool]:

@@ -16,15 +16,16 @@ async def stream(front: Front, call: NativeCall) -> AsyncIterator[dict[str, Any]
         async for body in _one(front, call, 0):
             yield body
         return
-    queue: asyncio.Queue[dict[str, Any] | BaseException | None] = asyncio.Queue()
+    # Bounded: answers of one reader wait for it where they are counted, in its mailboxes.
+    queue: asyncio.Queue[dict[str, Any] | BaseException | None] = asyncio.Queue(2 * len(call.requests))
 
     async def pump(index: int) -> None:
         try:
             async for body in _one(front, call, index):
-                queue.put_nowait(body)
-            queue.put_nowait(None)
-        except BaseException as error:
-            queue.put_nowait(error)
+                await queue.put(body)
+            await queue.put(None)
+        except Exception as error:
+            await queue.put(error)
 
     tasks = [asyncio.create_task(pump(index)) for index in range(len(call.requests))]
     try:
@@ -71,7 +72,7 @@ async def _one(front: Front, call: NativeCall, position: int) -> AsyncIterator[d
         )
         for index in range(count)
     ]
-    chunks = front.generate(request)
+    chunks = front.generate(request) if request.session is None else front.sessions.generate(request)
     try:
         async for chunk in chunks:
             answers[chunk.index].take(chunk, asked=asked)

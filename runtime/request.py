@@ -50,6 +50,7 @@ class Request:
         "hidden",
         "ids",
         "is_free",
+        "is_paused",
         "is_starved",
         "logprobs",
         "matcher",
@@ -104,6 +105,8 @@ class Request:
         """Number of its valid entry in the waiting queue; 0: it is not there."""
         self.stint = 0
         self.is_starved = False
+        self.is_paused = False
+        """Its reader lags: it keeps its slots and takes no steps."""
         self.times_retracted = 0
         self.cached_len = -1
         """-1: never admitted."""

@@ -6,6 +6,7 @@ backends keep working), and radixlang's own `NativeBackend`, an asynchronous one
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -138,12 +139,29 @@ class NativeBackend(BaseBackend):
         """Computes `prefix_str`, so that prompts which begin with it find it in the cache."""
         from ..loop import run
 
-        run(self._compute(prefix_str))
+        run(self._compute(prefix_str, {}))
 
-    async def _compute(self, text: str) -> None:
-        request = {"prompt_parts": [text], "sampling_params": {"max_new_tokens": 0, "temperature": 0.0}}
+    async def _compute(self, text: str, fields: dict[str, Any]) -> None:
+        request = {"prompt_parts": [text], "sampling_params": {"max_new_tokens": 0, "temperature": 0.0}, **fields}
         async for _ in self.native_generate(request):
             pass
+
+    def pin_prefix(self, prefix_str: str, ttl_s: float = 300.0) -> str:
+        """Computes `prefix_str` and keeps its K and V for `ttl_s` seconds before all that is not pinned.
+
+        The pin's name, for `unpin_prefix`.
+        """
+        from ..loop import run
+
+        name = f"pin-{uuid.uuid4().hex}"
+        run(self._compute(prefix_str, {"keep": name, "keep_s": ttl_s, "pin": True}))
+        return name
+
+    def unpin_prefix(self, name: str) -> None:
+        """The prefix is ordinary cache again."""
+        from ..loop import run
+
+        run(self.native_release([name]))
 
     def use_chat_template(self, template: ChatTemplate) -> None:
         """Programs use `template` in place of the model's own."""

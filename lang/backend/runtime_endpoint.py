@@ -155,7 +155,10 @@ class RuntimeEndpoint(NativeBackend):
         return answer
 
     async def native_release(self, paths: list[str]) -> None:
-        """A server over HTTP keeps no paths."""
+        try:
+            await self._post("/release_paths", {"paths": paths})
+        except RadixlangError as error:
+            logger.debug("%d paths were not released: %s", len(paths), error)
 
     async def native_abort(self, rid: str) -> None:
         await self._post("/abort_request", {"rid": rid})
@@ -177,6 +180,16 @@ class RuntimeEndpoint(NativeBackend):
 
     def get_server_info(self) -> dict[str, Any]:
         return run(self.native_server_info())
+
+    def open_session(
+        self, capacity_of_str_len: int, session_id: str | None = None, *, timeout: float | None = None
+    ) -> str:
+        """The id of a session on the server; requests go on in it by `session_params`."""
+        body = {"capacity_of_str_len": capacity_of_str_len, "session_id": session_id, "timeout": timeout}
+        return str(run(self._post("/open_session", {name: value for name, value in body.items() if value is not None})))
+
+    def close_session(self, session_id: str) -> None:
+        run(self._post("/close_session", {"session_id": session_id}))
 
     def start_profile(self) -> None:
         run(self._post("/start_profile", None))

@@ -14,6 +14,7 @@ from ..messages import Finish, TokenLogprobs
 from ..model_runner.plan import Logprobs, StepOutput
 from ..request import Request, Status
 from .batch import Batch
+from .checkpoints import checkpoint
 from .state import State
 from .stops import StopTimeout
 from .undo import take_back
@@ -63,6 +64,7 @@ class Committer:
         for request in batch.complete:
             if request.status is Status.RUNNING:
                 state.finish(request, Finish("length"))
+        checkpoint(state)
 
     def fail(self, batch: Batch, finish: Finish) -> None:
         """Its results could not be taken: its requests end, their slots are freed, the rest goes on."""

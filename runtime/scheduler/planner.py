@@ -69,7 +69,7 @@ class Planner:
             if state.in_flight >= 0:
                 more = rows.known[every] + 1 < rows.limit[every]
                 goes |= (ahead == 0) & (rows.drawn_in[every] == state.in_flight) & more
-            goes &= ~rows.in_prompt[every]
+            goes &= ~(rows.in_prompt[every] | rows.paused[every])
             if np.count_nonzero(goes) > self._budget:
                 goes = self._take_turns(goes)
             mine = every[goes]

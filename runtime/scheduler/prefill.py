@@ -28,7 +28,7 @@ class Prefill:
     def continue_running(self, batch: Batch, left: int) -> int:
         """Forced tokens first (they hold up an answer that streams), then prompts in order of admission."""
         state, rows = self._state, self._state.rows
-        behind = np.flatnonzero(rows.in_prompt | (rows.known - rows.computed > 1))
+        behind = np.flatnonzero((rows.in_prompt | (rows.known - rows.computed > 1)) & ~rows.paused)
         if not behind.size:
             return left
         behind = behind[np.lexsort((rows.age[behind], rows.in_prompt[behind]))]
@@ -120,6 +120,7 @@ class Prefill:
         expected = state.estimator.expected_len(request, state.max_context)
         rows.expected[row] = max(known, request.prompt_len + expected)
         rows.in_prompt[row] = True
+        rows.paused[row] = request.is_paused
         sampling = request.submit.sampling
         rows.checks_eos[row] = not sampling.ignore_eos
         rows.careful[row] = (

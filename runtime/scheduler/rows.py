@@ -39,6 +39,8 @@ class Rows:
         """Every token needs a look: streams, stop strings, grammars, penalties, log-probabilities."""
         self.in_prompt = np.zeros(num_rows, bool)
         """The prompt (or what a retracted request knew) is not computed yet."""
+        self.paused = np.zeros(num_rows, bool)
+        """Takes no steps: its reader lags."""
         self.drawn_in = np.full(num_rows, -1, np.int64)
         """The last step that draws the token after the known ones; -1: none."""
         self.draw: Int32 = np.zeros(num_rows, np.int32)
@@ -58,7 +60,7 @@ class Rows:
     def give(self, row: int, *, fence: int | None = None) -> None:
         """Empties a row; with `fence`, it is taken again only when `release` says that this step is committed."""
         self.known[row] = self.computed[row] = self.settled[row] = self.allocated[row] = self.shared[row] = 0
-        self.in_prompt[row] = False
+        self.in_prompt[row] = self.paused[row] = False
         self.drawn_in[row] = -1
         if fence is None:
             self._free.append(row)

@@ -18,13 +18,15 @@ from ...radix_cache.no_cache import NoCache
 from ...radix_cache.slot_pool import SlotPool
 from ...radix_cache.tree import RadixTree
 from ..config import EngineConfig
-from ..messages import Abort, AbortAll, Control, Finish, FromEngine, Outputs, Release, Reply, Submit, ToEngine
+from ..kv_events import open_kv_events
+from ..messages import Abort, AbortAll, Control, Finish, FromEngine, Outputs, Pause, Release, Reply, Submit, ToEngine
 from ..model_runner.plan import Executor
 from ..request import Request, Status
 from ..tokenizer.interface import Tokenizer
 from .audit import audit, quick_check
 from .commit import Committer
 from .grammars import GrammarCompiler, Grammars
+from .inspect import answer
 from .intake import Intake, error_finish
 from .loop import StepLoop
 from .planner import Planner
@@ -62,7 +64,11 @@ class Scheduler:
         self._wake = threading.Event()
         pool = SlotPool(executor.num_slots, config.page_size, strict=False)
         policy = config.radix_eviction_policy
-        cache: PrefixCache = NoCache(pool) if config.disable_radix_cache else RadixTree(pool, policy=policy)
+        kv_events = open_kv_events(config, executor.device)
+        log = kv_events.log if kv_events is not None else None
+        cache: PrefixCache = (
+            NoCache(pool) if config.disable_radix_cache else RadixTree(pool, policy=policy, events=log)
+        )
         self._state = State(
             config,
             cache,
@@ -71,6 +77,7 @@ class Scheduler:
             eos_token_ids=eos_token_ids,
             clock=clock,
         )
+        self._state.kv_events = kv_events
         self._grammars = Grammars(grammars, executor.vocab_size, config.max_running_requests, self._wake.set)
         self._intake = Intake(self._state, tokenizer, self._grammars)
         self._planner = Planner(self._state, self._grammars)
@@ -107,6 +114,8 @@ class Scheduler:
                 self._wake.wait(wait_s)
         finally:
             self._loop.close()
+            if self._state.kv_events is not None:
+                self._state.kv_events.close()
             if thread is not None:
                 thread.close()
 
@@ -160,6 +169,8 @@ class Scheduler:
 
     def _flush_outputs(self) -> None:
         outputs = self._state.outputs
+        if self._state.kv_events is not None:
+            self._state.kv_events.publish()
         if outputs:
             self._state.outputs = []
             self._send(Outputs(outputs))
@@ -185,6 +196,9 @@ class Scheduler:
                 self._submit(message)
             elif isinstance(message, Abort):
                 self._abort(message.rid, message.reason)
+            elif isinstance(message, Pause):
+                if (request := self._state.requests.get(message.rid)) is not None:
+                    self._state.pause(request, message.on)
             elif isinstance(message, AbortAll):
                 for request in list(self._state.requests.values()):
                     self._end(request, Finish("abort", message=message.reason))
@@ -236,7 +250,8 @@ class Scheduler:
             self._flush_outputs()
             self._shut_down = True
         elif message.action != "ping":
-            data = {"success": False, "error": f"unknown action {message.action!r}"}
+            unknown: dict[str, object] = {"success": False, "error": f"unknown action {message.action!r}"}
+            data = answer(self._state, message.action, message.data) or unknown
         self._send(Reply(message.id, data))
 
     # ---- time

@@ -11,9 +11,10 @@ import numpy as np
 
 from ...constrained.sequence import SequenceMatcher
 from ...radix_cache.interface import PrefixCache
-from ...radix_cache.node import Node
+from ...radix_cache.node import Int32, Node
 from ...radix_cache.slot_pool import SlotPool
 from ..config import EngineConfig
+from ..kv_events import KvEvents
 from ..messages import Finish, Output
 from ..request import Request, Status
 from .batch import Batch
@@ -67,6 +68,8 @@ class State:
         self.queue = WaitingQueue(lpm=config.schedule_policy == "lpm")
         self.leases = Leases(cache)
         self.estimator = OutputEstimator()
+        self.kv_events: KvEvents | None = None
+        """Who publishes what happens in the cache, if somebody asked for it."""
         self.counters = Counters()
         self.outputs: list[Output] = []
         """What the next message tells."""

@@ -17,6 +17,7 @@ def all_routes() -> list[Route]:
     """In the order of /openapi.json. Its modules take a third of a second to load."""
     from . import (
         anthropic,
+        cache,
         chat,
         completions,
         decisions,
@@ -29,14 +30,15 @@ def all_routes() -> list[Route]:
         programs,
         responses,
         score,
+        sessions,
         systemone,
         tokens,
     )
     from . import parse_function_call as function_calls
 
     openai = (chat, completions, responses, embeddings, score, systemone, decisions, models)
-    others = (native, programs, tokens, anthropic, function_calls, grammar, ollama, ollama_models, health)
-    routes = [route for module in (*openai, *others) for route in module.routes()]
+    others = (native, sessions, cache, programs, tokens, anthropic, function_calls, grammar, ollama, ollama_models)
+    routes = [route for module in (*openai, *others, health) for route in module.routes()]
     return [*routes, openapi.route_of(routes)]
 
 
