@@ -36,6 +36,7 @@ from .grammar.lexemes import as_pattern, check_productive, to_lark
 from .grammar.reader import Rules, read
 from .grammar.xml import rules_of
 from .guidance import GuidanceGrammar
+from .json_schema.complement import ASSERTIONS
 from .json_schema.normalise import NormalisedSchema, normalise
 from .json_schema.places import Places, first_unique
 from .json_schema.verify import verdict_of, widen
@@ -178,7 +179,12 @@ def _schema_grammar(
     text: str, whitespace: WhiteSpace, vocabulary: Vocabulary, ignored: tuple[str, ...] = ()
 ) -> GuidanceGrammar:
     source = llguidance.LLMatcher.grammar_from_json_schema(text, overrides=engine_options(whitespace, text))
-    return GuidanceGrammar(source, vocabulary, ignored=ignored)
+    try:
+        return GuidanceGrammar(source, vocabulary, ignored=ignored)
+    except GrammarSyntaxError as error:  # the schema is one, but the engine does not serve it
+        keyword = next((key for key in sorted(ASSERTIONS, key=len, reverse=True) if key in error.message), None)
+        message = f"{error.message.rstrip('.')}; simplify the schema, or take on_unsupported: verify"
+        raise UnsupportedGrammar(message, keyword=keyword, pointer="#") from None
 
 
 def _lark_grammar(

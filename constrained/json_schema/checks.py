@@ -11,6 +11,7 @@ from .refusal import invalid, too_large, unsatisfiable
 
 MAX_STRING = 20_000
 TYPE_NAMES = frozenset(["null", "boolean", "object", "array", "number", "integer", "string"])
+COUNTS = frozenset(["minLength", "maxLength", "minItems", "maxItems"])
 ANNOTATIONS = frozenset(
     [
         "$schema",
@@ -76,7 +77,7 @@ def _is_schema_map(value: Any) -> bool:
 
 
 def _is_dependencies(value: Any) -> bool:
-    return isinstance(value, dict) and all(_is_schema(d) or _is_names(d) for d in value.values())
+    return isinstance(value, dict) and all(_is_schema(d) or _is_names(d) or isinstance(d, str) for d in value.values())
 
 
 _Check = tuple[Callable[[Any], bool], str]

@@ -1,6 +1,6 @@
-"""What a schema does not accept, as alternatives; and whether two schemas can accept the same document.
+"""What a schema does not accept, as alternatives.
 
-Both work on schemas as written. A `None` answer means "not known": the caller refuses, nothing is loosened.
+Works on schemas as written. A `None` answer means "not known": the caller refuses, nothing is loosened.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from ...errors import GrammarError
-from .patterns import are_disjoint, complement, search_tree
+from .patterns import complement, search_tree
 
 Schema = dict[str, Any] | bool
 Resolve = Callable[[Any], Any]
@@ -19,6 +19,8 @@ Resolve = Callable[[Any], Any]
 
 TYPES = ("null", "boolean", "object", "array", "number", "string")  # integer is a part of number
 MAX_DEPTH = 12
+FORMATS = frozenset(["date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"])
+"""Those that the engine enforces; others are annotations."""
 ASSERTIONS = frozenset(
     [
         "type",
@@ -107,8 +109,11 @@ def without_known_type(schema: Any, context: Any, resolve: Resolve) -> Any:
     return schema
 
 
-def negate(schema: Any, resolve: Resolve, depth: int = 0) -> list[Schema] | None:
-    """Schemas that together accept exactly what `schema` does not; None if that cannot be said."""
+def negate(schema: Any, resolve: Resolve, depth: int = 0, *, partly: bool = False) -> list[Schema] | None:
+    """Schemas that together accept exactly what `schema` does not; None if that cannot be said.
+
+    `partly`: they may accept less, but nothing of what `schema` does.
+    """
     schema = resolve(schema)
     if isinstance(schema, bool):
         return [not schema]
@@ -118,14 +123,17 @@ def negate(schema: Any, resolve: Resolve, depth: int = 0) -> list[Schema] | None
     for key, value in schema.items():
         if key not in ASSERTIONS:
             continue
-        negated = _negate_keyword(key, value, schema, resolve, depth)
-        if negated is None:
+        negated = _negate_keyword(key, value, schema, resolve, depth, partly)
+        if negated is not None:
+            alternatives += negated
+        elif not partly:
             return None
-        alternatives += negated
     return alternatives
 
 
-def _negate_keyword(key: str, value: Any, schema: dict[str, Any], resolve: Resolve, depth: int) -> list[Schema] | None:
+def _negate_keyword(
+    key: str, value: Any, schema: dict[str, Any], resolve: Resolve, depth: int, partly: bool
+) -> list[Schema] | None:
     match key:
         case "type":
             names = set(value if isinstance(value, list) else [value])
@@ -142,7 +150,7 @@ def _negate_keyword(key: str, value: Any, schema: dict[str, Any], resolve: Resol
         case "properties" if isinstance(value, dict):
             found: list[Schema] = []
             for name, inner in value.items():
-                negated = negate(inner, resolve, depth + 1)
+                negated = negate(inner, resolve, depth + 1, partly=partly)
                 if negated is None:
                     return None
                 for option in negated:
@@ -154,7 +162,7 @@ def _negate_keyword(key: str, value: Any, schema: dict[str, Any], resolve: Resol
         case "anyOf" if isinstance(value, list):
             every: list[Any] = []
             for inner in value:
-                negated = negate(inner, resolve, depth + 1)
+                negated = negate(inner, resolve, depth + 1, partly=partly)
                 if negated is None:
                     return None
                 every.append(negated[0] if len(negated) == 1 else {"anyOf": negated})
@@ -162,7 +170,7 @@ def _negate_keyword(key: str, value: Any, schema: dict[str, Any], resolve: Resol
         case "allOf" if isinstance(value, list):
             some: list[Schema] = []
             for inner in value:
-                negated = negate(inner, resolve, depth + 1)
+                negated = negate(inner, resolve, depth + 1, partly=partly)
                 if negated is None:
                     return None
                 some += negated
@@ -221,86 +229,6 @@ class OtherStrings(tuple[str, ...]):
     """In place of a `pattern`: every string but these."""
 
 
-def disjoint(one: Any, other: Any, resolve: Resolve, depth: int = 0) -> bool:
-    """Whether it is certain that no document satisfies both."""
-    one, other = resolve(one), resolve(other)
-    if one is False or other is False:
-        return True
-    if not isinstance(one, dict) or not isinstance(other, dict) or depth > MAX_DEPTH:
-        return False
-    for first, second in ((one, other), (other, one)):
-        for inner in first.get("allOf", []) if isinstance(first.get("allOf"), list) else []:
-            if disjoint(inner, second, resolve, depth + 1):
-                return True
-        for key in ("anyOf", "oneOf"):
-            options = first.get(key)
-            if isinstance(options, list) and options:
-                merged = [{**{k: v for k, v in first.items() if k != key}, "allOf": [option]} for option in options]
-                if all(disjoint(option, second, resolve, depth + 2) for option in merged):
-                    return True
-    shared = types_of(one) & types_of(other)
-    return all(_disjoint_type(name, one, other, resolve, depth) for name in shared)
-
-
-def told_apart(branches: list[Any]) -> bool:
-    """Whether a constant tells many branches apart at a glance: of theirs, or of a property that all require."""
-    if not all(isinstance(branch, dict) for branch in branches):
-        return False
-    keys = [_constants(branch) for branch in branches]
-    if all(key is not None for key in keys):
-        return _all_differ([key for key in keys if key is not None])
-    if any(types_of(branch) != {"object"} for branch in branches):
-        return False
-    first = branches[0].get("properties", {})
-    for name in first if isinstance(first, dict) else []:
-        found = []
-        for branch in branches:
-            properties, required = branch.get("properties"), branch.get("required")
-            if not isinstance(properties, dict) or not isinstance(required, list) or name not in required:
-                break
-            constants = _constants(properties.get(name))
-            if constants is None:
-                break
-            found.append(constants)
-        else:
-            if _all_differ(found):
-                return True
-    return False
-
-
-def _constants(schema: Any) -> set[str] | None:
-    if not isinstance(schema, dict):
-        return None
-    values = [schema["const"]] if "const" in schema else schema.get("enum")
-    return {canonical(value) for value in values} if isinstance(values, list) else None
-
-
-def _all_differ(sets: list[set[str]]) -> bool:
-    return len(set().union(*sets)) == sum(map(len, sets))
-
-
-def _disjoint_type(name: str, one: dict[str, Any], other: dict[str, Any], resolve: Resolve, depth: int) -> bool:
-    first, second = _values(one, name), _values(other, name)
-    if first is not None and second is not None:
-        return not first & second
-    if name == "number":
-        return _apart(one, other, _lowest(one), _highest(one), _lowest(other), _highest(other))
-    if name == "string":
-        return _lengths_apart(one, other, "Length") or _patterns_apart(one, other, first, second)
-    if name == "array":
-        return _lengths_apart(one, other, "Items")
-    if name == "object":
-        return _objects_apart(one, other, resolve, depth) or _objects_apart(other, one, resolve, depth)
-    return False
-
-
-def _values(schema: dict[str, Any], name: str) -> set[str] | None:
-    values = [schema["const"]] if "const" in schema else schema.get("enum")
-    if not isinstance(values, list):
-        return None
-    return {canonical(value) for value in values if type_of(value) == name}
-
-
 def canonical(value: Any) -> str:
     """A text that equal JSON values share (1 and 1.0 are equal)."""
     return json.dumps(_whole(value), sort_keys=True)
@@ -312,68 +240,3 @@ def _whole(value: Any) -> Any:
     if isinstance(value, list):
         return [_whole(v) for v in value]
     return {k: _whole(v) for k, v in value.items()} if isinstance(value, dict) else value
-
-
-def _lowest(schema: dict[str, Any]) -> tuple[float, bool]:
-    bounds = [(schema[k], k != "minimum") for k in ("minimum", "exclusiveMinimum") if _number(schema.get(k))]
-    return max(bounds, default=(float("-inf"), False))
-
-
-def _highest(schema: dict[str, Any]) -> tuple[float, bool]:
-    bounds = [(schema[k], k != "maximum") for k in ("maximum", "exclusiveMaximum") if _number(schema.get(k))]
-    return min(bounds, key=lambda bound: (bound[0], not bound[1]), default=(float("inf"), False))
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _apart(
-    one: dict[str, Any],
-    other: dict[str, Any],
-    low: tuple[float, bool],
-    high: tuple[float, bool],
-    other_low: tuple[float, bool],
-    other_high: tuple[float, bool],
-) -> bool:
-    def below(top: tuple[float, bool], bottom: tuple[float, bool]) -> bool:
-        return top[0] < bottom[0] or (top[0] == bottom[0] and (top[1] or bottom[1]))
-
-    return below(high, other_low) or below(other_high, low)
-
-
-def _lengths_apart(one: dict[str, Any], other: dict[str, Any], unit: str) -> bool:
-    def is_above(a: dict[str, Any], b: dict[str, Any]) -> bool:
-        low, high = a.get(f"min{unit}", 0), b.get(f"max{unit}", float("inf"))
-        return _number(low) and _number(high) and bool(low > high)
-
-    return is_above(one, other) or is_above(other, one)
-
-
-def _patterns_apart(
-    one: dict[str, Any], other: dict[str, Any], first: set[str] | None, second: set[str] | None
-) -> bool:
-    if isinstance(one.get("pattern"), str) and isinstance(other.get("pattern"), str):
-        try:
-            return are_disjoint(search_tree(one["pattern"]), search_tree(other["pattern"]))
-        except GrammarError:
-            return False
-    return False
-
-
-def _objects_apart(one: dict[str, Any], other: dict[str, Any], resolve: Resolve, depth: int) -> bool:
-    properties, others = one.get("properties", {}), other.get("properties", {})
-    if not isinstance(properties, dict) or not isinstance(others, dict):
-        return False
-    required = one.get("required", [])
-    for name in required if isinstance(required, list) else []:
-        if name in others:
-            if others[name] is False:
-                return True
-            if name in (other.get("required") or []) and disjoint(
-                properties.get(name, True), others[name], resolve, depth + 1
-            ):
-                return True
-        elif other.get("additionalProperties") is False and not other.get("patternProperties"):
-            return True
-    return False

@@ -40,11 +40,7 @@ def property_counts(node: dict[str, Any], out: dict[str, Any], pointer: str) -> 
             f"{pointer}/minProperties",
         )
     if high is not None and optional:
-        raise unsupported(
-            "maxProperties beside optional properties and free keys is not enforced; add additionalProperties: false",
-            "maxProperties",
-            f"{pointer}/maxProperties",
-        )
+        return _open_counts(optional, low, high, len(required), pointer)
     if high is not None:
         out["maxProperties"] = node["maxProperties"]
     if low and not optional:
@@ -57,6 +53,21 @@ def property_counts(node: dict[str, Any], out: dict[str, Any], pointer: str) -> 
         }
         return [{"anyOf": [*({"required": [name]} for name in optional), none_listed]}]
     return []
+
+
+def _open_counts(optional: list[str], low: int, high: int, num_required: int, pointer: str) -> list[Any]:
+    """At most `high` of the listed properties and of free ones: each set of listed ones, with room for the rest."""
+    most = min(high, len(optional))
+    _bound(sum(math.comb(len(optional), n) for n in range(most + 1)), "maxProperties", pointer)
+    exact: list[Any] = []
+    for count in range(most + 1):
+        for chosen in combinations(optional, count):
+            rest = {name: False for name in optional if name not in chosen}
+            bounds = {"maxProperties": num_required + high}
+            if count < low:
+                bounds["minProperties"] = num_required + low
+            exact.append({"required": list(chosen), "properties": rest, **bounds})
+    return [{"anyOf": exact}]
 
 
 def _closed_counts(optional: list[str], low: int, high: int | None, pointer: str) -> list[Any]:

@@ -6,13 +6,14 @@ from itertools import combinations, product
 from typing import Any
 
 from ...errors import GrammarError
-from ..fsm.determinise import alphabet_of, determinise
-from ..fsm.pattern import ANY, END, Alt, Chars, Look, Node, Repeat, Seq, char_sets
-from .complement import ASSERTIONS
-from .patterns import ANYTHING, are_disjoint, engine_pattern, flatten, search_tree
+from ..fsm.determinise import determinise
+from ..fsm.pattern import ANY, END, Alt, Chars, Look, Node, Repeat, Seq
+from .complement import ASSERTIONS, FORMATS, Resolve
+from .patterns import ANYTHING, are_disjoint, engine_pattern, flatten, matches, search_tree
 from .refusal import no_object, unsupported
 
 MAX_OVERLAPPING = 4
+MAX_DEPTH = 8
 
 
 def literal(text: str) -> Node:
@@ -25,16 +26,6 @@ def both(positive: list[Node], negative: list[Node]) -> Node:
     looks = [Look(Seq((tree, END)), behind=False, negate=False) for tree in positive]
     looks += [Look(Seq((tree, END)), behind=False, negate=True) for tree in negative]
     return flatten(Seq((*looks, ANYTHING)))
-
-
-def matches(tree: Node, text: str) -> bool:
-    """Whether the tree matches the whole text."""
-    alphabet = alphabet_of(char_sets(tree) | {((ord(c), ord(c)),) for c in text})
-    dfa = determinise(tree, alphabet)
-    state = 1
-    for character in text:
-        state = int(dfa.table[state, alphabet.class_of(ord(character))])
-    return bool(dfa.accepting[state])
 
 
 def is_empty(tree: Node) -> bool:
@@ -88,10 +79,10 @@ def _tree(text: str, pointer: str) -> Node:
         ) from None
 
 
-def property_names(node: dict[str, Any], pointer: str) -> dict[str, Any]:
+def property_names(node: dict[str, Any], pointer: str, resolve: Resolve) -> dict[str, Any]:
     """The node without `propertyNames`: names that it refuses are refused by `properties` and `patternProperties`."""
     where = f"{pointer}/propertyNames"
-    allowed = _names_tree(node["propertyNames"], where)
+    allowed = _names_tree(resolve(node["propertyNames"]), where, resolve)
     result = {key: value for key, value in node.items() if key != "propertyNames"}
     if allowed is None:
         return result
@@ -136,25 +127,45 @@ def _listed_names(schema: Any) -> list[str] | None:
     return [name for name in values if isinstance(name, str)] if isinstance(values, list) else None
 
 
-def _names_tree(schema: Any, pointer: str) -> Node | None:
+def _names_tree(schema: Any, pointer: str, resolve: Resolve, depth: int = 0) -> Node | None:
     """The names that a `propertyNames` schema takes; None: all."""
     if schema is False:
         return Alt(())
     if not isinstance(schema, dict):
         return None
+    if depth > MAX_DEPTH:
+        raise unsupported("propertyNames is nested too deeply", "propertyNames", pointer)
+
+    def inner_tree(inner: Any, *steps: str) -> Node | None:
+        return _names_tree(resolve(inner), "/".join([pointer, *steps]), resolve, depth + 1)
+
     parts: list[Node] = []
+    refused: list[Node] = []
     for key, value in schema.items():
         if key == "pattern" and isinstance(value, str):
             parts.append(search_tree(value))
         elif key in ("minLength", "maxLength"):
-            parts.append(Repeat(ANY, schema.get("minLength", 0), schema.get("maxLength")))
+            parts.append(Repeat(ANY, int(schema.get("minLength", 0)), schema.get("maxLength")))
         elif key in ("enum", "const"):
             values = [value] if key == "const" else value
             parts.append(Alt(tuple(literal(v) for v in values if isinstance(v, str))))
-        elif key == "type" and "string" in ([value] if isinstance(value, str) else value):
+        elif (key == "type" and "string" in ([value] if isinstance(value, str) else value)) or (
+            key == "format" and value not in FORMATS
+        ):
             continue
+        elif key == "allOf" and isinstance(value, list):
+            every = [inner_tree(inner, key, str(i)) for i, inner in enumerate(value)]
+            parts += [tree for tree in every if tree is not None]
+        elif key == "anyOf" and isinstance(value, list):
+            some = [inner_tree(inner, key, str(i)) for i, inner in enumerate(value)]
+            known = [tree for tree in some if tree is not None]
+            if len(known) == len(some):
+                parts.append(Alt(tuple(known)))
+        elif key == "not":
+            tree = inner_tree(value, key)
+            refused.append(ANYTHING if tree is None else tree)
         elif key in ASSERTIONS:
             raise unsupported(f"{key} is not served inside propertyNames; use pattern or enum", key, f"{pointer}/{key}")
-    if len(parts) < 2:
+    if not refused and len(parts) < 2:
         return parts[0] if parts else None
-    return both(parts, [])
+    return both(parts, refused)

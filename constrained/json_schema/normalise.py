@@ -7,7 +7,6 @@ rewritten where that is exact (complements, alternatives, patterns taken apart);
 from __future__ import annotations
 
 import json
-from itertools import combinations
 from typing import Any, NamedTuple
 
 import llguidance
@@ -15,14 +14,17 @@ import llguidance
 from ...errors import GrammarError, GrammarSyntaxError, GrammarTooLarge
 from ..fsm.pattern import Alt, Node
 from . import checks
+from .circular import unrolled
 from .combine import any_of, together
-from .complement import ASSERTIONS, OtherStrings, Schema, canonical, disjoint, negate, told_apart, without_known_type
+from .complement import ASSERTIONS, FORMATS, OtherStrings, Schema, canonical, negate, without_known_type
 from .counts import property_counts, unique_items
+from .disjoint import rest_of, rivals_of, told_apart
 from .names import apart, both, literal, property_names
 from .patterns import engine_pattern, search_tree
 from .productive import check_productive, prune
 from .references import References, escape
 from .refusal import invalid, too_large, unsupported
+from .unevaluated import closed
 
 MAX_CHARS = 4 * 1024 * 1024
 MAX_NODES = 100_000
@@ -30,21 +32,7 @@ HOISTED_DEPTH = 16  # what is nested deeper moves to $defs: the engine's reader 
 MAX_MIN_ITEMS = 4096  # items that must be there: the engine writes them out
 MAX_PROPERTIES = 3000  # of one object: the engine's compile time grows with the square
 MAX_ONE_OF = 48  # branches that are compared in pairs
-FORMATS = frozenset(["date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"])
-PLAIN = frozenset(
-    [
-        "minLength",
-        "maxLength",
-        "minItems",
-        "maxItems",
-        "minimum",
-        "maximum",
-        "multipleOf",
-        "exclusiveMinimum",
-        "exclusiveMaximum",
-        "required",
-    ]
-)
+PLAIN = checks.COUNTS | {"minimum", "maximum", "multipleOf", "exclusiveMinimum", "exclusiveMaximum", "required"}
 OBJECT_KEYWORDS = ("properties", "patternProperties", "additionalProperties", "minProperties", "maxProperties")
 
 
@@ -123,6 +111,7 @@ class _Normaliser:
         if len(productive) < len(definitions):
             root = prune(root, productive)
             definitions = {name: prune(definitions[name], productive) for name in definitions if name in productive}
+        root, definitions = unrolled(root, definitions, self.origins)
         if root is True:
             root = {}
         if definitions and isinstance(root, dict):
@@ -153,9 +142,11 @@ class _Normaliser:
                 raise unsupported(
                     "unevaluatedProperties beside propertyNames is not served", "unevaluatedProperties", where
                 )
-            node = property_names(node, place.pointer)
+            node = property_names(node, place.pointer, self.resolve)
+        if node.get("unevaluatedProperties", True) is not True and set(node) & checks.IN_PLACE:
+            node = self.without_unevaluated(node, place)
         out: dict[str, Any] = {}
-        beside: list[Any] = []  # normalised schemas that must hold too
+        beside: list[Any] = []  # what must hold too
         for key, value in node.items():
             if key in ASSERTIONS:
                 self.keyword(key, value, node, out, beside, place)
@@ -183,7 +174,7 @@ class _Normaliser:
             case "minItems" if value > MAX_MIN_ITEMS:
                 message = f"minItems of {value:.0f}; at most {MAX_MIN_ITEMS} are served"
                 raise too_large(message, "minItems", f"{place.pointer}/minItems")
-            case "minLength" | "maxLength" | "minItems" | "maxItems":
+            case _ if key in checks.COUNTS:
                 out[key] = int(value)
             case _ if key in PLAIN:
                 out[key] = value
@@ -237,6 +228,15 @@ class _Normaliser:
             self.waiting.append((name, target.node, _Place(target.pointer, target.base, 0, place.is_closable)))
         return {"$ref": f"#/$defs/{name}"}
 
+    def without_unevaluated(self, node: dict[str, Any], place: _Place) -> dict[str, Any]:
+        """The node with `additionalProperties` where all that is evaluated is plain to see."""
+        where = f"{place.pointer}/unevaluatedProperties"
+        found = closed(node, lambda reference: self.references.find(reference, place.base, where).node)
+        if found is None:
+            message = "unevaluatedProperties depends on which alternatives hold; use additionalProperties"
+            raise unsupported(message, "unevaluatedProperties", where)
+        return found
+
     def hoisted(self, node: Any, place: _Place) -> Schema:
         """A reference to `node`, which moves under `$defs`."""
         name = f"d{len(self.names)}"
@@ -288,17 +288,12 @@ class _Normaliser:
         self, value: list[Any], node: dict[str, Any], out: dict[str, Any], beside: list[Any], place: _Place
     ) -> None:
         """Alternatives, each without what the others accept unless that is nothing."""
-        closable = place.is_closable and not any(k in node for k in OBJECT_KEYWORDS)
+        closable = place.is_closable and not node.keys() & set(OBJECT_KEYWORDS)
         context = {k: v for k, v in node.items() if k in ("type", "required")}
         branches = [self.resolve(branch) for branch in value]
         full = [{**context, **b} if isinstance(b, dict) else b for b in branches]
         apart_already = told_apart(full)
-        rivals: dict[int, list[int]] = {i: [] for i in range(len(value))}
-        if not apart_already and len(value) <= MAX_ONE_OF:
-            for i, j in combinations(range(len(value)), 2):
-                if not disjoint(full[i], full[j], self.resolve):
-                    rivals[i].append(j)
-                    rivals[j].append(i)
+        rivals = rivals_of([] if apart_already or len(value) > MAX_ONE_OF else full, self.resolve)
         if len(value) > MAX_ONE_OF and not apart_already:
             raise unsupported(
                 "so many branches of oneOf must differ in a const property that all require; or use anyOf",
@@ -308,8 +303,8 @@ class _Normaliser:
         options: list[Schema] = []
         for i, branch in enumerate(value):
             parts: list[Any] = [self.schema(branch, place.down("oneOf", str(i), is_closable=closable))]
-            for j in rivals[i]:
-                negated = negate(without_known_type(value[j], full[i], self.resolve), self.resolve)
+            for j in rivals.get(i, ()):
+                negated = rest_of(value[j], full[i], self.resolve)
                 if negated is None:
                     raise unsupported(
                         f"branches {i} and {j} of oneOf may both match; use anyOf, or a const property that differs",
@@ -338,6 +333,8 @@ class _Normaliser:
 
     def dependency(self, name: str, demand: Any, beside: list[Any], place: _Place) -> None:
         """Without the property, or with it and what it demands."""
+        if isinstance(demand, str):  # draft 3
+            demand = [demand]
         if isinstance(demand, list):
             met: Schema = {"required": [name, *(other for other in demand if other != name)]}
         else:
@@ -346,17 +343,9 @@ class _Normaliser:
 
     def objects(self, node: dict[str, Any], out: dict[str, Any], beside: list[Any], place: _Place) -> None:
         """Keywords that depend on the other ones about objects."""
-        if "unevaluatedProperties" in node and node["unevaluatedProperties"] is not True:
-            if set(node) & checks.IN_PLACE:
-                raise unsupported(
-                    "unevaluatedProperties beside allOf, $ref and the like is not enforced; use additionalProperties",
-                    "unevaluatedProperties",
-                    f"{place.pointer}/unevaluatedProperties",
-                )
-            if "additionalProperties" not in node:
-                out["additionalProperties"] = self.schema(
-                    node["unevaluatedProperties"], place.down("unevaluatedProperties")
-                )
+        if "unevaluatedProperties" in node and "additionalProperties" not in node:
+            where = place.down("unevaluatedProperties")
+            out["additionalProperties"] = self.schema(node["unevaluatedProperties"], where)
         is_object = "properties" in node or node.get("type") == "object"
         if self.strict and place.is_closable and is_object and not set(node) & checks.IN_PLACE:
             out.setdefault("additionalProperties", False)
@@ -372,7 +361,8 @@ class _Normaliser:
         if prefix:
             out["prefixItems"] = [self.schema(s, place.down(key, str(i))) for i, s in enumerate(prefix)]
         if rest is not None and rest is not True:
-            out["items"] = self.schema(rest, place.down("additionalItems" if isinstance(items, list) else "items"))
+            key = "additionalItems" if isinstance(items, list) else "items"
+            out["items"] = self.schema(rest, place.down(key))
         if "unevaluatedItems" in node and node["unevaluatedItems"] is not True:
             if set(node) & (checks.IN_PLACE | {"contains"}):
                 raise unsupported(

@@ -67,6 +67,16 @@ def overlap(one: Node, other: Node) -> bool:
     return False
 
 
+def matches(tree: Node, text: str) -> bool:
+    """Whether the tree matches the whole text."""
+    alphabet = alphabet_of(char_sets(tree) | {((ord(c), ord(c)),) for c in text})
+    dfa = determinise(tree, alphabet)
+    state = 1
+    for character in text:
+        state = int(dfa.table[state, alphabet.class_of(ord(character))])
+    return bool(dfa.accepting[state])
+
+
 def _found(node: Node) -> Node:
     """`node` anywhere in a string; anchors at its ends make that exact places."""
     if isinstance(node, Alt):

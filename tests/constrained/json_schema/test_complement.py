@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from radixlang.constrained.json_schema.complement import disjoint, negate, told_apart
+from radixlang.constrained.json_schema.complement import negate
+from radixlang.constrained.json_schema.disjoint import disjoint, told_apart
 
 VALUES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-3, 3), st.sampled_from([0.5, "a", "ab", "b", ""])),

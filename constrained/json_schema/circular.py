@@ -1,0 +1,129 @@
+"""References that lead round in a circle and stand beside other keywords: the engine takes those only by themselves.
+
+Each such reference, with what stands beside it, becomes a definition of its own in which the target is written out; the
+same combination further down refers to it again.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from .refusal import unsupported
+
+MAX_MADE = 400
+NAMED = ("properties", "patternProperties", "$defs")
+
+
+def unrolled(root: Any, definitions: dict[str, Any], origins: dict[str, str]) -> tuple[Any, dict[str, Any]]:
+    """Root and definitions without such references. Raises UnsupportedGrammar for one that leads to itself."""
+    circular = _circular(definitions)
+    return (root, definitions) if not circular else _Unroller(definitions, circular, origins).run(root)
+
+
+class _Unroller:
+    def __init__(self, definitions: dict[str, Any], circular: set[str], origins: dict[str, str]) -> None:
+        self.definitions = definitions
+        self.circular = circular
+        self.origins = origins
+        self.made: dict[str, str] = {}  # a combination, as text → its definition
+        self.waiting: list[tuple[str, list[Any]]] = []
+
+    def run(self, root: Any) -> tuple[Any, dict[str, Any]]:
+        root = self.rewrite(root)
+        found = {name: self.rewrite(schema) for name, schema in self.definitions.items()}
+        while self.waiting:
+            name, parts = self.waiting.pop()
+            found[name] = {"allOf": [self.below(part) for part in parts]}
+        return root, found
+
+    def rewrite(self, schema: Any) -> Any:
+        """The schema, its combinations with circular references replaced."""
+        if not isinstance(schema, dict):
+            return schema
+        parts: list[Any] = list(schema.get("allOf", []))
+        rest = {key: value for key, value in schema.items() if key != "allOf"}
+        if "$ref" in rest and (parts or len(rest) > 1):
+            parts.append({"$ref": rest.pop("$ref")})
+        if rest:
+            parts.append(rest)
+        if len(parts) < 2 or not any(self.target(part) for part in parts):
+            return self.below(schema)
+        flat = self.written_out(parts, frozenset())
+        key = json.dumps(parts, sort_keys=True, default=repr)
+        name = self.made.get(key)
+        if name is None:
+            if len(self.made) >= MAX_MADE:
+                message = "too many combinations of circular references with other keywords"
+                raise unsupported(message, "$ref", f"{self.origins[next(iter(self.circular))]}/$ref")
+            name = self.made[key] = f"c{len(self.made)}"
+            self.waiting.append((name, flat))
+        return {"$ref": f"#/$defs/{name}"}
+
+    def written_out(self, parts: list[Any], taken: frozenset[str]) -> list[Any]:
+        """The parts with circular references replaced by what they lead to, which stands in the same place."""
+        flat: list[Any] = []
+        for part in parts:
+            name = self.target(part)
+            if name is None:
+                flat.append(part)
+                continue
+            if name in taken:
+                raise unsupported("the reference leads to itself", "$ref", f"{self.origins[name]}/$ref")
+            body = self.definitions[name]
+            if not isinstance(body, dict):
+                flat.append(body)
+                continue
+            inner = [*body.get("allOf", []), {key: value for key, value in body.items() if key != "allOf"}]
+            flat += self.written_out([p for p in inner if p != {}], taken | {name})
+        return flat
+
+    def target(self, part: Any) -> str | None:
+        """The circular definition to which a part leads that is a reference alone."""
+        if not isinstance(part, dict) or part.keys() != {"$ref"}:
+            return None
+        name = str(part["$ref"]).removeprefix("#/$defs/")
+        return name if name in self.circular else None
+
+    def below(self, schema: Any) -> Any:
+        """The schema with what it holds rewritten, itself left as it is."""
+        if not isinstance(schema, dict):
+            return schema
+        out: dict[str, Any] = {}
+        for key, value in schema.items():
+            if key in NAMED:
+                out[key] = {name: self.rewrite(inner) for name, inner in value.items()}
+            elif key in ("items", "additionalProperties"):
+                out[key] = self.rewrite(value)
+            elif key in ("anyOf", "prefixItems", "allOf"):
+                out[key] = [self.rewrite(inner) for inner in value]
+            else:
+                out[key] = value
+        return out
+
+
+def _circular(definitions: dict[str, Any]) -> set[str]:
+    """The definitions that reach themselves."""
+    following = {name: _references(schema) & definitions.keys() for name, schema in definitions.items()}
+    found = set()
+    for name in definitions:
+        seen: set[str] = set()
+        waiting = list(following[name])
+        while waiting:
+            other = waiting.pop()
+            if other == name:
+                found.add(name)
+                break
+            if other not in seen:
+                seen.add(other)
+                waiting += following[other]
+    return found
+
+
+def _references(schema: Any) -> set[str]:
+    if isinstance(schema, list):
+        return set().union(*map(_references, schema)) if schema else set()
+    if not isinstance(schema, dict):
+        return set()
+    own = {str(schema["$ref"]).removeprefix("#/$defs/")} if isinstance(schema.get("$ref"), str) else set()
+    return own.union(*(_references(inner) for key, inner in schema.items() if key not in ("const", "enum")))

@@ -1,0 +1,227 @@
+"""Whether two schemas, as written, can accept the same document; and what is left of one beside the other.
+
+A "no" is certain; what is not known counts as yes.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import combinations
+from typing import Any
+
+from ...errors import GrammarError
+from .complement import MAX_DEPTH, Resolve, Schema, canonical, negate, type_of, types_of, without_known_type
+from .patterns import are_disjoint, matches, search_tree
+
+
+def rivals_of(branches: list[Any], resolve: Resolve) -> dict[int, list[int]]:
+    """For each branch those that may accept a document that it accepts."""
+    rivals: dict[int, list[int]] = {}
+    for i, j in combinations(range(len(branches)), 2):
+        if not disjoint(branches[i], branches[j], resolve):
+            rivals.setdefault(i, []).append(j)
+            rivals.setdefault(j, []).append(i)
+    return rivals
+
+
+def disjoint(one: Any, other: Any, resolve: Resolve, depth: int = 0) -> bool:
+    """Whether it is certain that no document satisfies both."""
+    one, other = resolve(one), resolve(other)
+    if one is False or other is False:
+        return True
+    if not isinstance(one, dict) or not isinstance(other, dict) or depth > MAX_DEPTH:
+        return False
+    for first, second in ((one, other), (other, one)):
+        for inner in first.get("allOf", []) if isinstance(first.get("allOf"), list) else []:
+            if disjoint(inner, second, resolve, depth + 1):
+                return True
+        for key in ("anyOf", "oneOf"):
+            options = first.get(key)
+            if isinstance(options, list) and options:
+                merged = [{**{k: v for k, v in first.items() if k != key}, "allOf": [option]} for option in options]
+                if all(disjoint(option, second, resolve, depth + 2) for option in merged):
+                    return True
+    shared = types_of(one) & types_of(other)
+    return all(_disjoint_type(name, one, other, resolve, depth) for name in shared)
+
+
+def told_apart(branches: list[Any]) -> bool:
+    """Whether a constant tells many branches apart at a glance: of theirs, or of a property that all require."""
+    if not all(isinstance(branch, dict) for branch in branches):
+        return False
+    keys = [_constants(branch) for branch in branches]
+    if all(key is not None for key in keys):
+        return _all_differ([key for key in keys if key is not None])
+    if any(types_of(branch) != {"object"} for branch in branches):
+        return False
+    first = branches[0].get("properties", {})
+    for name in first if isinstance(first, dict) else []:
+        found = []
+        for branch in branches:
+            properties, required = branch.get("properties"), branch.get("required")
+            if not isinstance(properties, dict) or not isinstance(required, list) or name not in required:
+                break
+            constants = _constants(properties.get(name))
+            if constants is None:
+                break
+            found.append(constants)
+        else:
+            if _all_differ(found):
+                return True
+    return False
+
+
+def _constants(schema: Any) -> set[str] | None:
+    if not isinstance(schema, dict):
+        return None
+    values = [schema["const"]] if "const" in schema else schema.get("enum")
+    return {canonical(value) for value in values} if isinstance(values, list) else None
+
+
+def _all_differ(sets: list[set[str]]) -> bool:
+    return len(set().union(*sets)) == sum(map(len, sets))
+
+
+def _disjoint_type(name: str, one: dict[str, Any], other: dict[str, Any], resolve: Resolve, depth: int) -> bool:
+    first, second = _values(one, name), _values(other, name)
+    if first is not None and second is not None:
+        return not first & second
+    if name == "number":
+        return _apart(one, other, _lowest(one), _highest(one), _lowest(other), _highest(other))
+    if name == "string":
+        return _lengths_apart(one, other, "Length") or _patterns_apart(one, other, first, second)
+    if name == "array":
+        return _lengths_apart(one, other, "Items")
+    if name == "object":
+        return _objects_apart(one, other, resolve, depth) or _objects_apart(other, one, resolve, depth)
+    return False
+
+
+def _values(schema: dict[str, Any], name: str) -> set[str] | None:
+    values = [schema["const"]] if "const" in schema else schema.get("enum")
+    if not isinstance(values, list):
+        return None
+    return {canonical(value) for value in values if type_of(value) == name}
+
+
+def _lowest(schema: dict[str, Any]) -> tuple[float, bool]:
+    bounds = [(schema[k], k != "minimum") for k in ("minimum", "exclusiveMinimum") if _number(schema.get(k))]
+    return max(bounds, default=(float("-inf"), False))
+
+
+def _highest(schema: dict[str, Any]) -> tuple[float, bool]:
+    bounds = [(schema[k], k != "maximum") for k in ("maximum", "exclusiveMaximum") if _number(schema.get(k))]
+    return min(bounds, key=lambda bound: (bound[0], not bound[1]), default=(float("inf"), False))
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _apart(
+    one: dict[str, Any],
+    other: dict[str, Any],
+    low: tuple[float, bool],
+    high: tuple[float, bool],
+    other_low: tuple[float, bool],
+    other_high: tuple[float, bool],
+) -> bool:
+    def below(top: tuple[float, bool], bottom: tuple[float, bool]) -> bool:
+        return top[0] < bottom[0] or (top[0] == bottom[0] and (top[1] or bottom[1]))
+
+    return below(high, other_low) or below(other_high, low)
+
+
+def _lengths_apart(one: dict[str, Any], other: dict[str, Any], unit: str) -> bool:
+    def is_above(a: dict[str, Any], b: dict[str, Any]) -> bool:
+        low, high = a.get(f"min{unit}", 0), b.get(f"max{unit}", float("inf"))
+        return _number(low) and _number(high) and bool(low > high)
+
+    return is_above(one, other) or is_above(other, one)
+
+
+def _patterns_apart(
+    one: dict[str, Any], other: dict[str, Any], first: set[str] | None, second: set[str] | None
+) -> bool:
+    for values, schema in ((first, other), (second, one)):
+        if values is not None and not any(_may_be(json.loads(value), schema) for value in values):
+            return True
+    if isinstance(one.get("pattern"), str) and isinstance(other.get("pattern"), str):
+        try:
+            return are_disjoint(search_tree(one["pattern"]), search_tree(other["pattern"]))
+        except GrammarError:
+            return False
+    return False
+
+
+def _may_be(value: str, schema: dict[str, Any]) -> bool:
+    """Whether the pattern and the lengths of a schema take a string."""
+    if not schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", float("inf")):
+        return False
+    return not isinstance(schema.get("pattern"), str) or may_match(schema["pattern"], value)
+
+
+def may_match(pattern: str, text: str) -> bool:
+    """Whether the pattern is found in the text; True also where that cannot be said."""
+    try:
+        return matches(search_tree(pattern), text)
+    except GrammarError:
+        return True
+
+
+def _objects_apart(one: dict[str, Any], other: dict[str, Any], resolve: Resolve, depth: int) -> bool:
+    properties, others = one.get("properties", {}), other.get("properties", {})
+    if not isinstance(properties, dict) or not isinstance(others, dict):
+        return False
+    required = one.get("required", [])
+    for name in required if isinstance(required, list) else []:
+        if name in others:
+            if others[name] is False:
+                return True
+            if name in (other.get("required") or []) and disjoint(
+                properties.get(name, True), others[name], resolve, depth + 1
+            ):
+                return True
+        elif other.get("additionalProperties") is False and not _is_patterned(other, name):
+            return True
+    return False
+
+
+def _is_patterned(schema: dict[str, Any], name: str) -> bool:
+    patterns = schema.get("patternProperties") or {}
+    return not isinstance(patterns, dict) or any(may_match(pattern, name) for pattern in patterns)
+
+
+def beyond(rival: dict[str, Any], branch: Any) -> tuple[list[Schema], bool]:
+    """What a closed `rival` refuses of `branch` for a property that it does not list; and whether that is all of it."""
+    if not isinstance(branch, dict):
+        return [], False
+    listed, own = rival.get("properties", {}), branch.get("properties", {})
+    others = [name for name in own if name not in listed and not _is_patterned(rival, name)]
+    is_all = branch.get("additionalProperties") is False and not branch.get("patternProperties")
+    return [{"type": "object", "required": [name]} for name in others], is_all
+
+
+def rest_of(rival: Any, branch: Any, resolve: Resolve) -> list[Schema] | None:
+    """What a branch of oneOf may be beside a rival: all that the rival refuses, or a part of that.
+
+    A part is enough where the rival demands a property or a type: what tells branches apart. It is narrower than
+    the schema, never wider. None: not known.
+    """
+    rival = resolve(without_known_type(rival, branch, resolve))
+    if not isinstance(rival, dict):
+        return negate(rival, resolve)
+    closed: list[Schema] = []
+    is_all = True
+    if rival.get("additionalProperties") is False:
+        closed, is_all = beyond(rival, branch)
+        rest = {k: v for k, v in rival.items() if k not in ("additionalProperties", "patternProperties")}
+        is_all = is_all and not rival.get("patternProperties")
+    else:
+        rest = rival
+    negated = negate(rest, resolve) if is_all else None
+    if negated is None and (closed or {"required", "type", "const", "enum"} & rest.keys()):
+        negated = negate(rest, resolve, partly=True)
+        if not negated and not closed:
+            return None
+    return None if negated is None else [*closed, *negated]
