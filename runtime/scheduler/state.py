@@ -67,7 +67,6 @@ class State:
         """Requests, waiting or running, whose grammar is not ready."""
         self.queue = WaitingQueue(lpm=config.schedule_policy == "lpm")
         self.leases = Leases(cache)
-        self.estimator = OutputEstimator()
         self.kv_events: KvEvents | None = None
         """Who publishes what happens in the cache, if somebody asked for it."""
         self.counters = Counters()
@@ -146,13 +145,13 @@ class State:
                 ids = ids.copy()
             node = self._leave_row(request, insert=insert)
             if keep is not None:
-                self.leases.keep(keep, ids, node, request.submit.namespace, self.now_s)
+                self._keep(keep, request, ids, node)
         elif request.status is Status.WAITING:
             self.queue.remove(request)
             self._stop_waiting(request)
             if keep is not None:  # nothing was left to compute
                 node = self.cache.match(request.ids, end=request.ids.size, namespace=request.submit.namespace).node
-                self.leases.keep(keep, request.ids, node, request.submit.namespace, self.now_s)
+                self._keep(keep, request, request.ids, node)
         self.compiling.pop(request, None)
         request.status = Status.FINISHED
         request.matcher = request.stops = request.penalties = None
@@ -164,6 +163,17 @@ class State:
     @staticmethod
     def _stop_waiting(request: Request) -> None:
         if request.bucket is not None:
+    def _keep(self, name: str, request: Request, ids: Int32, node: Node) -> None:
+        submit = request.submit
+        timeout_s = submit.keep_s or LEASE_TIMEOUT_S
+        self.leases.keep(name, ids, node, submit.namespace, self.now_s, timeout_s=timeout_s, is_pin=submit.pin)
+
+    def pause(self, request: Request, on: bool) -> None:
+        """Its reader lags, or does no longer."""
+        request.is_paused = on
+        if request.status is Status.RUNNING:
+            self.rows.paused[request.row] = on
+
             request.bucket.pop(request, None)
             request.bucket = None
 
