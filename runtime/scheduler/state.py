@@ -20,7 +20,7 @@ from ..request import Request, Status
 from .batch import Batch
 from .counters import Counters
 from .estimate import OutputEstimator
-from .leases import Leases
+from .leases import LEASE_TIMEOUT_S, Leases
 from .queue import CACHED_COST, DECODE_COST, PREFILL_COST, WaitingQueue
 from .rows import Rows
 
