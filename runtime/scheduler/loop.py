@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
@@ -19,7 +18,6 @@ from ..model_runner.plan import Executor, StepPlan
 from .batch import Batch
 from .commit import Committer
 from .intake import error_finish
-from .pace import Pace
 from .planner import Planner
 from .recovery import Recovery
 from .state import State
@@ -47,9 +45,8 @@ class StepLoop:
         self._state = state
         self._planner = planner
         self._committer = committer
-        self._alone = RelayedSteps(executor)
+        self._alone = RelayedSteps(executor, state.clock)
         self._recovery = Recovery(state, committer, executor.execute)
-        self._pace = Pace()
         self._flights: deque[_Flight] = deque()
         self._begun_s = 0.0
         """When the oldest flight began, about."""
@@ -80,21 +77,21 @@ class StepLoop:
             wait_s = self._early_s(self._flights[0])
             if wait_s is None or wait_s > 0.0:
                 return wait_s
-        begun_s = time.perf_counter()
+        begun_s = self._state.clock()
         batch, plan = self._planner.build()
         if plan is None:
             if not self._flights:
                 self._ended_s = None
             return None
         is_ahead = bool(self._flights)
-        expected_s = self._pace.expect_s(len(batch.decoding), batch.num_tokens - len(batch.decoding))
+        expected_s = self._state.pace.expect_s(len(batch.decoding), batch.num_tokens - len(batch.decoding))
         flight = _Flight(batch, plan, plan.fill_masks, threading.Event(), expected_s)
         if is_ahead and plan.fill_masks is not None:
             plan.fill_masks = lambda: _wait(flight.is_filled)
         steps.start(plan, is_ahead=is_ahead)
         self._flights.append(flight)
         self._state.in_flight = batch.step
-        now_s = time.perf_counter()
+        now_s = self._state.clock()
         self._own_s += 0.1 * (now_s - begun_s - self._own_s)
         if not is_ahead:
             self._begun_s = now_s
@@ -141,7 +138,7 @@ class StepLoop:
             if wasted * flight.expected_s > self._own_s:
                 return None
         lead_s = 2.0 * self._own_s + _EARLY * flight.expected_s
-        return max(0.0, self._begun_s + flight.expected_s - lead_s - time.perf_counter())
+        return max(0.0, self._begun_s + flight.expected_s - lead_s - self._state.clock())
 
     def _land(self, flight: _Flight, result: StepResult) -> None:
         state, batch = self._state, flight.batch
@@ -154,7 +151,6 @@ class StepLoop:
         try:
             if result.output is not None:
                 self._committer.commit(batch, result.output)
-                self._pace.add(len(batch.decoding), batch.num_tokens - len(batch.decoding), seconds)
                 state.measure(batch, seconds)
             else:
                 logger.error("step %d failed", batch.step, exc_info=result.error)

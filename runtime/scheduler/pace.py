@@ -8,7 +8,8 @@ machines get busy.
 from __future__ import annotations
 
 _WEIGHT = 0.1
-_MIN_PROMPT = 8  # fewer prompt tokens say nothing of the rate: a small step costs its weights, not its tokens
+_WHOLE_PROMPT = 256  # prompt tokens of a step that counts with its whole weight: fewer are blurred by the base
+MIN_CHUNK = 32  # prompt tokens that a step takes at least: below that, the weights are read for too little
 
 
 class Pace:
@@ -24,10 +25,11 @@ class Pace:
         if seconds <= 0.0:
             return
         if num_prompt == 0:
-            self._base[_class(num_decode)] = _mixed(self._base.get(_class(num_decode), 0.0), seconds)
-        elif num_prompt >= _MIN_PROMPT:
+            self._base[_class(num_decode)] = _mixed(self._base.get(_class(num_decode), 0.0), seconds, _WEIGHT)
+        elif num_prompt >= MIN_CHUNK // 4:
             rate = max(seconds - self.base_s(num_decode), 0.05 * seconds) / num_prompt
-            self.seconds_per_token = _mixed(self.seconds_per_token, rate)
+            weight = _WEIGHT * min(1.0, num_prompt / _WHOLE_PROMPT)
+            self.seconds_per_token = _mixed(self.seconds_per_token, rate, weight)
 
     def base_s(self, num_decode: int) -> float:
         """Of a step without prompts: its class, else the nearest smaller one, else the smallest; 0: unknown."""
@@ -44,10 +46,16 @@ class Pace:
         """0: nothing is known."""
         return self.base_s(num_decode) + num_prompt * self.seconds_per_token
 
+    def prompt_budget(self, num_decode: int, target_s: float) -> int | None:
+        """Prompt tokens beside so many decode rows for a step of `target_s`; None: as many as there are."""
+        if not num_decode or target_s <= 0.0 or self.seconds_per_token == 0.0:
+            return None
+        return max(MIN_CHUNK, int((target_s - self.base_s(num_decode)) / self.seconds_per_token))
+
 
 def _class(num_decode: int) -> int:
     return num_decode.bit_length()
 
 
-def _mixed(old: float, new: float) -> float:
-    return new if old == 0.0 else old + _WEIGHT * (new - old)
+def _mixed(old: float, new: float, weight: float) -> float:
+    return new if old == 0.0 else old + weight * (new - old)

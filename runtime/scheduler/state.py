@@ -21,6 +21,7 @@ from .batch import Batch
 from .counters import Counters
 from .estimate import OutputEstimator
 from .leases import LEASE_TIMEOUT_S, Leases
+from .pace import Pace
 from .queue import CACHED_COST, DECODE_COST, PREFILL_COST, WaitingQueue
 from .rows import Rows
 
@@ -69,6 +70,8 @@ class State:
         self.leases = Leases(cache)
         self.kv_events: KvEvents | None = None
         """Who publishes what happens in the cache, if somebody asked for it."""
+        self.estimator = OutputEstimator()
+        self.pace = Pace()
         self.counters = Counters()
         self.outputs: list[Output] = []
         """What the next message tells."""
@@ -91,11 +94,11 @@ class State:
         return match.length
 
     def measure(self, batch: Batch, seconds: float) -> None:
-        """Learns how fast prompts are computed, from steps that are mostly prompt."""
-        prompt_len = batch.num_tokens - len(batch.decoding)
-        if seconds > 0 and prompt_len > len(batch.decoding):
-            rate = batch.num_tokens / seconds
-            self.queue.prefill_tokens_per_s += 0.1 * (rate - self.queue.prefill_tokens_per_s)
+        """Learns from a step how long steps take."""
+        num_decode = len(batch.decoding)
+        self.pace.add(num_decode, batch.num_tokens - num_decode, seconds)
+        if self.pace.seconds_per_token:
+            self.queue.prefill_tokens_per_s = 1.0 / self.pace.seconds_per_token
 
     # ---- one function makes each transition
 
@@ -160,9 +163,6 @@ class State:
         self.finished_rids.move_to_end(request.rid)
         self.counters.finished(finish)
 
-    @staticmethod
-    def _stop_waiting(request: Request) -> None:
-        if request.bucket is not None:
     def _keep(self, name: str, request: Request, ids: Int32, node: Node) -> None:
         submit = request.submit
         timeout_s = submit.keep_s or LEASE_TIMEOUT_S
@@ -174,6 +174,9 @@ class State:
         if request.status is Status.RUNNING:
             self.rows.paused[request.row] = on
 
+    @staticmethod
+    def _stop_waiting(request: Request) -> None:
+        if request.bucket is not None:
             request.bucket.pop(request, None)
             request.bucket = None
 

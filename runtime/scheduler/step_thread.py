@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
@@ -22,7 +21,7 @@ class StepDropped(Exception):
 
 
 class StepResult(NamedTuple):
-    """Exactly one of output and error; both ends on time.perf_counter."""
+    """Exactly one of output and error; when it began and ended, on the loop's clock."""
 
     output: StepOutput | None
     error: Exception | None
@@ -50,13 +49,14 @@ class Steps(Protocol):
 class RelayedSteps:
     """The executor behind the relay: one step after the other, on whatever thread calls `run`."""
 
-    def __init__(self, executor: Executor) -> None:
+    def __init__(self, executor: Executor, clock: Callable[[], float]) -> None:
         self._executor = executor
+        self._clock = clock
         self._drawn: Int32 | None = EMPTY
 
     def run(self, plan: StepPlan, *, is_ahead: bool) -> StepResult:
         """Never raises."""
-        begun_s = time.perf_counter()
+        begun_s = self._clock()
         try:
             if is_ahead and self._drawn is None:
                 raise StepDropped
@@ -67,16 +67,16 @@ class RelayedSteps:
             self._drawn = output.token_ids_S
         except Exception as error:
             self._drawn = None
-            return StepResult(None, error, begun_s, time.perf_counter())
-        return StepResult(output, None, begun_s, time.perf_counter())
+            return StepResult(None, error, begun_s, self._clock())
+        return StepResult(output, None, begun_s, self._clock())
 
 
 class StepThread:
     """Steps on a thread."""
 
-    def __init__(self, executor: Executor, on_done: Callable[[], None]) -> None:
+    def __init__(self, executor: Executor, clock: Callable[[], float], on_done: Callable[[], None]) -> None:
         """on_done: called on the thread after each step."""
-        self._steps = RelayedSteps(executor)
+        self._steps = RelayedSteps(executor, clock)
         self._on_done = on_done
         self._plans: queue.SimpleQueue[tuple[StepPlan, bool] | None] = queue.SimpleQueue()
         self._results: queue.SimpleQueue[StepResult] = queue.SimpleQueue()
