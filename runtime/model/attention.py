@@ -13,7 +13,7 @@ from ...kernels import ops
 from ...kernels.reference.batch import PackedBatch
 from .config import ModelConfig
 from .kv_pool import KvPool
-from .layers import Linear, Norm, Weights
+from .layers import AnyLinear, Norm, Weights, load_linear
 
 
 @dataclass(slots=True)
@@ -33,8 +33,8 @@ class Step:
 class Attention:
     config: ModelConfig
     layer: int
-    qkv: Linear
-    out: Linear
+    qkv: AnyLinear
+    out: AnyLinear
     q_norm: Norm | None
     k_norm: Norm | None
 
@@ -72,8 +72,8 @@ class Attention:
     def load(cls, weights: Weights, prefix: str, config: ModelConfig, layer: int) -> Attention:
         dim, num_heads, num_kv_heads = config.head_dim, config.num_heads, config.num_kv_heads
         rows = [num_heads * dim, num_kv_heads * dim, num_kv_heads * dim]
-        qkv = Linear.load(weights, [f"{prefix}.{n}_proj" for n in "qkv"], rows, config.hidden_size)
-        out = Linear.load(weights, [f"{prefix}.o_proj"], [config.hidden_size], num_heads * dim)
+        qkv = load_linear(weights, [f"{prefix}.{n}_proj" for n in "qkv"], rows, config.hidden_size)
+        out = load_linear(weights, [f"{prefix}.o_proj"], [config.hidden_size], num_heads * dim)
         q_norm = k_norm = None
         if config.qk_norm != "none":
             is_full = config.qk_norm == "full"

@@ -19,7 +19,7 @@ from ..weights.checkpoint import Checkpoint
 from .attention import Attention, Step
 from .config import ModelConfig, RopeConfig
 from .kv_pool import KvPool
-from .layers import Linear, Mlp, Norm, Weights
+from .layers import AnyLinear, Linear, Mlp, Norm, Weights, load_linear
 from .rope import Frequencies, frequencies
 
 _DERIVED = ("rotary_emb.inv_freq", "attn.bias", "attn.masked_bias", "rope_freqs.weight")
@@ -97,7 +97,7 @@ class Decoder:
         self.layers = [Layer.load(weights, config, i) for i in range(config.num_layers)]
         self.norm = Norm.load(weights, "model.norm", config.hidden_size, config)
         if "lm_head.weight" in weights:
-            self.head = Linear.load(weights, ["lm_head"], [config.vocab_size], config.hidden_size)
+            self.head: AnyLinear = load_linear(weights, ["lm_head"], [config.vocab_size], config.hidden_size)
         else:
             self.head = Linear(ops.pack_linear(self.embedding_VE), None)
         unused = sorted(n for n in weights.unread if not n.endswith(_DERIVED))

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ...errors import WeightMismatch
 from ...kernels import ops
+from ...kernels.reference.matmul import pack_w4
+from ..weights.blocks import BLOCK, read_nibbles
 from ..weights.checkpoint import Checkpoint
 from .config import ModelConfig
+
+_COMPUTES_NIBBLES = {"cuda"}
+"""Device types with a kernel for 4-bit weights; elsewhere plain torch is faster on dense ones."""
 
 
 class Weights:
@@ -28,17 +34,37 @@ class Weights:
 
     def take(self, name: str, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
         """Raises WeightMismatch when the tensor is missing or not of that shape."""
+        self._read(name, shape)
+        packed, wanted = self.checkpoint.packed(name), dtype or self.dtype
+        if wanted == torch.bfloat16 and packed.format == "BF16":  # as it lies in the file
+            bits = packed.data.view(np.uint16).reshape(shape)
+            return torch.from_numpy(bits.copy()).view(torch.bfloat16).to(self.device)
+        array = self.checkpoint.dense(name)
+        if not array.flags.writeable:
+            array = array.copy()  # torch wants to own it
+        return torch.from_numpy(array).to(self.device, wanted)
+
+    def keeps_nibbles(self, names: Sequence[str]) -> bool:
+        """Whether linears of these weights are computed on as they are stored: 4-bit groups, on a GPU."""
+        if self.device.type not in _COMPUTES_NIBBLES or not all(name in self.unread for name in names):
+            return False
+        packed = [self.checkpoint.packed(name) for name in names]
+        return all(p.format in ("Q4_0", "Q4_1", "A4") and p.shape[1] % (2 * BLOCK) == 0 for p in packed)
+
+    def take_nibbles(self, name: str, *shape: int) -> tuple[Tensor, Tensor, Tensor]:
+        """(packed as `ops.linear_w4` wants it, scales, offsets) of a weight that `keeps_nibbles`."""
+        self._read(name, shape)
+        packed = self.checkpoint.packed(name)
+        codes_NE, scales_NG, offsets_NG = map(torch.from_numpy, read_nibbles(packed.format, packed.data))
+        return pack_w4(codes_NE.to(self.device), BLOCK), scales_NG.to(self.device), offsets_NG.to(self.device)
+
+    def _read(self, name: str, shape: tuple[int, ...]) -> None:
         if name not in self.unread:
             raise WeightMismatch(f"{self.checkpoint.path}: tensor {name} {list(shape)} is missing")
         self.unread.discard(name)
-        array = self.checkpoint.dense(name)
-        if array.shape != shape:
-            raise WeightMismatch(
-                f"{self.checkpoint.path}: tensor {name} should be {list(shape)}, is {list(array.shape)}"
-            )
-        if not array.flags.writeable:
-            array = array.copy()  # torch wants to own it
-        return torch.from_numpy(array).to(self.device, dtype or self.dtype)
+        found = self.checkpoint.packed(name).shape
+        if found != shape:
+            raise WeightMismatch(f"{self.checkpoint.path}: tensor {name} should be {list(shape)}, is {list(found)}")
 
 
 class Linear(NamedTuple):
@@ -48,18 +74,39 @@ class Linear(NamedTuple):
     def __call__(self, x_TE: Tensor) -> Tensor:
         return ops.linear(x_TE, self.weight_NE, self.bias_N)
 
-    @classmethod
-    def load(cls, weights: Weights, names: Sequence[str], rows: Sequence[int], columns: int) -> Linear:
-        """Several projections of one input as one; a missing bias among present ones is zero."""
-        parts = [weights.take(f"{name}.weight", n, columns) for name, n in zip(names, rows, strict=True)]
-        weight_NE = parts[0] if len(parts) == 1 else torch.cat(parts)
-        if not any(f"{name}.bias" in weights for name in names):
-            return cls(ops.pack_linear(weight_NE), None)
+
+class NibbleLinear(NamedTuple):
+    """4-bit groups as stored."""
+
+    packed_NE: Tensor
+    scale_NG: Tensor
+    offset_NG: Tensor
+    bias_N: Tensor | None
+
+    def __call__(self, x_TE: Tensor) -> Tensor:
+        return ops.linear_w4(x_TE, self.packed_NE, self.scale_NG, self.offset_NG, self.bias_N)
+
+
+AnyLinear = Linear | NibbleLinear
+
+
+def load_linear(weights: Weights, names: Sequence[str], rows: Sequence[int], columns: int) -> AnyLinear:
+    """Several projections of one input as one; a missing bias among present ones is zero."""
+    bias_N = None
+    if any(f"{name}.bias" in weights for name in names):
         biases = [
-            weights.take(f"{name}.bias", n) if f"{name}.bias" in weights else weight_NE.new_zeros(n)
+            weights.take(f"{name}.bias", n)
+            if f"{name}.bias" in weights
+            else torch.zeros(n, dtype=weights.dtype, device=weights.device)
             for name, n in zip(names, rows, strict=True)
         ]
-        return cls(ops.pack_linear(weight_NE), torch.cat(biases))
+        bias_N = torch.cat(biases)
+    if weights.keeps_nibbles([f"{name}.weight" for name in names]):
+        parts = [weights.take_nibbles(f"{name}.weight", n, columns) for name, n in zip(names, rows, strict=True)]
+        packed_NE, scale_NG, offset_NG = (torch.cat(same) for same in zip(*parts, strict=True))
+        return NibbleLinear(packed_NE, scale_NG, offset_NG, bias_N)
+    weight_NE = torch.cat([weights.take(f"{name}.weight", n, columns) for name, n in zip(names, rows, strict=True)])
+    return Linear(ops.pack_linear(weight_NE), bias_N)
 
 
 class Norm(NamedTuple):
@@ -97,8 +144,8 @@ class Norm(NamedTuple):
 class Mlp(NamedTuple):
     """Gate and up as one linear where the checkpoint has a gate."""
 
-    inner: Linear
-    down: Linear
+    inner: AnyLinear
+    down: AnyLinear
     activation: str
     is_gated: bool
 
@@ -113,5 +160,5 @@ class Mlp(NamedTuple):
         size, hidden = config.intermediate_size, config.hidden_size
         is_gated = f"{prefix}.gate_proj.weight" in weights
         names = [f"{prefix}.gate_proj", f"{prefix}.up_proj"] if is_gated else [f"{prefix}.up_proj"]
-        inner = Linear.load(weights, names, [size] * len(names), hidden)
-        return cls(inner, Linear.load(weights, [f"{prefix}.down_proj"], [hidden], size), config.activation, is_gated)
+        inner = load_linear(weights, names, [size] * len(names), hidden)
+        return cls(inner, load_linear(weights, [f"{prefix}.down_proj"], [hidden], size), config.activation, is_gated)

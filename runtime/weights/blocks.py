@@ -51,3 +51,14 @@ def make_blocks(
     if offsets_NG is not None:
         blocks["m"] = offsets_NG
     return blocks.view(np.uint8).reshape(len(scales_NG), -1)
+
+
+def read_nibbles(
+    format_: str, blocks_NB: NDArray[np.uint8]
+) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
+    """(codes [N, K] below 16, scales [N, G], offsets [N, G]) of Q4_0, Q4_1 or A4: weight = scale * code + offset."""
+    blocks = blocks_NB.view(_LAYOUTS[format_])
+    codes = np.concatenate((blocks["q"] & 15, blocks["q"] >> 4), axis=-1)
+    scales = blocks["d"].astype(np.float32)
+    offsets = -8.0 * scales if format_ == "Q4_0" else blocks["m"].astype(np.float32)
+    return codes.reshape(len(blocks), -1), scales, offsets

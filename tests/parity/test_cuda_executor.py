@@ -15,9 +15,12 @@ import torch
 
 pytest.importorskip("triton")
 
+import itertools
+
 from radixlang.errors import ConfigError
 from radixlang.kernels import registry
 from radixlang.kernels.load import load_kernels
+from radixlang.runtime.model import layers
 from radixlang.runtime.model.decoder import Decoder
 from radixlang.runtime.model.kv_pool import KvPool
 from radixlang.runtime.model_runner.cuda.executor import CudaExecutor
@@ -25,8 +28,9 @@ from radixlang.runtime.model_runner.cuda.graphs import sizes
 from radixlang.runtime.model_runner.cuda.load import check_device
 from radixlang.runtime.model_runner.plan import ScorePlan
 from radixlang.runtime.model_runner.torch_executor import TorchExecutor
+from radixlang.runtime.weights.checkpoint import Checkpoint
 from radixlang.runtime.weights.open import open_checkpoint
-import itertools
+from radixlang.runtime.weights.rounded import RoundedCheckpoint
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 ROWS, CONTEXT, SLOTS = 32, 128, 256
@@ -48,10 +52,9 @@ def triton_everywhere() -> Iterator[None]:
     registry._table.update(before)
 
 
-def build(path: Path, kv_dtype: torch.dtype = torch.float32) -> CudaExecutor:
+def build(checkpoint: Checkpoint, kv_dtype: torch.dtype = torch.float32) -> CudaExecutor:
     from radixlang.kernels.triton.attention_extend import rows_of_tile
 
-    checkpoint = open_checkpoint(path)
     config = checkpoint.config
     with torch.inference_mode():
         decoder = Decoder(checkpoint, dtype=torch.float32, device=torch.device(DEVICE))
@@ -64,7 +67,7 @@ def build(path: Path, kv_dtype: torch.dtype = torch.float32) -> CudaExecutor:
 
 @pytest.fixture(scope="module")
 def pair(tiny_model_dir: Path) -> tuple[CudaExecutor, TorchExecutor]:
-    return build(tiny_model_dir), TorchExecutor(open_checkpoint(tiny_model_dir), num_slots=SLOTS)
+    return build(open_checkpoint(tiny_model_dir)), TorchExecutor(open_checkpoint(tiny_model_dir), num_slots=SLOTS)
 
 
 def prompts(count: int, seed: int = 0) -> list[list[int]]:
@@ -157,7 +160,7 @@ def test_families(family_name: str, make_family: Any, driver: Any) -> None:
     family = make_family(family_name)
     work = prompts(2, seed=9)
     told = []
-    for executor in (build(family.path), TorchExecutor(open_checkpoint(family.path), num_slots=SLOTS)):
+    for executor in (build(open_checkpoint(family.path)), TorchExecutor(open_checkpoint(family.path), num_slots=SLOTS)):
         run = driver(executor)
         told.append(np.concatenate(run.logprobs([(run.new(), [i % 90 for i in ids]) for ids in work])))
     assert np.abs(told[0] - told[1]).max() < 1e-3
@@ -166,12 +169,26 @@ def test_families(family_name: str, make_family: Any, driver: Any) -> None:
 def test_an_int8_pool(tiny_model_dir: Path, driver: Any) -> None:
     told = []
     for executor in (
-        build(tiny_model_dir, torch.int8),
+        build(open_checkpoint(tiny_model_dir), torch.int8),
         TorchExecutor(open_checkpoint(tiny_model_dir), num_slots=SLOTS, kv_dtype="int8"),
     ):
         run = driver(executor)
         told.append(np.concatenate(run.logprobs([(run.new(), ids) for ids in prompts(2, seed=2)])))
     assert np.abs(told[0] - told[1]).max() < 0.02
+
+
+def test_four_bits_are_computed_on_as_stored(
+    tiny_model_dir: Path, driver: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GGUF's groups through the W4A16 kernel, beside the same numbers widened."""
+    told = []
+    for devices in ({DEVICE}, set()):
+        monkeypatch.setattr(layers, "_COMPUTES_NIBBLES", devices)
+        executor = build(RoundedCheckpoint(open_checkpoint(tiny_model_dir), "w4"))
+        assert isinstance(executor._decoder.layers[0].mlp.down, layers.NibbleLinear) == bool(devices)
+        run = driver(executor)
+        told.append(np.concatenate(run.logprobs([(run.new(), ids) for ids in prompts(2, seed=4)])))
+    assert np.abs(told[0] - told[1]).max() < 1e-4
 
 
 def test_a_graph_is_chosen_for_every_batch() -> None:
