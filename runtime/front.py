@@ -30,16 +30,16 @@ from .messages import (
     LogprobRequest,
     Output,
     Outputs,
-    Ready,
     Pause,
+    Ready,
     Release,
     Reply,
     Submit,
     ToEngine,
 )
 from .sampling_params import SamplingParams
-from .text_stream import TextStream
 from .sessions import Sessions
+from .text_stream import TextStream
 from .tokenizer.interface import Tokenizer
 
 if TYPE_CHECKING:
@@ -164,15 +164,15 @@ class Front:
             for other in running.values():
                 self.link.send(Abort(rid=other, reason="the client went away"))
 
-    async def _heal(self, request: GenerateRequest, ids: list[int], has_bos: bool) -> tuple[list[int], tuple[int, str]]:
-        """The ids of a prompt without the tokens that are to be decided again: how many, and their text."""
-        encode: Callable[[str, bool], list[int]] = lambda text, first: self._span(text, first, has_bos)  # noqa: E731
-        cut = await asyncio.to_thread(self._healer.cut, request.prompt, encode)
     def _pause(self, running: dict[int, str], on: bool) -> None:
         with contextlib.suppress(errors.RadixlangError):  # an engine that is gone needs no rest
             for rid in running.values():
                 self.link.send(Pause(rid=rid, on=on))
 
+    async def _heal(self, request: GenerateRequest, ids: list[int], has_bos: bool) -> tuple[list[int], tuple[int, str]]:
+        """The ids of a prompt without the tokens that are to be decided again: how many, and their text."""
+        encode: Callable[[str, bool], list[int]] = lambda text, first: self._span(text, first, has_bos)  # noqa: E731
+        cut = await asyncio.to_thread(self._healer.cut, request.prompt, encode)
         if cut is None:
             return ids, (0, "")
         shorter = await self.tokenize(cut.parts, add_bos=has_bos)
@@ -400,12 +400,12 @@ def _submit(
         parent=request.parent,
         parent_len=request.parent_len,
         keep=request.keep,
+        keep_s=request.keep_s,
+        pin=request.pin,
         group=group,
         client=request.client,
         namespace=request.namespace,
         priority=request.priority,
-        keep_s=request.keep_s,
-        pin=request.pin,
         timeout_s=request.timeout_s,
         want_hidden=request.want_hidden,
         echo_steps=request.stream,

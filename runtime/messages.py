@@ -173,6 +173,12 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
     info: dict[str, object]
 
 
+class Loading(msgspec.Struct, frozen=True, tag="loading"):
+    """What the engine is at before it serves; for people."""
+
+    what: str
+
+
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
     """The engine could not start or died: the error's message, and its type's name."""
 
@@ -180,4 +186,4 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     kind: str = "ModelError"
 
 
-FromEngine = Outputs | Reply | Ready | Failed
+FromEngine = Outputs | Reply | Loading | Ready | Failed
