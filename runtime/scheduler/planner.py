@@ -30,6 +30,7 @@ class Planner:
         self._memory = Memory(state)
         self._prefill = Prefill(state, self._memory)
         self._budget = state.config.chunked_prefill_size
+        self._itl_target_s = 1e-3 * state.config.itl_target_ms
         self._rows: Int32 = EMPTY
         self._groups: list[tuple[int, int, int]] = []
         self._turn = 0
@@ -48,6 +49,9 @@ class Planner:
         if not self._decode(batch):
             return batch, None
         left = self._budget - batch.num_tokens
+        most = state.pace.prompt_budget(batch.num_tokens, self._itl_target_s)
+        if most is not None:
+            left = min(left, most)
         left = self._prefill.continue_running(batch, left)
         self._prefill.admit(batch, left)
         if batch.is_empty:

@@ -101,7 +101,8 @@ class Scheduler:
 
     def run(self) -> None:
         """Until Control "shutdown"; blocks while there is nothing to do."""
-        thread = None if self._state.config.disable_overlap_schedule else StepThread(self._executor, self._wake.set)
+        is_sync = self._state.config.disable_overlap_schedule
+        thread = None if is_sync else StepThread(self._executor, self._state.clock, self._wake.set)
         try:
             while not self._shut_down:
                 self._wake.clear()

@@ -21,6 +21,7 @@ from .batch import Batch
 from .counters import Counters
 from .estimate import OutputEstimator
 from .leases import LEASE_TIMEOUT_S, Leases
+from .pace import Pace
 from .queue import CACHED_COST, DECODE_COST, PREFILL_COST, WaitingQueue
 from .rows import Rows
 
@@ -70,6 +71,7 @@ class State:
         self.kv_events: KvEvents | None = None
         """Who publishes what happens in the cache, if somebody asked for it."""
         self.estimator = OutputEstimator()
+        self.pace = Pace()
         self.counters = Counters()
         self.outputs: list[Output] = []
         """What the next message tells."""
@@ -92,11 +94,11 @@ class State:
         return match.length
 
     def measure(self, batch: Batch, seconds: float) -> None:
-        """Learns how fast prompts are computed, from steps that are mostly prompt."""
-        prompt_len = batch.num_tokens - len(batch.decoding)
-        if seconds > 0 and prompt_len > len(batch.decoding):
-            rate = batch.num_tokens / seconds
-            self.queue.prefill_tokens_per_s += 0.1 * (rate - self.queue.prefill_tokens_per_s)
+        """Learns from a step how long steps take."""
+        num_decode = len(batch.decoding)
+        self.pace.add(num_decode, batch.num_tokens - num_decode, seconds)
+        if self.pace.seconds_per_token:
+            self.queue.prefill_tokens_per_s = 1.0 / self.pace.seconds_per_token
 
     # ---- one function makes each transition
 
