@@ -8,7 +8,7 @@ _SWITCHES = """
     abort-on-priority-when-disabled allow-auto-truncate checkpoint-engine-wait-weights-before-ready
     constrained-json-disable-any-whitespace dcp-replicate-q-proj debug-cuda-graph delete-ckpt-after-loading
     deterministic disable-aiter-allreduce-fusion-in-decode disable-aiter-allreduce-fusion-in-prefill
-    disable-attn-tp-gather disable-chunked-prefix-cache disable-cuda-graph disable-cuda-graph-padding
+    disable-attn-tp-gather disable-chunked-prefix-cache disable-cuda-graph-padding
     disable-custom-all-reduce disable-decode-cuda-graph disable-disk-cache disable-fast-image-processor
     disable-flashinfer disable-flashinfer-autotune disable-flashinfer-cutlass-moe-fp4-allgather
     disable-flashinfer-sampling disable-hybrid-swa-memory disable-jump-forward disable-mla disable-nan-detection
@@ -118,17 +118,17 @@ _VALUES = """
     revision rl-on-policy-target rl-quant-profile sampling-backend sampling-defaults sampling-mask-max-tokens
     schedule-conservativeness scheduler-recv-interval shared-experts-tp-size sidecar sm-group-num
     smg-http-sidecar-port soft-watchdog-timeout spec-trace-dir speculative-accept-threshold-acc
-    speculative-accept-threshold-single speculative-adaptive-config speculative-algorithm
+    speculative-accept-threshold-single speculative-adaptive-config
     speculative-attention-mode speculative-dflash-block-size speculative-domino-candidate-pool-size
     speculative-draft-attention-backend speculative-draft-kv-cache-dtype speculative-draft-load-format
-    speculative-draft-model speculative-draft-model-path speculative-draft-model-quantization
+    speculative-draft-model-quantization
     speculative-draft-model-revision speculative-draft-sink-size speculative-draft-window-size
     speculative-dsa-topk-backend speculative-dspark-block-size speculative-dspark-confidence-sts-path
     speculative-dspark-sps-table-path speculative-eagle-topk speculative-moe-a2a-backend
     speculative-moe-runner-backend speculative-ngram-capacity speculative-ngram-external-corpus-max-tokens
     speculative-ngram-external-corpus-path speculative-ngram-external-sam-budget speculative-ngram-match-type
     speculative-ngram-max-bfs-breadth speculative-ngram-max-trie-depth speculative-ngram-min-bfs-breadth
-    speculative-num-draft-tokens speculative-num-steps speculative-token-map startup-weight-load-mode
+    speculative-num-steps speculative-token-map startup-weight-load-mode
     stream-interval swa-full-tokens-ratio swa-prefix-tails tbo-token-distribution-threshold tensor-parallel-size
     tokenizer-backend tokenizer-metrics-custom-labels-header tokenizer-mode tokenizer-worker-num
     tool-call-parser tool-server torch-compile-max-bs torchao-config tp tp-size trace-modules
