@@ -20,6 +20,7 @@ from .guidance import error_of, tokenizer_for
 from .matcher import CompiledGrammar
 from .pool import CompilePool, Deadline
 from .translate import check_constraint, compile_constraint
+from .trial import TrialChild, is_suspect
 from .vocabulary import Vocabulary
 
 MiB = 1024 * 1024
@@ -44,6 +45,7 @@ class GrammarCompiler:
         self.max_bytes = max_bytes
         self.cache_bytes = cache_bytes
         self._pool = CompilePool(num_workers)
+        self._trial = TrialChild(timeout_s=timeout_s, max_bytes=max_bytes)
         self._pool.submit(self._warm)
         self._lock = threading.Lock()
         self._done: OrderedDict[Constraint | Healed, CompiledGrammar] = OrderedDict()
@@ -93,6 +95,7 @@ class GrammarCompiler:
     def close(self) -> None:
         """Ends the pool; compiles under way are abandoned."""
         self._pool.close()
+        self._trial.close()
 
     def _warm(self) -> None:
         """Builds what every first compile would wait for, about half a second."""
@@ -105,6 +108,8 @@ class GrammarCompiler:
         """Compiles in a worker thread; a deadline answers in its place when it takes too long."""
         deadline = Deadline(self.timeout_s, partial(self._time_out, constraint, threading.get_ident()))
         try:
+            if is_suspect(constraint):
+                self._trial.check(constraint)
             grammar = compile_constraint(constraint, self.vocabulary)
             self._check_first_mask(grammar)
             if grammar.num_bytes > self.max_bytes:

@@ -24,7 +24,7 @@ class Evaluated(NamedTuple):
     is_all: bool
     """Every property is evaluated."""
 
-    def __or__(self, other: Evaluated) -> Evaluated:  # type: ignore[override]
+    def __or__(self, other: Evaluated) -> Evaluated:
         return Evaluated(self.names | other.names, self.patterns | other.patterns, self.is_all or other.is_all)
 
 

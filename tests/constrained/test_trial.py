@@ -1,0 +1,72 @@
+import json
+
+import pytest
+
+from radixlang.constrained.compiler import GrammarCompiler
+from radixlang.constrained.constraint import Choice, Closing, Grammar, Healed, JsonObject, JsonSchema, Regex
+from radixlang.constrained.trial import TrialChild, is_suspect
+from radixlang.errors import GrammarError, GrammarTooLarge
+
+MiB = 1024 * 1024
+LARGE = JsonSchema(json.dumps({"enum": [f"value number {i}" for i in range(40_000)]}))
+SUSPECT = [
+    Regex("((a{1,30}){1,30}){1,30}b"),
+    Grammar("start: /a/", "lark"),
+    Grammar('root ::= ("a"{1,100} "b"){1,100}'),
+    LARGE,
+    Closing(Regex("a{3000}")),
+    Healed("x", Regex("a{3000}")),
+]
+PLAIN = [
+    Regex(r"\d{4}-\d{2}"),
+    JsonObject(),
+    Choice(("a",)),
+    Grammar('root ::= "a" root | "b"'),
+    Healed("x"),
+    Regex("a{}"),
+]
+
+
+@pytest.mark.parametrize("constraint", SUSPECT, ids=lambda c: str(c)[:40])
+def test_what_may_blow_up_is_tried_first(constraint) -> None:
+    assert is_suspect(constraint)
+
+
+@pytest.mark.parametrize("constraint", PLAIN, ids=lambda c: str(c)[:40])
+def test_what_cannot_is_compiled_at_once(constraint) -> None:
+    assert not is_suspect(constraint)
+
+
+def test_a_trial_that_breaks_its_limits_is_one_refusal_and_the_child_is_replaced() -> None:
+    child = TrialChild(timeout_s=2.0, max_bytes=12 * MiB)
+    try:
+        with pytest.raises(GrammarTooLarge):
+            child.check(LARGE)
+        assert child.num_killed == 1
+        child.check(Regex("ab?"))
+        with pytest.raises(GrammarTooLarge):
+            child.check(LARGE)
+        assert child.num_killed == 2
+    finally:
+        child.close()
+
+
+def test_what_is_wrong_is_left_to_the_compiler() -> None:
+    child = TrialChild(timeout_s=2.0, max_bytes=256 * MiB)
+    try:
+        child.check(Grammar("start: (", "lark"))
+        assert child.num_killed == 0
+    finally:
+        child.close()
+
+
+def test_a_compiler_refuses_what_its_child_died_of(vocabulary) -> None:
+    compiler = GrammarCompiler(vocabulary, max_bytes=12 * MiB)
+    try:
+        with pytest.raises(GrammarTooLarge) as caught:
+            compiler.compile(LARGE)
+        assert caught.value.status == 400
+        with pytest.raises(GrammarError):
+            compiler.compile(Grammar("start: (", "lark"))
+    finally:
+        compiler.close()
