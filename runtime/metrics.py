@@ -30,6 +30,9 @@ _GAUGES = {
 }
 _COUNTERS = {
     "evicted_tokens": "Cached tokens that were dropped for others.",
+    "inserted_tokens": "Tokens that entered the prefix cache.",
+    "returned_tokens": "Tokens that were evicted, and computed again for somebody who needed them.",
+    "duplicate_tokens": "Tokens that were computed although the cache had them by then.",
     "forced_tokens": "Output tokens that a grammar forced.",
     "num_grammar": "Grammars compiled.",
     "num_grammar_cache_hit": "Requests whose grammar was compiled already.",

@@ -15,6 +15,7 @@ from .sampling import logprob_ids
 from .state import State
 
 _MAX_MISFITS = 16
+_MAX_PASSED = 16
 _MAX_LOOKS = 64  # of a few microseconds each
 
 
@@ -41,7 +42,10 @@ class Prefill:
         return left
 
     def admit(self, batch: Batch, left: int) -> None:
-        """Waiting requests in the queue's order, siblings with the first of them; up to 16 misfits are skipped."""
+        """Waiting requests in the queue's order, siblings with the first of them.
+
+        Who does not fit is skipped; but when 16 others went by, what becomes free is for it.
+        """
         state = self._state
         self._look_again()
         misfits: list[Request] = []
@@ -52,16 +56,19 @@ class Prefill:
             used = self._start(batch, request, left)
             if used is None:
                 misfits.append(request)
-                if request.times_retracted or request.is_starved:
-                    break  # what becomes free is for it
+                if request.times_retracted or request.is_starved or request.num_passed >= _MAX_PASSED:
+                    break
                 continue
             left -= used
+            for passed in misfits:
+                passed.num_passed += 1
             for sibling in state.queue.siblings(request):
                 if not state.rows.num_free:
                     break
                 state.queue.remove(sibling)
                 used = self._start(batch, sibling, left)
                 if used is None:
+                    sibling.is_straggler = True  # its fork waits for it
                     misfits.append(sibling)
                 else:
                     left -= used
@@ -93,7 +100,7 @@ class Prefill:
             return 0
         if left <= 0 and source is None:
             return None
-        handle = cache.lock(match)
+        handle = cache.lock(match, own=request.submit.parent_len)
         if not self._memory.fits(request, match.length):
             cache.unlock(handle)
             return None
@@ -148,7 +155,7 @@ class Prefill:
             self._state.counters.cached_tokens_total += request.cached_len
 
     def _extend(self, batch: Batch, request: Request, left: int) -> int:
-        """Computes up to `left` more of what it knows; 0 when there is no memory now."""
+        """Computes up to `left` more of what it knows, and of what is guessed; 0 when there is no memory now."""
         state, rows, row = self._state, self._state.rows, request.row
         if rows.in_prompt[row]:
             self._skip_ahead(batch, request)

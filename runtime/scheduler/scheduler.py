@@ -32,7 +32,7 @@ from .loop import StepLoop
 from .planner import Planner
 from .state import State
 from .stats import snapshot
-from .step_thread import Steps, StepThread
+from .step_thread import Steps, steps_of
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ class Scheduler:
     def run(self) -> None:
         """Until Control "shutdown"; blocks while there is nothing to do."""
         is_sync = self._state.config.disable_overlap_schedule
-        thread = None if is_sync else StepThread(self._executor, self._state.clock, self._wake.set)
+        thread = None if is_sync else steps_of(self._executor, self._state.clock, self._wake.set)
         try:
             while not self._shut_down:
                 self._wake.clear()
@@ -180,11 +180,12 @@ class Scheduler:
         """How long the loop may sleep if nothing arrives."""
         while self._deadlines and self._deadlines[0][2].status is Status.FINISHED:
             heapq.heappop(self._deadlines)
-        if not self._deadlines:
-            return None
-        if self._state.running or len(self._state.queue):
+        if self._deadlines and (self._state.running or len(self._state.queue)):
             return _STALLED_S
-        return min(_LONGEST_SLEEP_S, max(0.0, self._deadlines[0][0] - self._state.clock()))
+        ends = [self._deadlines[0][0]] if self._deadlines else []
+        if (end_s := self._state.leases.next_end_s) is not None:
+            ends.append(end_s)
+        return min(_LONGEST_SLEEP_S, max(0.0, min(ends) - self._state.clock())) if ends else None
 
     # ---- the inbox
 

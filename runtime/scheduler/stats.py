@@ -8,6 +8,7 @@ from .state import State
 def snapshot(state: State) -> dict[str, object]:
     """used = private + locked tree + fenced (0 when idle); evictable is the rest of the tree, leased paths included."""
     cache, pool, counters = state.cache, state.pool, state.counters
+    tree = cache.stats()
     used = pool.num_slots - pool.free_len - cache.evictable_len
     prompt = counters.prompt_tokens_total
     gauges: dict[str, object] = {

@@ -7,6 +7,8 @@ or chunks, not both (400). Every refusal has the body that errors have elsewhere
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -14,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 MAX_HEADER_BYTES = 16 * 1024
 MAX_HEADER_LINES = 100
 HEADERS_S = 10.0
+SEND_BUFFER_BYTES = 256 * 1024
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -26,6 +29,14 @@ class BoundedProtocol(HttpToolsProtocol):
         self._header_lines = 0
         self._refused = False
         self._header_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Bounds what the system holds for a client that does not read: it would grow to megabytes by itself."""
+        connection = transport.get_extra_info("socket")
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
