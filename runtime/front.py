@@ -24,6 +24,7 @@ from .messages import (
     Abort,
     AbortAll,
     Control,
+    DraftCounts,
     Failed,
     Finish,
     FromEngine,
@@ -59,19 +60,21 @@ class EngineLink(Protocol):
 class _Generation:
     """One of a request's n: its text and its counts."""
 
-    __slots__ = ("cached_len", "completion_len", "forced_len", "ids", "index", "prompt_len", "text")
+    __slots__ = ("cached_len", "completion_len", "drafts", "forced_len", "ids", "index", "prompt_len", "text")
 
     def __init__(self, index: int, text: TextStream) -> None:
         self.index = index
         self.text = text
         self.ids: list[int] = []
         self.prompt_len = self.cached_len = self.completion_len = self.forced_len = 0
+        self.drafts = DraftCounts()
 
     def take(self, output: Output, healed: tuple[int, str] | None) -> GenerateChunk:
         self.prompt_len = output.prompt_len or self.prompt_len
         self.cached_len = max(self.cached_len, output.cached_len)
         self.completion_len += len(output.token_ids)
         self.forced_len += output.forced_len
+        self.drafts = output.drafts or self.drafts
         self.ids += output.token_ids
         text = self.text.push(output.token_ids, output.finish)
         return GenerateChunk(
@@ -88,6 +91,7 @@ class _Generation:
             finish=output.finish,
             healed=healed,
             hidden=output.hidden,
+            drafts=self.drafts,
             queue_s=output.queue_s,
             prefill_s=output.prefill_s,
             grammar_s=output.grammar_s,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from ..constrained.constraint import Constraint
-from .messages import Finish, LogprobRequest, TokenLogprobs
+from .messages import DraftCounts, Finish, LogprobRequest, TokenLogprobs
 from .sampling_params import SamplingParams
 
 PromptPart = str | list[int]
@@ -87,6 +87,8 @@ class GenerateChunk:
     """With `sampling.heal`: how many tokens of the prompt were given up, and their text, which `token_ids` begin with
     and `text` does not."""
     hidden: list[float] = field(default_factory=list)
+    drafts: DraftCounts = DraftCounts()
+    """What speculation tried so far."""
     queue_s: float = 0.0
     prefill_s: float = 0.0
     grammar_s: float = 0.0

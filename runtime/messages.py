@@ -133,6 +133,17 @@ class Finish(msgspec.Struct, frozen=True):
     """error: what an API tells (errors.py)."""
 
 
+class DraftCounts(msgspec.Struct, frozen=True, array_like=True):
+    """What speculation tried for a request."""
+
+    verified: int = 0
+    """Steps that tried a draft."""
+    proposed: int = 0
+    """Tokens of the drafts."""
+    correct: int = 0
+    """Those that were right: each is a step less."""
+
+
 class Output(msgspec.Struct, array_like=True):
     """What one request got in one step."""
 
@@ -148,6 +159,8 @@ class Output(msgspec.Struct, array_like=True):
     """With the first output: positions prompt_start … end of the prompt."""
     finish: Finish | None = None
     hidden: list[float] = []
+    drafts: DraftCounts | None = None
+    """Since the start of the request; None: nothing new."""
     queue_s: float = 0.0
     prefill_s: float = 0.0
     """Seconds waiting, and from admission to the first token; with the first output."""

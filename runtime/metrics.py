@@ -26,6 +26,12 @@ _GAUGES = {
     "kv_available_tokens": "Free KV slots.",
     "kv_evictable_tokens": "KV slots of cached prefixes that nobody holds.",
     "gen_throughput": "Generated tokens a second, lately.",
+    "spec_accept_length": "Tokens that a step yielded which tried a draft.",
+    "spec_accept_rate": "Share of the drafted tokens that were right.",
+    "num_paused_reqs": "Running requests whose reader lags.",
+    "num_kept_streams": "Paths that programs and sessions hold.",
+    "num_pins": "Pinned prefixes.",
+    "num_cache_nodes": "Nodes of the radix tree.",
     "num_retracted_reqs": "Requests that gave their KV back and wait again.",
 }
 _COUNTERS = {
@@ -34,6 +40,9 @@ _COUNTERS = {
     "returned_tokens": "Tokens that were evicted, and computed again for somebody who needed them.",
     "duplicate_tokens": "Tokens that were computed although the cache had them by then.",
     "forced_tokens": "Output tokens that a grammar forced.",
+    "spec_verify": "Drafts that were tried.",
+    "spec_proposed_drafts": "Drafted tokens.",
+    "spec_correct_drafts": "Drafted tokens that were right: each is a step less.",
     "num_grammar": "Grammars compiled.",
     "num_grammar_cache_hit": "Requests whose grammar was compiled already.",
     "num_grammar_timeout": "Grammars refused for their cost.",

@@ -330,6 +330,12 @@ class Answer:
         if self._has_logprobs:
             self._add("input", chunk.prompt_logprobs, asked)
             self._add("output", chunk.logprobs, asked)
+        if drafts := chunk.drafts.verified:
+            meta["spec_verify_ct"] = drafts
+            meta["spec_accept_length"] = 1 + chunk.drafts.correct / drafts
+            meta["spec_accept_rate"] = chunk.drafts.correct / chunk.drafts.proposed
+            meta["spec_num_proposed_drafts"] = chunk.drafts.proposed
+            meta["spec_num_correct_drafts"] = chunk.drafts.correct
         if chunk.healed is not None:
             meta["healed_tokens"], meta["healed_text"] = chunk.healed
         if chunk.parts:

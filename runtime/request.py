@@ -52,9 +52,14 @@ class Request:
         "is_free",
         "is_paused",
         "is_starved",
+        "is_straggler",
         "logprobs",
         "matcher",
         "max_new_tokens",
+        "num_correct",
+        "num_passed",
+        "num_proposed",
+        "num_verified",
         "penalties",
         "prefill_s",
         "prompt_len",
@@ -104,7 +109,10 @@ class Request:
         self.queue_seq = 0
         """Number of its valid entry in the waiting queue; 0: it is not there."""
         self.stint = 0
-        self.is_starved = False
+        self.is_starved = self.is_straggler = False
+        """Waits for too long; is the rest of a fork that runs."""
+        self.num_passed = 0
+        """Requests behind it that were admitted because it did not fit."""
         self.is_paused = False
         """Its reader lags: it keeps its slots and takes no steps."""
         self.times_retracted = 0
@@ -115,6 +123,8 @@ class Request:
         self.forced_len = 0
         self.force_rate = 0.5
         """How often its grammar let a drawn token be followed by other than a draw, of late."""
+        self.num_verified = self.num_proposed = self.num_correct = 0
+        """Drafts that were tried, their tokens, and those that were right."""
         self.reported_len = 0
         """Output tokens told so far."""
         self.seed = 0

@@ -46,7 +46,7 @@ class Batch:
         self.readers: list[tuple[Request, int]] = []
         """Who draws from which packed row, beside the decode rows."""
         self.sampling: list[Request] = []
-        """Who gets samples[len(decoding) + i]."""
+        """Who gets samples[len(decoding) + i]; with a draft it is there once a draw, one after the other."""
         self.scores: list[ScorePlan] = []
         self.scoring: list[Score] = []
         self.hidden_rows: list[int] = []
@@ -61,6 +61,10 @@ class Batch:
         """Samples whose penalties count the draw of the step before: the arguments of their sample_plan."""
         self.must_settle = False
         """What it draws decides the shape of the next step, which is planned only when this one is committed."""
+        self.drafts: dict[Request, Int32] = {}
+        """Tokens that a request guesses: they follow its span, and the rows of all of them are drawn from."""
+        self.num_sound: dict[Request, int] = {}
+        """How many of those draws have a sound mask, where not all have."""
         self.complete: list[Request] = []
         """Requests that ask for no token and whose prompt ends in this step."""
         self.ends: dict[Node, int] = {}

@@ -48,18 +48,22 @@ class Committer:
         for (request, position), scored in zip(batch.scoring, output.scores_N, strict=True):
             _take_score(request, position, batch, scored, state)
         tokens = output.token_ids_S
-        state.counters.generation_tokens_total += len(batch.samples)
+        state.counters.generation_tokens_total += len(batch.samples) - sum(map(len, batch.drafts.values()))
         if len(batch.decoding):
             self._commit_decode(batch, tokens[: len(batch.decoding)], output.logprobs_S)
         for place, request in enumerate(batch.sampling, len(batch.decoding)):
-            if request.status is not Status.RUNNING:  # it ended while the step ran
+            if request.status is not Status.RUNNING or request is seen:  # it ended while the step ran
+                continue
+            if request.prefill_s == 0.0:
+                request.prefill_s = state.clock() - request.admitted_s
+            if batch.drafts and request in batch.drafts:
+                seen = request  # its other draws are looked at with the first
+                self._verify(batch, request, place, output)
                 continue
             row, token = request.row, int(tokens[place])
             rows = state.rows
             rows.ids[row, rows.known[row]] = token
             rows.known[row] += 1
-            if request.prefill_s == 0.0:
-                request.prefill_s = state.clock() - request.admitted_s
             self._took(batch, request, token, output.logprobs_S[place])
         for request in batch.complete:
             if request.status is Status.RUNNING:
@@ -93,7 +97,55 @@ class Committer:
             self._took(batch, batch.decoding[place], int(tokens[at]), logprobs[place] if logprobs else None)
 
     def _took(self, batch: Batch, request: Request, token: int, logprobs: Logprobs | None) -> None:
+    def _verify(self, batch: Batch, request: Request, place: int, output: StepOutput) -> None:
+        """Takes the draws one after the other, as long as what came of them is what was drafted.
+
+        Each was made with the seed, counter, mask and penalties that it would have without a draft, so the tokens are
+        the same as without. K and V of the drafted tokens that came are computed; the others are overwritten later.
+        """
+        state, rows, row = self._state, self._state.rows, request.row
+        draft = batch.drafts[request]
+        drawn = output.token_ids_S[place : place + draft.size + 1]
+        right = drawn[:-1] == draft
+        num_right = draft.size if right.all() else int(right.argmin())
+        assert state.speculator is not None
+        state.speculator.verified(request, draft.size, num_right)
+        request.num_verified += 1
+        request.num_proposed += draft.size
+        state.counters.spec_verify_total += 1
+        state.counters.spec_proposed_drafts_total += draft.size
+        at, num_sound = 0, batch.num_sound.get(request, drawn.size)
+        while at < num_sound:
+            state.counters.generation_tokens_total += at > 0
+            known = int(rows.known[row])
+            rows.ids[row, known] = drawn[at]
+            rows.known[row] = known + 1
+            self._take(batch, request, int(drawn[at]), output.logprobs_S[place + at])
+            if request.status is not Status.RUNNING:
+                return
+            if rows.known[row] <= known:  # it takes tokens back
+                break
+            came = rows.ids[row, known : rows.known[row]]  # and what the grammar forces
+            expected = draft[at : at + came.size]
+            same = came[: expected.size] == expected
+            num_same = expected.size if same.all() else int(same.argmin())
+            rows.computed[row] += num_same
+            rows.settled[row] += num_same
+            request.num_correct += num_same
+            state.counters.spec_correct_drafts_total += num_same
+            at += came.size
+            if num_same < came.size:
+                break
+        if request.submit.echo_steps:
+            state.report(request, None)
+
         """A drawn token, in the row already: does it end the request, what does it force?"""
+        """A drawn token, in the row already: takes it, and tells it."""
+        self._take(batch, request, token, logprobs)
+        if request.submit.echo_steps and request.status is Status.RUNNING and request not in batch.redo:
+            self._state.report(request, None)
+
+    def _take(self, batch: Batch, request: Request, token: int, logprobs: Logprobs | None) -> None:
         state = self._state
         if batch.redo and request in batch.redo and request.matcher is not None:
             state.rows.known[request.row] -= 1  # what was drawn means nothing
@@ -122,8 +174,6 @@ class Committer:
                 )
         if finish is not None:
             state.finish(request, finish)
-        elif request.submit.echo_steps:
-            state.report(request, None)
 
     def _judge(self, request: Request, token: int) -> Finish | None:
         """Whether the last known token ends the request."""

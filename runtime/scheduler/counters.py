@@ -20,6 +20,12 @@ class Counters:
         self.computed_tokens_total = 0
         """Rows that the executor ran."""
         self.forced_tokens_total = 0
+        self.spec_verify_total = 0
+        """Drafts that were tried,"""
+        self.spec_proposed_drafts_total = 0
+        """their tokens,"""
+        self.spec_correct_drafts_total = 0
+        """and those that were right."""
         self.retaken_tokens_total = 0
         """Taken back by a constraint's checks."""
         self.num_so_requests_total = 0

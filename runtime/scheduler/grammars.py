@@ -72,28 +72,60 @@ class Grammars:
         """The batch's masks and what fills them; a matcher that fails ends its own request only."""
         if not batch.masked:
             return self._masks[:0], None
-        if not self._masks.size:
-            self._masks = np.zeros((self._num_rows, self._masks.shape[1]), np.uint32)
+        num_rows = max(self._num_rows, len(batch.masked))
+        if len(self._masks) < num_rows:  # drafts take one a token
+            self._masks = np.zeros((num_rows, self._masks.shape[1]), np.uint32)
         masks = self._masks[: len(batch.masked)]
 
         def fill() -> None:
-            for request, mask_W in zip(batch.masked, masks, strict=True):
-                matcher = request.matcher
-                if matcher is None:  # it ended in the step before
-                    mask_W[:] = _ALL
+            ahead = 0
+            for place, (request, mask_W) in enumerate(zip(batch.masked, masks, strict=True)):
+                if ahead:  # the masks behind a draft's tokens are filled with its first
+                    ahead -= 1
                     continue
-                mask_W[:] = 0
-                try:
-                    matcher.fill(mask_W)
-                except Exception:
-                    logger.exception("request %s: its grammar failed", request.rid)
-                    batch.mask_errors[request] = "the grammar failed"
-                if not mask_W.any():
-                    if matcher.take_back and request not in batch.mask_errors:
-                        batch.redo.add(request)
-                        mask_W[:] = _ALL
-                        continue
-                    batch.mask_errors.setdefault(request, matcher.error or "no token fits the constraint here")
-                    mask_W[:] = _ALL
+                _fill(batch, request, mask_W)
+                if batch.drafts and request in batch.drafts:
+                    ahead = batch.drafts[request].size
+                    _fill_ahead(batch, request, masks[place + 1 : place + 1 + ahead])
 
         return masks, fill
+
+
+def _fill(batch: Batch, request: Request, mask_W: NDArray[np.uint32]) -> None:
+    matcher = request.matcher
+    if matcher is None:  # it ended in the step before
+        mask_W[:] = _ALL
+        return
+    mask_W[:] = 0
+    try:
+        matcher.fill(mask_W)
+    except Exception:
+        logger.exception("request %s: its grammar failed", request.rid)
+        batch.mask_errors[request] = "the grammar failed"
+    if not mask_W.any():
+        if matcher.take_back and request not in batch.mask_errors:
+            batch.redo.add(request)
+        else:
+            batch.mask_errors.setdefault(request, matcher.error or "no token fits the constraint here")
+        mask_W[:] = _ALL
+
+
+def _fill_ahead(batch: Batch, request: Request, masks: NDArray[np.uint32]) -> None:
+    """The masks behind each token of its draft; where the grammar cannot go on, the draws from there do not count."""
+    assert request.matcher is not None
+    masks[:] = 0
+    num_sound = 0
+    try:
+        matcher = request.matcher.copy()
+        for token, mask_W in zip(batch.drafts[request].tolist(), masks, strict=True):
+            if not matcher.accept(token) or matcher.take_back or matcher.error is not None:
+                break
+            matcher.fill(mask_W)
+            if not mask_W.any():
+                break
+            num_sound += 1
+    except Exception:
+        logger.exception("request %s: its grammar failed on a draft", request.rid)
+    if num_sound < len(masks):
+        masks[num_sound:] = _ALL
+        batch.num_sound[request] = 1 + num_sound

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ..model_runner.plan import Executor, StepPlan
+from ..request import Status
 from .batch import Batch
 from .commit import Committer
 from .intake import error_finish
@@ -52,6 +53,8 @@ class StepLoop:
         """When the oldest flight began, about."""
         self._ended_s: float | None = None
         """When the last step ended, where the executor has waited for us since."""
+        self._looked_at = -1
+        self._drafts_pay = False
         self._own_s = 0.0
         """What planning takes, about."""
 
@@ -131,7 +134,7 @@ class StepLoop:
     def _early_s(self, flight: _Flight) -> float | None:
         """Seconds until the step behind this one is best planned; None: not before this one is committed."""
         batch = flight.batch
-        if batch.must_settle or self._state.wants_settled:
+        if batch.must_settle or self._state.wants_settled or self._is_worth_a_draft(batch):
             return None
         if batch.masked:  # a row whose grammar forces tokens has computed one in vain
             wasted = sum(request.force_rate for request in batch.masked) / batch.num_tokens
@@ -140,18 +143,32 @@ class StepLoop:
         lead_s = 2.0 * self._own_s + _EARLY * flight.expected_s
         return max(0.0, self._begun_s + flight.expected_s - lead_s - self._state.clock())
 
+    def _is_worth_a_draft(self, batch: Batch) -> bool:
+        """Whether the next step should try drafts, which go on from what this one draws."""
+        speculator = self._state.speculator
+        if speculator is None:
+            return False
+        if self._looked_at != batch.step:
+            self._looked_at = batch.step
+            running = [request for request in batch.decoding if request.status is Status.RUNNING]
+            self._drafts_pay = speculator.look(running)
+        return self._drafts_pay
+
     def _land(self, flight: _Flight, result: StepResult) -> None:
         state, batch = self._state, flight.batch
         counters, seconds = state.counters, result.ended_s - result.begun_s
         counters.num_steps += 1
         counters.executor_seconds += seconds
-        if self._ended_s is not None:
-            counters.stall_seconds += max(0.0, result.begun_s - self._ended_s)
+        stall_s = 0.0 if self._ended_s is None else max(0.0, result.begun_s - self._ended_s)
+        counters.stall_seconds += stall_s
         self._ended_s = result.ended_s
         try:
             if result.output is not None:
                 self._committer.commit(batch, result.output)
                 state.measure(batch, seconds)
+                if state.speculator is not None and len(batch.samples) == batch.num_tokens:
+                    context = int(flight.plan.kv_lens_B.mean())
+                    state.speculator.costs.add(batch.num_tokens, context, seconds + stall_s)
             else:
                 logger.error("step %d failed", batch.step, exc_info=result.error)
                 assert result.error is not None

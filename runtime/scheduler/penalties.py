@@ -32,6 +32,22 @@ class Penalties:
         """Takes back an `add`."""
         self._counts[self._place[token_id]] -= 1
 
+    def with_drafted(self, draft: Int32) -> tuple[Int32, Int32]:
+        """ids and counts as they would be behind these tokens too."""
+        tokens, times = np.unique(draft, return_counts=True)
+        places = [self._place.get(token, -1) for token in tokens.tolist()]
+        counts = self.counts.copy()
+        new = []
+        for token, place, count in zip(tokens.tolist(), places, times.tolist(), strict=True):
+            if place < 0:
+                new.append((token, count))
+            else:
+                counts[place] += count
+        if not new:
+            return self.ids, counts
+        more = np.array(new, np.int32)
+        return np.concatenate((self.ids, more[:, 0])), np.concatenate((counts, more[:, 1]))
+
     @property
     def ids(self) -> Int32:
         return self._ids[: self._len]

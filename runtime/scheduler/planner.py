@@ -11,6 +11,7 @@ from ...radix_cache.node import EMPTY, Int32
 from ..model_runner.plan import SamplePlan, SharedPrefix, StepPlan
 from ..request import Request
 from .batch import NO_HIDDEN, Batch
+from .drafting import Drafting
 from .grammars import Grammars
 from .groups import group_by_prefix
 from .memory import RUN, Memory
@@ -28,7 +29,8 @@ class Planner:
         self._state = state
         self._grammars = grammars
         self._memory = Memory(state)
-        self._prefill = Prefill(state, self._memory)
+        self._drafting = Drafting(state, self._memory)
+        self._prefill = Prefill(state, self._memory, self._drafting)
         self._budget = state.config.chunked_prefill_size
         self._itl_target_s = 1e-3 * state.config.itl_target_ms
         self._rows: Int32 = EMPTY
@@ -97,10 +99,17 @@ class Planner:
                 goes &= ~np.isin(every, short[fit:])
                 mine = every[goes]
                 break
-        batch.decode_rows = mine
         by_row = state.by_row
         batch.decoding = [request for row in mine.tolist() if (request := by_row[row]) is not None]
+        drafts = self._drafting.choose(batch.decoding, mine.size, self._budget - mine.size)
+        if drafts:  # these are spans
+            goes &= ~np.isin(every, [request.row for request in drafts])
+            mine = every[goes]
+            batch.decoding = [request for request in batch.decoding if request not in drafts]
+        batch.decode_rows = mine
         batch.num_tokens = mine.size
+        for request, draft in drafts.items():
+            self._drafting.add(batch, request, draft)
         if self._groups:
             ends = np.concatenate((_ZERO, np.cumsum(goes)))
             for first, end, length in self._groups:
@@ -175,6 +184,8 @@ class Planner:
                     samples.append(_careful_sample(batch, len(samples), request, row, output_len))
             batch.samples[:0] = samples
         for place, (request, first_row, start, count) in enumerate(batch.spans, num_decode):
+            if batch.drafts and request in batch.drafts:
+                count += batch.drafts[request].size
             end, row = start + count, request.row
             rows_of = slice(first_row, first_row + count)
             token_ids[rows_of] = rows.ids[row, start:end]
@@ -189,6 +200,8 @@ class Planner:
             rows.draw[request.row] = len(batch.samples)
             batch.sampling.append(request)
             batch.samples.append(_careful_sample(batch, len(batch.samples), request, row, output_len))
+            if batch.drafts and request in batch.drafts:
+                _sample_drafts(batch, request, row, output_len)
         masks, fill = self._grammars.masks(batch)
         if batch.late:
             fill = _with_penalties(batch, fill)
@@ -221,6 +234,18 @@ def _careful_sample(batch: Batch, place: int, request: Request, row: int, output
     if request.penalties is not None:
         batch.late.append((place, request, row, output_len, mask_row))
     return sample_plan(request, row, output_len, mask_row)
+
+
+def _sample_drafts(batch: Batch, request: Request, row: int, output_len: int) -> None:
+    """Behind each drafted token a draw as it would be made if the token had come."""
+    draft = batch.drafts[request]
+    for count in range(1, draft.size + 1):
+        mask_row = -1
+        if request.matcher is not None:
+            mask_row = len(batch.masked)
+            batch.masked.append(request)
+        batch.sampling.append(request)
+        batch.samples.append(sample_plan(request, row + count, output_len + count, mask_row, drafted=draft[:count]))
 
 
 def _with_penalties(batch: Batch, fill: Callable[[], None] | None) -> Callable[[], None]:

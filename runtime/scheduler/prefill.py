@@ -9,6 +9,7 @@ from ..messages import Finish
 from ..model_runner.plan import ScorePlan
 from ..request import Request, Status
 from .batch import Batch, Score, Span
+from .drafting import Drafting
 from .memory import Memory
 from .queue import CACHED_COST, DECODE_COST, PREFILL_COST
 from .sampling import logprob_ids
@@ -22,9 +23,10 @@ _MAX_LOOKS = 64  # of a few microseconds each
 class Prefill:
     """Adds spans to a batch. All methods that take `left`, the token budget that is left, return what then is left."""
 
-    def __init__(self, state: State, memory: Memory) -> None:
+    def __init__(self, state: State, memory: Memory, drafting: Drafting) -> None:
         self._state = state
         self._memory = memory
+        self._drafting = drafting
 
     def continue_running(self, batch: Batch, left: int) -> int:
         """Forced tokens first (they hold up an answer that streams), then prompts in order of admission."""
@@ -194,6 +196,7 @@ class Prefill:
             if handle is not None and handle.end == known:
                 batch.ends.setdefault(handle, last_row)
             self._read_last(batch, request, last_row)
+            count += self._drafting.extend(batch, request, left - count)
         return count
 
     def _read_last(self, batch: Batch, request: Request, packed_row: int) -> None:

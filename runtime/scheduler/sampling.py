@@ -40,8 +40,8 @@ def prepare(request: Request, state: State, *, index: int) -> None:
         request.sample_fields = [0, *request.sample_head, 0, *_tail(request, -1, request.bias, EMPTY, EMPTY)]
 
 
-def sample_plan(request: Request, row: int, output_len: int, mask_row: int) -> SamplePlan:
-    """How to draw the token after `output_len` output tokens.
+def sample_plan(request: Request, row: int, output_len: int, mask_row: int, *, drafted: Int32 = EMPTY) -> SamplePlan:
+    """How to draw the token after `output_len` output tokens, the last of which are `drafted`.
 
     The counter is the output's length: forced tokens count as draws, so that jump-forward changes no later draw.
     """
@@ -54,6 +54,8 @@ def sample_plan(request: Request, row: int, output_len: int, mask_row: int) -> S
         bias = request.ban_bias
     penalties = request.penalties
     ids, counts = (EMPTY, EMPTY) if penalties is None else (penalties.ids, penalties.counts)
+    if penalties is not None and drafted.size:
+        ids, counts = penalties.with_drafted(drafted)
     tail = _tail(request, mask_row, bias, ids, counts)
     return tuple.__new__(SamplePlan, (row, *request.sample_head, output_len, *tail))
 

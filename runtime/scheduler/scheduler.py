@@ -22,6 +22,7 @@ from ..kv_events import open_kv_events
 from ..messages import Abort, AbortAll, Control, Finish, FromEngine, Outputs, Pause, Release, Reply, Submit, ToEngine
 from ..model_runner.plan import Executor
 from ..request import Request, Status
+from ..speculation.select import make_speculator
 from ..tokenizer.interface import Tokenizer
 from .audit import audit, quick_check
 from .commit import Committer
@@ -56,8 +57,10 @@ class Scheduler:
         max_context: int,
         eos_token_ids: frozenset[int],
         clock: Callable[[], float] = time.monotonic,
+        draft_executor: Executor | None = None,
     ) -> None:
-        """`send` is called on the loop's thread: at most one Outputs a step. Raises ConfigError for a bad policy."""
+        """`send` is called on the loop's thread: at most one Outputs a step. draft_executor: of the small model that
+        drafts. Raises ConfigError for a bad policy."""
         self._executor = executor
         self._send = send
         self._inbox: deque[ToEngine] = deque()
@@ -78,6 +81,9 @@ class Scheduler:
             clock=clock,
         )
         self._state.kv_events = kv_events
+        self._state.speculator = make_speculator(
+            config, self._state.rows, page_size=cache.page_size, max_context=max_context, draft_executor=draft_executor
+        )
         self._grammars = Grammars(grammars, executor.vocab_size, config.max_running_requests, self._wake.set)
         self._intake = Intake(self._state, tokenizer, self._grammars)
         self._planner = Planner(self._state, self._grammars)
@@ -240,6 +246,8 @@ class Scheduler:
         data: dict[str, object] = {"success": True}
         if message.action == "flush":
             self._state.cache.flush()
+            if self._state.speculator is not None:
+                self._state.speculator.flush()
         elif message.action == "stats":
             data = self.stats()
         elif message.action == "pause":

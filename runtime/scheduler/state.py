@@ -15,8 +15,9 @@ from ...radix_cache.node import Int32, Node
 from ...radix_cache.slot_pool import SlotPool
 from ..config import EngineConfig
 from ..kv_events import KvEvents
-from ..messages import Finish, Output
+from ..messages import DraftCounts, Finish, Output
 from ..request import Request, Status
+from ..speculation.speculator import Speculator
 from .batch import Batch
 from .counters import Counters
 from .estimate import OutputEstimator
@@ -72,6 +73,7 @@ class State:
         """Who publishes what happens in the cache, if somebody asked for it."""
         self.estimator = OutputEstimator()
         self.pace = Pace()
+        self.speculator: Speculator | None = None
         self.counters = Counters()
         self.outputs: list[Output] = []
         """What the next message tells."""
@@ -94,7 +96,9 @@ class State:
         return match.length
 
     def measure(self, batch: Batch, seconds: float) -> None:
-        """Learns from a step how long steps take."""
+        """Learns from a step how long steps take; one that tries drafts is like no other."""
+        if batch.drafts:
+            return
         num_decode = len(batch.decoding)
         self.pace.add(num_decode, batch.num_tokens - num_decode, seconds)
         if self.pace.seconds_per_token:
@@ -143,6 +147,8 @@ class State:
             served = CACHED_COST * request.prompt_len + (PREFILL_COST - CACHED_COST) * (
                 request.prompt_len - max(0, request.cached_len)
             )
+            if done and self.speculator is not None:
+                self.speculator.observe(request, ids)
             self.queue.charge(request.client, served + DECODE_COST * output_len - request.charged)
             if keep is not None:
                 ids = ids.copy()
@@ -198,6 +204,8 @@ class State:
             node = self.cache.insert(handle, rows.ids[row, shared:whole], table[shared:whole])
         self.pool.free(rows.page_table[row, whole:allocated], fence=fence)
         self.cache.unlock(handle)
+        if self.speculator is not None:
+            self.speculator.forget(request)
         request.handle = None
         request.row = -1
         rows.give(row, fence=fence)
@@ -227,6 +235,8 @@ class State:
             output.prompt_logprobs, request.prompt_logprobs = request.prompt_logprobs, []
         if request.hidden:
             output.hidden = request.hidden
+        if request.num_verified:
+            output.drafts = DraftCounts(request.num_verified, request.num_proposed, request.num_correct)
         if finish is not None and isinstance(request.matcher, SequenceMatcher):
             output.parts = [(end.begin, end.end, end.reason) for end in request.matcher.ends]
         self.outputs.append(output)

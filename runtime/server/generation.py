@@ -12,7 +12,7 @@ from ...constrained.fields import FoundConstraint
 from ...errors import GrammarError, PromptTooLong
 from ..front import Front
 from ..generate_request import GenerateChunk, GenerateRequest
-from ..messages import Finish, TokenLogprobs
+from ..messages import DraftCounts, Finish, TokenLogprobs
 
 _FINISH_REASONS = {"stop": "stop", "length": "length", "abort": "abort"}
 
@@ -44,6 +44,7 @@ class Tally:
         self.cached_len = 0
         self._completion: dict[int, int] = {}
         self._forced: dict[int, int] = {}
+        self._drafts: dict[int, DraftCounts] = {}
         self._queue_s = self._prefill_s = self._grammar_s = 0.0
 
     def take(self, chunk: GenerateChunk) -> None:
@@ -53,6 +54,7 @@ class Tally:
         self.cached_len = max(self.cached_len, chunk.cached_len)
         self._completion[chunk.index] = chunk.completion_len
         self._forced[chunk.index] = chunk.forced_len
+        self._drafts[chunk.index] = chunk.drafts
         self._queue_s = max(self._queue_s, chunk.queue_s)
         self._prefill_s = max(self._prefill_s, chunk.prefill_s)
         self._grammar_s = max(self._grammar_s, chunk.grammar_s)
@@ -62,7 +64,7 @@ class Tally:
         return sum(self._completion.values())
 
     def timings(self) -> dict[str, Any]:
-        """llama.cpp's `timings`, in milliseconds, and ours: queue_ms, ttft_ms, grammar_ms, forced_n."""
+        """llama.cpp's `timings`, in milliseconds, drafts included, and ours: queue_ms, ttft_ms, grammar_ms, forced_n."""
         total_ms = (time.perf_counter() - self._started) * 1e3
         queue_ms, prompt_ms = self._queue_s * 1e3, self._prefill_s * 1e3
         first_ms = queue_ms + prompt_ms or ((self._first or time.perf_counter()) - self._started) * 1e3
@@ -82,6 +84,8 @@ class Tally:
             "ttft_ms": round(first_ms, 3),
             "grammar_ms": round(self._grammar_s * 1e3, 3),
             "forced_n": sum(self._forced.values()),
+            "draft_n": sum(d.proposed for d in self._drafts.values()),
+            "draft_n_accepted": sum(d.correct for d in self._drafts.values()),
         }
 
 

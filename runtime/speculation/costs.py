@@ -38,7 +38,7 @@ class StepCosts:
 
     def __init__(self) -> None:
         self._tables: dict[int, _Table] = {}
-        self._guess = np.interp(_ROWS, _GUESS_ROWS, _GUESS_SECONDS)
+        self._guess: Float64 = np.interp(_ROWS, _GUESS_ROWS, _GUESS_SECONDS)
         self._num_steps = 0
 
     def add(self, num_rows: int, context: int, seconds: float) -> None:

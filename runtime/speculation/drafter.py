@@ -24,15 +24,19 @@ class Draft(NamedTuple):
 class Track:
     """A running request as drafters see it: its tokens, and what each drafter remembers of it."""
 
-    __slots__ = ("cursors", "ids", "known", "request", "trials")
+    __slots__ = ("asked_at", "cursors", "group", "ids", "known", "request", "trials")
 
     def __init__(self, request: Request, ids: Int32, known: int) -> None:
         self.request = request
         self.ids = ids
         """The row that its tokens lie in: ids[: known] are known, what follows may be anything."""
         self.known = known
+        self.group: dict[Track, None] = {}
+        """The running requests of its fork, itself among them; empty without a fork."""
         self.cursors: dict[str, Any] = {}
         """By drafter; a drafter keeps there what it likes."""
+        self.asked_at: dict[str, int] = {}
+        """By drafter that is not free: tokens known when it drafted last."""
         self.trials: dict[str, tuple[float, float]] = {}
         """By kind: tokens of this request's drafts that were tried and that were right, the old ones fading."""
 
@@ -65,7 +69,9 @@ class Drafter(Protocol):
         """Its request has left its row."""
         ...
 
-    def close(self) -> None: ...
+    def flush(self) -> None:
+        """Forgets what it remembers of requests that ended."""
+        ...
 
 
 NO_IDS: Int32 = np.zeros(0, np.int32)

@@ -9,7 +9,6 @@ Source: prompt lookup decoding (Saxena 2023); suffix decoding (arXiv 2411.04975)
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -69,13 +68,12 @@ class _Cursor:
 
 
 class LookupDrafter:
-    """`siblings(request)`: the tracks of the running requests of its group, without itself."""
+    """Free, but for some microseconds a token."""
 
     name = "ngram"
     is_free = True
 
-    def __init__(self, siblings: Callable[[Request], Iterable[Track]]) -> None:
-        self._siblings = siblings
+    def __init__(self) -> None:
         self._texts: OrderedDict[str, Text] = OrderedDict()
         self._turn = 0
 
@@ -116,7 +114,7 @@ class LookupDrafter:
     def forget(self, track: Track) -> None:
         """Nothing is held for it."""
 
-    def close(self) -> None:
+    def flush(self) -> None:
         self._texts.clear()
 
     def _draft(self, cursor: _Cursor, num_tokens: int) -> Draft | None:
@@ -149,7 +147,7 @@ class LookupDrafter:
             return None
         best_at, best = find_repeat(ids[: known - 1], ids, known)
         source: Text | Track = track
-        others: list[Text | Track] = list(self._siblings(track.request))
+        others: list[Text | Track] = [sibling for sibling in track.group if sibling is not track]
         text = self._texts.get(track.request.submit.namespace)
         if text is not None:
             others.append(text)

@@ -38,7 +38,7 @@ class _Held:
 
 
 class ModelDrafter:
-    """Owns its executor: closes it."""
+    """Its executor is used by nobody else."""
 
     name = "draft"
     is_free = False
@@ -86,8 +86,8 @@ class ModelDrafter:
         self._tree.unlock(held.handle)
         self._rows.append(held.row)
 
-    def close(self) -> None:
-        self._executor.close()
+    def flush(self) -> None:
+        self._tree.flush()
 
     # ---- inside
 

@@ -2,12 +2,13 @@
 
 The scheduler calls `look` while a step runs (that costs microseconds and no step: it learns how often drafts would have
 been right, and sees whether one is worth a try), `plan` when it builds a step behind everything that is committed,
-`verified` when a draft was compared with what the model drew, `forget` when a request leaves its row.
+`verified` when a draft was compared with what the model drew, `forget` when a request leaves its row, `observe` when it
+ended well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...radix_cache.node import Int32
@@ -24,16 +25,6 @@ _LOOKS = 8  # requests that free drafters are asked about in one step; more take
 _SURE = 0.8  # chance of the next token above which no other drafter is asked
 _PROBE_EVERY = 64  # tokens of a request after which a model that does not pay may draft one again
 _WORTH_EVERY = 32  # steps after which it is asked again whether drafts can pay at all beside so many rows
-
-
-class SpeculationCounts(NamedTuple):
-    """Since the start."""
-
-    num_verified: int
-    """Drafts that a step tried."""
-    num_proposed: int
-    num_correct: int
-    """Tokens of them."""
 
 
 class _Guess(NamedTuple):
@@ -66,17 +57,7 @@ class Speculator:
         self._acceptance = Acceptance()
         self._worth: dict[int, tuple[int, bool]] = {}
         self._num_asked = self._turn = 0
-        self._num_verified = self._num_proposed = self._num_correct = 0
         self.costs = StepCosts()
-
-    @property
-    def counts(self) -> SpeculationCounts:
-        return SpeculationCounts(self._num_verified, self._num_proposed, self._num_correct)
-
-    def siblings(self, request: Request) -> Iterable[Track]:
-        """Running requests of its fork, without itself."""
-        group = self._groups.get(request.group) if request.group is not None else None
-        return () if group is None else (track for track in group if track.request is not request)
 
     # ---- deciding
 
@@ -85,8 +66,9 @@ class Speculator:
         num_rows = len(requests)
         if not self._pays(num_rows, requests):
             return False
-        offers = self._offers(requests)
-        return bool(self._models) or any(self._lengths(offers, num_rows, requests))
+        if any(self._lengths(self._offers(requests), num_rows, requests)):
+            return True
+        return any(self._ask(drafter, requests, num_rows, num_rows * self._max_draft_len) for drafter in self._models)
 
     def plan(self, requests: Sequence[Request], num_rows: int, max_tokens: int) -> dict[Request, Int32]:
         """Drafts worth a try, of `requests` whose every token is known, in a step of `num_rows` rows without them;
@@ -100,40 +82,43 @@ class Speculator:
                 max_tokens -= self._take(offer.track, offer.draft, min(length, max_tokens), drafts)
         for drafter in self._models:
             left = [request for request in requests if request not in drafts]
-            drafted = sum(map(len, drafts.values()))
-            if left and max_tokens:
-                max_tokens -= self._ask_model(drafter, left, num_rows + drafted, max_tokens, drafts)
+            tracks, depth = self._ask(drafter, left, num_rows + sum(map(len, drafts.values())), max_tokens) or ([], 0)
+            for track, draft in zip(tracks, drafter.propose(tracks, depth), strict=True):
+                track.asked_at[drafter.name] = track.known
+                if draft is not None and (draft := self._cut(track, draft)) is not None:
+                    max_tokens -= self._take(track, draft, draft.ids.size, drafts)
         return drafts
 
     def verified(self, request: Request, num_tried: int, num_correct: int) -> None:
         """A step tried `num_tried` tokens of the draft that `plan` gave last; the first `num_correct` were right."""
-        self._num_verified += 1
-        self._num_proposed += num_tried
-        self._num_correct += num_correct
         track = self._tracks.get(request)
         guess = None if track is None else self._guesses.pop(track, None)
         if track is not None and guess is not None:
             self._acceptance.add(track, guess.draft, num_correct, num_tried)
 
-    def forget(self, request: Request, ids: Int32 | None) -> None:
-        """It leaves its row: retracted, or ended well with these `ids`, prompt and output."""
+    def forget(self, request: Request) -> None:
+        """It leaves its row."""
         track = self._tracks.pop(request, None)
-        if track is not None:
-            self._guesses.pop(track, None)
-            if request.group is not None and (group := self._groups.get(request.group)) is not None:
-                group.pop(track, None)
-                if not group:
-                    del self._groups[request.group]
-            for drafter in self._drafters:
-                drafter.forget(track)
-            track.ids, track.known = NO_IDS, 0
-        if ids is not None:
-            for drafter in self._drafters:
-                drafter.observe(request, ids)
-
-    def close(self) -> None:
+        if track is None:
+            return
+        self._guesses.pop(track, None)
+        if request.group is not None:
+            del track.group[track]
+            if not track.group:
+                del self._groups[request.group]
         for drafter in self._drafters:
-            drafter.close()
+            drafter.forget(track)
+        track.ids, track.known = NO_IDS, 0
+
+    def observe(self, request: Request, ids: Int32) -> None:
+        """It ended well with these ids, prompt and output."""
+        for drafter in self._drafters:
+            drafter.observe(request, ids)
+
+    def flush(self) -> None:
+        """Forgets what ended requests said."""
+        for drafter in self._drafters:
+            drafter.flush()
 
     # ---- inside
 
@@ -184,10 +169,12 @@ class Speculator:
         if track is None:
             track = self._tracks[request] = Track(request, self._rows.ids[request.row], known)
             if request.group is not None:
-                self._groups.setdefault(request.group, {})[track] = None
+                track.group = self._groups.setdefault(request.group, {})
+                track.group[track] = None
             return track
-        guess = self._guesses.pop(track, None)
-        if guess is not None:
+        guess = self._guesses.get(track)
+        if guess is not None and known != guess.known:
+            del self._guesses[track]
             tried = min(known - guess.known, guess.draft.ids.size)
             if tried > 0:
                 right = guess.draft.ids[:tried] == track.ids[guess.known : guess.known + tried]
@@ -213,22 +200,18 @@ class Speculator:
         drafts[track.request] = draft.ids
         return draft.ids.size
 
-    def _ask_model(
-        self, drafter: Drafter, requests: list[Request], num_rows: int, max_tokens: int, drafts: dict[Request, Int32]
-    ) -> int:
-        """Drafts of a model, whose steps cost time; the tokens taken."""
-        tracks = [self._track(request) for request in requests][:max_tokens]
+    def _ask(
+        self, drafter: Drafter, requests: Sequence[Request], num_rows: int, max_tokens: int
+    ) -> tuple[list[Track], int] | None:
+        """Whom a model shall draft for, and how many tokens each; None where its steps would not pay."""
+        tracks = [self._track(request) for request in requests[:max_tokens]]
+        if not tracks:
+            return None
         chance = sum(self._acceptance.chance(track, drafter.name) for track in tracks) / len(tracks)
         max_depth = min(self._max_draft_len, max_tokens // len(tracks))
         step_s = drafter.step_seconds(len(tracks))
         depth = choose_depth(chance, len(tracks), num_rows, self._curve(requests), step_s, max_depth)
-        if not depth:
-            due = [track for track in tracks if (track.known - track.request.prompt_len) % _PROBE_EVERY == 0]
-            if not due:
-                return 0
-            tracks, depth = due, 1
-        taken = 0
-        for track, draft in zip(tracks, drafter.propose(tracks, depth), strict=True):
-            if draft is not None and (draft := self._cut(track, draft)) is not None:
-                taken += self._take(track, draft, draft.ids.size, drafts)
-        return taken
+        if depth:
+            return tracks, depth
+        due = [track for track in tracks if track.known - track.asked_at.get(drafter.name, 0) >= _PROBE_EVERY]
+        return (due, 1) if due else None

@@ -41,8 +41,8 @@ class TreeDrafter:
     def forget(self, track: Track) -> None:
         """Nothing is held for it."""
 
-    def close(self) -> None:
-        pass
+    def flush(self) -> None:
+        """The tree is flushed by its owner."""
 
     def _propose(self, track: Track, num_tokens: int) -> Draft | None:
         ids, known, handle = track.ids, track.known, track.request.handle

@@ -102,3 +102,42 @@ def test_values_that_cannot_be_are_config_errors(bad):
     options = parse(*bad)
     with pytest.raises(ConfigError, match=bad[0]):
         config_of(EngineConfig, options), config_of(ServerConfig, options)
+
+
+@pytest.mark.parametrize(
+    ("given", "algorithm", "path"),
+    [
+        ((), "auto", None),
+        (("--speculative-algorithm", "NGRAM", "--speculative-num-draft-tokens", "7"), "ngram", None),
+        (("--speculative-algorithm", "STANDALONE", "--speculative-draft-model-path", "d"), "draft", "d"),
+        (("--speculative-draft-model", "d"), "auto", "d"),
+        (("--speculative-algorithm", "none"), "none", None),
+    ],
+)
+def test_speculation_goes_by_sglangs_names(given, algorithm, path):
+    engine = config_of(EngineConfig, parse(*given))
+    assert (engine.speculative_algorithm, engine.speculative_draft_model_path) == (algorithm, path)
+
+
+def test_an_algorithm_that_needs_a_trained_head_is_warned_of_and_changes_nothing(caplog):
+    with caplog.at_level("WARNING", logger="radixlang"):
+        engine = config_of(
+            EngineConfig, parse("--speculative-algorithm", "EAGLE3", "--speculative-draft-model-path", "head")
+        )
+    assert "EAGLE3" in caplog.text
+    assert engine == EngineConfig()
+
+
+@pytest.mark.parametrize(
+    ("options", "param"),
+    [
+        ({"speculative_algorithm": "guess"}, "speculative_algorithm"),
+        ({"speculative_algorithm": "draft"}, "speculative_draft_model_path"),
+        ({"speculative_algorithm": "tree", "speculative_draft_model_path": "d"}, "speculative_draft_model_path"),
+        ({"speculative_num_draft_tokens": 0}, "speculative_num_draft_tokens"),
+    ],
+)
+def test_speculation_that_cannot_be_is_refused(options, param):
+    with pytest.raises(ConfigError) as caught:
+        EngineConfig(**options)
+    assert caught.value.param == param

@@ -20,6 +20,8 @@ from radixlang.runtime.sampling_params import SamplingParams
 from radixlang.runtime.scheduler.audit import check
 from radixlang.runtime.scheduler.scheduler import Scheduler
 from radixlang.runtime.scheduler.step_thread import RelayedSteps, StepResult
+from radixlang.runtime.speculation.drafter import Draft
+from radixlang.runtime.speculation.speculator import Speculator
 
 VOCAB = 61
 MASK = (1 << 61) - 1
@@ -236,6 +238,7 @@ class Harness:
         """late: steps run when their result is asked for. settles: in turn, whether the loop waits for the step that
         runs before it plans the next one."""
         self.clock = Clock()
+        config.setdefault("speculative_algorithm", "none")  # `let_guess` lets it
         self.overlap = not config.setdefault("disable_overlap_schedule", True)
         self.executor = ShadowExecutor(num_slots, seconds_per_token, self.clock)
         self.token_ids: dict[str, list[int]] = {}
@@ -314,6 +317,75 @@ def make_harness():
     return Harness
 
 
+class Guesses:
+    """A drafter that knows what the shadow model draws, and errs at every place that `is_wrong` names."""
+
+    name = "guesses"
+    is_free = True
+
+    def __init__(self, executor, is_wrong) -> None:
+        self.executor, self.is_wrong = executor, is_wrong
+
+    def propose(self, tracks, num_tokens):
+        return [self.guess(track, num_tokens) for track in tracks]
+
+    def guess(self, track, num_tokens):
+        request, ids = track.request, track.ids[: track.known].tolist()
+        matcher = None if request.matcher is None else request.matcher.copy()
+        temperature, seed = request.sample_head[0], request.sample_head[4]
+        draft = []
+        for _ in range(num_tokens):
+            allowed = None if matcher is None else set(matcher.allowed())
+            token = self.executor.draw(
+                ids + draft, seed, len(ids + draft) - request.prompt_len, temperature, (), allowed
+            )
+            if self.is_wrong(len(ids + draft)):
+                token = (token + 1) % VOCAB
+            draft.append(token)
+            if matcher is not None and not matcher.accept(token):
+                break
+        return Draft(np.array(draft, np.int32), self.name)
+
+    def step_seconds(self, num_tracks):
+        return 0.0
+
+    def observe(self, request, ids):
+        assert ids.size >= request.prompt_len
+
+    def forget(self, track):
+        assert track.request.row >= 0
+
+    def flush(self):
+        pass
+
+
+class FreeRows:
+    """Costs by which a step is the faster the more rows it has: whatever is drafted is tried."""
+
+    def __init__(self) -> None:
+        self.seconds = 1.0 / np.arange(1, 10_000)
+
+    def curve(self, context):
+        return self.seconds
+
+    def add(self, num_rows, context, seconds):
+        assert seconds >= 0
+
+
+def guess(harness, *drafters, is_wrong=lambda position: False, max_draft_len=8):
+    """Lets a harness try every draft of `drafters` (default: of one that knows the answers)."""
+    state = harness.scheduler._state
+    drafters = drafters or (Guesses(harness.executor, is_wrong),)
+    state.speculator = Speculator(drafters, state.rows, max_draft_len=max_draft_len, max_rows=10_000)
+    state.speculator.costs = FreeRows()
+    return harness
+
+
+@pytest.fixture
+def let_guess():
+    return guess
+
+
 class CycleMatcher(Steady):
     """After token t, the `width` tokens from 7t + 1 on are allowed (one: it is forced); done after `length` tokens."""
 
@@ -339,9 +411,17 @@ class CycleMatcher(Steady):
         self.taken.append(token_id)
         return True
 
+    def copy(self):
+        other = CycleMatcher(self.widths, self.length)
+        other.taken = list(self.taken)
+        return other
+
+    def would_accept(self, token_ids):
+        probe = self.copy()
+        return next((i for i, token in enumerate(token_ids) if not probe.accept(token)), len(token_ids))
+
     def forced(self):
-        probe, run = CycleMatcher(self.widths, self.length), []
-        probe.taken = list(self.taken)
+        probe, run = self.copy(), []
         while len(allowed := probe.allowed()) == 1:
             run.append(allowed[0])
             probe.accept(allowed[0])

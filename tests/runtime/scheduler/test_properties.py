@@ -15,8 +15,9 @@ STEM = [(i * 17 + 3) % 61 for i in range(48)]
 
 
 class Machine(RuleBasedStateMachine):
-    def __init__(self, make_harness, make_grammars, make_matcher) -> None:
+    def __init__(self, let_guess, make_harness, make_grammars, make_matcher) -> None:
         super().__init__()
+        self.let_guess = let_guess
         self.make_harness, self.make_grammars, self.make_matcher = make_harness, make_grammars, make_matcher
 
     @initialize(
@@ -32,9 +33,25 @@ class Machine(RuleBasedStateMachine):
         late=st.booleans(),
         settles=st.lists(st.booleans(), min_size=1, max_size=5),
         held=st.booleans(),
+        draft_len=st.sampled_from([0, 0, 1, 3, 8]),
+        wrong_every=st.sampled_from([1, 2, 3, 7, 100]),
     )
     def start(
-        self, page_size, chunk, num_slots, rows, policy, schedule, no_cache, jump, overlap, late, settles, held
+        self,
+        page_size,
+        chunk,
+        num_slots,
+        rows,
+        policy,
+        schedule,
+        no_cache,
+        jump,
+        overlap,
+        late,
+        settles,
+        held,
+        draft_len,
+        wrong_every,
     ) -> None:
         self.chunk = chunk
         self.grammars = self.make_grammars(held=held)
@@ -53,6 +70,8 @@ class Machine(RuleBasedStateMachine):
             eos={EOS},
             grammars=self.grammars,
         )
+        if draft_len:
+            self.let_guess(self.harness, is_wrong=lambda position: position % wrong_every == 0, max_draft_len=draft_len)
         self.harness.scheduler._committer.jump_forward = jump
         self.asked = {}
         self.kept = {}
@@ -331,9 +350,9 @@ class Machine(RuleBasedStateMachine):
             assert outputs[0].hidden[0] == self.harness.executor.hash_of(asked["prompt"]) % 1000
 
 
-def test_any_schedule(make_harness, make_grammars, make_matcher) -> None:
+def test_any_schedule(let_guess, make_harness, make_grammars, make_matcher) -> None:
     run_state_machine_as_test(
-        lambda: Machine(make_harness, make_grammars, make_matcher),
+        lambda: Machine(let_guess, make_harness, make_grammars, make_matcher),
         settings=settings(
             max_examples=60,
             stateful_step_count=25,

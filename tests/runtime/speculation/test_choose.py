@@ -30,7 +30,7 @@ def test_the_better_draft_gets_the_rows() -> None:
 @given(
     rates=st.lists(st.lists(st.floats(0.01, 1), min_size=1, max_size=3), min_size=1, max_size=3),
     more_rows=st.integers(0, 2),
-    increments=st.lists(st.floats(0, 2), min_size=12, max_size=12),
+    increments=st.lists(st.floats(0, 2), min_size=14, max_size=14),
 )
 def test_no_other_choice_is_faster(rates, more_rows, increments) -> None:
     chances = [np.cumprod(r) for r in rates]

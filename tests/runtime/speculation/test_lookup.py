@@ -28,10 +28,6 @@ def test_it_finds_what_a_plain_search_finds(text, ids) -> None:
     assert found == slow_find(text, ids)
 
 
-def drafter(siblings=()):
-    return LookupDrafter(lambda request: siblings)
-
-
 def grow(track, tokens) -> None:
     track.ids[track.known : track.known + len(tokens)] = tokens
     track.known += len(tokens)
@@ -39,13 +35,13 @@ def grow(track, tokens) -> None:
 
 def test_what_stands_in_the_prompt_is_drafted_again(make_track) -> None:
     track = make_track([1, 2, 3, 4, 5, 6, 7, 8, 2, 3])
-    (draft,) = drafter().propose([track], 4)
+    (draft,) = LookupDrafter().propose([track], 4)
     assert draft.ids.tolist() == [4, 5, 6, 7]
     assert draft.strength == 2
 
 
 def test_a_repeat_that_goes_on_grows_stronger_and_ends_where_it_differs(make_track) -> None:
-    track, drafting = make_track([1, 2, 3, 4, 5, 6, 7, 8, 2, 3]), drafter()
+    track, drafting = make_track([1, 2, 3, 4, 5, 6, 7, 8, 2, 3]), LookupDrafter()
     drafting.propose([track], 4)
     grow(track, [4])
     assert drafting.propose([track], 2)[0].ids.tolist() == [5, 6]
@@ -59,9 +55,10 @@ def test_a_repeat_that_goes_on_grows_stronger_and_ends_where_it_differs(make_tra
 def test_siblings_and_outputs_of_the_namespace_are_searched_but_no_others(make_track) -> None:
     track = make_track([1, 2, 30, 31])
     sibling = make_track([30, 31, 32, 33])
-    assert drafter([sibling]).propose([track], 4)[0].ids.tolist() == [32, 33]
+    track.group = sibling.group = {track: None, sibling: None}
+    assert LookupDrafter().propose([track], 4)[0].ids.tolist() == [32, 33]
     for namespace, expected in (("", [40, 41]), ("other", None)):
-        drafting = drafter()
+        drafting = LookupDrafter()
         ended = make_track([5, 6, 7, 30, 31, 40, 41], prompt_len=2, namespace=namespace)
         drafting.observe(ended.request, ended.ids[:7])
         (draft,) = drafting.propose([make_track([1, 2, 30, 31])], 4)
@@ -69,7 +66,7 @@ def test_siblings_and_outputs_of_the_namespace_are_searched_but_no_others(make_t
 
 
 def test_a_draft_never_runs_from_one_output_into_the_next(make_track) -> None:
-    drafting = drafter()
+    drafting = LookupDrafter()
     for ids in ([1, 30, 31, 40], [1, 50, 51, 52]):
         ended = make_track(ids, prompt_len=1)
         drafting.observe(ended.request, ended.ids[:4])
@@ -78,7 +75,7 @@ def test_a_draft_never_runs_from_one_output_into_the_next(make_track) -> None:
 
 
 def test_outputs_are_forgotten_oldest_first_and_old_places_mean_nothing_then(make_track) -> None:
-    drafting = drafter()
+    drafting = LookupDrafter()
     first = make_track([1, 30, 31, 32, 33], prompt_len=1)
     drafting.observe(first.request, first.ids[:5])
     follower = make_track([1, 2, 30, 31])
@@ -92,7 +89,7 @@ def test_outputs_are_forgotten_oldest_first_and_old_places_mean_nothing_then(mak
 
 
 def test_many_lost_requests_are_searched_in_turn(make_track) -> None:
-    drafting = drafter()
+    drafting = LookupDrafter()
     tracks = [make_track([1, 2, 3, 4, 5, 1, 2]) for _ in range(10)]
     found = set()
     for _ in range(3):

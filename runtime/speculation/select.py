@@ -1,0 +1,41 @@
+"""Which drafters an engine has, from its configuration."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from ..config import EngineConfig
+from ..model_runner.plan import Executor
+from .drafter import Drafter
+from .lookup import LookupDrafter
+from .model import ModelDrafter
+from .speculator import Speculator
+from .tree import TreeDrafter
+
+if TYPE_CHECKING:
+    from ..scheduler.rows import Rows
+
+logger = logging.getLogger(__name__)
+
+_MAX_ROWS = 32
+"""Steps of more rows are left alone: there the rows of others pay better than guesses (SGLang's table says so too)."""
+
+
+def make_speculator(
+    config: EngineConfig, rows: Rows, *, page_size: int, max_context: int, draft_executor: Executor | None
+) -> Speculator | None:
+    """None where it is off."""
+    algorithm = config.speculative_algorithm
+    if algorithm == "none":
+        return None
+    drafters: list[Drafter] = []
+    if algorithm in ("auto", "tree") and not config.disable_radix_cache:
+        drafters.append(TreeDrafter(page_size))
+    if algorithm in ("auto", "ngram"):
+        drafters.append(LookupDrafter())
+    if draft_executor is not None:
+        drafters.append(ModelDrafter(draft_executor, num_rows=_MAX_ROWS, max_context=max_context))
+    if not drafters:
+        return None
+    return Speculator(drafters, rows, max_draft_len=config.speculative_num_draft_tokens, max_rows=_MAX_ROWS)
