@@ -51,6 +51,7 @@ class Committer:
         state.counters.generation_tokens_total += len(batch.samples) - sum(map(len, batch.drafts.values()))
         if len(batch.decoding):
             self._commit_decode(batch, tokens[: len(batch.decoding)], output.logprobs_S)
+        seen: Request | None = None
         for place, request in enumerate(batch.sampling, len(batch.decoding)):
             if request.status is not Status.RUNNING or request is seen:  # it ended while the step ran
                 continue
