@@ -97,7 +97,6 @@ class Committer:
             place = at if places is None else int(places[at])
             self._took(batch, batch.decoding[place], int(tokens[at]), logprobs[place] if logprobs else None)
 
-    def _took(self, batch: Batch, request: Request, token: int, logprobs: Logprobs | None) -> None:
     def _verify(self, batch: Batch, request: Request, place: int, output: StepOutput) -> None:
         """Takes the draws one after the other, as long as what came of them is what was drafted.
 
@@ -140,13 +139,14 @@ class Committer:
         if request.submit.echo_steps:
             state.report(request, None)
 
-        """A drawn token, in the row already: does it end the request, what does it force?"""
+    def _took(self, batch: Batch, request: Request, token: int, logprobs: Logprobs | None) -> None:
         """A drawn token, in the row already: takes it, and tells it."""
         self._take(batch, request, token, logprobs)
         if request.submit.echo_steps and request.status is Status.RUNNING and request not in batch.redo:
             self._state.report(request, None)
 
     def _take(self, batch: Batch, request: Request, token: int, logprobs: Logprobs | None) -> None:
+        """A drawn token, in the row already: does it end the request, what does it force?"""
         state = self._state
         if batch.redo and request in batch.redo and request.matcher is not None:
             state.rows.known[request.row] -= 1  # what was drawn means nothing
