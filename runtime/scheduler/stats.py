@@ -11,6 +11,8 @@ def snapshot(state: State) -> dict[str, object]:
     tree = cache.stats()
     used = pool.num_slots - pool.free_len - cache.evictable_len
     prompt = counters.prompt_tokens_total
+    verified, proposed = counters.spec_verify_total, counters.spec_proposed_drafts_total
+    correct = counters.spec_correct_drafts_total
     gauges: dict[str, object] = {
         "num_running_reqs": len(state.running),
         "num_queue_reqs": len(state.queue),
@@ -22,6 +24,8 @@ def snapshot(state: State) -> dict[str, object]:
         "kv_evictable_tokens": cache.evictable_len,
         "cache_hit_rate": counters.cached_tokens_total / prompt if prompt else 0.0,
         "gen_throughput": counters.gen_throughput(state.clock()),
+        "spec_accept_length": 1.0 + correct / verified if verified else 0.0,
+        "spec_accept_rate": correct / proposed if proposed else 0.0,
         "num_paused_reqs": sum(request.is_paused for request in state.running),
         "num_kept_streams": len(state.leases) - state.leases.num_pins,
         "num_pins": state.leases.num_pins,
