@@ -109,7 +109,7 @@ class ProgramHost:
         loop = asyncio.get_running_loop()
         tell: Callable[[dict[str, Any]], Any] = events.put_nowait
         if request.program is not None:  # its body runs in a thread
-            tell = partial(loop.call_soon_threadsafe, events.put_nowait)
+            tell = partial(_tell_later, loop, events)
         budget = request.options.budget
         run = RunContext(on_event=tell, loop=loop, max_text_chars=self.limits.text_chars, budget=budget)
         run_id = request.run_id or uuid.uuid4().hex
@@ -138,6 +138,12 @@ class ProgramHost:
             run.cancel_by_user()
             if watch is not None:
                 watch.cancel()
+
+
+def _tell_later(
+    loop: asyncio.AbstractEventLoop, events: asyncio.Queue[dict[str, Any] | None], event: dict[str, Any]
+) -> None:
+    loop.call_soon_threadsafe(events.put_nowait, event)
 
 
 async def _finished(run: RunContext, events: asyncio.Queue[dict[str, Any] | None]) -> None:

@@ -84,7 +84,7 @@ async def chat_with(service: Service, request: Request, program: Published, body
             choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
             yield event(_encode({**head, "object": "chat.completion.chunk", "choices": [choice]}))
         if with_usage:
-            last = {**head, "object": "chat.completion.chunk", "choices": [], "usage": _usage(result)}
+            last: dict[str, Any] = {**head, "object": "chat.completion.chunk", "choices": [], "usage": _usage(result)}
             yield event(_encode(last))
         yield DONE
 
