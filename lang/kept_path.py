@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 import weakref
 from typing import Any, NamedTuple
 
 from .backend.base_backend import NativeBackend
 from .loop import background_loop
+from .names import new_name
 
 
 class KeptPath:
@@ -16,7 +16,7 @@ class KeptPath:
 
     def __init__(self, backend: NativeBackend, loop: asyncio.AbstractEventLoop | None = None) -> None:
         """loop: the backend's; None is the language's own."""
-        self.name = uuid.uuid4().hex
+        self.name = new_name()
         weakref.finalize(self, _release, backend, self.name, loop or background_loop()).atexit = False
 
 

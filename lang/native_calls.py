@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextvars
 import logging
-import uuid
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from .choices import (
     total_logprob,
 )
 from .kept_path import Base, KeptPath
+from .names import new_name
 from .token_path import Kept, Part, TokenPath, kept_of
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class NativeCalls:
         Waits for nothing: the request goes out before theirs, in one group with them, so that the engine takes all of
         them into one step, where what the first computes is there for the others.
         """
-        group = uuid.uuid4().hex
+        group = new_name()
         kept: KeptPath | None = None
         if self.committed < len(self.stream.text_):
             self.committed = len(self.stream.text_)
@@ -122,7 +122,7 @@ class NativeCalls:
         self._base = self._shared = None
 
     def _named(self, request: dict[str, Any]) -> dict[str, Any]:
-        return {"rid": uuid.uuid4().hex, "stream": False, "stream_deltas": True, **request}
+        return {"rid": new_name(), "stream": False, "stream_deltas": True, **request}
 
     async def generate(
         self, params: SglSamplingParams, context: contextvars.Context, on_piece: OnPiece | None

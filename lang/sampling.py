@@ -7,7 +7,8 @@ added to either.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from copy import copy
+from dataclasses import dataclass, fields
 from typing import Any
 
 from .global_config import global_config
@@ -52,12 +53,11 @@ class SglSamplingParams:
 
     def clone(self) -> SglSamplingParams:
         """A copy whose lists are its own."""
-        return replace(
-            self,
-            stop=self.stop if isinstance(self.stop, str) else list(self.stop or ()),
-            stop_token_ids=list(self.stop_token_ids or ()),
-            stop_regex=self.stop_regex if isinstance(self.stop_regex, str) else list(self.stop_regex or ()),
-        )
+        made = copy(self)
+        made.stop = self.stop if isinstance(self.stop, str) else list(self.stop or ())
+        made.stop_token_ids = list(self.stop_token_ids or ())
+        made.stop_regex = self.stop_regex if isinstance(self.stop_regex, str) else list(self.stop_regex or ())
+        return made
 
     def stop_strings(self) -> list[str]:
         return [self.stop] if isinstance(self.stop, str) else list(self.stop or ())
@@ -146,11 +146,9 @@ class SglSamplingParams:
 
 def resolve(default: SglSamplingParams, own: SglSamplingParams, template_stops: Sequence[str]) -> SglSamplingParams:
     """What holds for a gen: `own` where it says something, else `default`. Neither is changed."""
-    result = default.clone()
-    for field in fields(SglSamplingParams):
-        value = getattr(own, field.name)
-        if value is not None:
-            setattr(result, field.name, value)
+    result = copy(default)
+    said = {name: value for name, value in vars(own).items() if value is not None}
+    vars(result).update(said)
     result = result.clone()
     if template_stops:
         result.stop = [*result.stop_strings(), *template_stops]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-import uuid
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -28,6 +27,7 @@ from .ir import (
     SglVarScopeEnd,
     as_expr,
 )
+from .names import new_name
 from .native_calls import NativeCalls
 from .perform import ForkPoint, Performer, SyncPoint
 from .run_context import RunContext
@@ -55,7 +55,7 @@ class StreamExecutor:
         run: RunContext | None = None,
         parent: StreamExecutor | None = None,
     ) -> None:
-        self.sid = uuid.uuid4().hex
+        self.sid = new_name()
         self.backend = backend
         self.arguments = arguments
         self.default_sampling_para = default_sampling_para

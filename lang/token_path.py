@@ -62,8 +62,8 @@ class TokenPath:
         self._parts[place] = part[: len(part) - (len(text) if isinstance(part, str) else num_tokens)]
 
     def parts(self) -> list[Part]:
-        """As `prompt_parts` of a request; one empty span for an empty path."""
-        return [part if isinstance(part, str) else list(part) for part in self._parts] or [""]
+        """As `prompt_parts` of a request; one empty span for an empty path. The id spans are the path's own."""
+        return list(self._parts) or [""]
 
     def __len__(self) -> int:
         return len(self._parts)
