@@ -48,6 +48,7 @@ class ModelFiles:
             "eos_token_ids": sorted(self.eos_token_ids),
             "has_image_understanding": False,
             "has_audio_understanding": False,
+            "joins_gens": True,
         }
 
 

@@ -227,6 +227,7 @@ def compare(name: str, engine: sgl.Engine, server: sgl.RuntimeEndpoint, plain: P
                 found[way]["seconds"].append(seconds)
     for way in ways:
         found[way]["median_s"] = statistics.median(found[way]["seconds"])
+        found[way]["best_s"] = min(found[way]["seconds"])
     return found
 
 
