@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .config import EngineConfig
+from .heap import give_back_freed
 from .late_grammars import LateGrammars
 from .messages import FromEngine
 from .model_files import ModelFiles, open_model
@@ -38,15 +39,25 @@ class Assembled:
 
 
 def assemble(
-    config: EngineConfig, send: Callable[[FromEngine], None], *, progress: bool = True, late_tokenizer: bool = False
+    config: EngineConfig,
+    send: Callable[[FromEngine], None],
+    *,
+    progress: bool = True,
+    late_tokenizer: bool = False,
+    tell: Callable[[str], None] = lambda what: None,
 ) -> Assembled:
     """Loads everything; `send` gets what the scheduler has to tell, on the scheduler's thread.
 
-    late_tokenizer: see `open_model`. Raises what that and `load_executor` raise.
+    late_tokenizer: see `open_model`. `tell` is told what is being loaded. Raises what those and `load_executor` raise.
     """
     started = time.perf_counter()
+    tell(f"finding {config.model_path}")
     files = open_model(config, progress=progress, late_tokenizer=late_tokenizer)
-    executor = load_executor(config, files.checkpoint)
+    checkpoint = files.checkpoint
+    what = f"the weights of {checkpoint.path.name} ({', '.join(checkpoint.formats())})"
+    tell(what)
+    logger.info("loading %s", what)
+    executor = load_executor(config, checkpoint)
     vocab_size = executor.vocab_size
     grammars = LateGrammars(lambda: _compiler(files, vocab_size))
     max_context = min(files.max_context, executor.num_slots)
@@ -73,9 +84,11 @@ def _compiler(files: ModelFiles, vocab_size: int) -> GrammarCompiler:
     from ..constrained.vocabulary import Vocabulary
 
     tokenizer = files.tokenizer
+    token_bytes = [tokenizer.token_bytes(i) for i in range(tokenizer.vocab_size)]
+    give_back_freed()
     return GrammarCompiler(
         Vocabulary(
-            token_bytes=[tokenizer.token_bytes(i) for i in range(tokenizer.vocab_size)],
+            token_bytes=token_bytes,
             eos_token_ids=files.eos_token_ids,
             special_token_ids=tokenizer.special_token_ids,
             size=vocab_size,

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 
 import msgspec
 
@@ -17,13 +18,13 @@ from ..errors import RadixlangError
 from .config import EngineConfig
 from .engine_start import ChildSetup
 from .log import set_up_logging
-from .messages import Control, Failed, Ready
+from .messages import Control, Failed, Loading, Ready, Submit
 from .sockets import EngineSocket
 
 logger = logging.getLogger(__name__)
 
-_IDLE_S = 0.5
-"""Without a message for so long, what the first constraint will need is built."""
+_IDLE_S = 3.0
+"""Without a request for so long, what the first constraint will need is built."""
 
 
 def run_child() -> None:
@@ -60,7 +61,9 @@ def main(config: EngineConfig, socket: EngineSocket) -> None:
     try:
         from .assemble import assemble
 
-        assembled = assemble(config, socket.send, late_tokenizer=True)
+        assembled = assemble(
+            config, socket.send, late_tokenizer=True, tell=lambda what: socket.send(Loading(what=what))
+        )
     except RadixlangError as error:
         socket.send(Failed(message=error.message, kind=type(error).__name__))
         socket.close()
@@ -69,14 +72,16 @@ def main(config: EngineConfig, socket: EngineSocket) -> None:
     stopping = threading.Event()
 
     def read() -> None:
+        worked = time.monotonic()
         while not stopping.is_set():
-            messages = socket.receive(_IDLE_S)
-            if not messages:
-                assembled.grammars.warm()
-            for message in messages:
+            for message in socket.receive(0.5):
                 scheduler.post(message)
+                if isinstance(message, Submit):
+                    worked = time.monotonic()
                 if isinstance(message, Control) and message.action == "shutdown":
                     return
+            if time.monotonic() - worked > _IDLE_S:
+                assembled.grammars.warm()
 
     socket.send(Ready(info={**assembled.facts, "scheduler_pid": os.getpid()}))
     gc.enable()

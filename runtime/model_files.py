@@ -63,8 +63,8 @@ def open_model(config: EngineConfig, *, progress: bool = True, late_tokenizer: b
     tokenizer = open_tokenizer(source, late=late_tokenizer)
     if tokenizer.vocab_size > checkpoint.config.vocab_size:
         raise ConfigError(
-            f"the tokenizer has {tokenizer.vocab_size} ids, the model {checkpoint.config.vocab_size} embeddings; give "
-            "this model's own with --tokenizer-path",
+            f"the tokenizer of {config.tokenizer_path or path} has {tokenizer.vocab_size} ids, the model "
+            f"{checkpoint.config.vocab_size} embeddings; give this model's own with --tokenizer-path",
             param="tokenizer_path",
         )
     max_context = checkpoint.config.max_context

@@ -21,7 +21,8 @@ from collections.abc import Callable
 from ..errors import EngineDead, OverloadedError
 from .config import EngineConfig
 from .engine_start import PROGRAM, StartedEngine, socket_folder, start_engine
-from .messages import Control, Failed, FromEngine, Ready, Reply, ToEngine
+from .messages import Abort, Control, Failed, FromEngine, Loading, Outputs, Ready, Reply, Submit, ToEngine
+from .poison import Suspects
 from .sockets import FrontSocket
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,8 @@ _PING_EVERY_S = 2.0
 _PING = "supervisor:"
 _GRACE_S = 10.0
 _MIN_DELAYS = 20
+_LAST_WORDS_S = 0.05
+"""For what an engine sent as it ended to arrive."""
 
 
 class EngineSupervisor:
@@ -69,6 +72,11 @@ class EngineSupervisor:
         self._asked = 0.0
         self._delays: deque[float] = deque(maxlen=256)
         self._stopping = False
+        self._in_flight: dict[str, Submit] = {}
+        """What the engine has to answer, in order of arrival."""
+        self._suspects = Suspects()
+        self.loading = "the engine starts"
+        """What an engine that loads is at."""
         self.state = "loading"
         """loading, ready, stuck, restarting, down (given up) or stopped."""
 
@@ -88,13 +96,20 @@ class EngineSupervisor:
         self._watch = asyncio.get_running_loop().create_task(self._watch_engine())
 
     def send(self, message: ToEngine) -> None:
-        """Raises OverloadedError (503) while no engine serves, EngineDead when it just went."""
+        """Raises OverloadedError (503) while no engine serves, EngineDead when it just went, RequestError for a request
+        that was running at two deaths."""
         if not self._ready:
             if self.state == "loading":
                 raise OverloadedError("the model is still loading", code="loading", retry_after_s=1)
             raise EngineDead("the engine is restarting" if self.state == "restarting" else "the engine is down")
+        if isinstance(message, Submit):
+            self._suspects.check(message)
         if not self._socket.send(message):
             raise EngineDead("the engine went away")
+        if isinstance(message, Submit):
+            self._in_flight[message.rid] = message
+        elif isinstance(message, Abort):
+            self._in_flight.pop(message.rid, None)
 
     async def stop(self, timeout_s: float = 5.0) -> None:
         """Asks the engine to end, then kills it."""
@@ -138,10 +153,17 @@ class EngineSupervisor:
 
     def _receive(self, message: FromEngine) -> None:
         self._last_answer = time.monotonic()
-        if isinstance(message, Ready):
+        if isinstance(message, Outputs):
+            for output in message.items:
+                if output.finish is not None:
+                    self._in_flight.pop(output.rid, None)
+        elif isinstance(message, Ready):
             self._ready = self._ever_ready = True
             self.state = "ready"
             message.info.setdefault("scheduler_pid", self.pid)
+        elif isinstance(message, Loading):
+            self.loading = message.what
+            return
         elif isinstance(message, Failed):
             self._failed = message  # told when the process is gone
             return
@@ -153,6 +175,8 @@ class EngineSupervisor:
     async def _watch_engine(self) -> None:
         while True:
             code = await self._wait_for_end()
+            await asyncio.sleep(_LAST_WORDS_S)
+            self._socket.drain()
             self._ready = False
             process, self._process = self._process, None
             if process is not None and process.stdin is not None:
@@ -175,6 +199,9 @@ class EngineSupervisor:
         if self._deaths and now - self._deaths[-1] > _HEALTHY_AFTER_S:
             self._deaths.clear()
         self._deaths.append(now)
+        running = list(self._in_flight.values())[: self._config.max_running_requests]
+        self._suspects.note_death(running)
+        self._in_flight.clear()
         given_up = len(self._deaths) == _MAX_DEATHS and now - self._deaths[0] < _HEALTHY_AFTER_S
         self.state = "down" if given_up else "restarting"
         logger.error("%s%s", failed.message, f": given up after {_MAX_DEATHS} deaths in a minute" if given_up else "")

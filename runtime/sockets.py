@@ -60,9 +60,10 @@ class EngineSocket:
                 logger.warning("dropped a message that does not decode: %s", error)
 
     def close(self) -> None:
-        """What was sent is still delivered, for a while."""
+        """The last thing that the process does with zmq: waits until what was sent is delivered, for a while."""
         self._in.close()
         self._out.close()
+        zmq.Context.instance().term()
 
 
 def _dealer(address: str, identity: bytes) -> zmq.Socket[bytes]:
@@ -101,8 +102,8 @@ class FrontSocket:
             import asyncio  # an engine process needs none
 
             self._loop = asyncio.get_running_loop()
-            self._loop.add_reader(self._fd, self._drain)
-        self._drain()
+            self._loop.add_reader(self._fd, self.drain)
+        self.drain()
 
     def send(self, message: ToEngine) -> bool:
         """False when that engine is not connected (yet, or any more)."""
@@ -114,10 +115,11 @@ class FrontSocket:
             raise
         # zmq's descriptor is edge triggered: a send may have consumed the edge of a message that came meanwhile.
         if self._loop is not None and int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            self._loop.call_soon(self._drain)
+            self._loop.call_soon(self.drain)
         return True
 
-    def _drain(self) -> None:
+    def drain(self) -> None:
+        """Hears all that has come."""
         while True:
             try:
                 peer, frame = self._socket.recv_multipart(zmq.NOBLOCK)

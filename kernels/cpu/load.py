@@ -9,8 +9,9 @@ import time
 from functools import cache
 from pathlib import Path
 
-from ...errors import NativeUnavailable
+from ...errors import ConfigError, NativeUnavailable
 from .build import SOURCES, BuildFailed, best_here, build, library_name
+from .build import instruction_sets as instruction_sets_of_source
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,9 @@ def _find_or_build() -> Path:
         if packaged.exists():
             return packaged
     only = best_here()
+    known = [isa.name for isa in instruction_sets_of_source()]
+    if only is not None and only not in known:
+        raise _absent(known)
     folder = native_folder()
     name = library_name(only=only)
     target = folder / name
@@ -108,13 +112,19 @@ def _declare(library: ctypes.CDLL) -> None:
 
 
 def instruction_set() -> str:
-    """The one in use: RADIXLANG_ISA where it is set. Raises NativeUnavailable for one that is not there."""
+    """The one in use: RADIXLANG_ISA where it is set. Raises ConfigError for one that is not there."""
     chosen: bytes | None = load().rx_isa_chosen()
     if chosen is None:
-        raise NativeUnavailable(
-            f"RADIXLANG_ISA={os.environ.get('RADIXLANG_ISA')}: this machine runs {', '.join(instruction_sets())}"
-        )
+        raise _absent(instruction_sets())
     return chosen.decode()
+
+
+def _absent(there: list[str]) -> ConfigError:
+    forced = os.environ.get("RADIXLANG_ISA", "")
+    return ConfigError(
+        f"RADIXLANG_ISA={forced[:40]}: this machine runs {', '.join(there)}; take one of these, or unset it",
+        param="RADIXLANG_ISA",
+    )
 
 
 def instruction_sets() -> list[str]:

@@ -1,7 +1,7 @@
 """The files of packed weights in the cache folder: mapped, made whole or not at all, and the least used ones dropped.
 
-A file is named `v{layout}-{key}.packed`; its time of change is its last use. Who maps one holds a shared lock on it, who
-writes one an exclusive lock, and only what nobody holds is deleted.
+A file is named `v{layout}-{key}.packed`; its time of change is its last use. Who maps one holds a shared lock on it,
+who writes one an exclusive lock, and only what nobody holds is deleted.
 """
 
 from __future__ import annotations

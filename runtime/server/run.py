@@ -29,6 +29,7 @@ from ...errors import (
 )
 from ..config import EngineConfig, ServerConfig
 from ..engine_start import StartedEngine
+from ..heap import give_back_freed
 from ..messages import Failed, FromEngine, Ready
 from ..model_files import ModelFiles, open_model
 from ..processes import EngineSupervisor
@@ -64,7 +65,6 @@ class Serving:
         self.service = Service(engine, server)
         self._app = make_app(self.service)
         self._front: MeteredFront | None = None
-        self._early: list[FromEngine] = []
         self._ready: Ready | None = None
         self._files: ModelFiles | None = None
         self._stop = asyncio.Event()
@@ -73,6 +73,7 @@ class Serving:
         self._supervisor = EngineSupervisor(engine, self._receive, stuck_after_s=server.stuck_after, started=started)
         self.service.engine_state = lambda: self._supervisor.state
         self.service.engine_age_s = lambda: self._supervisor.answer_age_s
+        self.service.loading = lambda: self._supervisor.loading
 
     async def run(self, listener: socket.socket) -> None:
         """Serves until a signal. Raises what kept the model from loading."""
@@ -118,6 +119,7 @@ class Serving:
             files = await asyncio.to_thread(open_model, self._engine_config, progress=False)
             await asyncio.to_thread(lambda: files.info)
             files.checkpoint.forget_pages()
+            give_back_freed()
         except RadixlangError as error:
             self._give_up(error)
             return
@@ -136,7 +138,8 @@ class Serving:
         try:
             front = MeteredFront(self._supervisor, self._files.tokenizer, info, self.service.metrics)
         except RadixlangError as error:  # a chat template that does not compile
-            self._give_up(error)
+            told = f"{self._engine_config.model_path}: {error.message}; give another with --chat-template"
+            self._give_up(ConfigError(told, param="chat_template"))
             return
         self._front = front
         front.receive(self._ready)

@@ -42,6 +42,8 @@ class Service:
         self.engine_state: Callable[[], str] = lambda: "ready" if self._front is not None else "loading"
         """loading, ready, stuck, restarting, down: what the supervisor says."""
         self.engine_age_s: Callable[[], float] = lambda: 0.0
+        self.loading: Callable[[], str] = lambda: "still loading"
+        """What the engine is at while the model is not there."""
         self.is_leaving = False
         """/ready says no; requests are still taken."""
         self.is_draining = False
@@ -74,7 +76,7 @@ class Service:
         if self.is_draining:
             raise OverloadedError("the server is shutting down", code="shutting_down", retry_after_s=5)
         if self._front is None:
-            raise OverloadedError(f"the model is not loaded: {self.failure or 'still loading'}", code="loading")
+            raise OverloadedError(f"the model is not loaded: {self.failure or self.loading()}", code="loading")
         return self._front
 
     @property
@@ -143,7 +145,7 @@ class Service:
     def not_healthy(self) -> str | None:
         """Why this server does not work; None when it does."""
         if self._front is None:
-            return self.failure or "the model is loading"
+            return self.failure or f"the model is loading: {self.loading()}"
         state = self.engine_state()
         if state == "stuck":
             return f"the engine has not finished a step for {self.engine_age_s():.0f} s"

@@ -108,8 +108,8 @@ class GgufCheckpoint:
         bad = first_bad_row(info.format, rows)
         if bad is not None:
             raise BadCheckpoint(
-                f"{self.path}: tensor {source.tensor!r} ({info.format}) has a scale in row {source.first + bad} that is "
-                "not finite; the file is damaged: download or quantise the model again"
+                f"{self.path}: tensor {source.tensor!r} ({info.format}) has a scale in row {source.first + bad} that "
+                "is not finite; the file is damaged: download or quantise the model again"
             )
         ordered = _unpermuted(rows, source.heads) if source.heads else rows
         return ordered if len(info.shape) > 1 else ordered.reshape(-1)

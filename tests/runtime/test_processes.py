@@ -7,11 +7,12 @@ import time
 
 import pytest
 
-from radixlang.errors import EngineDead, OverloadedError
+from radixlang.errors import EngineDead, OverloadedError, RequestError
 from radixlang.runtime import processes
 from radixlang.runtime.config import EngineConfig
-from radixlang.runtime.messages import Control, Failed, Ready, Reply
+from radixlang.runtime.messages import Control, Failed, Outputs, Ready, Reply, Submit
 from radixlang.runtime.processes import EngineSupervisor
+from radixlang.runtime.sampling_params import SamplingParams
 
 BEGIN = """
 from radixlang.runtime.engine_process import child_setup
@@ -25,6 +26,11 @@ SERVES = (
 socket.send(Ready(info={"pid": os.getpid(), "model": config.model_path}))
 while True:
     for message in socket.receive(None):
+        if isinstance(message, Submit):
+            if message.token_ids == [13]:
+                os.kill(os.getpid(), signal.SIGKILL)
+            socket.send(Outputs(items=[Output(rid=message.rid, token_ids=[1], finish=Finish(type="length", length=1))]))
+            continue
         if message.action == "shutdown":
             raise SystemExit(0)
         if message.action == "die":
@@ -98,6 +104,85 @@ def test_a_dead_engine_is_told_and_started_again():
             assert [r.id for r in await w.until(Reply)] == ["c"]
 
     asyncio.run(run())
+
+
+def test_a_request_that_ran_at_two_deaths_is_refused_and_others_are_not(monkeypatch):
+    monkeypatch.setattr(processes, "_BACK_OFF_S", (0.0,))
+
+    def submit(rid, *token_ids):
+        return Submit(rid=rid, token_ids=list(token_ids), sampling=SamplingParams())
+
+    async def run():
+        async with Watched(SERVES) as w:
+            for death in (1, 2):
+                await w.until(Ready, death)
+                w.supervisor.send(submit(f"before-{death}", 1, 2))
+                await w.until(Outputs, death)
+                w.supervisor.send(submit(f"poison-{death}", 13))
+                await w.until(Failed, death)
+            await w.until(Ready, 3)
+            with pytest.raises(RequestError, match="engine died, 2 times") as refused:
+                w.supervisor.send(submit("poison-3", 13))
+            assert refused.value.code == "poison_pill"
+            w.supervisor.send(submit("after", 1, 2))
+            await w.until(Outputs, 3)
+            assert w.supervisor.state == "ready"
+
+    asyncio.run(run())
+
+
+def test_what_is_being_loaded_is_known():
+    async def run():
+        async with Watched(
+            BEGIN + "socket.send(Loading(what='the weights')); socket.receive(None); socket.close()"
+        ) as w:
+            assert w.supervisor.loading == "the engine starts"
+            deadline = time.monotonic() + 30
+            while w.supervisor.loading != "the weights":
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.01)
+            with pytest.raises(OverloadedError):
+                w.supervisor.send(Control(id="early", action="x"))
+
+    asyncio.run(run())
+
+
+def test_a_stopped_process_counts_as_stuck(monkeypatch):
+    """SIGSTOP: the process is there and does not answer."""
+    monkeypatch.setattr(processes, "_PING_EVERY_S", 0.05)
+    monkeypatch.setattr(processes, "_GRACE_S", 0.2)
+
+    async def run():
+        async with Watched(SERVES, stuck_after_s=0.5) as w:
+            (first,) = await w.until(Ready)
+            os.kill(first.info["pid"], signal.SIGSTOP)
+            (failed,) = await w.until(Failed)
+            assert "SIGKILL" in failed.message
+            _, second = await w.until(Ready, 2)
+            assert second.info["pid"] != first.info["pid"]
+
+    asyncio.run(run())
+
+
+def test_restarts_wait_longer_each_time(monkeypatch):
+    monkeypatch.setattr(processes, "_BACK_OFF_S", (0.011, 0.012, 0.013))
+    slept = []
+    sleep = asyncio.sleep
+
+    async def noting(seconds):
+        slept.append(seconds)
+        await sleep(seconds)
+
+    async def run():
+        async with Watched(SERVES) as w:
+            monkeypatch.setattr(processes.asyncio, "sleep", noting)
+            for death in range(1, 5):
+                await w.until(Ready, death)
+                w.supervisor.send(Control(id="x", action="die"))
+                await w.until(Failed, death)
+
+    asyncio.run(run())
+    assert [s for s in slept if s in (0.011, 0.012, 0.013)][:4] == [0.011, 0.012, 0.013, 0.013]
 
 
 def test_five_deaths_in_a_minute_are_enough(monkeypatch):
