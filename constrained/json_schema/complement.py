@@ -106,6 +106,8 @@ def without_known_type(schema: Any, context: Any, resolve: Resolve) -> Any:
     known, named = (set(t if isinstance(t, list) else [t]) for t in (context["type"], schema["type"]))
     if known <= named or (known <= named | {"integer"} and "number" in named):
         return {key: value for key, value in schema.items() if key != "type"}
+    if "integer" in named and not {"number"} & (named | known):  # what is a number there is an integer anyway
+        return {**schema, "type": sorted(named - {"integer"} | {"number"})}
     return schema
 
 
