@@ -68,6 +68,8 @@ class EngineConfig:
     """lpm: longest cached prefix first, nobody starved. fcfs: in order of arrival."""
     disable_cuda_graph: bool = False
     """Launch the kernels of a decode step one by one."""
+    disable_jump_forward: bool = False
+    """Draw tokens that a grammar forces one by one; the texts are the same."""
     disable_overlap_schedule: bool = False
     """Plan a step only when the one before is committed."""
     speculative_algorithm: str = "auto"

@@ -95,6 +95,7 @@ class _Generation:
             queue_s=output.queue_s,
             prefill_s=output.prefill_s,
             grammar_s=output.grammar_s,
+            mask_s=output.mask_s,
             parts=[(begin, end, why, self.text.decoded(self.ids[begin:end])) for begin, end, why in output.parts],
         )
 

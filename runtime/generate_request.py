@@ -92,5 +92,6 @@ class GenerateChunk:
     queue_s: float = 0.0
     prefill_s: float = 0.0
     grammar_s: float = 0.0
+    mask_s: float = 0.0
     parts: list[tuple[int, int, str, str]] = field(default_factory=list)
     """Of a finished sequence: each finished part's begin and end among all ids, why it ended, and its text."""

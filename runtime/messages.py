@@ -167,6 +167,8 @@ class Output(msgspec.Struct, array_like=True):
     grammar_s: float = 0.0
     parts: list[tuple[int, int, str]] = []
     """Of a finished sequence: where the output's finished parts begin and end, and why."""
+    mask_s: float = 0.0
+    """Spent on filling its masks so far."""
 
 
 class Outputs(msgspec.Struct, frozen=True, tag="outputs"):

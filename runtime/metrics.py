@@ -43,6 +43,7 @@ _COUNTERS = {
     "spec_verify": "Drafts that were tried.",
     "spec_proposed_drafts": "Drafted tokens.",
     "spec_correct_drafts": "Drafted tokens that were right: each is a step less.",
+    "mask_seconds": "Spent on filling the masks of constraints.",
     "num_grammar": "Grammars compiled.",
     "num_grammar_cache_hit": "Requests whose grammar was compiled already.",
     "num_grammar_timeout": "Grammars refused for their cost.",

@@ -326,7 +326,9 @@ class Answer:
         if chunk.queue_s or chunk.prefill_s or chunk.grammar_s:
             meta["queue_ms"] = round(chunk.queue_s * 1e3, 3)
             meta["prefill_ms"] = round(chunk.prefill_s * 1e3, 3)
-            meta["grammar_ms"] = round(chunk.grammar_s * 1e3, 3)
+            meta["compile_ms"] = round(chunk.grammar_s * 1e3, 3)
+        if chunk.mask_s:
+            meta["mask_us"] = round(chunk.mask_s * 1e6)
         if self._has_logprobs:
             self._add("input", chunk.prompt_logprobs, asked)
             self._add("output", chunk.logprobs, asked)

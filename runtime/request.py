@@ -54,12 +54,14 @@ class Request:
         "is_starved",
         "is_straggler",
         "logprobs",
+        "mask_s",
         "matcher",
         "max_new_tokens",
         "num_correct",
         "num_passed",
         "num_proposed",
         "num_verified",
+        "owed",
         "penalties",
         "prefill_s",
         "prompt_len",
@@ -121,6 +123,10 @@ class Request:
         self.charged = 0.0
         """Weighted tokens of service that its client has paid for."""
         self.forced_len = 0
+        self.mask_s = 0.0
+        """Spent on filling its masks."""
+        self.owed: list[int] = []
+        """Forced tokens that are to be drawn all the same, for their log-probabilities."""
         self.force_rate = 0.5
         """How often its grammar let a drawn token be followed by other than a draw, of late."""
         self.num_verified = self.num_proposed = self.num_correct = 0

@@ -25,10 +25,10 @@ logger = logging.getLogger(__name__)
 class Committer:
     """Applies what the executor returned, or that it failed."""
 
-    def __init__(self, state: State, *, jump_forward: bool = True) -> None:
+    def __init__(self, state: State) -> None:
         self._state = state
-        self.jump_forward = jump_forward
-        """Forced tokens enter without being drawn; off in tests that show that nothing else changes."""
+        self.jump_forward = not state.config.disable_jump_forward
+        """Forced tokens enter without being drawn; where log-probabilities are asked for, they alone may be drawn."""
 
     def commit(self, batch: Batch, output: StepOutput | None) -> None:
         """None: nothing was computed."""
@@ -152,6 +152,11 @@ class Committer:
             state.rows.known[request.row] -= 1  # what was drawn means nothing
             take_back(request, state, num_tokens=request.matcher.take_back)
             return
+        if request.owed:
+            is_it = token == request.owed[0]
+            request.owed = request.owed[1:] if is_it else []
+            if is_it:
+                self._count_forced(request)
         if request.asks_logprobs and logprobs is not None:
             request.logprobs.append(told(logprobs, token, request.submit.logprobs.num_top))  # type: ignore[union-attr]
         error = batch.mask_errors.get(request) if batch.mask_errors else None
@@ -164,6 +169,8 @@ class Committer:
                 if finish is None and request.matcher is not None:
                     if self.jump_forward and not request.asks_logprobs:
                         finish = self._force(request)
+                    elif self.jump_forward:
+                        request.owed = [] if request.matcher.take_back else request.owed or request.matcher.forced()
                     if finish is None and request.matcher.take_back:
                         take_back(request, state, num_tokens=request.matcher.take_back)
                     elif finish is None:
@@ -250,13 +257,16 @@ class Committer:
         for token in forced:
             rows.ids[row, rows.known[row]] = token
             rows.known[row] += 1
-            request.forced_len += 1
-            self._state.counters.forced_tokens_total += 1
+            self._count_forced(request)
             self._state.counters.generation_tokens_total += 1
             finish = self._judge(request, token)
             if finish is not None or (request.matcher is not None and request.matcher.take_back):
                 return finish
         return None
+
+    def _count_forced(self, request: Request) -> None:
+        request.forced_len += 1
+        self._state.counters.forced_tokens_total += 1
 
 
 def _failed(request: Request, message: str) -> Finish:

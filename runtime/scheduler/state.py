@@ -226,6 +226,7 @@ class State:
         output = Output(request.rid, ids, request.prompt_len, max(request.cached_len, 0))
         output.finish = finish
         output.queue_s, output.prefill_s, output.grammar_s = request.queue_s, request.prefill_s, request.grammar_s
+        output.mask_s = request.mask_s
         if request.forced_len:
             output.forced_len, request.forced_len = request.forced_len, 0
         if request.logprobs:
