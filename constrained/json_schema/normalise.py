@@ -24,6 +24,7 @@ from .patterns import engine_pattern, search_tree
 from .productive import check_productive, prune
 from .references import References, escape
 from .refusal import invalid, too_large, unsupported
+from .switch import switched
 from .unevaluated import closed
 
 MAX_CHARS = 4 * 1024 * 1024
@@ -201,7 +202,10 @@ class _Normaliser:
                     p: self.schema(s, place.down(key)) for p, s in _apart(value, place.pointer).items()
                 }
             case "allOf":
-                beside += [self.schema(s, place.down(key, str(i), is_closable=False)) for i, s in enumerate(value)]
+                parts, switches = switched(value)
+                beside += [self.schema(s, place.down(key, str(i), is_closable=False)) for i, s in parts.items()]
+                for cases in switches:
+                    any_of([self.schema(case, place.down(key, is_closable=False)) for case in cases], out, beside)
             case "anyOf":
                 closable = place.is_closable and not any(k in node for k in OBJECT_KEYWORDS)
                 options = [self.schema(s, place.down(key, str(i), is_closable=closable)) for i, s in enumerate(value)]

@@ -1,0 +1,81 @@
+"""Conditions on one property's value, written as cases: `allOf` of many `if` … `then` that ask for the same constant.
+
+Each condition by itself is two or more alternatives, and many of them multiply; as cases of one switch they add up.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from .complement import TYPES, canonical
+
+
+class _Condition(NamedTuple):
+    name: str
+    values: tuple[Any, ...]
+    is_met_without: bool
+    """The condition holds where the property is missing."""
+    then: Any
+    otherwise: Any
+
+
+def switched(parts: list[Any]) -> tuple[dict[int, Any], list[list[Any]]]:
+    """The parts that are no such conditions, by place, and for each property that several ask for its cases."""
+    found: dict[str, list[int]] = {}
+    conditions: dict[int, _Condition] = {}
+    for place, part in enumerate(parts):
+        condition = _condition(part)
+        if condition is not None:
+            conditions[place] = condition
+            found.setdefault(condition.name, []).append(place)
+    taken = {place for places in found.values() if len(places) > 1 for place in places}
+    rest = {place: part for place, part in enumerate(parts) if place not in taken}
+    return rest, [_cases(name, [conditions[p] for p in places]) for name, places in found.items() if len(places) > 1]
+
+
+def _condition(part: Any) -> _Condition | None:
+    if not isinstance(part, dict) or not part.keys() <= {"if", "then", "else", "$comment", "description", "title"}:
+        return None
+    asked = part.get("if")
+    if not isinstance(asked, dict) or not {"then", "else"} & part.keys():
+        return None
+    properties = asked.get("properties")
+    if not asked.keys() <= {"properties", "required"} or not isinstance(properties, dict) or len(properties) != 1:
+        return None
+    ((name, value),) = properties.items()
+    if not isinstance(value, dict) or len(value) != 1 or not value.keys() <= {"const", "enum"}:
+        return None
+    if asked.get("required", [name]) != [name]:
+        return None
+    values = [value["const"]] if "const" in value else value["enum"]
+    if not isinstance(values, list) or not all(isinstance(v, str | int | bool) for v in values):
+        return None
+    return _Condition(name, tuple(values), "required" not in asked, part.get("then", True), part.get("else", True))
+
+
+def _cases(name: str, conditions: list[_Condition]) -> list[Any]:
+    """One case for the values that the same conditions ask for, one for all others, one without the property.
+
+    And one for what is no object: there every condition holds.
+    """
+    groups: dict[tuple[bool, ...], list[Any]] = {}
+    for value in {canonical(v): v for condition in conditions for v in condition.values}.values():
+        key = canonical(value)
+        met = tuple(any(canonical(v) == key for v in condition.values) for condition in conditions)
+        groups.setdefault(met, []).append(value)
+    every = [value for values in groups.values() for value in values]
+
+    def case(head: dict[str, Any], met: tuple[bool, ...]) -> dict[str, Any]:
+        demands = [c.then if is_met else c.otherwise for c, is_met in zip(conditions, met, strict=True)]
+        return {"allOf": [head, *(demand for demand in demands if demand is not True)]}
+
+    objects = {"type": "object"}
+    cases: list[Any] = [
+        case({**objects, "properties": {name: {"enum": values}}, "required": [name]}, met)
+        for met, values in groups.items()
+    ]
+    other = {**objects, "properties": {name: {"not": {"enum": every}}}, "required": [name]}
+    cases.append(case(other, (False,) * len(conditions)))
+    cases.append(case({**objects, "properties": {name: False}}, tuple(c.is_met_without for c in conditions)))
+    cases.append(case({"type": [t for t in TYPES if t != "object"]}, (True,) * len(conditions)))
+    return cases
