@@ -42,6 +42,7 @@ class Request:
         "charged",
         "client",
         "deadline_s",
+        "draws_forced",
         "force_rate",
         "forced_len",
         "grammar_s",
@@ -125,8 +126,10 @@ class Request:
         self.forced_len = 0
         self.mask_s = 0.0
         """Spent on filling its masks."""
+        self.draws_forced = False
+        """Forced tokens are drawn all the same, for their log-probabilities:"""
         self.owed: list[int] = []
-        """Forced tokens that are to be drawn all the same, for their log-probabilities."""
+        """these are next."""
         self.force_rate = 0.5
         """How often its grammar let a drawn token be followed by other than a draw, of late."""
         self.num_verified = self.num_proposed = self.num_correct = 0

@@ -169,7 +169,7 @@ class Committer:
                 if finish is None and request.matcher is not None:
                     if self.jump_forward and not request.asks_logprobs:
                         finish = self._force(request)
-                    elif self.jump_forward:
+                    elif request.draws_forced:
                         request.owed = [] if request.matcher.take_back else request.owed or request.matcher.forced()
                     if finish is None and request.matcher.take_back:
                         take_back(request, state, num_tokens=request.matcher.take_back)

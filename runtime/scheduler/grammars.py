@@ -126,11 +126,17 @@ def _fill_ahead(batch: Batch, request: Request, masks: NDArray[np.uint32]) -> No
     masks[:] = 0
     num_sound = 0
     try:
-        matcher = request.matcher.copy()
+        matcher, owed = request.matcher.copy(), request.owed
         for token, mask_W in zip(batch.drafts[request].tolist(), masks, strict=True):
             if not matcher.accept(token) or matcher.take_back or matcher.error is not None:
                 break
-            matcher.fill(mask_W)
+            if request.draws_forced:
+                owed = owed[1:] if owed and owed[0] == token else []
+                owed = owed or matcher.forced()
+            if owed:
+                _allow(mask_W, owed[0])
+            else:
+                matcher.fill(mask_W)
             if not mask_W.any():
                 break
             num_sound += 1

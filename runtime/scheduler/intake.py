@@ -87,6 +87,7 @@ class Intake:
         request.max_new_tokens = self._room(ids.size, submit.sampling.max_new_tokens)
         sampling = submit.sampling
         prepare(request, state, index=_index(submit))
+        request.draws_forced = request.asks_logprobs and not state.config.disable_jump_forward
         if sampling.stop or sampling.stop_regex:
             detokenizer = self._tokenizer.detokenizer(skip_special_tokens=sampling.skip_special_tokens)
             healed = len(submit.constraint.prefix) if isinstance(submit.constraint, Healed) else 0
