@@ -3,6 +3,7 @@
     python examples/bench/quality.py
     python examples/bench/quality.py --kv-cache-dtype auto float16 int8 --executor native
     python examples/bench/quality.py --model PATH --executor torch --dtype bfloat16
+    python examples/bench/quality.py --model FOLDER_OF_FLOATS --quantize none w8 w4
 
 KL is the mean over the text's positions of the divergence from the float32 distribution (nats), top-1 the share of
 positions where both find the same token likeliest, perplexity that of the text itself. The text is this repository's
@@ -11,6 +12,7 @@ torch executor (extra `torch`). One table is printed; JSON goes to bench-results
 """
 
 import argparse
+import itertools
 import json
 import time
 from collections.abc import Iterator
@@ -92,10 +94,11 @@ def measure(executor: Executor, reference: list[np.ndarray], ids: list[int]) -> 
     return Quality(len(ids) - 1, kl, agreeing, nll, reference_nll)
 
 
-def row(executor: str, kv: str, device: str, text: str, parts: list[Quality]) -> dict[str, object]:
+def row(executor: str, quantize: str, kv: str, device: str, text: str, parts: list[Quality]) -> dict[str, object]:
     positions = sum(part.positions for part in parts)
     return {
         "executor": executor,
+        "quantize": quantize,
         "kv_cache_dtype": kv,
         "device": device,
         "text": text,
@@ -114,6 +117,10 @@ def main() -> None:
     )
     parser.add_argument("--kv-cache-dtype", nargs="+", default=["auto"], help="auto, float32, bfloat16, float16, int8")
     parser.add_argument("--executor", default="native", help="native, torch or transformers")
+    parser.add_argument(
+        "--quantize", nargs="+", default=["none"], choices=("none", "w4", "w8"),
+        help="roundings at load, of a checkpoint in F32, F16 or BF16",
+    )  # fmt: skip
     parser.add_argument("--dtype", default="auto", help="of the torch executor")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--tokens", type=int, default=400, help="of each text, at most")
@@ -134,17 +141,20 @@ def main() -> None:
 
     table: list[dict[str, object]] = []
     print(
-        f"{'executor':>12} {'kv':>9} {'text':>9} {'tokens':>6} {'KL':>9} {'top-1':>6} {'perplexity':>10} {'float32':>8}"
+        f"{'executor':>12} {'round':>5} {'kv':>9} {'text':>9} {'tokens':>6} {'KL':>9} {'top-1':>6} {'perplexity':>10} "
+        f"{'float32':>8}"
     )
-    for kv in options.kv_cache_dtype:
-        config = EngineConfig(executor=options.executor, dtype=options.dtype, kv_cache_dtype=kv, **common)
+    for quantize, kv in itertools.product(options.quantize, options.kv_cache_dtype):
+        config = EngineConfig(
+            executor=options.executor, dtype=options.dtype, kv_cache_dtype=kv, quantize=quantize, **common
+        )
         executor = load_executor(config, checkpoint)
         parts = {text.name: measure(executor, wanted[text.name], text.ids) for text in corpus}
         for name, chosen in [*((name, [part]) for name, part in parts.items()), ("all", list(parts.values()))]:
-            found = row(options.executor, kv, executor.device, name, chosen)
+            found = row(options.executor, quantize, kv, executor.device, name, chosen)
             table.append(found)
             print(
-                f"{options.executor:>12} {kv:>9} {name:>9} {found['positions']:>6} {found['kl']:>9.2e} "
+                f"{options.executor:>12} {quantize:>5} {kv:>9} {name:>9} {found['positions']:>6} {found['kl']:>9.2e} "
                 f"{found['top1_agreement']:>6.3f} {found['perplexity']:>10.3f} {found['float32_perplexity']:>8.3f}"
             )
         print(f"             {executor.device}")

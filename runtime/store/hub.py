@@ -33,7 +33,9 @@ def fetch_from_hub(repository: str, file: str | None = None, *, progress: bool =
         folder = Path(huggingface_hub.snapshot_download(repository, allow_patterns=_WANTED))
     except errors.LocalEntryNotFoundError as error:  # offline, or no connection
         raise _unreachable(repository, error) from None
-    except (*unknown, errors.EntryNotFoundError):
+    except errors.EntryNotFoundError:
+        raise ModelNotFound(f"{repository} has no file {file or 'config.json'} on the hub", param="model") from None
+    except unknown:
         raise ModelNotFound(
             f"no model {repository!r} on the hub, or it is not open to you; log in with `hf auth login`", param="model"
         ) from None
