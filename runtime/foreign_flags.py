@@ -11,7 +11,7 @@ _SWITCHES = """
     disable-attn-tp-gather disable-chunked-prefix-cache disable-cuda-graph-padding
     disable-custom-all-reduce disable-decode-cuda-graph disable-disk-cache disable-fast-image-processor
     disable-flashinfer disable-flashinfer-autotune disable-flashinfer-cutlass-moe-fp4-allgather
-    disable-flashinfer-sampling disable-hybrid-swa-memory disable-jump-forward disable-mla disable-nan-detection
+    disable-flashinfer-sampling disable-hybrid-swa-memory disable-mla disable-nan-detection
     disable-outlines-disk-cache disable-prefill-cuda-graph disable-priority-preemption
     disable-regex-jump-forward disable-shared-experts-fusion disable-tokenizer-batch-decode
     disaggregation-decode-enable-offload-kvcache disaggregation-decode-enable-radix-cache
