@@ -10,7 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from ...radix_cache.node import EMPTY, Int32
 from ..model_runner.plan import Executor, StepOutput, StepPlan
@@ -44,6 +44,24 @@ class Steps(Protocol):
     def wait(self) -> StepResult:
         """Of the oldest step under way."""
         ...
+
+    def close(self) -> None:
+        """Waits for a step that still runs, but not for ever."""
+        ...
+
+
+@runtime_checkable
+class LaunchesAhead(Protocol):
+    """An executor whose device takes the next step while one runs."""
+
+    def steps(self, clock: Callable[[], float], on_done: Callable[[], None]) -> Steps: ...
+
+
+def steps_of(executor: Executor, clock: Callable[[], float], on_done: Callable[[], None]) -> Steps:
+    """on_done: called on another thread after each step."""
+    if isinstance(executor, LaunchesAhead):
+        return executor.steps(clock, on_done)
+    return StepThread(executor, clock, on_done)
 
 
 class RelayedSteps:

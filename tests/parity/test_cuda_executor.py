@@ -5,6 +5,7 @@ Without a GPU it runs on the CPU, kernels in triton's interpreter, graphs as pla
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ import itertools
 from radixlang.errors import ConfigError
 from radixlang.kernels import registry
 from radixlang.kernels.load import load_kernels
+from radixlang.runtime.config import EngineConfig
+from radixlang.runtime.messages import Control, Submit
 from radixlang.runtime.model import layers
 from radixlang.runtime.model.decoder import Decoder
 from radixlang.runtime.model.kv_pool import KvPool
@@ -28,9 +31,19 @@ from radixlang.runtime.model_runner.cuda.graphs import sizes
 from radixlang.runtime.model_runner.cuda.load import check_device
 from radixlang.runtime.model_runner.plan import ScorePlan
 from radixlang.runtime.model_runner.torch_executor import TorchExecutor
+from radixlang.runtime.sampling_params import SamplingParams
+from radixlang.runtime.scheduler.scheduler import Scheduler
 from radixlang.runtime.weights.checkpoint import Checkpoint
 from radixlang.runtime.weights.open import open_checkpoint
 from radixlang.runtime.weights.rounded import RoundedCheckpoint
+
+
+class NoTokenizer:
+    """Requests without text need none."""
+
+    vocab_size = 320
+    eos_token_ids: frozenset[int] = frozenset()
+
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 ROWS, CONTEXT, SLOTS = 32, 128, 256
@@ -151,6 +164,43 @@ def test_draws_are_relayed_on_the_device(pair: Any, driver: Any, make_sample: Ca
     behind = executor.launch(second, relays=True)
     tokens = [ahead.result().token_ids_S.tolist(), behind.result().token_ids_S.tolist()]
     assert [list(pair) for pair in zip(*tokens, strict=True)] == expected
+
+
+def served(executor: Any) -> dict[str, list[int]]:
+    """Tokens of four requests through the real scheduler, one step ahead: chunked prompts, a shared prefix, draws."""
+    out: dict[str, list[int]] = {}
+    done = threading.Semaphore(0)
+
+    def receive(message: Any) -> None:
+        for output in getattr(message, "items", ()):
+            out.setdefault(output.rid, []).extend(output.token_ids)
+            if output.finish is not None:
+                assert output.finish.type == "length", output.finish
+                done.release()
+
+    config = EngineConfig(max_running_requests=ROWS, chunked_prefill_size=16, speculative_algorithm="none")
+    scheduler = Scheduler(
+        config, executor, NoTokenizer(), None, receive, max_context=CONTEXT, eos_token_ids=frozenset()
+    )
+    thread = threading.Thread(target=scheduler.run, daemon=True)
+    thread.start()
+    shared = list(range(20, 40))
+    for i, tail in enumerate(([], [3, 4], [5], [6])):
+        sampling = SamplingParams(
+            max_new_tokens=3 + i, temperature=float(i == 2), sampling_seed=i, frequency_penalty=0.5 * (i == 3)
+        )
+        scheduler.post(Submit(rid=str(i), token_ids=shared + tail, sampling=sampling))
+    for _ in range(4):
+        assert done.acquire(timeout=100)
+    scheduler.post(Control("end", "shutdown"))
+    thread.join()
+    return out
+
+
+def test_the_scheduler_runs_one_step_ahead_of_it(pair: Any) -> None:
+    got, expected = map(served, pair)
+    assert got == expected
+    assert [len(got[str(i)]) for i in range(4)] == [3, 4, 5, 6]
 
 
 @pytest.mark.parametrize(

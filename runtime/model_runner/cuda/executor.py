@@ -7,6 +7,7 @@ device. Batch invariance holds to rounding: cuBLAS sums in another order for oth
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
@@ -18,6 +19,7 @@ from ....kernels.paged import describe
 from ....kernels.reference.batch import PackedBatch
 from ...model.decoder import Decoder
 from ...model.kv_pool import KvPool
+from ...scheduler.step_thread import Steps
 from ..plan import Logprobs, StepOutput, StepPlan
 from .graphs import DecodeGraphs
 from .logprobs import Asked, Gathered, gather
@@ -101,6 +103,12 @@ class CudaExecutor:
 
     def _on_stream(self) -> AbstractContextManager[object]:
         return nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
+
+    def steps(self, clock: Callable[[], float], on_done: Callable[[], None]) -> Steps:
+        """See `scheduler.step_thread.LaunchesAhead`."""
+        from .steps import CudaSteps
+
+        return CudaSteps(self, clock, on_done)
 
     def execute(self, plan: StepPlan) -> StepOutput:
         """See `Executor`."""

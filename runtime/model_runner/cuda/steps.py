@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections.abc import Callable
 
 from ...scheduler.step_thread import StepDropped, StepResult
@@ -19,9 +18,10 @@ from .executor import CudaExecutor, Launched
 class CudaSteps:
     """At most two steps under way."""
 
-    def __init__(self, executor: CudaExecutor, on_done: Callable[[], None]) -> None:
+    def __init__(self, executor: CudaExecutor, clock: Callable[[], float], on_done: Callable[[], None]) -> None:
         """on_done: called on a thread of its own after each step."""
         self._executor = executor
+        self._clock = clock
         self._on_done = on_done
         self._plans: queue.SimpleQueue[tuple[StepPlan, bool] | None] = queue.SimpleQueue()
         self._launched: queue.SimpleQueue[tuple[Launched | Exception, float] | None] = queue.SimpleQueue()
@@ -53,7 +53,7 @@ class CudaSteps:
         failed = False
         while (entry := self._plans.get()) is not None:
             plan, is_ahead = entry
-            begun_s = time.perf_counter()
+            begun_s = self._clock()
             try:
                 if is_ahead and failed:
                     raise StepDropped
@@ -65,13 +65,18 @@ class CudaSteps:
         self._launched.put(None)
 
     def _fetch(self) -> None:
+        ended_s = 0.0
         while (entry := self._launched.get()) is not None:
             launched, begun_s = entry
+            begun_s = max(begun_s, ended_s)  # the device had the step before until then
             try:
                 if isinstance(launched, Exception):
                     raise launched
-                result = StepResult(launched.result(), None, begun_s, time.perf_counter())
+                output = launched.result()
+                ended_s = self._clock()
+                result = StepResult(output, None, begun_s, ended_s)
             except Exception as error:
-                result = StepResult(None, error, begun_s, time.perf_counter())
+                ended_s = self._clock()
+                result = StepResult(None, error, begun_s, ended_s)
             self._results.put(result)
             self._on_done()
