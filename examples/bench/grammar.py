@@ -1,9 +1,13 @@
-"""What constraints cost: compile times, masks for 1, 16 and 64 rows, forced tokens, and constraints meant to hurt.
+"""What constraints cost, each promise with its limit, and what is measured here and now.
 
-python examples/bench/grammar.py [--model-path PATH] [--schemas FOLDER of JSON schemas]
+python examples/bench/grammar.py [--model-path PATH] [--schemas FOLDER of JSON schemas] [--model [NAME]] [--answers N]
+                                 [--cases]
 
-Times are of this machine at this moment: read columns against each other. The last column counts the tokens of a
-document that need no step of their own when forced tokens are appended.
+Compile and mask times are the thread's computing time, so that a busy machine does not count. `--model` adds what needs
+a model: the ratio of constrained to free time a token, a running stream's longest gap while hostile grammars compile,
+and with `--answers` how many finished answers of N schemas at two temperatures are invalid. `--cases` adds a table of
+single constraints and of constraints meant to hurt; there a column is read against its neighbours. Its last column
+counts the tokens of a document that need no step of their own when forced tokens are appended.
 """
 
 from __future__ import annotations
@@ -11,14 +15,20 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import threading
 import time
+from collections import Counter
+from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
+import radixlang
 from radixlang.constrained import mask
 from radixlang.constrained.compiler import GrammarCompiler
 from radixlang.constrained.constraint import Choice, Constraint, Grammar, JsonObject, JsonSchema, Regex, StructuralTag
+from radixlang.constrained.translate import compile_constraint
 from radixlang.constrained.vocabulary import Vocabulary
-from radixlang.errors import GrammarError
+from radixlang.errors import GrammarError, RadixlangError
 from radixlang.runtime.store.paths import models_dir
 from radixlang.runtime.tokenizer.open import open_tokenizer
 
@@ -145,13 +155,185 @@ def forced_share(grammar, vocabulary: Vocabulary, text: str) -> str:
     return f"{forced} of {steps + forced}"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model-path")
-    parser.add_argument("--schemas", type=Path)
-    options = parser.parse_args()
-    vocabulary = read_vocabulary(options.model_path)
-    compile_ms(vocabulary, JsonObject())  # builds what every first compile waits for
+def line(what: str, limit: str, measured: str, *, is_kept: bool) -> None:
+    print(f"{what:46}{limit:>22}  {measured:34}{'' if is_kept else '  MISSED'}")
+
+
+def percentile(values: list[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
+
+
+def compile_cpu_ms(vocabulary: Vocabulary, constraint: Constraint) -> tuple[object, float]:
+    started = time.thread_time()
+    try:
+        outcome: object = compile_constraint(constraint, vocabulary)
+        outcome.matcher().fill(mask.allocate(1, vocabulary.words)[0])
+    except GrammarError as error:
+        outcome = error
+    return outcome, 1e3 * (time.thread_time() - started)
+
+
+def sample_cases() -> list[dict]:
+    path = Path(__file__).parents[2] / "tests/constrained/data/schemas.json"
+    return json.loads(path.read_text())
+
+
+def schema_limits(vocabulary: Vocabulary, folder: Path | None) -> list[tuple[object, list[int]]]:
+    """Compile times and coverage; returns grammars and the tokens of documents for the masks."""
+    sources = [("our sample", [(json.dumps(case["schema"]), case["valid"]) for case in sample_cases()])]
+    if folder:
+        texts = [path.read_text() for path in sorted(folder.rglob("*.json"))]
+        sources.append((folder.name, [(text, []) for text in texts if text.lstrip().startswith("{")]))
+    walked: list[tuple[object, list[int]]] = []
+    for name, schemas in sources:
+        times, refused = [], Counter()
+        for text, documents in schemas:
+            outcome, milliseconds = compile_cpu_ms(vocabulary, JsonSchema(text))
+            times.append(milliseconds)
+            if isinstance(outcome, GrammarError):
+                refused[str(getattr(outcome, "keyword", None) or outcome.code)] += 1
+            elif documents and len(walked) < 64:
+                written = json.dumps(documents[0], ensure_ascii=False)
+                walked.append((outcome, vocabulary.tokenize(written.encode())))
+        p50, p99 = statistics.median(times), percentile(times, 0.99)
+        line(f"compile, {len(times)} schemas of {name}, p50", "10 ms", f"{p50:.1f} ms", is_kept=p50 <= 10)
+        line("   p99", "250 ms", f"{p99:.1f} ms", is_kept=p99 <= 250)
+        line("   longest", "2,000 ms", f"{max(times):.0f} ms", is_kept=max(times) <= 2000)
+        share = 1 - sum(refused.values()) / len(times)
+        line("   served exactly", "97 %", f"{share:.1%}  {dict(refused) or ''}", is_kept=share >= 0.97)
+    return walked
+
+
+def mask_limits(vocabulary: Vocabulary, walked: list[tuple[object, list[int]]]) -> None:
+    """Steps of a batch whose rows write documents of different schemas, each at its own place."""
+    for num_rows, limit in ((16, 0.3), (64, 1.2)):
+        rows = mask.allocate(num_rows, vocabulary.words)
+        places = [(walked[i % len(walked)][0].matcher(), list(walked[i % len(walked)][1])) for i in range(num_rows)]
+        for i, (matcher, token_ids) in enumerate(places):
+            for _ in range(i % 7):
+                if token_ids and not matcher.accept(token_ids.pop(0)):
+                    token_ids.clear()
+        times = []
+        while any(token_ids for _, token_ids in places):
+            started = time.thread_time()
+            mask.fill_rows([matcher for matcher, _ in places], rows)
+            times.append(1e3 * (time.thread_time() - started))
+            for matcher, token_ids in places:
+                if token_ids and not matcher.accept(token_ids.pop(0)):
+                    token_ids.clear()
+        p50 = statistics.median(times)
+        told = f"{p50:.2f} ms (p99 {percentile(times, 0.99):.2f})"
+        line(f"masks of a step, batch {num_rows}", f"{limit} ms", told, is_kept=p50 <= limit)
+
+
+def size_limits(vocabulary: Vocabulary) -> None:
+    nested: dict = {"type": "integer"}
+    for _ in range(64):
+        nested = {"type": "object", "properties": {"a": nested}, "required": ["a"], "additionalProperties": False}
+    options = [
+        {"type": "object", "properties": {f"k{i}": {"const": i}}, "required": [f"k{i}"], "additionalProperties": False}
+        for i in range(500)
+    ]
+    sizes: dict[str, Constraint] = {
+        "1,000 tools in one request": tools(1000),
+        "enum of 10,000": JsonSchema(json.dumps({"enum": [f"value{i}" for i in range(10_000)]})),
+        "maxLength of 65,536": JsonSchema(json.dumps({"type": "string", "maxLength": 65_536})),
+        "anyOf of 500": JsonSchema(json.dumps({"anyOf": options})),
+        "depth 64": JsonSchema(json.dumps(nested)),
+    }
+    for name, constraint in sizes.items():
+        outcome, milliseconds = compile_cpu_ms(vocabulary, constraint)
+        is_served = not isinstance(outcome, GrammarError)
+        limit = 500.0 if name.startswith("1,000") else 2000.0
+        told = f"{'served' if is_served else outcome.code}, {milliseconds:.0f} ms"
+        line(name, f"served, {limit:,.0f} ms", told, is_kept=is_served and milliseconds <= limit)
+
+
+def hostile_requests(turn: int) -> list[dict[str, str]]:
+    """Four that are compiled anew each turn."""
+    choices = [f"value {turn} {i}" for i in range(50_000)]
+    pairs = [{"anyOf": [{"required": [f"p{turn}_{i}{j}"]} for j in range(8)]} for i in range(8)]
+    return [
+        {"json_schema": json.dumps({"enum": choices})},
+        {"json_schema": json.dumps({"allOf": pairs})},
+        {"regex": f"(a|b)*a(a|b){{{20 + turn}}}"},
+        {"structural_tag": tools(1000 + turn).spec},
+    ]
+
+
+def longest_gap_ms(engine, hostile: list[dict[str, str]]) -> float:
+    """Of a stream's chunks, while the hostile requests are answered."""
+    told_s: list[float] = []
+    threads = []
+
+    def ask(fields: dict[str, str]) -> None:
+        with suppress(RadixlangError):
+            engine.generate("x", {"max_new_tokens": 1, **fields})
+
+    free = {"temperature": 0, "max_new_tokens": 150, "ignore_eos": True}
+    for _ in engine.generate("Once upon a time", free, stream=True):
+        told_s.append(time.perf_counter())
+        if len(told_s) == 20:
+            threads = [threading.Thread(target=ask, args=(fields,)) for fields in hostile]
+            for thread in threads:
+                thread.start()
+    for thread in threads:
+        thread.join()
+    return 1e3 * max(after - before for before, after in pairwise(told_s[5:]))
+
+
+def model_limits(name: str, num_answers: int) -> None:
+    engine = radixlang.Engine(model_path=name)
+    try:
+        text = {"json_schema": json.dumps({"type": "string", "minLength": 4000})}
+        for batch in (1, 16):
+            seconds: dict[bool, list[float]] = {False: [], True: []}
+            for turn in range(7):
+                for is_constrained in (False, True):
+                    fields = {"temperature": 0.8, "max_new_tokens": 48, "ignore_eos": True}
+                    fields |= text if is_constrained else {}
+                    started = time.perf_counter()
+                    engine.generate(["Once upon a time"] * batch, fields)
+                    if turn:
+                        seconds[is_constrained].append(time.perf_counter() - started)
+            ratio = statistics.median(seconds[True]) / statistics.median(seconds[False])
+            line(f"constrained / free time a token, batch {batch}", "1.05", f"{ratio:.3f}", is_kept=ratio <= 1.05)
+        quiet = statistics.median(longest_gap_ms(engine, []) for _ in range(3))
+        loud = [longest_gap_ms(engine, hostile_requests(turn)) - quiet for turn in range(3)]
+        grown = statistics.median(loud)
+        told = f"{grown:.0f} ms (quiet: {quiet:.0f}; worst +{max(loud):.0f})"
+        line("longest gap while 4 hostile grammars compile", "+250 ms", told, is_kept=grown <= 250)
+        if num_answers:
+            answer_limits(engine, num_answers)
+    finally:
+        engine.shutdown()
+
+
+def answer_limits(engine, num_answers: int) -> None:
+    """Answers of the real model to `num_answers` schemas at two temperatures, judged by a validator."""
+    import jsonschema
+
+    schemas = [case["schema"] for case in sample_cases()]
+    ended, invalid = Counter(), 0
+    for start in range(0, num_answers, 16):
+        batch = [schemas[i % len(schemas)] for i in range(start, min(start + 16, num_answers))]
+        for temperature in (0.0, 1.0):
+            fields = [
+                {"temperature": temperature, "max_new_tokens": 96, "json_schema": json.dumps(schema)}
+                for schema in batch
+            ]
+            for schema, answer in zip(
+                batch, engine.generate(["An example as JSON: "] * len(batch), fields), strict=True
+            ):
+                reason = answer["meta_info"]["finish_reason"]["type"]
+                ended[reason] += 1
+                validator = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
+                invalid += reason == "stop" and not validator(schema).is_valid(json.loads(answer["text"]))
+    told = f"{invalid}  (ended: {dict(ended)})"
+    line(f"invalid of {2 * num_answers} answers that finished", "0", told, is_kept=invalid == 0)
+
+
+def case_tables(vocabulary: Vocabulary) -> None:
     head = f"{'':26}{'engine':>12}{'compile':>10}{'1 row p50':>11}{'p99':>8}{'16 rows':>9}{'64 rows':>9}  forced"
     print(f"{len(vocabulary.token_bytes)} tokens; compile in ms, masks in µs\n{head}")
     for name, (constraint, text) in CASES.items():
@@ -175,20 +357,25 @@ def main() -> None:
         is_error = isinstance(outcome, GrammarError)
         words = f"{outcome.code}: {outcome.message.splitlines()[0][:60]}" if is_error else "served"
         print(f"{name:26}{milliseconds:9.1f} ms  {words}")
-    if options.schemas:
-        times, refused = [], {}
-        for path in sorted(options.schemas.rglob("*.json")):
-            outcome, milliseconds = compile_ms(vocabulary, JsonSchema(path.read_text()))
-            times.append(milliseconds)
-            if isinstance(outcome, GrammarError):
-                keyword = str(getattr(outcome, "keyword", None) or outcome.code)
-                refused[keyword] = refused.get(keyword, 0) + 1
-        ordered = sorted(times)
-        print(
-            f"\n{len(times)} schemas: p50 {statistics.median(ordered):.1f} ms, "
-            f"p99 {ordered[int(0.99 * (len(ordered) - 1))]:.1f} ms, max {ordered[-1]:.0f} ms; "
-            f"served {1 - sum(refused.values()) / len(times):.1%}, refused for {refused}"
-        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model-path")
+    parser.add_argument("--schemas", type=Path)
+    parser.add_argument("--model", nargs="?", const="smollm2-135m-instruct")
+    parser.add_argument("--answers", type=int, default=0)
+    parser.add_argument("--cases", action="store_true")
+    options = parser.parse_args()
+    vocabulary = read_vocabulary(options.model_path)
+    compile_ms(vocabulary, JsonObject())  # builds what every first compile waits for
+    print(f"{len(vocabulary.token_bytes)} tokens\n{'':46}{'limit':>22}  measured")
+    mask_limits(vocabulary, schema_limits(vocabulary, options.schemas))
+    size_limits(vocabulary)
+    if options.model:
+        model_limits(options.model, options.answers)
+    if options.cases:
+        case_tables(vocabulary)
 
 
 if __name__ == "__main__":
