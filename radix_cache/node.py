@@ -80,6 +80,11 @@ class Node:
         return self.end - self.key.size
 
     @property
+    def is_wanted(self) -> bool:
+        """Somebody waits to go on from here."""
+        return self.waiters is not None and any(self.waiters.values())
+
+    @property
     def num_handles(self) -> int:
         """Handles that end exactly here."""
         return self.lock - sum(child.lock for child in self.children.values())

@@ -1,9 +1,10 @@
 """program-gdsf: what will be needed last goes first, as far as anybody can know.
 
-Belady's rule on estimates. When a path is needed next is known best of paths that a live program holds (it will come
-back: after as long as programs usually take), then of prefixes that were used more than once (their mean interval, a
+Belady's rule on estimates. When a path is needed next is known best of what a waiting request will begin with (now) and
+of paths that a live program holds (it will come back: after as long as programs usually take, or, where that varies
+widely, the sooner the less time has passed); then of prefixes that were used more than once (their mean interval, a
 deep token counting as more because attention makes it dearer to recompute: the cost of GreedyDual-Size-Frequency,
-Cherkasova 1998), and least of what was used once: how much of such tokens ever comes back, and after how long, is
+Cherkasova 1998); and least of what was used once: how much of such tokens ever comes back, and after how long, is
 measured. What is overdue is as far away as it is late (Mockingjay's rule, Shah 2022), so that nothing stays for ever.
 
 Paths of programs that ended are a class of their own: nobody else may ever read them, or everybody may; that, too, is
@@ -49,8 +50,33 @@ class _Fate:
         return self._gap / max(_RARELY, min(1.0, self._returned / self._entered))
 
 
+class _Waits:
+    """How many ticks programs leave their paths alone."""
+
+    __slots__ = ("_log", "_square", "mean")
+
+    def __init__(self) -> None:
+        self.mean = self._square = self._log = 0.0
+
+    def add(self, ticks: float) -> None:
+        weight = 1.0 / _WINDOW if self._square else 1.0
+        self.mean += (ticks - self.mean) * weight
+        self._square += (ticks * ticks - self._square) * weight
+        self._log += (math.log2(ticks) - self._log) * weight
+
+    @property
+    def vary(self) -> bool:
+        """They spread so widely that who is away for long will stay away for longer (heavier than exponential)."""
+        return self._square > 2.5 * self.mean * self.mean
+
+    @property
+    def typical(self) -> float:
+        """The geometric mean."""
+        return 2.0**self._log if self._square else 0.0
+
+
 class ReuseOrder:
-    """An EvictionOrder of five queues; a node lies in the one or two that its class says."""
+    """An EvictionOrder of six queues; a node lies in the one or two that its class says."""
 
     remembers = True
 
@@ -63,12 +89,15 @@ class ReuseOrder:
         """By last_use, of what was used once."""
         self._ended = BucketQueue()
         """By last_use, of what only programs used that ended."""
+        self._leased = BucketQueue()
+        """By last_use, of what live programs hold, where their waits vary."""
         self._pinned = BucketQueue()
         self._seq = 0
         self._len = 0
         self._fate_new = _Fate()
         self._fate_ended = _Fate()
-        self._lease_gap = 0.0
+        self._waits = _Waits()
+        self._tick = 0
 
     def __len__(self) -> int:
         return self._len
@@ -80,10 +109,13 @@ class ReuseOrder:
         node.heap_seq = self._seq
         if node.pins:
             self._pinned.push(node.last_use, node)
-        elif node.leases:
-            node.due = node.last_use + self._lease_gap
-            self._far.push(-node.due, node)
-            self._late.push(node.due + _PATIENCE * max(_SHORTEST_WAIT, self._lease_gap), node)
+        elif node.leases or node.is_wanted:
+            if self._waits.vary and not node.is_wanted:
+                self._leased.push(node.last_use, node)
+            else:
+                node.due = self._tick if node.is_wanted else node.last_use + self._waits.mean
+                self._far.push(-node.due, node)
+                self._late.push(node.due + _PATIENCE * max(_SHORTEST_WAIT, self._waits.mean), node)
         elif node.hits:
             node.due = node.last_use + node.interval / (1.0 + node.end / _ATTENTION_TOKENS)
             self._far.push(-node.due, node)
@@ -94,7 +126,7 @@ class ReuseOrder:
             if queue.size > 3 * self._len + 64:
                 queue.compact()
             return
-        for queue in (self._far, self._late, self._pinned):
+        for queue in (self._far, self._late, self._leased, self._pinned):
             if queue.size > 3 * self._len + 64:
                 queue.compact()
 
@@ -111,6 +143,10 @@ class ReuseOrder:
             away = tick - number + self._fate_ended.distance
             if away > distance:
                 chosen, distance = self._ended, away
+        if self._leased.size and (number := self._leased.head()) is not None:
+            away = tick - number + self._waits.typical
+            if away > distance:
+                chosen, distance = self._leased, away
         if self._far.size and (number := self._far.head()) is not None and -number - tick > distance:
             chosen, distance = self._far, -number - tick
         if self._late.size and (number := self._late.head()) is not None and tick - number > distance:
@@ -123,6 +159,7 @@ class ReuseOrder:
         return node
 
     def used(self, node: Node, tick: int) -> None:
+        self._tick = tick
         gap = float(max(1, tick - node.last_use))
         if node.hits:
             node.interval += (gap - node.interval) / min(8.0, node.hits + 1.0)
@@ -135,11 +172,12 @@ class ReuseOrder:
         self._fate_new.entered(num_tokens)
 
     def resumed(self, waited: int) -> None:
-        self._lease_gap += (waited - self._lease_gap) / _WINDOW if self._lease_gap else float(waited)
+        self._waits.add(float(max(1, waited)))
 
     def ended(self, node: Node) -> None:
         node.interval = 1.0
         self._fate_ended.entered(node.key.size)
 
     def nodes(self) -> list[Node]:
-        return [node for queue in (self._far, self._new, self._ended, self._pinned) for node in queue.nodes()]
+        queues = (self._far, self._new, self._ended, self._leased, self._pinned)
+        return [node for queue in queues for node in queue.nodes()]

@@ -220,6 +220,7 @@ class RadixTree(TreeShape):
             node.waiters = {}
         bucket = node.waiters.setdefault(self._first(ids, match.length), {})
         bucket[waiter] = None
+        self._offer(node)
         return bucket
 
     # ---- steps

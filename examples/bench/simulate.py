@@ -1,28 +1,35 @@
-"""100,000 requests on a virtual clock: does the scheduler stay fast, fair and leak-free, and what does its order win?
+"""100,000 requests on a virtual clock: how close does the scheduler come to a cache that knows the future?
 
-    python examples/bench/simulate.py [--requests 100000] [--pool 0.25]
+    python examples/bench/simulate.py [--requests 100000] [--traces zipf,chats,agents,loop] [--pools 0.05,0.25,1.0]
 
 No model: an executor that costs no time advances a virtual clock by a cost model (a step costs 2 ms, 25 us a token).
-Four traces (Zipf shared prefixes; chats; agent programs with tool gaps; a loop that is LRU's worst case) against a pool
-that holds `--pool` of the working set. Prints hit rates beside what an endless cache would reach and beside fcfs + lru,
-the longest wait, and the cost of scheduling; exits 1 when a slot leaked or a request got no answer.
+Four traces (Zipf shared prefixes; chats; agent programs with tool gaps; a loop that is LRU's worst case) against pools
+that hold 5, 25 and 100 % of the working set: the most tokens at one time that are held or will be used again. Three
+schedulers: ours, ours without what it knows of programs, and fcfs + lru. `optimum` is Belady's rule on the prefix tree
+for the order of admissions of the same run, `endless` what a cache without a limit would have reused.
+
+Exits 1 when a slot leaked, a request got no answer, one waited beyond the bound, or a ratio is below its limit
+(0.90 of the optimum at 25 %, 0.97 of the endless cache at 100 %).
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import heapq
 import resource
 import sys
 import time
 
 import numpy as np
+from offline_optimum import Call, Replay, working_set
 
 from radixlang.runtime.config import EngineConfig
-from radixlang.runtime.messages import Control, Outputs, Submit
+from radixlang.runtime.messages import Control, Outputs, Release, Submit
 from radixlang.runtime.model_runner.plan import StepOutput
 from radixlang.runtime.sampling_params import SamplingParams
 from radixlang.runtime.scheduler.audit import check
+from radixlang.runtime.scheduler.queue import STARVED_PREFILLS, STARVED_S
 from radixlang.runtime.scheduler.scheduler import Scheduler
 
 STEP_S, TOKEN_S = 2e-3, 25e-6
@@ -98,44 +105,71 @@ def loop(num, draw):
 
 
 TRACES = {"zipf": zipf, "chats": chats, "agents": agents, "loop": loop}
-WORKING_SET = {"zipf": 150_000, "chats": 120_000, "agents": 80_000, "loop": 64_000}  # tokens, about
+PROGRAMS = ("chats", "agents")
+MAX_RUNNING = 16
+LONGEST = 4096
+ORDERS = {
+    "ours": ("lpm", "program-gdsf", True),
+    "ours, programs unknown": ("lpm", "program-gdsf", False),
+    "fcfs + lru": ("fcfs", "lru", False),
+}
 
 
 class Run:
-    """One trace through one scheduler."""
+    """One trace through one scheduler. `slots`: of the pool."""
 
-    def __init__(self, name, num, pool, *, schedule_policy="lpm", eviction="lru", rate=0.9):
-        self.draw = np.random.default_rng(7)
+    def __init__(self, name, num, slots, *, order="ours", seed=7):
+        self.draw = np.random.default_rng(seed)
         self.clock = Clock()
-        slots = max(8192, int(WORKING_SET[name] * pool))
         self.executor = CostExecutor(slots, self.clock)
+        schedule_policy, eviction, self.tells = ORDERS[order]
         config = EngineConfig(
-            schedule_policy=schedule_policy,
-            radix_eviction_policy=eviction,
-            max_running_requests=64,
-            max_queued_requests=10**6,
-        )
+            schedule_policy=schedule_policy, radix_eviction_policy=eviction, max_running_requests=MAX_RUNNING,
+            max_queued_requests=10**6, speculative_algorithm="none",
+        )  # fmt: skip
         self.scheduler = Scheduler(
-            config, self.executor, NoTokenizer(), None, self.receive, max_context=4096,
+            config, self.executor, NoTokenizer(), None, self.receive, max_context=LONGEST,
             eos_token_ids=frozenset(), clock=self.clock,
         )  # fmt: skip
+        self.tells &= name in PROGRAMS
         self.programs = TRACES[name](num, self.draw)
-        self.think = self.draw.exponential(1.0, 1 << 16)
-        self.open, self.num_sent, self.num_done, self.num_failed = {}, 0, 0, 0
-        self.longest_wait_s = self.wall_s = 0.0
-        self.next_program_s, self.rate = 0.0, rate
-        self.due = []
+        # People come back soon or late (heavy tail); tools take about as long as they took before.
+        self.think = self.draw.lognormal(-1.0, 1.5, 1 << 16) if name == "chats" else self.draw.gamma(4.0, 0.25, 1 << 16)
+        self.open, self.due, self.events, self.calls, self.numbers = {}, [], [], [], {}
+        self.num_sent = self.num_done = self.num_failed = 0
+        self.longest_wait_s = self.longest_over_s = 0.0
+        self.cpu_s = 0.0
+        start = self.scheduler._state.start
 
-    def send(self, rid, ids, max_new_tokens):
-        sampling = SamplingParams(max_new_tokens=max_new_tokens, temperature=0.0, ignore_eos=True)
-        self.scheduler.post(Submit(rid=rid, token_ids=ids, sampling=sampling, echo_steps=False, timeout_s=1e9))
+        def started(request, row):
+            if request.rid not in self.numbers:
+                self.numbers[request.rid] = len(self.calls)
+                self.events.append((True, len(self.calls)))
+                self.calls.append(None)
+            start(request, row)
 
-    def advance(self, rid, calls, turn, history):
+        self.scheduler._state.start = started
+
+    def advance(self, program, calls, turn, history, last):
+        """Sends a turn: what is new alone where the scheduler knows the program."""
         prompt, max_new_tokens, _ = calls[turn]
-        ids = (history or []) + (prompt if prompt is not None else self.draw.integers(0, VOCAB, 30).tolist())
+        new = prompt if prompt is not None else self.draw.integers(0, VOCAB, 30).tolist()
+        ids = history + new
+        rid = f"{program}.{turn}"
         self.num_sent += 1
-        self.open[rid] = (calls, turn, ids)
-        self.send(rid, ids, max_new_tokens)
+        self.open[rid] = (program, calls, turn, ids)
+        fields = {}
+        if self.tells:
+            if last is not None:
+                fields = {"parent": last, "parent_len": len(history)}
+            if turn + 1 < len(calls):
+                fields["keep"] = rid
+        self.scheduler.post(
+            Submit(
+                rid=rid, token_ids=new if "parent" in fields else ids, echo_steps=False, timeout_s=1e9,
+                sampling=SamplingParams(max_new_tokens=max_new_tokens, temperature=0.0, ignore_eos=True), **fields,
+            )
+        )  # fmt: skip
 
     def receive(self, message):
         if not isinstance(message, Outputs):
@@ -145,65 +179,97 @@ class Run:
                 continue
             self.num_done += 1
             self.num_failed += output.finish.type == "error"
+            program, calls, turn, ids = self.open.pop(output.rid)
+            whole = ids + output.token_ids
+            number = self.numbers.get(output.rid)
+            if number is not None:
+                self.events.append((False, number))
+                self.calls[number] = Call(np.array(whole, np.int32), len(ids))
             self.longest_wait_s = max(self.longest_wait_s, output.queue_s)
-            calls, turn, ids = self.open.pop(output.rid)
+            bound = max(STARVED_S, STARVED_PREFILLS * TOKEN_S * len(ids))
+            self.longest_over_s = max(self.longest_over_s, output.queue_s - bound)
+            if self.tells and turn:
+                self.scheduler.post(Release([f"{program}.{turn - 1}"]))
             if turn + 1 < len(calls):
                 gap = calls[turn + 1][2] * float(self.think[self.num_done & 0xFFFF])
-                program = output.rid.split(".")[0]
-                entry = (self.clock.now + gap, f"{program}.{turn + 1}", calls, turn + 1, ids + output.token_ids)
-                heapq.heappush(self.due, entry)
+                heapq.heappush(self.due, (self.clock.now + gap, self.num_done, program, calls, turn + 1, whole))
 
     def run(self):
-        begun = time.perf_counter()
-        number, more, backlog = 0, True, 0
+        begun = time.process_time()
+        number, more = 0, True
         while more or self.due or self.open:
             while self.due and self.due[0][0] <= self.clock.now:
-                _, rid, calls, turn, history = heapq.heappop(self.due)
-                self.advance(rid, calls, turn, history)
-            # Closed loop: 96 requests are open and up to 300 programs think: the queue is never empty nor endless.
-            while more and len(self.open) < 96 and len(self.due) < 300:
+                _, _, program, calls, turn, history = heapq.heappop(self.due)
+                self.advance(program, calls, turn, history, f"{program}.{turn - 1}")
+            # Closed loop: 32 requests are open and up to 100 programs think: the queue is never empty nor endless.
+            while more and len(self.open) < 2 * MAX_RUNNING and len(self.due) < 100:
                 calls = next(self.programs, None)
                 if calls is None:
                     more = False
                     break
-                self.advance(f"p{number}.0", calls, 0, None)
+                self.advance(f"p{number}", calls, 0, [], None)
                 number += 1
-            backlog = max(backlog, len(self.scheduler._state.queue))
             if not self.scheduler.step() and self.due:
                 self.clock.now = max(self.clock.now, self.due[0][0])
-        self.wall_s = time.perf_counter() - begun
         check(self.scheduler._state)
         self.scheduler.post(Control(id="flush", action="flush"))
         self.scheduler.step()
         stats = self.scheduler.stats()
+        self.cpu_s = time.process_time() - begun
         self.leaked = stats["max_total_num_tokens"] - stats["kv_available_tokens"]
-        return stats
+        self.hit_rate = stats["cache_hit_rate"]
+        return self
 
 
 def main():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--requests", type=int, default=100_000)
-    options.add_argument("--pool", type=float, default=0.25)
+    options.add_argument("--requests", type=int, default=100_000, help="of all runs together")
     options.add_argument("--traces", default=",".join(TRACES))
+    options.add_argument("--pools", default="0.05,0.25,1.0")
     given = options.parse_args()
-    names = given.traces.split(",")
-    each = given.requests // len(names)
-    print("trace    order                  requests    hit  endless  longest wait  us/step    wall    RSS")
-    bad = False
+    names, pools = given.traces.split(","), [float(pool) for pool in given.pools.split(",")]
+    num_runs = sum((1 + len(pools) * (3 if name in PROGRAMS else 2)) for name in names)
+    each = max(20, given.requests // num_runs)
+    gc.freeze()
+    print(
+        f"{'trace':7} {'pool':>5} {'slots':>7} {'order':23} {'requests':>8} {'hit':>6} {'optimum':>8} {'of it':>6} "
+        f"{'endless':>8} {'of it':>6} {'waited':>8} {'us CPU a request':>17}"
+    )
+    bad, total = [], 0
     for name in names:
-        endless = Run(name, min(each // 3, 3000), 20.0).run()["cache_hit_rate"]
-        for schedule, eviction in (("lpm", "lru"), ("lpm", "program-gdsf"), ("fcfs", "lru")):
-            run = Run(name, each // 3, given.pool, schedule_policy=schedule, eviction=eviction)
-            stats = run.run()
-            step_us = 1e6 * stats["scheduler_seconds"] / max(1, stats["num_steps"])
-            rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-            print(
-                f"{name:8} {schedule + ' + ' + eviction:22} {run.num_done:8} {stats['cache_hit_rate']:6.3f} "
-                f"{endless:8.3f} {run.longest_wait_s:11.2f} s {step_us:8.0f} {run.wall_s:6.1f}s {rss:5}M"
-            )
-            if run.leaked or run.num_failed or run.num_done != run.num_sent:
-                print(f"  leaked {run.leaked} slots, {run.num_failed} failed, {run.num_sent - run.num_done} unanswered")
-                bad = True
+        endless = Run(name, each, 1 << 22).run()
+        size = working_set(endless.calls, endless.events)
+        total += endless.num_done
+        for pool in pools:
+            slots = max(2 * 1200, int(size * pool))
+            for order in ORDERS:
+                if order == "ours, programs unknown" and name not in PROGRAMS:
+                    continue
+                run = Run(name, each, slots, order=order).run()
+                total += run.num_done
+                best = Replay(run.calls, run.events, slots).hit_rate
+                of_best, of_endless = run.hit_rate / best, run.hit_rate / endless.hit_rate
+                print(
+                    f"{name:7} {pool:5.0%} {slots:7} {order:23} {run.num_done:8} {run.hit_rate:6.3f} {best:8.3f} "
+                    f"{of_best:6.3f} {endless.hit_rate:8.3f} {of_endless:6.3f} {run.longest_wait_s:6.2f} s "
+                    f"{1e6 * run.cpu_s / run.num_done:17.0f}",
+                    flush=True,
+                )
+                what = f"{name} at {pool:.0%}, {order}"
+                if run.leaked or run.num_failed or run.num_done != run.num_sent:
+                    bad.append(f"{what}: {run.leaked} slots leaked, {run.num_failed} failed, "
+                               f"{run.num_sent - run.num_done} without an answer")  # fmt: skip
+                if order == "ours" and each >= 1000:
+                    if pool == 0.25 and of_best < 0.90:
+                        bad.append(f"{what}: {of_best:.3f} of the optimum, limit 0.90")
+                    if pool >= 1.0 and of_endless < 0.97:
+                        bad.append(f"{what}: {of_endless:.3f} of an endless cache, limit 0.97")
+                    if run.longest_over_s > 1.0:
+                        bad.append(f"{what}: a request waited {run.longest_over_s:.2f} s beyond the bound")
+    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    print(f"{total} requests, {time.process_time():.1f} s of CPU, {rss} MiB at most")
+    for line in bad:
+        print("FAILED", line)
     return 1 if bad else 0
 
 
