@@ -83,7 +83,7 @@ class EngineConfig:
     quantize: Literal["none", "w4", "w8"] = "none"
     """Round an unquantised model to 4 or 8 bits at load; native executor only."""
     weight_cache: bool = True
-    """Keep packed weights in the cache folder and map them next time."""
+    """Keep packed weights in the cache folder (RADIXLANG_WEIGHT_CACHE_GB, 32) and map them next time."""
     load_format: Literal["auto", "dummy"] = "auto"
     """dummy: random weights (benchmarks)."""
 

@@ -130,6 +130,16 @@ def test_cors_is_off_unless_an_origin_is_allowed(serve):
     assert open_to.request("OPTIONS", "/generate", headers=origin).status_code == 204
 
 
+def test_routes_that_are_not_loaded_yet_answer_all_the_same(serve):
+    client = serve()
+    assert client.get("/health").status_code == 200
+    assert client.post("/generate", {"text": "a"}).status_code == 200
+    first = len(client.app.router.routes)
+    assert client.get("/v1/models").status_code == 200
+    assert len(client.app.router.routes) > 2 * first
+    assert client.get("/no/such/route").status_code == 404
+
+
 def test_head_has_no_body(serve):
     answer = serve().request("HEAD", "/health")
     assert (answer.status_code, answer.content) == (200, b"")
