@@ -2,8 +2,8 @@
 
 While tokens are left in plenty nothing changes. As they run short, the shortest known completion is looked up, and from
 the token on at which it only just fits it is the only thing allowed. On an automaton the distance to acceptance is
-exact; elsewhere a search over closing tokens finds a short completion, and the steering begins MARGIN tokens early,
-because one token may open what takes several to close.
+known, and no token is allowed that leads too far from it; elsewhere a search over closing tokens finds a short
+completion, and the steering begins MARGIN tokens early, because one token may open what takes several to close.
 """
 
 from __future__ import annotations
@@ -57,13 +57,15 @@ class ClosingMatcher:
     def fill(self, mask_W: NDArray[np.uint32]) -> None:
         self._steer()
         self._inner.fill(mask_W)
-        if self._plan is not None and mask_W.any():
-            only = self._plan[0] if self._plan else min(self._vocabulary.eos_token_ids)
-            if self._plan:
-                mask_W.fill(0)
-                mask_W[only // 32] = np.uint32(1 << (only % 32))
-            else:
-                mask_W &= self._vocabulary.eos_mask_W
+        if self._plan:
+            only = self._plan[0]
+            mask_W.fill(0)
+            mask_W[only // 32] = np.uint32(1 << (only % 32))
+        elif self._plan is not None:
+            mask_W &= self._vocabulary.eos_mask_W
+        elif isinstance(self._inner, FsmMatcher) and self._known is not None:
+            for token_id in self._inner.grammar.too_far(self._inner.state, self._left - 2).tolist():
+                mask_W[token_id // 32] &= ~np.uint32(1 << (token_id % 32))
 
     def _steer(self) -> None:
         """Fixes the completion when it only just fits."""
@@ -76,7 +78,7 @@ class ClosingMatcher:
         if found is None:  # none is known to fit: perhaps later
             self._look_at = self._left - max(1, self._left // 4)
             return
-        margin = 1 if isinstance(self._inner, FsmMatcher) else MARGIN
+        margin = 0 if isinstance(self._inner, FsmMatcher) else MARGIN
         spare = self._left - len(found) - 1  # one for the end of the sequence
         if spare <= margin:
             self._plan = found
@@ -157,7 +159,7 @@ class ClosingMatcher:
 def completion(matcher: Matcher, vocabulary: Vocabulary, max_tokens: int) -> list[int] | None:
     """A short way to an answer that the matcher accepts; None: none of at most `max_tokens` is known."""
     if isinstance(matcher, FsmMatcher):
-        exact = vocabulary.tokenize(matcher.grammar.dfa.shortest_completion(matcher.state))
+        exact = matcher.grammar.completion_of(matcher.state)
         if len(exact) <= max_tokens and matcher.would_accept(exact) == len(exact):
             return exact
     ahead = matcher.copy()

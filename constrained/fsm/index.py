@@ -25,6 +25,7 @@ class FsmGrammar:
         self.vocabulary = vocabulary
         self._masks: dict[int, NDArray[np.uint32]] = {}
         self._forced: dict[int, list[int]] = {}
+        self._completions: dict[int, list[int]] = {}
         self._lock = threading.Lock()
         self._reachable = self._token_reachable()
 
@@ -69,6 +70,23 @@ class FsmGrammar:
                 token_ids = token_ids[:-1]
             self._forced[state] = token_ids
         return token_ids
+
+    def completion_of(self, state: int) -> list[int]:
+        """Tokens of the shortest text from a state to acceptance; not to be written to."""
+        token_ids = self._completions.get(state)
+        if token_ids is None:
+            token_ids = self.vocabulary.tokenize(self.dfa.shortest_completion(state))
+            self._completions[state] = token_ids
+        return token_ids
+
+    def too_far(self, state: int, num_tokens: int) -> NDArray[np.int32]:
+        """Tokens that lead from a state to where `num_tokens` more do not reach acceptance."""
+        if int(self.dfa.distance.max()) <= num_tokens:  # a token has at least a byte
+            return np.zeros(0, np.int32)
+        nodes, states = self._walk(state)
+        far = [s for s in np.unique(states).tolist() if self.dfa.distance[s] > num_tokens]
+        far = [s for s in far if len(self.completion_of(s)) > num_tokens]
+        return self.vocabulary.trie.tokens_at(nodes[np.isin(states, far)])
 
     def _walk(self, state: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """The trie's nodes whose bytes the automaton takes from `state`, and the states they lead to."""
