@@ -1,7 +1,9 @@
-"""Finding slots: evict what nobody uses, then retract the youngest running request rather than fail.
+"""Finding slots: evict what nobody uses, then retract a running request rather than fail.
 
-The oldest running request is never retracted, and no request more than twice: after the second time it is admitted only
-when everything that runs fits at its full length, so whatever is admitted later is there to be retracted first.
+Retracted is who costs least to compute again for what it frees; what it computed stays in the cache, evictable from its
+end. The oldest running request is never retracted, the oldest of a client only when no other is left, and no request
+more than twice: after the second time it is admitted only when everything that runs fits at its full length, so
+whatever is admitted later is there to be retracted first.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ import numpy as np
 from ..request import Request
 from .state import State
 
+_AGAIN = 64.0  # tokens of prefill that being queued and admitted once more is worth
+_LINEAR_LEN = 4096.0  # context at which a token's attention costs about what the rest of it does
 RUN = 16  # slots that a decoding row takes at once while memory is plentiful: its K and V then lie in runs
 
 
@@ -33,7 +37,7 @@ class Memory:
         return pool.free_len >= num_tokens
 
     def retract_one(self, *, keep: set[Request]) -> bool:
-        """Retracts the youngest running request that may be: not the oldest, none of `keep`, not a third time.
+        """Retracts one running request: not the oldest, none of `keep`, not a third time. False: there is none.
 
         Never beside a step in flight, which may end some of them: the next step then waits for it.
         """
@@ -41,14 +45,31 @@ class Memory:
             self._state.wants_settled = True
             return False
         running = list(self._state.running)
-        for request in reversed(running[1:]):
-            if request.times_retracted < 2 and request not in keep:
-                self._state.retract(request)
-                return True
-        return False
+        oldest: dict[str, Request] = {}
+        for request in running:
+            oldest.setdefault(request.client, request)
+        may = [request for request in running[1:] if request.times_retracted < 2 and request not in keep]
+        candidates = [request for request in may if oldest[request.client] is not request] or may
+        if not candidates:
+            return False
+        self._state.retract(min(reversed(candidates), key=self._cost))  # the youngest of equals
+        return True
+
+    def _cost(self, request: Request) -> float:
+        """Of computing again what its retraction frees, per freed token."""
+        rows, row = self._state.rows, request.row
+        freed = int(rows.allocated[row] - rows.shared[row])
+        node = request.handle
+        while node is not None and node.lock == 1:  # nobody else's
+            freed += node.key.size
+            node = node.parent
+        depth = int(rows.known[row]) - freed / 2
+        return _AGAIN / max(freed, 1) + 1.0 + depth / _LINEAR_LEN
 
     def promised_len(self, *, at_most: bool = False) -> int:
-        """Slots that the running requests are expected to take yet; at_most: that they can take at all."""
+        """Slots that the running requests are expected to take yet, with a page each for those that take more than was
+        expected; at_most: that they can take at all.
+        """
         state = self._state
         if not state.running:
             return 0
@@ -57,7 +78,8 @@ class Memory:
         ends = held.limit[rows] if at_most else np.maximum(held.expected[rows], held.known[rows] + 1)
         page_size = state.cache.page_size
         ends = np.minimum(-(-ends // page_size) * page_size, held.width)
-        return int(np.maximum(ends - held.allocated[rows], 0).sum())
+        stock = 0 if at_most else page_size * rows.size
+        return int(np.maximum(ends - held.allocated[rows], 0).sum()) + stock
 
     def fits(self, request: Request, cached_len: int) -> bool:
         """Whether a waiting request may start, its first `cached_len` tokens being locked already."""
@@ -68,13 +90,10 @@ class Memory:
         known = request.ids.size
         full = request.prompt_len + request.max_new_tokens
         expected = min(full, request.prompt_len + state.estimator.expected_len(request, state.max_context))
-        need = max(expected, known + 1)
-        if request.times_retracted:
+        need, slack = max(expected, known + 1), 0
+        if request.times_retracted:  # more than was expected: let it grow as much again, and leave some room beside it
+            need = full if request.times_retracted >= 2 else min(full, max(need, 2 * known - request.prompt_len))
             slack = state.pool.num_slots // 20
-            if request.times_retracted >= 2:
-                need = full
-        else:
-            slack = 0
         need = -(-need // page_size) * page_size - cached_len
         promised = self.promised_len(at_most=request.times_retracted >= 2)
         return need + promised + slack <= self.available_len

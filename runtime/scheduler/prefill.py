@@ -64,6 +64,8 @@ class Prefill:
             left -= used
             for passed in misfits:
                 passed.num_passed += 1
+            if misfits and misfits[0].num_passed >= _MAX_PASSED:
+                break
             for sibling in state.queue.siblings(request):
                 if not state.rows.num_free:
                     break

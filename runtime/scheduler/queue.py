@@ -2,8 +2,9 @@
 
 Order: retracted requests in order of arrival; then, among clients that have not used up their share, the starved in
 order of arrival, then by priority, then longest cached prefix (in powers of two, so that near-equals keep their order
-of arrival), then arrival. A request starves when it waits longer than max(2 s, 8 times what its own uncached prompt
-takes to prefill): within a client's share that is a hard bound, whatever hit rates the others have.
+of arrival; a straggler of a fork that runs counts as if its prefix were 16 times as long), then arrival. A request
+starves when it waits longer than max(2 s, 8 times what its own uncached prompt takes to prefill): within a client's
+share that is a hard bound, whatever hit rates the others have.
 
 Shares: Deficit Longest Prefix Match (arXiv 2501.14312). Serving a client costs it deficit; when every client that waits
 is in debt, all of them get another quantum.
@@ -19,6 +20,7 @@ STARVED_S = 2.0
 STARVED_PREFILLS = 8.0
 QUANTUM = 4096.0
 PREFILL_COST, CACHED_COST, DECODE_COST = 1.0, 0.1, 2.0
+_STRAGGLER = 4  # powers of two
 _MAX_IDLE_CLIENTS = 4096
 
 Key = tuple[int, int, int, int]
@@ -163,7 +165,7 @@ class WaitingQueue:
         if request.is_starved:
             key = (0, 0, 0, request.seq)
         else:
-            bucket = request.benefit.bit_length() if self._lpm else 0
+            bucket = request.benefit.bit_length() + _STRAGGLER * request.is_straggler if self._lpm else 0
             key = (1, -request.submit.priority, -bucket, request.seq)
         client = self._clients[request.client]
         heapq.heappush(client.heap, (key, number, request))

@@ -143,7 +143,7 @@ class State:
             ids = self.rows.ids[request.row, : self.rows.known[request.row]]
             output_len = ids.size - request.prompt_len
             if done and not request.wants_no_token:
-                self.estimator.add(request.client, output_len)
+                self.estimator.add(request, output_len)
             served = CACHED_COST * request.prompt_len + (PREFILL_COST - CACHED_COST) * (
                 request.prompt_len - max(0, request.cached_len)
             )
