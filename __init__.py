@@ -60,6 +60,7 @@ if _TYPE_CHECKING:
     from .lang.backend.runtime_endpoint import RuntimeEndpoint
     from .lang.backend.vertexai import VertexAI
     from .lang.choices import (
+        constrained_decoding,
         greedy_token_selection,
         token_length_normalized,
         unconditional_likelihood_normalized,
@@ -78,7 +79,7 @@ _ERRORS = "BudgetExceeded Cancelled ProgramError ProgramTimeout RadixlangError T
 _API = """assistant assistant_begin assistant_end call flush_cache function fuse gen gen_int gen_string get_server_info
 image select separate_reasoning set_default_backend switch system system_begin system_end user user_begin user_end
 video"""
-_CHOICES = "greedy_token_selection token_length_normalized unconditional_likelihood_normalized"
+_CHOICES = "constrained_decoding greedy_token_selection token_length_normalized unconditional_likelihood_normalized"
 
 _FACE: dict[str, str] = {
     **dict.fromkeys(_ERRORS.split(), ".errors"),
@@ -135,6 +136,7 @@ __all__ = [
     "assistant_begin",
     "assistant_end",
     "call",
+    "constrained_decoding",
     "flush_cache",
     "function",
     "fuse",

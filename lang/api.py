@@ -16,7 +16,6 @@ from .grammar import Grammar, fused
 from .ir import (
     SglConstantText,
     SglExpr,
-    SglExprList,
     SglGen,
     SglImage,
     SglRoleBegin,
@@ -27,6 +26,7 @@ from .ir import (
     SglVideo,
     as_expr,
     chosen_case,
+    role_expr,
 )
 from .program import SglFunction
 from .tools import Tool, as_tools, tool_fields
@@ -279,28 +279,19 @@ def video(path: str, num_frames: int) -> SglVideo:
     return SglVideo(path, num_frames)
 
 
-def _role(name: str, expr: str | SglExpr | None) -> SglExpr:
-    if expr is None:
-        return SglExprList([SglRoleBegin(name), SglRoleEnd(name)])
-    inner = as_expr(expr)
-    if inner is None:
-        raise TypeError(f"{name}() takes a string or an expression, not {type(expr).__name__}")
-    return SglExprList([SglRoleBegin(name)]) + inner + SglRoleEnd(name)
-
-
 def system(expr: str | SglExpr | None = None) -> SglExpr:
     """A system message."""
-    return _role("system", expr)
+    return role_expr("system", expr)
 
 
 def user(expr: str | SglExpr | None = None) -> SglExpr:
     """A user message."""
-    return _role("user", expr)
+    return role_expr("user", expr)
 
 
 def assistant(expr: str | SglExpr | None = None) -> SglExpr:
     """An assistant message."""
-    return _role("assistant", expr)
+    return role_expr("assistant", expr)
 
 
 def system_begin() -> SglRoleBegin:

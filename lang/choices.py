@@ -1,4 +1,4 @@
-"""How select decides between its options: three rules over the options' token log-probabilities.
+"""How select decides between its options: rules over the options' token log-probabilities, or a constraint.
 
 A rule is called with lists of [logprob, token id, text]; a logprob is None where a position has nothing before it.
 Such positions count as 0 in means and differences. Source: SGLang 0.5.23's three rules, defined for every input.
@@ -39,21 +39,27 @@ class ChoicesSamplingMethod:
         output_token_logprobs: Sequence[TokenLogprobs],
         unconditional_token_logprobs: Sequence[TokenLogprobs] | None = None,
     ) -> ChoicesDecision:
+        if not choices:
+            raise ValueError("select needs at least one option")
+        index, told = self.decide(normalized_prompt_logprobs, input_token_logprobs, unconditional_token_logprobs)
+        scores = {
+            "normalized_prompt_logprobs": normalized_prompt_logprobs,
+            "input_token_logprobs": input_token_logprobs,
+            "output_token_logprobs": output_token_logprobs,
+        }
+        return ChoicesDecision(choices[index], {**scores, **told})
+
+    def decide(
+        self,
+        normalized: Sequence[float],
+        inputs: Sequence[TokenLogprobs],
+        unconditional: Sequence[TokenLogprobs] | None,
+    ) -> tuple[int, dict[str, Any]]:
+        """The option's index, and what else the rule found of all options."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
         return type(self).__name__
-
-
-def _meta(
-    normalized: Sequence[float], inputs: Sequence[TokenLogprobs], outputs: Sequence[TokenLogprobs], **more: Any
-) -> dict[str, Any]:
-    return {
-        "normalized_prompt_logprobs": normalized,
-        "input_token_logprobs": inputs,
-        "output_token_logprobs": outputs,
-        **more,
-    }
 
 
 def _argmax(values: Sequence[float]) -> int:
@@ -98,46 +104,36 @@ def sample_option(totals: Sequence[float], temperature: float, seed: str | None)
 class TokenLengthNormalized(ChoicesSamplingMethod):
     """The option whose tokens have the highest mean log-probability."""
 
-    def __call__(
+    def decide(
         self,
-        *,
-        choices: Sequence[str],
-        normalized_prompt_logprobs: Sequence[float],
-        input_token_logprobs: Sequence[TokenLogprobs],
-        output_token_logprobs: Sequence[TokenLogprobs],
-        unconditional_token_logprobs: Sequence[TokenLogprobs] | None = None,
-    ) -> ChoicesDecision:
-        meta = _meta(normalized_prompt_logprobs, input_token_logprobs, output_token_logprobs)
-        return ChoicesDecision(choices[_argmax(normalized_prompt_logprobs)], meta)
+        normalized: Sequence[float],
+        inputs: Sequence[TokenLogprobs],
+        unconditional: Sequence[TokenLogprobs] | None,
+    ) -> tuple[int, dict[str, Any]]:
+        return _argmax(normalized), {}
 
 
 class GreedyTokenSelection(ChoicesSamplingMethod):
     """Token by token, the options with the likeliest token stay; a shorter option goes on with its own mean."""
 
-    def __call__(
+    def decide(
         self,
-        *,
-        choices: Sequence[str],
-        normalized_prompt_logprobs: Sequence[float],
-        input_token_logprobs: Sequence[TokenLogprobs],
-        output_token_logprobs: Sequence[TokenLogprobs],
-        unconditional_token_logprobs: Sequence[TokenLogprobs] | None = None,
-    ) -> ChoicesDecision:
-        length = max((len(option) for option in input_token_logprobs), default=0)
+        normalized: Sequence[float],
+        inputs: Sequence[TokenLogprobs],
+        unconditional: Sequence[TokenLogprobs] | None,
+    ) -> tuple[int, dict[str, Any]]:
+        length = max((len(option) for option in inputs), default=0)
         matrix = []
-        for option in input_token_logprobs:
+        for option in inputs:
             row = _values(option)
             matrix.append(row + [mean_logprob(option)] * (length - len(row)))
-        remaining = list(range(len(choices)))
+        remaining = list(range(len(inputs)))
         for column in range(length):
             best = max(matrix[i][column] for i in remaining)
             remaining = [i for i in remaining if matrix[i][column] == best]
             if len(remaining) == 1:
                 break
-        meta = _meta(
-            normalized_prompt_logprobs, input_token_logprobs, output_token_logprobs, greedy_logprob_matrix=matrix
-        )
-        return ChoicesDecision(choices[remaining[0]], meta)
+        return remaining[0], {"greedy_logprob_matrix": matrix}
 
 
 class UnconditionalLikelihoodNormalized(ChoicesSamplingMethod):
@@ -147,33 +143,39 @@ class UnconditionalLikelihoodNormalized(ChoicesSamplingMethod):
     def requires_unconditional_logprobs(self) -> bool:
         return True
 
-    def __call__(
+    def decide(
         self,
-        *,
-        choices: Sequence[str],
-        normalized_prompt_logprobs: Sequence[float],
-        input_token_logprobs: Sequence[TokenLogprobs],
-        output_token_logprobs: Sequence[TokenLogprobs],
-        unconditional_token_logprobs: Sequence[TokenLogprobs] | None = None,
-    ) -> ChoicesDecision:
-        if unconditional_token_logprobs is None:
+        normalized: Sequence[float],
+        inputs: Sequence[TokenLogprobs],
+        unconditional: Sequence[TokenLogprobs] | None,
+    ) -> tuple[int, dict[str, Any]]:
+        if unconditional is None:
             raise ValueError("unconditional_likelihood_normalized needs unconditional_token_logprobs")
         gains: list[float] = []
-        for given, alone in zip(input_token_logprobs, unconditional_token_logprobs, strict=True):
+        for given, alone in zip(inputs, unconditional, strict=True):
             if len(given) != len(alone):
                 raise ValueError("an option has different numbers of tokens with and without the prompt")
             gain = math.fsum(a - b for a, b in zip(_values(given), _values(alone), strict=True))
             gains.append(gain / len(given) if given else 0.0)
-        meta = _meta(
-            normalized_prompt_logprobs,
-            input_token_logprobs,
-            output_token_logprobs,
-            unconditional_token_logprobs=unconditional_token_logprobs,
-            normalized_unconditional_prompt_logprobs=gains,
-        )
-        return ChoicesDecision(choices[_argmax(gains)], meta)
+        return _argmax(gains), {
+            "unconditional_token_logprobs": unconditional,
+            "normalized_unconditional_prompt_logprobs": gains,
+        }
+
+
+class ConstrainedDecoding(ChoicesSamplingMethod):
+    """No scores: one generation that can only be one of the options. Temperature and seed are select's."""
+
+    def decide(
+        self,
+        normalized: Sequence[float],
+        inputs: Sequence[TokenLogprobs],
+        unconditional: Sequence[TokenLogprobs] | None,
+    ) -> tuple[int, dict[str, Any]]:
+        raise ValueError("constrained_decoding generates and scores nothing: it needs a radixlang engine or server")
 
 
 token_length_normalized = TokenLengthNormalized()
 greedy_token_selection = GreedyTokenSelection()
 unconditional_likelihood_normalized = UnconditionalLikelihoodNormalized()
+constrained_decoding = ConstrainedDecoding()

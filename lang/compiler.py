@@ -168,7 +168,7 @@ def run_remote(
         **program,
         "args": {name: str(value) for name, value in arguments.items()},
         "sampling": sampling,
-        "stream": options.stream,
+        "stream": options.stream or options.on_event is not None,
         **({"budget": dataclasses.asdict(options.budget)} if options.budget is not None else {}),
         **({"timeout": options.timeout_s + SERVER_GRACE_S} if options.timeout_s is not None else {}),
     }

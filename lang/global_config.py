@@ -23,6 +23,11 @@ class GlobalConfig:
     """run_batch computes the constant prefix of a program once, before its first call."""
     enable_parallel_encoding: bool = True
 
+    @property
+    def global_config(self) -> GlobalConfig:
+        """Itself: it stands for the module of its name, too."""
+        return self
+
 
 global_config = GlobalConfig()
 

@@ -78,6 +78,11 @@ class Grammar:
         except GrammarError as error:
             raise ValueError(error.message) from error
 
+    def pattern(self) -> str:
+        """Of a regular one: its expression with a group capture_0, capture_1 … for each of `names`."""
+        groups = {id(capture): f"capture_{place}" for place, capture in enumerate(captures_of(self.tree))}
+        return pattern_of(self.tree, groups)
+
     def read(self, text: str) -> dict[str, str | None]:
         """The captures in `text`; None for a part that is not in it. ProgramError for a text that does not fit."""
         found = self._read_regular(text) if self.is_regular else self._read_rules(text)
@@ -86,10 +91,8 @@ class Grammar:
         return found
 
     def _read_regular(self, text: str) -> dict[str, str | None] | None:
-        captures = captures_of(self.tree)
-        groups = {id(capture): f"capture_{place}" for place, capture in enumerate(captures)}
-        match = re.fullmatch(pattern_of(self.tree, groups), text, re.DOTALL)
-        return None if match is None else {c.name: match.group(groups[id(c)]) for c in captures}
+        match = re.fullmatch(self.pattern(), text, re.DOTALL)
+        return None if match is None else {name: match[f"capture_{i}"] for i, (name, _) in enumerate(self.names())}
 
     def _read_rules(self, text: str) -> dict[str, str | None] | None:
         from ..constrained.grammar.captures import find

@@ -69,6 +69,7 @@ class ProgramGraph:
     types: dict[str, Any] = field(default_factory=dict)
     """Python types of values, by name; they stay in this process."""
 
+    @property
     def edges(self) -> list[tuple[int, int, str]]:
         """(from, to, kind): kind is seq, fork or data."""
         found: list[tuple[int, int, str]] = []
@@ -225,14 +226,14 @@ class ProgramGraph:
             left, right = ("([", "])") if node.kind in ASKING else ("[", "]")
             label = node.label().replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;")
             yield f'  n{node.id}{left}"{label}"{right}'
-        for source, target, kind in self.edges():
+        for source, target, kind in self.edges:
             yield f"  n{source} {'-. data .->' if kind == 'data' else '-->'} n{target}"
 
     def _dot_lines(self) -> Iterable[str]:
         for node in self.nodes:
             shape = "oval" if node.kind in ASKING else "box"
             yield f"  n{node.id} [shape={shape}, label={json.dumps(node.label())}];"
-        for source, target, kind in self.edges():
+        for source, target, kind in self.edges:
             yield f"  n{source} -> n{target}{' [style=dashed]' if kind == 'data' else ''};"
 
     def __str__(self) -> str:

@@ -15,8 +15,9 @@ from .graph_run import METHODS, SAMPLING_NAMES
 from .symbols import TEXT_METHODS
 
 MAX_NAME_CHARS = 200
+MAX_PATTERN_CHARS = 20_000
 _ON_NO_STREAM = ("arg", "op")
-_OPS = TEXT_METHODS | {"slice", "index", "vote"}
+_OPS = TEXT_METHODS | {"slice", "index", "vote", "capture"}
 _IN_CASES = frozenset({"text", "var", "gen", "select", "role_begin", "role_end", "scope_begin", "scope_end"})
 
 
@@ -124,8 +125,11 @@ class _Checker:
         )
         assert isinstance(args, list)
         _need(len(node.data) >= 1 and (method == "vote" or len(node.data) == 1), "it takes one value")
-        least = {"slice": 3, "index": 1, "vote": 1, "replace": 2}.get(str(method), 0)
+        least = {"slice": 3, "index": 1, "vote": 1, "replace": 2, "capture": 2}.get(str(method), 0)
         _need(len(args) >= least, f"{method} takes {least} args")
+        if method == "capture":
+            is_pattern = isinstance(args[0], str) and len(args[0]) <= MAX_PATTERN_CHARS and _is_int(args[1])
+            _need(is_pattern, f"capture takes a pattern of at most {MAX_PATTERN_CHARS} characters, and a number")
 
     def _set(self, node: Node) -> None:
         self._params(node, "name", "value")

@@ -30,7 +30,7 @@ def graph_html(graph: ProgramGraph) -> str:
     lines = [
         f'<line class="{kind}" x1="{places[a][0] + _WIDTH // 2}" y1="{places[a][1] + _HEIGHT}" '
         f'x2="{places[b][0] + _WIDTH // 2}" y2="{places[b][1]}"/>'
-        for a, b, kind in graph.edges()
+        for a, b, kind in graph.edges
     ]
     return _PAGE.format(
         title=html.escape(graph.name),

@@ -12,7 +12,12 @@ from typing import Any
 
 from ..errors import TraceError
 from .captured import fill
-from .choices import greedy_token_selection, token_length_normalized, unconditional_likelihood_normalized
+from .choices import (
+    constrained_decoding,
+    greedy_token_selection,
+    token_length_normalized,
+    unconditional_likelihood_normalized,
+)
 from .graph import Node, ProgramGraph
 from .group import GatheredList, most_common
 from .ir import (
@@ -38,7 +43,12 @@ from .symbols import apply_op
 
 METHODS = {
     type(method).__name__: method
-    for method in (token_length_normalized, greedy_token_selection, unconditional_likelihood_normalized)
+    for method in (
+        token_length_normalized,
+        greedy_token_selection,
+        unconditional_likelihood_normalized,
+        constrained_decoding,
+    )
 }
 """How a select decides, by the name in its node."""
 SAMPLING_NAMES = frozenset(field.name for field in dataclasses.fields(SglSamplingParams))
@@ -104,7 +114,8 @@ class GraphRun:
         elif node.kind == "set":
             futures = [self.values[i] for i in node.data]
             self.values[node.id] = together(futures, lambda values: fill(params["value"], values))
-            self._stream(node).set_future(params["name"], self.values[node.id])
+            dtype = self.graph.types.get(params["name"])
+            self._stream(node).set_future(params["name"], self.values[node.id], dtype)
         elif node.kind == "fork":
             children = self._stream(node).fork(
                 len(params["streams"]), asking=params.get("asking"), is_twin=bool(params.get("twin"))

@@ -182,6 +182,15 @@ class SglRoleEnd(SglExpr):
         return f"RoleEnd({self.role})"
 
 
+def role_expr(role: str, inner: object) -> SglExprList:
+    """A whole message of `role`. TypeError for what is no text and no expression."""
+    expr = as_expr("" if inner is None else inner)
+    if expr is None:
+        raise TypeError(f"{role}() takes a string or an expression, not {type(inner).__name__}")
+    content = [] if inner is None else _members(expr)
+    return SglExprList([SglRoleBegin(role), *content, SglRoleEnd(role)])
+
+
 class SglVarScopeBegin(SglExpr):
     def __init__(self, name: str) -> None:
         super().__init__()

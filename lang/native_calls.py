@@ -12,6 +12,7 @@ from .backend.base_backend import NativeBackend
 from .choices import (
     ChoicesDecision,
     ChoicesSamplingMethod,
+    ConstrainedDecoding,
     mean_logprob,
     sample_option,
     token_length_normalized,
@@ -19,12 +20,12 @@ from .choices import (
 )
 from .kept_path import Base, KeptPath
 from .names import new_name
+from .sampling import SglSamplingParams
 from .token_path import Kept, Part, TokenPath, kept_of
 
 if TYPE_CHECKING:
     from .blocking import BlockingCalls
     from .ir import SglSelect
-    from .sampling import SglSamplingParams
     from .stream_executor import StreamExecutor
 
 logger = logging.getLogger(__name__)
@@ -216,6 +217,8 @@ class NativeCalls:
 
     async def select(self, expr: SglSelect, context: contextvars.Context) -> ChoicesDecision:
         method: ChoicesSamplingMethod = expr.choices_method or token_length_normalized
+        if isinstance(method, ConstrainedDecoding):
+            return await self._generate_choice(expr, context)
         answer = await self.backend.native_score(
             self.path.parts(), expr.choices, unconditional=method.requires_unconditional_logprobs
         )
@@ -240,6 +243,16 @@ class NativeCalls:
         self.path.append_generated(Kept([], decision.decision))
         self.committed = len(self.stream.text_)
         return decision
+
+    async def _generate_choice(self, expr: SglSelect, context: contextvars.Context) -> ChoicesDecision:
+        params = SglSamplingParams(
+            max_new_tokens=max(len(choice.encode()) for choice in expr.choices) + 1,
+            temperature=expr.temperature,
+            seed=expr.seed,
+            constraint={"type": "choice", "choices": expr.choices},
+        )
+        text, meta = await self.generate(params, context, None)
+        return ChoicesDecision(text, meta)
 
 
 class _Result:

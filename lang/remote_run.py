@@ -43,8 +43,10 @@ class RemoteRun(SglExpr):
             async for event in events:
                 if event["event"] == "piece":
                     self._piece(stream, event)
-                elif event["event"] == "done":
+                if event["event"] == "done":
                     result = event
+                elif event["event"] != "started":
+                    stream.run.relay({**event, "stream": stream.sid if event.get("is_root") else None})
         except RadixlangError as error:
             kind = next((kind for kind, code in ERROR_CODES.items() if code == error.code), None)
             if kind is None:

@@ -105,6 +105,13 @@ class RunContext:
         loop = self.loop
         loop.call_soon_threadsafe(lambda: loop.call_later(timeout_s, expire))
 
+    def relay(self, event: Event) -> None:
+        """Keeps an event of a run that happens elsewhere, and tells `on_event`, as `emit` does."""
+        if event["event"] != "piece":
+            self.events.append({"time_s": time.perf_counter() - self._began, **event})
+        if self.on_event is not None:
+            self.on_event(event)
+
     def emit(self, kind: str, stream: StreamExecutor, slot: Slot, **fields: Any) -> None:
         """Keeps the event, and tells `on_event`, if there is one; with the node, where the run is one of a graph."""
         if self.on_event is None and kind == "piece":

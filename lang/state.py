@@ -22,6 +22,7 @@ from .ir import (
     SglVarScopeBegin,
     SglVarScopeEnd,
     as_expr,
+    role_expr,
 )
 from .run_report import run_html, run_json
 from .slot import Slot
@@ -95,7 +96,7 @@ class ProgramState:
 
     def _role(self, name: str, expr: str | SglExpr | None) -> Any:
         if expr is not None:
-            whole = SglExprList([SglRoleBegin(name)]) + expr + SglRoleEnd(name)
+            whole = role_expr(name, expr)
             self._submit(whole)
             return whole
 

@@ -177,7 +177,9 @@ class StreamExecutor:
 
     def _fail(self, item: QueueItem | None, error: BaseException) -> None:
         """`error`, where `item` failed; nothing after it runs."""
-        where = next((slot.where for slot in item.slots if slot.where), None) if item is not None else None
+        where: str | None = None
+        if item is not None:
+            where = next((slot.where for slot in item.slots if slot.where), getattr(item.expr, "where", None))
         if not isinstance(error, ProgramError):
             cause, error = error, ProgramError(str(error) or type(error).__name__, where=where)
             error.__cause__ = cause
@@ -305,9 +307,9 @@ class StreamExecutor:
             self.slots[name] = slot
             self.variables[name] = value
 
-    def set_future(self, name: str, future: Future[Any]) -> None:
+    def set_future(self, name: str, future: Future[Any], dtype: Any = None) -> None:
         """`name` gets the value of `future` when that is known."""
-        slot = Slot(name, future=future)
+        slot = Slot(name, future=future, dtype=dtype)
         with self._lock:
             self.slots[name] = slot
 

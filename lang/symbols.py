@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..errors import ProgramError, TraceError
+from ..errors import ProgramError, TraceError, UndefinedVariable
 from .ir import SglExpr
 from .source_location import user_location
 
@@ -21,6 +21,7 @@ TEXT_METHODS = frozenset({
     "removesuffix", "split", "rsplit", "splitlines", "partition", "rpartition", "replace",
 })  # fmt: skip
 """Pure methods of str that a traced value has, too; they become op nodes."""
+MATCH_TIMEOUT_S = 0.5
 MAX_OP_CHARS = 1 << 20
 """Longest text that an op gives: a graph may come from anybody."""
 
@@ -105,6 +106,8 @@ def split_text(text: str) -> list[str | int]:
 
 def apply_op(method: str, args: list[Any], value: Any) -> Any:
     """What an op node makes of its input. ProgramError where the method raises, or gives too much."""
+    if method == "capture":
+        return _captured(args[0], args[1], value[0] if isinstance(value, list) else value)
     if method not in TEXT_METHODS and method not in ("slice", "index"):
         raise TraceError(f"no operation {method!r}")
     try:
@@ -117,3 +120,19 @@ def apply_op(method: str, args: list[Any], value: Any) -> Any:
         return getattr(value, method)(*args)
     except (IndexError, ValueError, TypeError, AttributeError) as error:
         raise ProgramError(f".{method}: {error}") from error
+
+
+def _captured(pattern: str, place: int, text: str) -> str:
+    """The part of `text` that a grammar's capture is. A pattern may come from anybody: it gets MATCH_TIMEOUT_S."""
+    import regex
+
+    try:
+        match = regex.fullmatch(pattern, text, regex.DOTALL, timeout=MATCH_TIMEOUT_S)
+        part = None if match is None else match[f"capture_{place}"]
+    except (regex.error, TimeoutError, IndexError, RecursionError) as error:
+        raise ProgramError(f"the captures of a grammar could not be read: {error or type(error).__name__}") from error
+    if match is None:
+        raise ProgramError(f"{text!r} does not fit its grammar; was it cut by max_tokens?")
+    if part is None:
+        raise UndefinedVariable("this capture is in no part of the text that was taken")
+    return str(part)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import TraceError, UndefinedVariable
 from .backend.base_backend import BaseBackend
-from .captured import capture
+from .captured import PLACE, capture
 from .dtype import apply_dtype
 from .graph import Node, ProgramGraph
 from .ir import (
@@ -30,6 +30,7 @@ from .ir import (
     SglVarScopeEnd,
     SglVideo,
     as_expr,
+    role_expr,
 )
 from .sampling import SglSamplingParams
 from .source_location import user_location
@@ -37,6 +38,7 @@ from .symbols import Symbol, split_text
 from .traced_group import TracedNode, TracerGroup
 
 if TYPE_CHECKING:
+    from .grammar import Grammar
     from .program import SglFunction
 
 _IN_SWITCH = (
@@ -109,6 +111,8 @@ class TracerProgramState:
         self.switch_cases: int | None = None
         """Of a case's stream: its switch node."""
         self._last = after
+        self._scope = ""
+        """What names begin with: set while a program runs inline under `into`."""
 
     @property
     def graph(self) -> ProgramGraph:
@@ -161,12 +165,13 @@ class TracerProgramState:
                     self._add("var", [piece])
         elif isinstance(expr, Symbol):
             self._add("var", [expr.node])
-        elif isinstance(expr, SglGen) and expr.options.get("grammar") is not None and expr.options["grammar"].names():
-            raise TraceError("the captures of a grammar are not in graphs yet", where=user_location())
         elif isinstance(expr, SglGen):
-            if expr.name and expr.options.get("dtype") is not None:
-                self.graph.types[expr.name] = expr.options["dtype"]
-            self._define(expr.name, self._add("gen", name=expr.name, **_gen_params(expr)))
+            name = self._full(expr.name)
+            if name and expr.options.get("dtype") is not None:
+                self.graph.types[name] = expr.options["dtype"]
+            node = self._add("gen", name=name, **_gen_params(expr))
+            self._define(expr.name, node)
+            self._capture(node, expr.options.get("grammar"))
         elif isinstance(expr, SglSelect):
             method = type(expr.choices_method).__name__ if expr.choices_method is not None else None
             params: dict[str, Any] = {
@@ -175,17 +180,17 @@ class TracerProgramState:
                 "method": method,
                 "seed": expr.seed,
             }
-            self._define(expr.name, self._add("select", name=expr.name, **params))
+            self._define(expr.name, self._add("select", name=self._full(expr.name), **params))
         elif isinstance(expr, (SglRoleBegin, SglRoleEnd)):
             self._add("role_begin" if isinstance(expr, SglRoleBegin) else "role_end", role=expr.role)
         elif isinstance(expr, SglVarScopeBegin):
-            self._add("scope_begin", name=expr.name)
+            self._add("scope_begin", name=self._full(expr.name))
         elif isinstance(expr, SglVarScopeEnd):
-            self._define(expr.name, self._add("scope_end", name=expr.name))
+            self._define(expr.name, self._add("scope_end", name=self._full(expr.name)))
         elif isinstance(expr, (SglImage, SglVideo)):
             self._add("image", path=expr.path if isinstance(expr.path, str) else f"{len(expr.path)} bytes")
         elif isinstance(expr, SglInline):
-            expr.body(self)  # type: ignore[arg-type]  # stands for a ProgramState
+            self._inline(expr)
         elif isinstance(expr, SglSwitch):
             self._switch(expr)
         elif isinstance(expr, SglConcateAndAppend):
@@ -198,14 +203,46 @@ class TracerProgramState:
         streams = [state.stream for state in states]
         self._add("join", ends, mode=mode, streams=streams, names=names)
 
+    def _capture(self, node: int, grammar: Grammar | None) -> None:
+        """Each captured part becomes an op on the gen's text."""
+        if grammar is None or not grammar.names():
+            return
+        if not grammar.is_regular:
+            raise TraceError("captures in rules, JSON or XML are not in graphs", where=user_location())
+        for place, (name, dtype) in enumerate(grammar.names()):
+            found = self.trace.add("op", -1, None, [node], method="capture", args=[grammar.pattern(), place])
+            full = self._full(name) or name
+            if dtype is not None:
+                self.graph.types[full] = dtype
+            self._add("set", [found], name=full, value={PLACE: 0})
+            self._define(name, found)
+
+    def _inline(self, expr: SglInline) -> None:
+        """Another body on this stream; `into` begins the names that it defines."""
+        if not expr.into:
+            expr.body(self)  # type: ignore[arg-type]  # stands for a ProgramState
+            return
+        scope, outer = self._scope, self.variables
+        self._scope, self.variables = f"{scope}{expr.into}.", {}
+        try:
+            expr.body(self)  # type: ignore[arg-type]
+        finally:
+            inner, self.variables, self._scope = self.variables, outer, scope
+        self.variables[expr.into] = inner
+
+    def _full(self, name: str | None) -> str | None:
+        """A name as the run has it."""
+        return self._scope + name if name else name
+
     def _define(self, name: str | None, node: int) -> None:
         if name:
             self.variables[name] = Symbol(self.trace, node, name)
             self._output(name)
 
     def _output(self, name: str) -> None:
-        if self.is_root and name not in self.graph.outputs:
-            self.graph.outputs.append(name)
+        full = self._scope + name
+        if self.is_root and full not in self.graph.outputs:
+            self.graph.outputs.append(full)
 
     def _switch(self, expr: SglSwitch) -> None:
         """A node that takes the value, then each case's nodes on a stream of its own, which the run puts in place."""
@@ -223,7 +260,7 @@ class TracerProgramState:
 
     def _role(self, role: str, expr: Any) -> Any:
         if expr is not None:
-            self.append(SglRoleBegin(role)).append(expr).append(SglRoleEnd(role))
+            self.append(role_expr(role, expr))
             return None
         return self._block(SglRoleBegin(role), SglRoleEnd(role))
 
@@ -277,7 +314,7 @@ class TracerProgramState:
 
     def __setitem__(self, name: str, value: Any) -> None:
         template, nodes = capture(value)
-        self._add("set", nodes, name=name, value=template)
+        self._add("set", nodes, name=self._full(name), value=template)
         self.variables[name] = value
         self._output(name)
 
@@ -301,8 +338,9 @@ def _gen_params(expr: SglGen) -> dict[str, Any]:
             params[field.name] = value
     if "dtype" in params:
         params |= _constraint_of(params.pop("dtype"))
-    if expr.options.get("check") is not None:
-        params["code"] = "gen(check=...)"
+    for option in ("check", "tools"):
+        if expr.options.get(option) is not None:
+            params["code"] = f"gen({option}=...)"
     return params
 
 

@@ -13,6 +13,7 @@ FLOORS = [  # an import goes to a lower floor or stays in its room
     {"cli"},
     {"launch_server"},
     {"runtime"},
+    {"global_config"},
     {"lang", "utils"},
     {"constrained", "radix_cache", "kernels"},
     {"errors"},

@@ -80,6 +80,8 @@ class OpenAI(HttpBackend):
             del body["stop"]
         if params.seed is not None:
             body["seed"] = params.seed
+        if params.min_new_tokens:  # OpenAI's own API refuses it, and others obey: nobody drops it
+            body["min_tokens"] = params.min_new_tokens
         if params.logit_bias:
             body["logit_bias"] = {str(token): bias for token, bias in params.logit_bias.items()}
         if self.is_chat_model:

@@ -71,3 +71,18 @@ def test_a_seed_draws_the_same_option():
     totals = [-1.0, -1.1, -1.2]
     assert len({sample_option(totals, 1.0, "7:x") for _ in range(10)}) == 1
     assert {sample_option(totals, 1.0, f"{seed}:x") for seed in range(60)} == {0, 1, 2}
+
+
+def test_constrained_decoding_is_one_generation(native):
+    backend = native(lambda prompt: "no")
+
+    @sgl.function
+    def p(s):
+        s += "q " + sgl.select("c", ["yes", "no"], choices_method=sgl.constrained_decoding)
+
+    assert p.run()["c"] == p.compile(mode="graph").run()["c"] == "no"
+    first = backend.requests[0]
+    assert first["constraint"] == {"type": "choice", "choices": ["yes", "no"]}
+    assert first["sampling_params"]["temperature"] == 0
+    with pytest.raises(sgl.ProgramError, match="scored"):
+        p.run().probs("c")

@@ -38,7 +38,9 @@ def test_captures_are_values(native):
     assert state.text() == "Card: Name: Anna, 31 Hello Anna"
     assert state.value("age") == 31
     assert backend.requests[0]["sampling_params"]["regex"] == person.regex()
-    assert p.compile().graph is None
+    compiled = p.compile(mode="graph").run()
+    assert compiled.text() == state.text()
+    assert (compiled["name"], compiled.value("age")) == ("Anna", 31)
 
 
 def test_fused_gens_are_one_call(native):
@@ -183,3 +185,30 @@ def test_the_model_writes_what_the_grammar_says():
         assert isinstance(state.value("city")["big"], bool)
         assert re.fullmatch(r"<name>[^<]{0,60}</name>", state["person"])
         assert re.fullmatch("(a*)x(b*)", state["c"])
+
+
+def test_captures_are_values_of_graphs_remotely_too(hosted):
+    hosted(lambda prompt: "Name: Anna, 31")
+    person = g.seq("Name: ", g.rx("[A-Z][a-z]+").capture("name"), g.opt(g.seq("!", g.lit("x").capture("mark"))), ", 31")
+
+    @sgl.function
+    def p(s):
+        s += sgl.gen("card", grammar=person, max_tokens=40)
+        s += " Hello " + s["name"]
+
+    compiled = p.compile(mode="graph")
+    for state in (compiled.run(), compiled.run(remote=True)):
+        assert state.text() == "Name: Anna, 31 Hello Anna"
+        assert state["name"] == "Anna"
+        with pytest.raises(sgl.ProgramError):
+            state["mark"]
+
+
+def test_a_capture_that_takes_too_long_ends(monkeypatch):
+    from radixlang.lang import symbols
+
+    monkeypatch.setattr(symbols, "MATCH_TIMEOUT_S", 1e-4)
+    with pytest.raises(sgl.ProgramError, match="captures"):
+        symbols.apply_op("capture", ["(?P<capture_0>(.*?,){1,40}x)*", 0], "1," * 20_000)
+    with pytest.raises(sgl.ProgramError, match="captures"):
+        symbols.apply_op("capture", ["(", 0], "x")

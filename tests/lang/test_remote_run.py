@@ -88,3 +88,57 @@ def test_only_hosts_run_programs(scripted):
     scripted()
     with pytest.raises(ConfigError, match="runs no programs"):
         talk.compile().run(q="hi", remote=True)
+
+
+def test_a_budget_holds_there(hosted):
+    hosted(lambda prompt: "abc")
+
+    @sgl.function
+    def p(s):
+        s += sgl.gen("a", max_tokens=2) + "-" + sgl.gen("b", max_tokens=2)
+
+    compiled = p.compile(mode="graph")
+    with pytest.raises(sgl.BudgetExceeded, match="requests"):
+        compiled.run(remote=True, budget=sgl.Budget(requests=1))["b"]
+    assert compiled.run(remote=True, budget=sgl.Budget(requests=2))["b"] == "ab"
+    with pytest.raises(sgl.ProgramTimeout):
+        backend = hosted()
+        backend.hold_back()
+        compiled.run(remote=True, timeout=0.05)["b"]
+
+
+def test_events_come_back(hosted):
+    hosted(lambda prompt: "abc")
+
+    @sgl.function
+    def p(s):
+        s += sgl.gen("a", max_tokens=2) + "-" + sgl.gen("b", max_tokens=2)
+
+    seen = []
+    state = p.compile(mode="graph").run(remote=True, on_event=seen.append)
+    assert state["b"] == "ab"
+    assert [e["name"] for e in seen if e["event"] == "value"] == ["a", "b"]
+    assert [e["event"] for e in state.events()] == ["gen", "value", "gen", "value"]
+    assert "abc" not in state.to_html()
+    assert "<mark" in state.to_html()
+
+
+def test_a_server_that_is_lost_on_the_way_is_told(hosted):
+    backend = hosted(lambda prompt: "abc")
+    whole = backend.native_run_program
+
+    async def lost(request):
+        async for event in whole(request):
+            yield event
+            raise sgl.RadixlangError("cannot reach http://gone: the connection was closed")
+
+    backend.native_run_program = lost
+
+    @sgl.function
+    def p(s):
+        s += sgl.gen("a", max_tokens=2)
+
+    state = p.compile(mode="graph").run(remote=True, timeout=20)
+    for read in (state.text, lambda: state["a"]):
+        with pytest.raises(sgl.ProgramError, match="gone"):
+            read()

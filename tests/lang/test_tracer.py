@@ -35,7 +35,7 @@ def test_a_trace_knows_every_call_and_what_it_waits_for():
         ["gen"],
     ]
     assert graph.stats()["width"] == 2
-    kinds = {kind for _, _, kind in graph.edges()}
+    kinds = {kind for _, _, kind in graph.edges}
     assert kinds == {"seq", "fork", "data"}
     gen = next(n for n in graph.nodes if n.params.get("name") == "one")
     assert gen.params == {"name": "one", "stop": ["\n"], "max_new_tokens": 8}
@@ -113,3 +113,23 @@ def test_forms_for_people():
     last = state.last_node.print_graph_dfs()
     assert "Two tips" in last
     assert len(state.flatten_nodes()) == len(state.graph.nodes) > len(state.nodes)
+
+
+def test_inline_programs_trace_under_their_names(native):
+    native(lambda prompt: f"{len(prompt)}x")
+
+    @sgl.function
+    def inner(s, q):
+        s += q + sgl.gen("a", max_tokens=2)
+        s["b"] = f"<{s['a']}>"
+
+    @sgl.function
+    def outer(s, q):
+        s += inner.inline(q="one", into="x") + "," + inner.inline(q=q, into="y")
+        s += s["x"]["a"] + s["y"]["b"]
+        s += inner.inline(q="last")
+
+    state, expected = outer.compile(mode="graph").run(q="two"), outer.run(q="two")
+    assert state.text() == expected.text()
+    for name in ("x.a", "x.b", "y.a", "a", "b"):
+        assert state[name] == expected[name]

@@ -136,3 +136,13 @@ def test_a_schema_reaches_both_kinds_of_models(server, make):
     for is_chat, path in ((True, "/v1/chat/completions"), (False, "/v1/completions")):
         assert p.run(backend=make(is_chat_model=is_chat))["a"] == "{}"
         assert server.bodies(path)[0]["response_format"]["json_schema"]["schema"] == {"type": "object"}
+
+
+def test_min_tokens_is_sent_where_it_is_asked_for():
+    from radixlang.lang.sampling import SglSamplingParams
+
+    backend = sgl.OpenAI("some-model", is_chat_model=False, api_key="none")
+    stream = type("S", (), {"text_": "x", "messages_": []})()
+    assert backend._request(stream, SglSamplingParams(min_new_tokens=3))["min_tokens"] == 3
+    assert "min_tokens" not in backend._request(stream, SglSamplingParams())
+    backend.shutdown()
