@@ -20,7 +20,7 @@ from .json_schema.places import Places
 from .matcher import CompiledGrammar, Matcher
 from .vocabulary import Vocabulary
 
-MAX_RESUMES = 64  # of one answer; each computes a token again
+MAX_RESUMES = 64  # of one document, or one item; each computes a token again
 
 Verdict = Callable[[bytes], "int | None"]
 """Where a document's first bad value ends, in bytes; None: it is valid."""
@@ -103,6 +103,8 @@ class CheckedMatcher:
         repeated = next((value for value in ended if not self._is_new(value)), None)
         if repeated is not None:
             self._forbid_end(place, token_id, repeated)
+        elif self._grammar.verdict is None and any(value.array >= 0 for value in ended):
+            self._num_resumes = 0  # it goes on
         elif self._inner.is_finished:
             fault = self._fault()
             if fault is not None:

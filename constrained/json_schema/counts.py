@@ -10,6 +10,7 @@ from .places import UNIQUE
 from .refusal import no_object, unsatisfiable, unsupported
 
 MAX_ALTERNATIVES = 400
+MAX_COUNTED = 4096
 MAX_ORDERS = 40  # of listed values; more are checked while they are written
 
 
@@ -100,10 +101,13 @@ def unique_items(node: dict[str, Any], out: dict[str, Any], pointer: str) -> lis
     values = _listed(out)
     if values is None:
         out[UNIQUE] = f"{pointer}/uniqueItems"
+        count = None if out.get("prefixItems") else _num_values(out.get("items"))
+        if count is not None:
+            _check_enough(out, count, pointer)
+            out["maxItems"] = count if most is None else min(most, count)
         return []
     low, high = out.get("minItems", 0), min(len(values), len(values) if most is None else most)
-    if low > len(values):
-        raise unsatisfiable("there are fewer values than minItems demands", "minItems", f"{pointer}/minItems")
+    _check_enough(out, len(values), pointer)
     if sum(math.perm(len(values), n) for n in range(low, high + 1)) > MAX_ORDERS:
         out[UNIQUE] = f"{pointer}/uniqueItems"
         out["maxItems"] = high
@@ -123,6 +127,28 @@ def unique_items(node: dict[str, Any], out: dict[str, Any], pointer: str) -> lis
             + [{"type": ["null", "boolean", "object", "number", "string"]}]
         }
     ]
+
+
+def _check_enough(out: dict[str, Any], count: int, pointer: str) -> None:
+    if out.get("minItems", 0) > count:
+        raise unsatisfiable("there are fewer values than minItems demands", "minItems", f"{pointer}/minItems")
+
+
+def _num_values(items: Any) -> int | None:
+    """How many values a schema has at most, where its type alone makes them few."""
+    if not isinstance(items, dict) or "type" not in items:
+        return None
+    total = 0
+    for name in items["type"] if isinstance(items["type"], list) else [items["type"]]:
+        if name == "integer" and {"minimum", "maximum"} <= items.keys():
+            total += max(0, math.floor(items["maximum"]) - math.ceil(items["minimum"]) + 1)
+        elif name in ("null", "boolean"):
+            total += 1 if name == "null" else 2
+        elif name == "string" and items.get("maxLength") == 0:
+            total += 1
+        else:
+            return None
+    return total if total <= MAX_COUNTED else None
 
 
 def _listed(out: dict[str, Any]) -> list[Any] | None:

@@ -24,7 +24,7 @@ from .patterns import engine_pattern, search_tree
 from .productive import check_productive, prune
 from .references import References, escape
 from .refusal import invalid, too_large, unsupported
-from .switch import switched
+from .switch import Demand, switched
 from .unevaluated import closed
 
 MAX_CHARS = 4 * 1024 * 1024
@@ -205,7 +205,7 @@ class _Normaliser:
                 parts, switches = switched(value)
                 beside += [self.schema(s, place.down(key, str(i), is_closable=False)) for i, s in parts.items()]
                 for cases in switches:
-                    any_of([self.schema(case, place.down(key, is_closable=False)) for case in cases], out, beside)
+                    any_of([self.case(demands, place.down(key)) for demands in cases], out, beside)
             case "anyOf":
                 closable = place.is_closable and not any(k in node for k in OBJECT_KEYWORDS)
                 options = [self.schema(s, place.down(key, str(i), is_closable=closable)) for i, s in enumerate(value)]
@@ -219,6 +219,11 @@ class _Normaliser:
             case "dependentRequired" | "dependentSchemas" | "dependencies":
                 for name, demand in value.items():
                     self.dependency(name, demand, beside, place.down(key, name, is_closable=False))
+
+    def case(self, demands: list[Demand], place: _Place) -> Schema:
+        """What one case of a switch demands."""
+        parts = [self.schema(d.schema, place.down(*d.steps, is_closable=False)) for d in demands]
+        return together({}, [part for part in parts if part is not True])
 
     def reference(self, key: str, value: str, place: _Place) -> Schema:
         """A reference to the target under `$defs`, which is normalised once."""

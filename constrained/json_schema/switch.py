@@ -10,7 +10,15 @@ from typing import Any, NamedTuple
 from .complement import TYPES, canonical
 
 
+class Demand(NamedTuple):
+    """A schema, and where it stands below `allOf`."""
+
+    schema: Any
+    steps: tuple[str, ...]
+
+
 class _Condition(NamedTuple):
+    place: int
     name: str
     values: tuple[Any, ...]
     is_met_without: bool
@@ -19,12 +27,15 @@ class _Condition(NamedTuple):
     otherwise: Any
 
 
-def switched(parts: list[Any]) -> tuple[dict[int, Any], list[list[Any]]]:
-    """The parts that are no such conditions, by place, and for each property that several ask for its cases."""
+def switched(parts: list[Any]) -> tuple[dict[int, Any], list[list[list[Demand]]]]:
+    """The parts that are no such conditions, by place; for each property that several ask for its cases.
+
+    A case is what must hold together; one of a property's cases must.
+    """
     found: dict[str, list[int]] = {}
     conditions: dict[int, _Condition] = {}
     for place, part in enumerate(parts):
-        condition = _condition(part)
+        condition = _condition(place, part)
         if condition is not None:
             conditions[place] = condition
             found.setdefault(condition.name, []).append(place)
@@ -33,7 +44,7 @@ def switched(parts: list[Any]) -> tuple[dict[int, Any], list[list[Any]]]:
     return rest, [_cases(name, [conditions[p] for p in places]) for name, places in found.items() if len(places) > 1]
 
 
-def _condition(part: Any) -> _Condition | None:
+def _condition(place: int, part: Any) -> _Condition | None:
     if not isinstance(part, dict) or not part.keys() <= {"if", "then", "else", "$comment", "description", "title"}:
         return None
     asked = part.get("if")
@@ -50,10 +61,12 @@ def _condition(part: Any) -> _Condition | None:
     values = [value["const"]] if "const" in value else value["enum"]
     if not isinstance(values, list) or not all(isinstance(v, str | int | bool) for v in values):
         return None
-    return _Condition(name, tuple(values), "required" not in asked, part.get("then", True), part.get("else", True))
+    return _Condition(
+        place, name, tuple(values), "required" not in asked, part.get("then", True), part.get("else", True)
+    )
 
 
-def _cases(name: str, conditions: list[_Condition]) -> list[Any]:
+def _cases(name: str, conditions: list[_Condition]) -> list[list[Demand]]:
     """One case for the values that the same conditions ask for, one for all others, one without the property.
 
     And one for what is no object: there every condition holds.
@@ -65,12 +78,15 @@ def _cases(name: str, conditions: list[_Condition]) -> list[Any]:
         groups.setdefault(met, []).append(value)
     every = [value for values in groups.values() for value in values]
 
-    def case(head: dict[str, Any], met: tuple[bool, ...]) -> dict[str, Any]:
-        demands = [c.then if is_met else c.otherwise for c, is_met in zip(conditions, met, strict=True)]
-        return {"allOf": [head, *(demand for demand in demands if demand is not True)]}
+    def case(head: dict[str, Any], met: tuple[bool, ...]) -> list[Demand]:
+        demands = [Demand(head, (str(conditions[0].place), "if"))]
+        for condition, is_met in zip(conditions, met, strict=True):
+            branch = condition.then if is_met else condition.otherwise
+            demands.append(Demand(branch, (str(condition.place), "then" if is_met else "else")))
+        return [demand for demand in demands if demand.schema is not True]
 
     objects = {"type": "object"}
-    cases: list[Any] = [
+    cases = [
         case({**objects, "properties": {name: {"enum": values}}, "required": [name]}, met)
         for met, values in groups.items()
     ]

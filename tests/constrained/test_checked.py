@@ -22,6 +22,7 @@ LIKED = {b"a", b"1", b'"', b",", b"]", b"}", b", ", b" ", b"t", *PIECES}
 UNIQUE = [
     {"type": "array", "items": {"type": "string", "maxLength": 2}, "uniqueItems": True, "minItems": 3, "maxItems": 4},
     {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 11}, "uniqueItems": True, "minItems": 2},
+    {"type": "array", "items": {"type": "string", "pattern": "^a{0,3}$"}, "uniqueItems": True, "maxItems": 3},
     {
         "type": "object",
         "properties": {"t": {"type": "array", "items": {"enum": list("abcdefgh")}, "uniqueItems": True, "minItems": 5}},
@@ -114,15 +115,11 @@ def test_what_nothing_satisfies_ends_after_so_many_attempts() -> None:
     assert {drive(grammar.matcher(), seed, 4 * MAX_RESUMES)[1] for seed in range(4)} == {"constraint_failed"}
 
 
-def test_more_distinct_items_than_there_are_is_found_out() -> None:
-    schema = {
-        "type": "array",
-        "items": {"type": "integer", "minimum": 1, "maximum": 2},
-        "uniqueItems": True,
-        "minItems": 3,
-    }
+def test_where_no_distinct_item_is_left_the_answer_fails_and_says_so() -> None:
+    two = {"type": "string", "pattern": "^[ab]$"}  # two values, which the schema does not say in so many words
+    schema = {"type": "array", "items": two, "uniqueItems": True, "minItems": 3}
     grammar = compile_constraint(JsonSchema(json.dumps(schema)), VOCABULARY)
-    assert drive(grammar.matcher(), 0)[1] == "constraint_failed"
+    assert drive(grammar.matcher(), 0, 1000)[1] == "constraint_failed"
 
 
 @settings(max_examples=40, deadline=None)

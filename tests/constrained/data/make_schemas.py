@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Writes schemas.json: schemas of the kinds that people send, each with documents that fit it and that do not.
 
 python tests/constrained/data/make_schemas.py
@@ -18,8 +19,39 @@ import jsonschema
 
 DRAFT_4, DRAFT_7 = "http://json-schema.org/draft-04/schema#", "http://json-schema.org/draft-07/schema#"
 DRAFT_2020 = "https://json-schema.org/draft/2020-12/schema"
-WORDS = "name title owner region status channel version label notes source target group level mode city".split()
-NOUNS = "order invoice ticket device sensor user project release pipeline article booking recipe route asset".split()
+WORDS = [
+    "name",
+    "title",
+    "owner",
+    "region",
+    "status",
+    "channel",
+    "version",
+    "label",
+    "notes",
+    "source",
+    "target",
+    "group",
+    "level",
+    "mode",
+    "city",
+]
+NOUNS = [
+    "order",
+    "invoice",
+    "ticket",
+    "device",
+    "sensor",
+    "user",
+    "project",
+    "release",
+    "pipeline",
+    "article",
+    "booking",
+    "recipe",
+    "route",
+    "asset",
+]
 Json = Any
 
 
@@ -28,7 +60,10 @@ def text(rng: random.Random) -> Json:
         [
             {"type": "string"},
             {"type": "string", "minLength": 1, "maxLength": rng.choice([10, 40, 255])},
-            {"type": "string", "pattern": rng.choice(["^[a-z][a-z0-9-]*$", "^[A-Z]{2,4}-[0-9]+$", "^v?\\d+\\.\\d+\\.\\d+$"])},
+            {
+                "type": "string",
+                "pattern": rng.choice(["^[a-z][a-z0-9-]*$", "^[A-Z]{2,4}-[0-9]+$", "^v?\\d+\\.\\d+\\.\\d+$"]),
+            },
             {"type": "string", "enum": rng.sample(["low", "normal", "high", "urgent", "none"], 3)},
             {"type": "string", "format": rng.choice(["date", "date-time", "email", "uri", "uuid", "ipv4"])},
             {"type": ["string", "null"], "description": "may be unknown"},
@@ -63,7 +98,11 @@ def record(rng: random.Random, count: int, *, closed: bool | None = None) -> Jso
 
 
 def listed(rng: random.Random, items: Json) -> Json:
-    return {"type": "array", "items": items, **rng.choice([{}, {"minItems": 1}, {"maxItems": 4}, {"minItems": 1, "maxItems": 3}])}
+    return {
+        "type": "array",
+        "items": items,
+        **rng.choice([{}, {"minItems": 1}, {"maxItems": 4}, {"minItems": 1, "maxItems": 3}]),
+    }
 
 
 def tool(rng: random.Random) -> Json:
@@ -151,7 +190,11 @@ def event(rng: random.Random) -> Json:
 
 def resource(rng: random.Random) -> Json:
     """Like a health record: codings, references, one value of several types."""
-    values = {"valueString": {"type": "string"}, "valueInteger": {"type": "integer"}, "valueBoolean": {"type": "boolean"}}
+    values = {
+        "valueString": {"type": "string"},
+        "valueInteger": {"type": "integer"},
+        "valueBoolean": {"type": "boolean"},
+    }
     return {
         "$schema": DRAFT_7, "type": "object",
         "definitions": {"coding": {"type": "object", "properties": {
@@ -199,7 +242,12 @@ def table(rng: random.Random) -> Json:
 
 def shape(rng: random.Random) -> Json:
     """Coordinates, in an old draft."""
-    point = {"type": "array", "items": [{"type": "number"}, {"type": "number"}], "additionalItems": False, "minItems": 2}
+    point = {
+        "type": "array",
+        "items": [{"type": "number"}, {"type": "number"}],
+        "additionalItems": False,
+        "minItems": 2,
+    }
     return {
         "$schema": DRAFT_4, "type": "object", "required": ["type", "coordinates"],
         "properties": {"type": {"enum": ["Point"]}, "coordinates": point,
@@ -236,7 +284,9 @@ def document(rng: random.Random, schema: Json, root: Json, depth: int = 0) -> Js
         target = root
         for step in schema["$ref"].split("/")[1:]:
             target = target[step]
-        return document(rng, {**target, **{k: v for k, v in schema.items() if k not in ("$ref", "$defs")}}, root, depth + 1)
+        return document(
+            rng, {**target, **{k: v for k, v in schema.items() if k not in ("$ref", "$defs")}}, root, depth + 1
+        )
     if "const" in schema:
         return schema["const"]
     if "enum" in schema:
@@ -261,7 +311,10 @@ def document(rng: random.Random, schema: Json, root: Json, depth: int = 0) -> Js
                 found[name] = document(rng, schema["properties"][name], root, depth + 1)
         extra = schema.get("additionalProperties")
         if isinstance(extra, dict) and not schema.get("properties"):
-            found = {name: document(rng, extra, root, depth + 1) for name in rng.sample(["alpha", "beta", "gamma"], rng.randint(1, 2))}
+            found = {
+                name: document(rng, extra, root, depth + 1)
+                for name in rng.sample(["alpha", "beta", "gamma"], rng.randint(1, 2))
+            }
         for pattern, inner in schema.get("patternProperties", {}).items():
             found["HOME" if "A-Z" in pattern else "x"] = document(rng, inner, root, depth + 1)
         return found

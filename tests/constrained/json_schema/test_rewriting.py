@@ -1,0 +1,149 @@
+"""Keywords that the engine lacks, rewritten: what is accepted is what a validator accepts, over all small documents."""
+
+import itertools
+import json
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from radixlang.constrained.constraint import JsonSchema
+from radixlang.errors import GrammarError
+
+KEYS = ["a", "b", "c", "x-1"]
+VALUES = [1, 2, "s", True]
+OBJECTS = [
+    dict(zip(names, values, strict=True))
+    for count in range(4)
+    for names in itertools.permutations(KEYS, count)
+    for values in itertools.product(VALUES[: 4 - count], repeat=count)
+]
+DOCUMENTS = [*OBJECTS, 1, 1.5, "s", True, None, [], [1], [1, 1], [1, "s"]]
+
+
+def when(value, then, **more):
+    return {"if": {"properties": {"a": {"const": value}}, **more}, "then": then}
+
+
+def obj(**fields):
+    return {"type": "object", **fields}
+
+
+HAS_A = {"required": ["a"]}
+BASE = {
+    "base": obj(properties={"a": {"type": "integer"}}),
+    "ext": {"patternProperties": {"^x-": True}},
+    "node": obj(properties={"c": {"$ref": "#/$defs/node", "description": "its own kind"}, "a": {"type": "integer"}}),
+}
+EXACT = {
+    "names by alternatives": obj(propertyNames={"anyOf": [{"const": "a"}, {"pattern": "^x-"}]}),
+    "names by complement": obj(propertyNames={"not": {"enum": ["a"]}, "format": "regex"}),
+    "names by reference": obj(propertyNames={"$ref": "#/$defs/n"}, **{"$defs": {"n": {"maxLength": 1}}}),
+    "names that two schemas take": obj(propertyNames={"allOf": [{"pattern": "^[ab]"}, {"maxLength": 1}]}),
+    "oneOf of closed objects": {
+        "oneOf": [
+            obj(properties={"a": {"type": "string"}}, additionalProperties=False),
+            obj(properties={"b": {"type": "string"}}, additionalProperties=False),
+        ]
+    },
+    "oneOf told apart by a pattern for names": {
+        "oneOf": [
+            obj(required=["a"], patternProperties={"^a$": {"type": "string"}}),
+            obj(properties={"b": {}}, patternProperties={"^x-": {}}, additionalProperties=False),
+        ]
+    },
+    "oneOf of a pattern and constants": {
+        "oneOf": [{"type": "string", "pattern": "^x"}, {"enum": ["s", "t"]}, {"type": "integer"}]
+    },
+    "oneOf of nullable types": {"oneOf": [{"type": ["string", "null"]}, {"type": ["integer", "null"]}]},
+    "not integer among integers and strings": {"type": ["integer", "string"], "not": {"type": "integer"}},
+    "unevaluatedProperties beside allOf": obj(
+        properties={"b": {"type": "string"}},
+        allOf=[{"$ref": "#/$defs/base"}, {"$ref": "#/$defs/ext"}],
+        unevaluatedProperties=False,
+        **{"$defs": BASE},
+    ),
+    "unevaluatedProperties beside oneOf": obj(
+        oneOf=[
+            {"properties": {"a": {"type": "integer"}}, "required": ["a"]},
+            {"properties": {"b": {"type": "string"}}, "required": ["b"], "not": HAS_A},
+        ],
+        unevaluatedProperties={"type": "boolean"},
+    ),
+    "maxProperties beside free keys": obj(properties={"a": {}, "b": {}}, maxProperties=1),
+    "both bounds beside free keys": obj(properties={"a": {}, "b": {}}, maxProperties=2, minProperties=1),
+    "maxProperties beside required": obj(properties={"a": {}, "b": {}}, required=["b"], maxProperties=2),
+    "a switch": {
+        "properties": {"a": {}, "b": {}, "c": {}},
+        "allOf": [
+            when(1, {"required": ["b"]}, **HAS_A),
+            when("s", {"required": ["c"]}),
+            when(True, {"properties": {"b": {"type": "string"}}}, **HAS_A),
+        ],
+    },
+    "a switch that other types pass through": {
+        "allOf": [when(1, {"type": "object"}, **HAS_A), when("s", {"required": ["b"]}, **HAS_A)]
+    },
+    "a circular reference with a sibling": obj(
+        properties={"c": {"$ref": "#/$defs/node", "required": ["a"]}}, **{"$defs": BASE}
+    ),
+    "a reference with siblings": {"$ref": "#/$defs/base", "required": ["b"], "$defs": BASE},
+    "dependencies as draft 3 has them": {
+        "$schema": "http://json-schema.org/draft-03/schema#",
+        "dependencies": {"a": "b"},
+    },
+}
+
+
+def accepted_in_some_order(accepts, grammar, document) -> bool:
+    """The engine fixes the order of listed keys."""
+    orders = itertools.permutations(document.items()) if isinstance(document, dict) else [None]
+    return any(accepts(grammar, json.dumps(document if order is None else dict(order))) for order in orders)
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_what_is_accepted_is_what_a_validator_accepts(compiler, accepts, name: str) -> None:
+    schema = EXACT[name]
+    grammar = compiler.compile(JsonSchema(json.dumps(schema)))
+    validator = Draft202012Validator(schema)
+    if "dependencies" in schema:
+        validator = Draft202012Validator({"dependentRequired": {"a": ["b"]}})
+    wide = [d for d in DOCUMENTS if not validator.is_valid(d) and accepts(grammar, json.dumps(d))]
+    assert not wide
+    one_each = {json.dumps(d, sort_keys=True): d for d in DOCUMENTS if validator.is_valid(d)}.values()
+    assert one_each
+    assert [d for d in one_each if not accepted_in_some_order(accepts, grammar, d)] == []
+
+
+NARROWER = {
+    "oneOf where one branch demands a property": {
+        "oneOf": [
+            obj(properties={"a": {"multipleOf": 2}}, required=["a"]),
+            obj(properties={"b": {"type": "string"}}, required=["b"]),
+        ]
+    },
+    "unevaluatedProperties beside anyOf": obj(
+        anyOf=[
+            {"properties": {"a": {"type": "integer"}}, "required": ["a"]},
+            {"properties": {"b": {"type": "string"}}, "required": ["b"]},
+        ],
+        unevaluatedProperties=False,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NARROWER)
+def test_what_is_narrower_accepts_nothing_invalid_and_most_of_what_is_valid(compiler, accepts, name: str) -> None:
+    schema = NARROWER[name]
+    grammar = compiler.compile(JsonSchema(json.dumps(schema)))
+    validator = Draft202012Validator(schema)
+    assert not [d for d in DOCUMENTS if not validator.is_valid(d) and accepts(grammar, json.dumps(d))]
+    one_each = {json.dumps(d, sort_keys=True): d for d in DOCUMENTS if validator.is_valid(d)}.values()
+    found = [d for d in one_each if accepted_in_some_order(accepts, grammar, d)]
+    assert len(found) > 0.6 * len(one_each)
+
+
+def test_a_reference_to_itself_is_refused(compiler) -> None:
+    schema = {"$defs": {"a": {"allOf": [{"$ref": "#/$defs/a"}, {"type": "object"}]}}, "$ref": "#/$defs/a"}
+    with pytest.raises(GrammarError) as caught:
+        compiler.compile(JsonSchema(json.dumps(schema)))
+    assert caught.value.status == 400
