@@ -7,10 +7,13 @@ import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from radixlang.errors import RadixlangError
 from radixlang.runtime.config import EngineConfig
+from radixlang.runtime.engine import Engine
 from radixlang.runtime.front import Front
 from radixlang.runtime.model_files import open_model
 from radixlang.runtime.model_runner.load import load_executor
@@ -151,3 +154,15 @@ def sparse_weights(path, config):
     except OSError:
         return None
     return end
+
+
+@pytest.mark.parametrize("tensor", ["model.norm.weight", "model.layers.0.mlp.up_proj.weight"])
+def test_weights_that_are_no_numbers_load_and_every_request_ends(make_tiny_model, tmp_path, tensor):
+    folder = make_tiny_model(tmp_path / "model")
+    tensors = load_file(folder / "model.safetensors")
+    tensors[tensor][...] = np.nan
+    save_file(tensors, folder / "model.safetensors")
+    with Engine(model_path=str(folder), max_total_tokens=4096) as engine:
+        for sampling in ({}, {"temperature": 0}, {"regex": "[0-9]{3}"}, {"top_p": 0.5, "top_k": 3}):
+            answers = engine.generate(["a", "b"], {"max_new_tokens": 5, **sampling})
+            assert [answer["meta_info"]["finish_reason"]["type"] in ("length", "stop") for answer in answers] == [True] * 2
