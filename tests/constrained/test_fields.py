@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from radixlang.constrained.constraint import Choice, Grammar, JsonObject, JsonSchema, Regex, StructuralTag
+from radixlang.constrained.constraint import Choice, Closing, Grammar, JsonObject, JsonSchema, Regex, StructuralTag
 from radixlang.constrained.fields import constraint_from_fields, find_constraint, locate
 from radixlang.errors import GrammarError, UnsupportedGrammar
 
@@ -46,6 +46,25 @@ READ = [
     ({"format": {"regex": "a"}}, Regex("a")),
     ({"format": {"ebnf": "root ::= x"}}, Grammar("root ::= x", "ebnf")),
     ({"choices": ["a"]}, Choice(("a",))),
+    ({"json_schema": TEXT, "whitespace": "compact"}, JsonSchema(TEXT, "compact")),
+    ({"json_schema": TEXT, "on_unsupported": "verify"}, JsonSchema(TEXT, on_unsupported="verify")),
+    ({"regex": "a", "close": True}, Closing(Regex("a"))),
+    ({"regex": "a", "close": False, "on_unsupported": "error"}, Regex("a")),
+    ({"close": False}, None),
+    (
+        {"json_schema": TEXT, "close": True, "whitespace": "flexible", "on_unsupported": "verify"},
+        Closing(JsonSchema(TEXT, "flexible", on_unsupported="verify")),
+    ),
+    (
+        {"response_format": {"type": "json_schema", "json_schema": {"schema": SCHEMA, "on_unsupported": "verify"}}},
+        JsonSchema(TEXT, on_unsupported="verify"),
+    ),
+    ({"response_format": {"type": "json_object", "close": True}}, Closing(JsonObject())),
+    ({"structured_outputs": {"json": SCHEMA, "whitespace": "compact"}}, JsonSchema(TEXT, "compact")),
+    (
+        {"response_format": {"type": "structural_tag", "format": {"type": "any_text"}, "close": True}},
+        Closing(StructuralTag('{"type": "structural_tag", "format": {"type": "any_text"}}')),
+    ),
 ]
 
 
@@ -90,6 +109,24 @@ REFUSED = [
     ({"choices": "abc"}, "choices", None),
     ({"format": "yaml"}, "format", None),
     ({"json_schema": [1]}, "json_schema", None),
+    ({"close": True}, "close", None),
+    ({"whitespace": "fixed"}, "whitespace", None),
+    ({"guided_whitespace_pattern": " ?"}, "guided_whitespace_pattern", None),
+    ({"regex": "a", "whitespace": "fixed"}, "whitespace", None),
+    ({"regex": "a", "guided_whitespace_pattern": " ?"}, "guided_whitespace_pattern", None),
+    ({"regex": "a", "on_unsupported": "verify"}, "on_unsupported", None),
+    ({"regex": "a", "close": "yes"}, "close", None),
+    ({"json_schema": TEXT, "whitespace": "none"}, "whitespace", None),
+    ({"json_schema": TEXT, "on_unsupported": "ignore"}, "on_unsupported", None),
+    ({"response_format": {"type": "json_object", "schem": SCHEMA}}, "response_format.schem", None),
+    ({"response_format": {"type": "text", "regex": "a"}}, "response_format.regex", None),
+    ({"response_format": {"type": "regex", "pattern": "a", "flags": "i"}}, "response_format.flags", None),
+    (
+        {"response_format": {"type": "json_schema", "json_schema": {"schema": SCHEMA, "schemas": []}}},
+        "response_format.json_schema.schemas",
+        None,
+    ),
+    ({"structured_outputs": {"json": SCHEMA, "backend": "xgrammar"}}, "structured_outputs.backend", None),
 ]
 
 

@@ -2,7 +2,10 @@ import json
 
 import pytest
 
+from radixlang.constrained import mask
 from radixlang.constrained.constraint import StructuralTag
+from radixlang.constrained.translate import compile_constraint
+from radixlang.constrained.vocabulary import Vocabulary
 from radixlang.errors import GrammarError
 
 INTEGER = {"type": "json_schema", "json_schema": {"type": "integer"}}
@@ -89,6 +92,19 @@ CASES = [
 ]
 
 
+CASES += [
+    (new(type="any_text", excludes=["bad"]), ["", "ba d", "good"], ["bad", "very bad", "badly"]),
+    (
+        new(type="triggered_tags", triggers=["<t>"], tags=TAGS, excludes=["no"]),
+        ["yes", "a<t>5</t>n o"],
+        ["no", "no<t>5</t>", "<t>5</t> no"],
+    ),
+    (new(type="optional", content=INTEGER), ["", "5"], ["5 5", "x"]),
+    (new(type="plus", content={"type": "const_string", "value": "ab"}), ["ab", "abab"], ["", "aba"]),
+    (new(type="star", content={"type": "const_string", "value": "ab"}), ["", "ababab"], ["aba", "b"]),
+]
+
+
 @pytest.mark.parametrize(("spec", "valid", "invalid"), CASES, ids=lambda value: json.dumps(value)[:50])
 def test_tags_constrain_their_parts_and_nothing_else(compiler, accepts, draw, spec, valid, invalid) -> None:
     grammar = compiler.compile(StructuralTag(json.dumps(spec)))
@@ -118,6 +134,22 @@ REFUSED = [
         "#/structures",
     ),
     (new(type="sequence", elements=[{"type": "any_text"}, INTEGER]), "#/format/elements/0"),
+    ({"triggers": ["<a"], "structures": [], "at_least_one": True}, "#/at_least_one"),
+    (
+        {"triggers": ["<a"], "structures": [{"begin": "<a", "schema": {}, "end": "", "strict": True}]},
+        "#/structures/0/strict",
+    ),
+    (new(type="const_string", value="a", text="b"), "#/format/text"),
+    (new(type="tag", begin="A", content={"type": "any_text", "max": 5}, end="B"), "#/format/content/max"),
+    (
+        new(
+            type="tag",
+            begin="A",
+            content={"type": "json_schema", "json_schema": {"items": {"type": "array", "uniqueItems": True}}},
+            end="B",
+        ),
+        "#/format/content/json_schema/items/uniqueItems",
+    ),
 ]
 
 
@@ -132,3 +164,48 @@ def test_many_tools_in_one_request(compiler, accepts) -> None:
     grammar = compiler.compile(StructuralTag(json.dumps(functions(*(f"tool_{i}!" for i in range(200))))))
     assert accepts(grammar, 'x <f=tool_117!>{"a": 1}</f>')
     assert not accepts(grammar, 'x <f=tool_200!>{"a": 1}</f>')
+
+
+SPECIAL = Vocabulary(
+    [b"</s>", b"<call>", b"</call>", b"<other>", *(bytes([b]) for b in range(256))],
+    frozenset({0}),
+    frozenset({0, 1, 2, 3}),
+    280,
+)
+CALL = {
+    "triggers": ["<call>"],
+    "structures": [{"begin": "<call>", "schema": {"enum": [1, 2]}, "end": "</call>"}],
+}
+
+
+def ids(*parts: str | int) -> list[int]:
+    return [t for part in parts for t in ([part] if isinstance(part, int) else [4 + b for b in part.encode()])]
+
+
+@pytest.mark.parametrize(
+    ("answer", "num_allowed"),
+    [
+        (ids("hi ", 1, "1", 2, " ok", 0), None),
+        (ids("hi <call>1</call>", 0), None),
+        (ids("hi <call>1", 2, 0), None),
+        (ids(1, "1", 2, 1, "2</call>", 0), None),
+        (ids("hi", 2, 0), 2),
+        (ids(1, "3"), 1),
+        (ids(3, "1"), 0),
+        (ids(1, "1", 0), 2),
+    ],
+)
+def test_a_special_token_may_begin_and_end_a_tag(answer: list[int], num_allowed: int | None) -> None:
+    grammar = compile_constraint(StructuralTag(json.dumps(CALL)), SPECIAL)
+    assert grammar.matcher().would_accept(answer) == (len(answer) if num_allowed is None else num_allowed)
+
+
+def test_special_tokens_that_no_tag_names_stay_out() -> None:
+    grammar = compile_constraint(StructuralTag(json.dumps(CALL)), SPECIAL)
+    matcher = grammar.matcher()
+    row = mask.allocate(1, SPECIAL.words)[0]
+    for token_id in ids("hi ", 1, "1"):
+        matcher.fill(row)
+        assert 3 not in mask.to_ids(row)
+        assert token_id in mask.to_ids(row)
+        assert matcher.accept(token_id)
