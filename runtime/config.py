@@ -63,17 +63,17 @@ class EngineConfig:
     radix_eviction_policy: str = "program-gdsf"
     """Which unlocked leaf goes first."""
     kv_events_config: str | None = None
-    """JSON of where the cache's events are published for routers, in vLLM's fields; "{}": on port 5557. Default: off."""
+    """JSON of where the cache's events go, for routers, in vLLM's fields; "{}": to port 5557. Default: off."""
     schedule_policy: Literal["lpm", "fcfs"] = "lpm"
     """lpm: longest cached prefix first, nobody starved. fcfs: in order of arrival."""
     disable_cuda_graph: bool = False
     """Launch the kernels of a decode step one by one."""
     disable_jump_forward: bool = False
     """Draw tokens that a grammar forces one by one; the texts are the same."""
-    disable_overlap_schedule: bool = False
-    """Plan a step only when the one before is committed."""
+    disable_overlap_schedule: bool | None = None
+    """Plan a step only when the one before is committed. Default: yes on a CPU whose cores all compute the steps."""
     speculative_algorithm: str = "auto"
-    """Who guesses next tokens: tree (what followed before), ngram (repeated text), draft (a small model), auto, none."""
+    """Who guesses tokens: tree (what followed before), ngram (repeated text), draft (a small model), auto, none."""
     speculative_draft_model_path: str | None = None
     """The small model that drafts, of the same tokenizer; also used by auto."""
     speculative_num_draft_tokens: int = 16

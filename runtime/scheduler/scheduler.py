@@ -33,7 +33,7 @@ from .loop import StepLoop
 from .planner import Planner
 from .state import State
 from .stats import snapshot
-from .step_thread import Steps, steps_of
+from .step_thread import Steps, overlap_pays, steps_of
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +107,10 @@ class Scheduler:
 
     def run(self) -> None:
         """Until Control "shutdown"; blocks while there is nothing to do."""
-        is_sync = self._state.config.disable_overlap_schedule
+        config = self._state.config
+        is_sync = config.disable_overlap_schedule
+        if is_sync is None:
+            is_sync = not overlap_pays(self._executor, config.num_threads)
         thread = None if is_sync else steps_of(self._executor, self._state.clock, self._wake.set)
         try:
             while not self._shut_down:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from ...kernels.cpu.load import default_threads
 from ...radix_cache.node import EMPTY, Int32
 from ..model_runner.plan import Executor, StepOutput, StepPlan
 
@@ -62,6 +63,15 @@ def steps_of(executor: Executor, clock: Callable[[], float], on_done: Callable[[
     if isinstance(executor, LaunchesAhead):
         return executor.steps(clock, on_done)
     return StepThread(executor, clock, on_done)
+
+
+def overlap_pays(executor: Executor, num_threads: int) -> bool:
+    """Whether planning a step takes nothing from the one that runs: it runs on a device, or leaves a core.
+
+    num_threads: of the executor; 0: every core. Where all cores compute, 2 of 2, the processor time of a token was the
+    same or 1 to 3 % more with overlap (batches of 1, 16, 64, 256), and every step waits for a thread to wake.
+    """
+    return isinstance(executor, LaunchesAhead) or 0 < num_threads < default_threads()
 
 
 class RelayedSteps:
