@@ -16,6 +16,7 @@ from .model_files import ModelFiles, open_model
 from .model_runner.load import load_executor
 from .model_runner.plan import Executor
 from .scheduler.scheduler import Scheduler
+from .speculation.load import DraftModel, load_draft_model
 
 if TYPE_CHECKING:
     from ..constrained.compiler import GrammarCompiler
@@ -31,10 +32,13 @@ class Assembled:
     scheduler: Scheduler
     facts: dict[str, Any]
     """What is known of the model once it is loaded; goes over `files.info`."""
+    draft_model: DraftModel | None
 
     def close(self) -> None:
         self.grammars.close()
         self.executor.close()
+        if self.draft_model is not None:
+            self.draft_model.close()
         self.files.checkpoint.close()
 
 
@@ -61,6 +65,7 @@ def assemble(
     vocab_size = executor.vocab_size
     grammars = LateGrammars(lambda: _compiler(files, vocab_size))
     max_context = min(files.max_context, executor.num_slots)
+    draft_model = load_draft_model(config, files.tokenizer, max_context=max_context)
     scheduler = Scheduler(
         config,
         executor,
@@ -69,14 +74,14 @@ def assemble(
         send,
         max_context=max_context,
         eos_token_ids=files.eos_token_ids,
+        draft_executor=None if draft_model is None else draft_model.executor,
     )
     logger.info(
         "ready in %.2f s: %s on %s, %d KV slots, context %d",
         time.perf_counter() - started, config.model_path, executor.device, executor.num_slots, max_context,
     )  # fmt: skip
-    return Assembled(
-        files, executor, grammars, scheduler, facts={"max_context": max_context, "device": executor.device}
-    )
+    facts = {"max_context": max_context, "device": executor.device}
+    return Assembled(files, executor, grammars, scheduler, facts=facts, draft_model=draft_model)
 
 
 def _compiler(files: ModelFiles, vocab_size: int) -> GrammarCompiler:

@@ -2,6 +2,7 @@
 
     python examples/bench/speculation.py
     python examples/bench/speculation.py --algorithms none auto --batches 1 4 16 --rounds 5 --json speculation.json
+    python examples/bench/speculation.py --cpu-time       on a busy machine: one thread, seconds of CPU
 
 One engine for each algorithm, all in this process and on the same threads; they take turns, so that whatever else the
 machine does hits all of them. Each figure is the median over rounds; ratios are to the first algorithm. Outputs must
@@ -16,6 +17,7 @@ import os
 import random
 import statistics
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import radixlang as sgl
@@ -99,14 +101,14 @@ class Run(NamedTuple):
     ids: list[list[int]]
 
 
-def run(engine: Any, case: Case) -> Run:
+def run(engine: Any, case: Case, clock: Callable[[], float]) -> Run:
     engine.flush_cache()
     if case.before:
         engine.generate(list(case.before), case.sampling)
     before = stats(engine)
-    began = time.perf_counter()
+    began = clock()
     answers = engine.generate(case.prompts, case.sampling)
-    seconds, after = time.perf_counter() - began, stats(engine)
+    seconds, after = clock() - began, stats(engine)
     made = max(a["meta_info"]["completion_tokens"] for a in answers)
     steps = after["num_steps"] - before["num_steps"]
     return Run(1e3 * seconds / made, made / steps, [a["output_ids"] for a in answers])
@@ -123,14 +125,20 @@ def main() -> None:
     parser.add_argument("--algorithms", nargs="+", default=["none", "auto", "tree", "ngram"])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 2, 4, 8, 16])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--cpu-time", action="store_true", help="one thread, seconds of CPU of this process")
     parser.add_argument("--only", help="only cases whose name holds this")
     parser.add_argument("--json", help="write the figures there too")
     options = parser.parse_args()
+    clock = time.process_time if options.cpu_time else time.perf_counter
     engines = {}
     for algorithm in options.algorithms:
         extra = {"speculative_draft_model_path": options.draft_model_path} if algorithm == "draft" else {}
         engines[algorithm] = sgl.Engine(
-            model_path=options.model_path, speculative_algorithm=algorithm, max_total_tokens=16384, **extra
+            model_path=options.model_path,
+            speculative_algorithm=algorithm,
+            max_total_tokens=16384,
+            num_threads=int(options.cpu_time),
+            **extra,
         )
     first = next(iter(engines.values()))
     print(f"{first.get_server_info().get('device')}; load {os.getloadavg()[0]:.1f}; {options.rounds} rounds")
@@ -139,7 +147,7 @@ def main() -> None:
         for case in cases(options.batches, 1000 * number):
             if options.only and options.only not in case.name:
                 continue
-            runs = {algorithm: run(engine, case) for algorithm, engine in engines.items()}
+            runs = {algorithm: run(engine, case, clock) for algorithm, engine in engines.items()}
             for algorithm, one in runs.items():
                 results.setdefault(case.name, {}).setdefault(algorithm, []).append(one)
             expected = next(iter(runs.values())).ids

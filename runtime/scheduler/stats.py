@@ -24,6 +24,7 @@ def snapshot(state: State) -> dict[str, object]:
         "kv_evictable_tokens": cache.evictable_len,
         "cache_hit_rate": counters.cached_tokens_total / prompt if prompt else 0.0,
         "gen_throughput": counters.gen_throughput(state.clock()),
+        "avg_spec_accept_length": 1.0 + correct / verified if verified else 0.0,  # SGLang's name here
         "spec_accept_length": 1.0 + correct / verified if verified else 0.0,
         "spec_accept_rate": correct / proposed if proposed else 0.0,
         "num_paused_reqs": sum(request.is_paused for request in state.running),
