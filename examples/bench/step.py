@@ -1,10 +1,13 @@
 """Tokens per second of the native step by rows, context and KV type. One table, JSON beside it.
 
     python examples/bench/step.py                         default model, default KV type
-    python examples/bench/step.py --kv int8 --rounds 5 --json step.json
+    python examples/bench/step.py --kv float16 int8 --rounds 5 --json step.json
+    python examples/bench/step.py --only 8 --phases       where the time of a step goes
+    python examples/bench/step.py --mask 0.01             steps of masked rows beside those of free ones
 
 Each figure is the median over interleaved rounds of the fastest step of a round: other work on the machine only adds
-time. Slots are scattered over the pool, as after hours of service; `shared` tokens of a context are shared by all rows.
+time. Slots are scattered over the pool in the runs of 16 that the scheduler hands out; `shared` tokens of a context are
+shared by all rows.
 """
 
 import argparse
@@ -28,6 +31,9 @@ _NO_VALUES = np.zeros(0, np.float32)
 DEFAULT_MODEL = "~/.cache/radixlang/models/smollm2-135m-instruct/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
+RUN = 16  # slots that the scheduler gives a request at once
+
+
 class Case(NamedTuple):
     """rows > 1 requests of one token each, or one request's chunk of `chunk` tokens; context includes them."""
 
@@ -35,6 +41,8 @@ class Case(NamedTuple):
     chunk: int
     context: int
     shared: int = 0
+    mask: float = 0.0
+    """The share of the vocabulary that each row allows, tokens at random; 0: no mask."""
 
 
 CASES = (
@@ -46,11 +54,13 @@ CASES = (
     *(Case(n, 1, 160) for n in (1, 4, 16, 64, 256)),
     *(Case(n, 1, 1024) for n in (1, 16, 64)),
     Case(1, 1, 4096),
+    Case(1, 1, 8000),
     Case(64, 1, 1152, shared=1024),
+    Case(64, 1, 1152),
 )
 
 
-def greedy(row: int) -> SamplePlan:
+def greedy(row: int, mask_row: int = -1) -> SamplePlan:
     return SamplePlan(
         row=row,
         temperature=0.0,
@@ -59,7 +69,7 @@ def greedy(row: int) -> SamplePlan:
         min_p=0.0,
         seed=0,
         counter=0,
-        mask_row=-1,
+        mask_row=mask_row,
         bias_ids=_NO_IDS,
         bias_values=_NO_VALUES,
         penalty_ids=_NO_IDS,
@@ -74,15 +84,21 @@ def greedy(row: int) -> SamplePlan:
 
 def plan_of(case: Case, num_slots: int, vocab_size: int, rng: np.random.Generator) -> StepPlan | None:
     """None when the pool is too small."""
-    own = case.context - case.shared
-    if case.shared + case.requests * own > num_slots:
+    own = -(-(case.context - case.shared) // RUN) * RUN
+    shared = -(-case.shared // RUN) * RUN
+    if shared + case.requests * own > num_slots:
         return None
-    slots = rng.permutation(num_slots).astype(np.int32)
+    runs = rng.permutation(num_slots // RUN).astype(np.int32)
+    slots = (runs[:, None] * RUN + np.arange(RUN, dtype=np.int32)).ravel()
     table = np.empty((case.requests, case.context), np.int32)
     table[:, : case.shared] = slots[: case.shared]
-    table[:, case.shared :] = slots[case.shared : case.shared + case.requests * own].reshape(case.requests, own)
+    owned = slots[shared : shared + case.requests * own].reshape(case.requests, own)
+    table[:, case.shared :] = owned[:, : case.context - case.shared]
     rows = case.requests * case.chunk
     starts = np.arange(0, rows + 1, case.chunk, dtype=np.int32)
+    masks = np.zeros((case.requests if case.mask else 0, (vocab_size + 31) // 32 * 32), np.uint8)
+    for mask in masks:
+        mask[rng.choice(vocab_size, int(vocab_size * case.mask), replace=False)] = 1
     return StepPlan(
         step=0,
         token_ids_T=rng.integers(100, vocab_size - 1000, rows).astype(np.int32),
@@ -93,19 +109,25 @@ def plan_of(case: Case, num_slots: int, vocab_size: int, rng: np.random.Generato
         table_rows_B=np.arange(case.requests, dtype=np.int32),
         page_table=table,
         groups=[SharedPrefix(0, case.requests, case.shared)] if case.shared else [],
-        samples=[greedy(int(end) - 1) for end in starts[1:]],
+        samples=[greedy(int(end) - 1, row if case.mask else -1) for row, end in enumerate(starts[1:])],
+        masks_MW=np.packbits(masks, axis=1, bitorder="little").view(np.uint32),
     )
 
 
-def fastest(executor: NativeExecutor, plan: StepPlan, budget_s: float, clock: Callable[[], float]) -> float:
-    """Seconds of the fastest step within the budget; at least two are run."""
+def fastest(
+    executor: NativeExecutor, plan: StepPlan, budget_s: float, clock: Callable[[], float]
+) -> tuple[float, dict[str, float]]:
+    """Seconds of the fastest step within the budget, and of its phases; at least two are run."""
     best, spent, runs = float("inf"), 0.0, 0
+    phases: dict[str, float] = {}
     while runs < 2 or spent < budget_s:
         start = clock()
         executor.execute(plan)
         took = clock() - start
-        best, spent, runs = min(best, took), spent + took, runs + 1
-    return best
+        if took < best:
+            best, phases = took, executor.phase_seconds()
+        spent, runs = spent + took, runs + 1
+    return best, phases
 
 
 def main() -> None:
@@ -118,6 +140,8 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=0.5, help="seconds for each case of a round")
     parser.add_argument("--only", type=int, nargs="*", help="numbers of the cases to run, from 0")
     parser.add_argument("--cpu-time", action="store_true", help="seconds of CPU, with one thread: on a busy machine")
+    parser.add_argument("--mask", type=float, help="each case also with rows that allow this share of the vocabulary")
+    parser.add_argument("--phases", action="store_true", help="milliseconds of each phase in the fastest step")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     checkpoint = open_checkpoint(Path(options.model).expanduser())
@@ -130,28 +154,49 @@ def main() -> None:
         for kv in options.kv
     }
     for executor in executors.values():
-        print(executor.device)
+        print(f"{executor.device}, {executor.kv_bytes_per_token * 1000 / 2**20:.1f} MiB of KV for 1,000 tokens")
     print(f"load average {os.getloadavg()[0]:.1f}")
     clock = time.process_time if options.cpu_time else time.perf_counter
     rng = np.random.default_rng(0)
-    cases = [CASES[i] for i in options.only] if options.only else CASES
+    cases = [CASES[i] for i in options.only] if options.only else list(CASES)
+    if options.mask:
+        cases = [c for case in cases for c in (case, case._replace(mask=options.mask))]
     plans = [plan_of(case, options.slots, checkpoint.config.vocab_size, rng) for case in cases]
     times: dict[tuple[str, Case], list[float]] = {}
+    phases: dict[tuple[str, Case], dict[str, float]] = {}
     for _ in range(options.rounds):
         for case, plan in zip(cases, plans, strict=True):
             for kv, executor in executors.items():
-                if plan is not None:
-                    times.setdefault((kv, case), []).append(fastest(executor, plan, options.budget, clock))
-    print(f"{'kv':>9} {'requests':>8} {'chunk':>6} {'context':>8} {'shared':>7} {'ms':>9} {'tok/s':>8} {'spread':>7}")
+                if plan is None:
+                    continue
+                seconds, by_phase = fastest(executor, plan, options.budget, clock)
+                if seconds < min(times.get((kv, case), [float("inf")])):
+                    phases[kv, case] = by_phase
+                times.setdefault((kv, case), []).append(seconds)
+    print(
+        f"{'kv':>9} {'requests':>8} {'chunk':>6} {'context':>8} {'shared':>7} {'mask':>6} {'ms':>9} {'tok/s':>8} "
+        f"{'spread':>7}"
+    )
     table = []
     for (kv, case), seconds in times.items():
         median = statistics.median(seconds)
         rate, spread = case.requests * case.chunk / median, max(seconds) / min(seconds)
-        table.append({"kv": kv, **case._asdict(), "seconds": median, "tokens_per_s": rate, "spread": spread})
+        table.append(
+            {
+                "kv": kv,
+                **case._asdict(),
+                "seconds": median,
+                "tokens_per_s": rate,
+                "spread": spread,
+                "phases": phases[kv, case],
+            }
+        )
         print(
-            f"{kv:>9} {case.requests:>8} {case.chunk:>6} {case.context:>8} {case.shared:>7} "
+            f"{kv:>9} {case.requests:>8} {case.chunk:>6} {case.context:>8} {case.shared:>7} {case.mask:>6} "
             f"{median * 1e3:>9.2f} {rate:>8.0f} {spread:>7.2f}"
         )
+        if options.phases:
+            print("          " + ", ".join(f"{name} {1e3 * s:.2f}" for name, s in phases[kv, case].items()))
     if options.json:
         device = next(iter(executors.values())).device
         options.json.write_text(json.dumps({"device": device, "load": os.getloadavg(), "cases": table}, indent=1))

@@ -103,6 +103,8 @@ def _declare(library: ctypes.CDLL) -> None:
     library.rx_step_free.restype = None
     library.rx_step_entry_bytes.argtypes = [address]
     library.rx_step_entry_bytes.restype = i64
+    library.rx_step_phases.argtypes = [address, address]
+    library.rx_step_phases.restype = None
     library.rx_step_run.argtypes = [address, address, text, i32]
     library.rx_step_run.restype = i32
     library.rx_isa_name.argtypes = [i32]

@@ -26,6 +26,13 @@ Int32 = NDArray[np.int32]
 Float32 = NDArray[np.float32]
 
 
+PHASES = (
+    *("embedding", "norms", "qkv", "rotation", "attention", "quantise", "output", "gate_up", "down", "head"),
+    "sampling",
+)
+"""rx::Phase of csrc/phases.h. Norms and quantise: rows made ready for the product that follows."""
+
+
 class StepResults(NamedTuple):
     """M = S + N; samples first. L: all samples' and scores' logprob_ids, one after the other."""
 
@@ -129,6 +136,12 @@ class NativeStep:
             raise InternalError(f"the native step refused its plan: {self._text()}")
         return results
 
+    def phase_seconds(self) -> dict[str, float]:
+        """How long the phases of the last run took on its first thread, waits for other threads included."""
+        seconds_P = np.zeros(len(PHASES))
+        self._library.rx_step_phases(self._handle, seconds_P.ctypes.data)
+        return dict(zip(PHASES, seconds_P.tolist(), strict=True))
+
     def close(self) -> None:
         """Ends the threads and frees the pool; the step must not be used again."""
         if self._handle:
@@ -149,8 +162,6 @@ class NativeStep:
             columns = dict(zip(samples[0]._fields, zip(*samples, strict=True), strict=True))
             for name in _COLUMNS:
                 out_S[name] = columns[name]
-            temperatures = out_S["temperature"]
-            np.maximum(temperatures, _LEAST_TEMPERATURE, out=temperatures, where=temperatures > 0)
             _ragged(out_S, "biases", columns["bias_ids"], bias_ids)
             biases = [v for v in columns["bias_values"] if len(v)]
             _ragged(out_S, "penalties", columns["penalty_ids"], penalty_ids)
@@ -164,9 +175,6 @@ class NativeStep:
         self._plan.num_penalties = sum(map(len, penalty_ids))
         return out_S
 
-
-_LEAST_TEMPERATURE = 1e-30
-"""The step divides in float32; below this, only exact ties of the largest logit are left to draw from anyway."""
 
 _COLUMNS = (
     *("row", "temperature", "top_k", "top_p", "min_p", "seed", "counter", "mask_row"),

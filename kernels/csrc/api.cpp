@@ -52,7 +52,12 @@ int32_t rx_step_new(const Model* model, const StepOptions* options, Step** step,
 void rx_step_free(Step* step) { delete step; }
 
 // Bytes of the KV pool for one slot of one layer.
-int64_t rx_step_entry_bytes(const Step* step) { return step->entry_bytes(); }
+int64_t rx_step_entry_bytes(const Step* step) { return step->slot_bytes(); }
+
+// Seconds that the phases of the last run took on its first thread, by Phase (phases.h).
+void rx_step_phases(const Step* step, double* seconds) {
+    for (int i = 0; i < kNumPhases; i++) seconds[i] = step->phase_seconds()[i];
+}
 
 int32_t rx_step_run(Step* step, const Plan* plan, char* message, int32_t capacity) {
     if (const char* error = step->check(*plan)) return fail(kBadPlan, error, message, capacity);

@@ -114,7 +114,7 @@ inline float weigh(Panels& panels, float* scores, int index, const Tile& tile, f
 template <class Panels>
 void compute_tile(Panels& panels, const uint8_t* queries, Tile& tile, const Scratch& scratch, float softcap, bool single,
                   Ahead& ahead) {
-    ahead.step(panels.kv());
+    ahead.step();
     panels.scores(queries, tile.count, tile.first, tile.last, scratch.scores);
     alignas(64) float old[kVecPad], now[kVecPad], span[kVecPad];
     VecF lanes[kTileRows];
@@ -141,7 +141,7 @@ void compute_tile(Panels& panels, const uint8_t* queries, Tile& tile, const Scra
     }
     float* sums[kTileRows];
     for (int i = 0; i < tile.count; ++i) sums[i] = tile.states[i].sum;
-    ahead.step(panels.kv());
+    ahead.step();
     if (single) {
         panels.values(tile.count, tile.first, tile.last, sums, nullptr, nullptr);
     } else {
@@ -200,30 +200,17 @@ void attend_with(const AttendCall& call) {
         const int from = (positions.least + 1 - call.window) / kSpan;
         if (from > first_span) first_span = from;
     }
-    // Entries of the span in work and of what comes after it, in turns.
-    const uint8_t* buffers[2][kSpan];
-    auto entries_of = [&](int span, const uint8_t** out) {
-        const int seen = positions.greatest + 1 - span * kSpan, count = seen > kSpan ? kSpan : seen;
-        for (int i = 0; i < count; ++i) out[i] = call.entries + call.slots[span * kSpan + i] * kv.entry_bytes;
-        return count;
-    };
-    int turn = 0, keys = 0;
-    if (first_span < call.span_end) keys = entries_of(first_span, buffers[0]);
-    for (int span = first_span; span < call.span_end && keys > 0; ++span) {
-        const uint8_t* const* entries = buffers[turn];
-        const uint8_t** following = buffers[turn ^ 1];
-        int following_keys = 0;
-        if (span + 1 < call.span_end) following_keys = entries_of(span + 1, following);
-        const bool is_last = following_keys == 0;
-        if (is_last) {
-            following_keys = call.next_keys;
-            for (int i = 0; i < following_keys; ++i) following[i] = call.entries + call.next_slots[i] * kv.entry_bytes;
-        }
+    const int first = first_span * kSpan, tiles = (pairs + kTileRows - 1) / kTileRows;
+    const int seen = positions.greatest + 1 < call.span_end * kSpan ? positions.greatest + 1 : call.span_end * kSpan;
+    Ahead ahead(call, first, seen > first ? seen - first : 0);
+    for (int span = first_span; span * kSpan < seen; ++span) {
+        KvEntry entries[kSpan];
+        const int keys = seen - span * kSpan < kSpan ? seen - span * kSpan : kSpan;
+        for (int i = 0; i < keys; ++i) entries[i] = kv.entry(call.layer, call.slots[span * kSpan + i]);
         for (int h = 0; h < heads; ++h) {
             const int kv_head = call.head_begin + h;
-            Ahead ahead{entries, keys, kv_head + 1, 0};
-            if (h + 1 == heads) ahead = {following, following_keys, is_last ? call.next_head : call.head_begin, 0};
-            panels.fill(entries, keys, kv_head, ahead);
+            ahead.begin(keys, Panels::steps(keys) + 2 * tiles);
+            panels.fill(entries, keys, kv_head, tiles == 1, ahead);
             for (int from = 0; from < pairs; from += kTileRows) {
                 Tile tile;
                 tile.count = pairs - from < kTileRows ? pairs - from : kTileRows;
@@ -249,9 +236,6 @@ void attend_with(const AttendCall& call) {
                              call.result == kSingle, ahead);
             }
         }
-        if (is_last) break;
-        turn ^= 1;
-        keys = following_keys;
     }
 
     if (call.result == kSingle) return;

@@ -76,34 +76,43 @@ public:
         for (int i = 0; i < kv_.padded_dim; i += kLanes) store_bf16(reinterpret_cast<uint16_t*>(out) + i, load(padded + i));
     }
 
-    void fill(const uint8_t* const* entries, int keys, int head, Ahead& ahead) {
+    // of fill
+    static constexpr int steps(int keys) { return (keys + 15) / 16 + (keys + 31) / 32; }
+
+    // `once`: a single tile will read the values, which then are taken from the entries as they are read.
+    void fill(const KvEntry* entries, int keys, int head, bool once, Ahead& ahead) {
         const int dim = kv_.padded_dim, element = Int8 ? 1 : 2;
         const size_t key_offset = static_cast<size_t>(head) * dim * element;
         const size_t value_offset = static_cast<size_t>(kv_.num_kv_heads + head) * dim * element;
         for (int from = 0; from < keys; from += 16) {
-            ahead.step(kv_);
+            ahead.step();
             const uint8_t* rows[16];
-            for (int i = 0; i < 16; ++i) rows[i] = entries[from + i < keys ? from + i : keys - 1];
-            if (Int8) widen_keys(rows, key_offset, head, from);
+            for (int i = 0; i < 16; ++i) {
+                const KvEntry& entry = entries[from + i < keys ? from + i : keys - 1];
+                rows[i] = entry.data + key_offset;
+                if (Int8) {
+                    key_scales_[from + i] = entry.scales[head];
+                    value_scales_[from + i] = entry.scales[kv_.num_kv_heads + head];
+                }
+            }
+            if (Int8) widen_keys(rows);
             for (int d = 0; d < dim; d += 32) {
-                const size_t at = (Int8 ? 0 : key_offset) + static_cast<size_t>(d) * 2;
-                transpose16(rows, at, keys_ + d / 2 * kSpan + from, kSpan);
+                transpose16(rows, static_cast<size_t>(d) * 2, keys_ + d / 2 * kSpan + from, kSpan);
             }
         }
+        entries_ = once ? entries : nullptr;
+        keys_in_place_ = keys;
+        value_offset_ = value_offset;
         for (int key = 0; key < keys; key += 2) {
-            if (key % 32 == 0) ahead.step(kv_);
-            const uint8_t* even = entries[key] + value_offset;
-            const uint8_t* odd = entries[key + 1 < keys ? key + 1 : key] + value_offset;
+            if (key % 32 == 0) ahead.step();
+            if (once) continue;
             int32_t* out = values_ + key / 2 * dim;
+            const Pair pair = pair_at(entries, key, keys, value_offset);
             for (int d = 0; d < dim; d += 32) {
-                if (Int8) {
-                    store_code_pairs(even + d, odd + d, out + d);
-                    store_code_pairs(even + d + 16, odd + d + 16, out + d + 16);
-                    continue;
-                }
-                const __m512i a = _mm512_loadu_si512(even + d * 2), b = _mm512_loadu_si512(odd + d * 2);
-                _mm512_storeu_si512(out + d, _mm512_unpacklo_epi16(a, b));
-                _mm512_storeu_si512(out + d + 16, _mm512_unpackhi_epi16(a, b));
+                __m512i low, high;
+                pair.load(d, low, high);
+                _mm512_storeu_si512(out + d, low);
+                _mm512_storeu_si512(out + d + 16, high);
             }
         }
     }
@@ -133,22 +142,23 @@ public:
             const int vectors = (kv_.padded_dim - d) / kLanes;
             FloatPanels::for_rows(count, [&](auto rows) {
                 constexpr int Rows = decltype(rows)::value;
-                if (vectors >= 4) return weighted<Rows, 4>(d, first, last, sums, keep, take);
-                weighted<Rows, 2>(d, first, last, sums, keep, take);
+                if (entries_ != nullptr) {
+                    if (vectors >= 4) return weighted<Rows, 4, true>(d, first, last, sums, keep, take);
+                    return weighted<Rows, 2, true>(d, first, last, sums, keep, take);
+                }
+                if (vectors >= 4) return weighted<Rows, 4, false>(d, first, last, sums, keep, take);
+                weighted<Rows, 2, false>(d, first, last, sums, keep, take);
             });
         }
     }
 
 private:
-    // Replaces 16 rows by copies of their K in bfloat16, and notes the scales of those keys.
-    void widen_keys(const uint8_t** rows, size_t key_offset, int head, int from) {
+    // Replaces 16 rows of codes by copies in bfloat16.
+    void widen_keys(const uint8_t** rows) {
         const int dim = kv_.padded_dim;
         for (int i = 0; i < 16; ++i) {
-            const float* scales = reinterpret_cast<const float*>(rows[i] + 2 * kv_.num_kv_heads * dim);
-            key_scales_[from + i] = scales[head];
-            value_scales_[from + i] = scales[kv_.num_kv_heads + head];
             uint8_t* out = staging_ + i * dim * 2;
-            const uint8_t* codes = rows[i] + key_offset;
+            const uint8_t* codes = rows[i];
             for (int d = 0; d < dim; d += 32) {
                 const __m512i wide = (__m512i)_mm512_cvtne2ps_pbh(load_key_codes(codes + d + 16), load_key_codes(codes + d));
                 _mm512_storeu_si512(out + d * 2, wide);
@@ -157,10 +167,28 @@ private:
         }
     }
 
-    // A small whole number as a float has nothing in its lower half: two of them make a pair of bfloat16.
-    static void store_code_pairs(const uint8_t* even, const uint8_t* odd, int32_t* out) {
-        const __m512i a = _mm512_castps_si512(load_value_codes(even)), b = _mm512_castps_si512(load_value_codes(odd));
-        _mm512_storeu_si512(out, _mm512_or_si512(_mm512_srli_epi32(a, 16), b));
+    // V of two keys.
+    struct Pair {
+        const uint8_t *even, *odd;
+        // Dimensions [d, d + 32): a pair of bfloat16 in every lane.
+        RX_INLINE_MEMBER void load(int d, __m512i& low, __m512i& high) const {
+            if (Int8) {
+                low = code_pairs(even + d, odd + d);
+                high = code_pairs(even + d + 16, odd + d + 16);
+                return;
+            }
+            const __m512i a = _mm512_loadu_si512(even + d * 2), b = _mm512_loadu_si512(odd + d * 2);
+            low = _mm512_unpacklo_epi16(a, b);
+            high = _mm512_unpackhi_epi16(a, b);
+        }
+        // A small whole number as a float has nothing in its lower half: two of them make a pair of bfloat16.
+        RX_INLINE __m512i code_pairs(const uint8_t* even, const uint8_t* odd) {
+            const __m512i a = _mm512_castps_si512(load_value_codes(even)), b = _mm512_castps_si512(load_value_codes(odd));
+            return _mm512_or_si512(_mm512_srli_epi32(a, 16), b);
+        }
+    };
+    RX_INLINE Pair pair_at(const KvEntry* entries, int key, int keys, size_t value_offset) {
+        return {entries[key].data + value_offset, entries[key + 1 < keys ? key + 1 : key].data + value_offset};
     }
 
     static __m512i pair(const void* p) {
@@ -193,16 +221,21 @@ private:
         }
     }
 
-    template <int Rows, int Vectors>
+    template <int Rows, int Vectors, bool InPlace>
     void weighted(int d, int first, int last, float* const* sums, const float* keep, const float* take) const {
         VecF acc[Rows][Vectors];
         RX_UNROLL for (int r = 0; r < Rows; ++r) {
             RX_UNROLL for (int v = 0; v < Vectors; ++v) acc[r][v] = fresh_zero();
         }
         for (int key = first / 2 * 2; key < last; key += 2) {
-            const int32_t* value = values_ + key / 2 * kv_.padded_dim + d;
             __m512i x[Vectors];
-            RX_UNROLL for (int v = 0; v < Vectors; ++v) x[v] = _mm512_loadu_si512(value + v * 16);
+            if (InPlace) {
+                const Pair pair = pair_at(entries_, key, keys_in_place_, value_offset_);
+                RX_UNROLL for (int v = 0; v < Vectors; v += 2) pair.load(d + v * 16, x[v], x[v + 1]);
+            } else {
+                const int32_t* value = values_ + key / 2 * kv_.padded_dim + d;
+                RX_UNROLL for (int v = 0; v < Vectors; ++v) x[v] = _mm512_loadu_si512(value + v * 16);
+            }
             RX_UNROLL for (int r = 0; r < Rows; ++r) {
                 const __m512i w = pair(weights_ + r * kSpan + key);
                 RX_UNROLL for (int v = 0; v < Vectors; ++v) acc[r][v] = dot2_bf16(acc[r][v], x[v], w);
@@ -221,6 +254,9 @@ private:
     uint8_t* staging_;                   // int8: K of 16 keys as bfloat16
     float *key_scales_, *value_scales_;  // int8: of the span's keys; a vector may run over into the 64 behind
     uint16_t* weights_;
+    const KvEntry* entries_ = nullptr;  // V is read in place
+    int keys_in_place_ = 0;
+    size_t value_offset_ = 0;
 };
 
 }  // namespace rx::RX_ISA

@@ -39,50 +39,84 @@ RX_INLINE VecF weight_of(VecF x) {
 }
 
 // One head of a KV entry as floats, `dim` of them (a multiple of 32).
-RX_INLINE void load_head(const KvLayout& kv, const uint8_t* entry, int head, int is_value, float* out) {
+RX_INLINE void load_head(const KvLayout& kv, KvEntry entry, int head, int is_value, float* out) {
     const int dim = kv.padded_dim, index = is_value * kv.num_kv_heads + head;
     if (kv.type == kKvF32) {
-        const float* p = reinterpret_cast<const float*>(entry) + index * dim;
+        const float* p = reinterpret_cast<const float*>(entry.data) + index * dim;
         for (int i = 0; i < dim; i += kLanes) store(out + i, load(p + i));
     } else if (kv.type == kKvBF16) {
-        const uint16_t* p = reinterpret_cast<const uint16_t*>(entry) + index * dim;
+        const uint16_t* p = reinterpret_cast<const uint16_t*>(entry.data) + index * dim;
         for (int i = 0; i < dim; i += kLanes) store(out + i, load_bf16(p + i));
     } else if (kv.type == kKvF16) {
-        const uint16_t* p = reinterpret_cast<const uint16_t*>(entry) + index * dim;
+        const uint16_t* p = reinterpret_cast<const uint16_t*>(entry.data) + index * dim;
         for (int i = 0; i < dim; i += kLanes) store(out + i, load_f16(p + i));
     } else {
-        const float* scales = reinterpret_cast<const float*>(entry + 2 * kv.num_kv_heads * dim);
-        const float scale = scales[index];
+        const float scale = entry.scales[index];
         if (is_value != 0) {
-            const int8_t* p = reinterpret_cast<const int8_t*>(entry) + index * dim;
+            const int8_t* p = reinterpret_cast<const int8_t*>(entry.data) + index * dim;
             for (int i = 0; i < dim; ++i) out[i] = scale * static_cast<float>(p[i]);
         } else {
-            const uint8_t* p = entry + index * dim;
+            const uint8_t* p = entry.data + index * dim;
             for (int i = 0; i < dim; ++i) out[i] = scale * static_cast<float>(p[i] - 128);
         }
     }
 }
 
-// Slots lie scattered over the pool, so the hardware foresees nothing, and a span is read faster than it arrives: while one
-// (span, head) is computed, the entries of the next one are fetched, a few keys at each step of the work.
-struct Ahead {
-    const uint8_t* const* entries;  // of the next span's keys, or the first ones of the thread's next call
-    int keys;                       // how many
-    int head;
-    int next;                       // key to fetch next
+// Slots lie scattered over the pool, so the hardware foresees little, and keys are used faster than they arrive. So they
+// are fetched in the order in which they will be used (span, head, key), kLead of them ahead, a few at each step of the
+// work; the stream ends with the first span of the thread's next call.
+class Ahead {
+public:
+    static constexpr int kLead = kSpan;
 
-    static constexpr int kSteps = 14;  // of one (span, head); see the callers of fetch
-    RX_INLINE_MEMBER void fetch(const KvLayout& kv, int count) {
-        const int64_t head_bytes = kv.padded_dim * (kv.type == kKvF32 ? 4 : kv.type == kKvInt8 ? 1 : 2);
-        const int64_t key = head * head_bytes, value = (kv.num_kv_heads + head) * head_bytes;
-        const int end = next + count < keys ? next + count : keys;
-        for (; next < end; ++next) {
-            for (int64_t at = 0; at < head_bytes; at += 64) prefetch_far(entries[next] + key + at);
-            for (int64_t at = 0; at < head_bytes; at += 64) prefetch_far(entries[next] + value + at);
-            if (kv.type == kKvInt8) prefetch_far(entries[next] + 2 * kv.num_kv_heads * head_bytes);  // the scales
+    // `first`: position of the call's first key; `keys`: how many it reads. The call before has fetched those of the first
+    // span and head.
+    Ahead(const AttendCall& call, int first, int keys)
+        : call_(call), kv_(*call.kv), slots_(call.slots + first), left_(keys), head_(call.head_begin) {
+        span_keys_ = left_ < kSpan ? left_ : kSpan;
+        key_ = fetched_ = span_keys_;
+    }
+
+    // The next `keys` keys of a head are worked on now, in `steps` steps.
+    void begin(int keys, int steps) {
+        done_ += keys;
+        per_step_ = (done_ + kLead - fetched_ + steps - 1) / steps;
+    }
+    RX_INLINE_MEMBER void step() {
+        for (int i = 0; i < per_step_ && fetched_ < done_ + kLead; ++i) {
+            if (key_ >= span_keys_ && !next_span()) return;
+            const KvEntry entry = kv_.entry(call_.layer, slots_[key_++]);
+            const int64_t bytes = kv_.padded_dim * (kv_.type == kKvF32 ? 4 : kv_.type == kKvInt8 ? 1 : 2);
+            for (int64_t at = 0; at < bytes; at += 64) prefetch_far(entry.data + head_ * bytes + at);
+            for (int64_t at = 0; at < bytes; at += 64) prefetch_far(entry.data + (kv_.num_kv_heads + head_) * bytes + at);
+            if (kv_.type == kKvInt8) prefetch_far(entry.scales);
+            ++fetched_;
         }
     }
-    RX_INLINE_MEMBER void step(const KvLayout& kv) { fetch(kv, (kSpan + kSteps - 1) / kSteps); }
+
+private:
+    // The same keys of the next head, or the next span, or that of the next call; false at the end.
+    bool next_span() {
+        if (left_ == 0) return false;
+        key_ = 0;
+        if (++head_ < call_.head_end) return true;
+        slots_ += span_keys_;
+        left_ -= span_keys_;
+        span_keys_ = left_ < kSpan ? left_ : kSpan;
+        head_ = call_.head_begin;
+        if (left_ > 0) return true;
+        slots_ = call_.next_slots;
+        span_keys_ = call_.next_keys;
+        head_ = call_.next_head;
+        return span_keys_ > 0;
+    }
+
+    const AttendCall& call_;
+    const KvLayout& kv_;
+    const int32_t* slots_;  // of the span that is fetched
+    int left_;              // keys of the call from that span on
+    int head_, span_keys_, key_;
+    int fetched_, done_ = 0, per_step_ = 0;
 };
 
 class FloatPanels {
@@ -95,6 +129,7 @@ public:
           weights_(reinterpret_cast<float*>(weights)) {}
 
     static size_t bytes(const KvLayout& kv) { return sizeof(float) * kv.padded_dim * (2 * kSpan + kLanes); }
+    static constexpr int steps(int keys) { return (keys + 15) / 16; }  // of fill
     const KvLayout& kv() const { return kv_; }
     static size_t query_bytes(const KvLayout& kv) { return sizeof(float) * kv.padded_dim; }
 
@@ -103,10 +138,11 @@ public:
         for (int i = 0; i < kv_.padded_dim; ++i) p[i] = i < kv_.head_dim ? q[i] * scale : 0.0f;
     }
 
-    void fill(const uint8_t* const* entries, int keys, int head, Ahead& ahead) {
+    // `once`: a single tile will read the values.
+    void fill(const KvEntry* entries, int keys, int head, [[maybe_unused]] bool once, Ahead& ahead) {
         const int dim = kv_.padded_dim;
         for (int from = 0; from < keys; from += kLanes) {
-            if (from % 16 == 0) ahead.step(kv_);
+            if (from % 16 == 0) ahead.step();
             const int count = keys - from < kLanes ? keys - from : kLanes;
             for (int i = 0; i < kLanes; ++i) {
                 if (i < count) {

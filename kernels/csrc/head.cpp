@@ -61,6 +61,7 @@ void Step::head_chunk(int begin, int end, int thread) {
         }
     }
     pool_.barrier();
+    mark(Phase::kHead, thread);
 
     auto logits_of = [&](int i) -> Logits {
         const float* values = logits_ + i * logits_stride_;
@@ -90,6 +91,7 @@ void Step::head_chunk(int begin, int end, int thread) {
         }
     }
     pool_.barrier();  // the next chunk overwrites the logits
+    mark(Phase::kSampling, thread);
 }
 
 }  // namespace rx

@@ -8,8 +8,10 @@
 namespace rx {
 namespace {
 
-// A lone column costs about half a strip of 32, so the whole head is cheaper from here on.
-constexpr int kSparseShare = 24;
+// Columns of a mask are computed 16 at a time, and such a block costs so many times its share of a whole row: 3 times when
+// there is one row (both wait for memory, but the whole head streams), 6 for two, up to 15 when many rows share each
+// weight that is read. examples/bench/step.py --mask measures it.
+constexpr int kBlock = 16, kCostOfOne = 3, kCostOfMany = 15;
 
 }  // namespace
 
@@ -49,6 +51,7 @@ void HeadWork::build(const Plan& plan, int vocab_size) {
 
 // A row that one sample reads under a mask that leaves few tokens, and whose own distribution nobody asks for.
 void HeadWork::find_allowed(const Plan& plan, int vocab_size) {
+    const auto block_cost = static_cast<int64_t>(std::min<size_t>(kCostOfOne * rows_.size(), kCostOfMany));
     for (HeadRow& row : rows_) {
         if (row.sample_end - row.sample_begin != 1 || row.score_end > row.score_begin) continue;
         const Sample& sample = plan.samples[samples[static_cast<size_t>(row.sample_begin)]];
@@ -60,8 +63,13 @@ void HeadWork::find_allowed(const Plan& plan, int vocab_size) {
             return bits >= 32 ? mask[w] : mask[w] & ((1u << bits) - 1);
         };
         int allowed = 0;
-        for (int w = 0; w < words; ++w) allowed += std::popcount(word_at(w));
-        if (allowed == 0 || allowed > vocab_size / kSparseShare) continue;
+        int64_t blocks = 0;
+        for (int w = 0; w < words; ++w) {
+            const uint32_t bits = word_at(w);
+            allowed += std::popcount(bits);
+            blocks += ((bits & 0xffff) != 0) + (bits >> 16 != 0);
+        }
+        if (allowed == 0 || blocks * block_cost * kBlock > vocab_size) continue;
         row.ids_begin = static_cast<int32_t>(ids.size());
         row.ids_count = allowed;
         for (int w = 0; w < words; ++w) {

@@ -16,16 +16,16 @@ float quantise(const float* x, int dim, uint8_t flip, uint8_t* codes) {
     return scale;
 }
 
-void store_head(const KvLayout& kv, const float* x, int index, int is_value, uint8_t* entry) {
+void store_head(const KvLayout& kv, const float* x, int index, int is_value, KvEntry entry) {
     const int dim = kv.padded_dim;
     switch (kv.type) {
         case kKvF32: {
-            float* out = reinterpret_cast<float*>(entry) + index * dim;
+            float* out = reinterpret_cast<float*>(entry.data) + index * dim;
             for (int i = 0; i < dim; i += kLanes) store(out + i, load(x + i));
             break;
         }
         case kKvBF16: {
-            uint16_t* out = reinterpret_cast<uint16_t*>(entry) + index * dim;
+            uint16_t* out = reinterpret_cast<uint16_t*>(entry.data) + index * dim;
 #if RX_DOT_PANELS
             if (is_value != 0) {
                 for (int i = 0; i < dim; i += 32) store_value_order(out + i, x + i);
@@ -36,20 +36,19 @@ void store_head(const KvLayout& kv, const float* x, int index, int is_value, uin
             break;
         }
         case kKvF16: {
-            uint16_t* out = reinterpret_cast<uint16_t*>(entry) + index * dim;
+            uint16_t* out = reinterpret_cast<uint16_t*>(entry.data) + index * dim;
             for (int i = 0; i < dim; i += kLanes) store_f16(out + i, load(x + i));
             break;
         }
         default: {
-            float* scales = reinterpret_cast<float*>(entry + 2 * kv.num_kv_heads * dim);
-            scales[index] = quantise(x, dim, is_value != 0 ? 0 : 0x80, entry + index * dim);
+            entry.scales[index] = quantise(x, dim, is_value != 0 ? 0 : 0x80, entry.data + index * dim);
         }
     }
 }
 
 }  // namespace
 
-void store_kv(const KvLayout& kv, const float* k, const float* v, uint8_t* entry) {
+void store_kv(const KvLayout& kv, const float* k, const float* v, KvEntry entry) {
     alignas(64) float padded[kMaxHeadDim] = {};
     for (int is_value = 0; is_value < 2; ++is_value) {
         const float* x = is_value != 0 ? v : k;

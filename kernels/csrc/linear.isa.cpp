@@ -10,21 +10,32 @@ namespace rx::RX_ISA {
 constexpr int kBlockColumns = kVectors * kLanes;  // columns of one micro-kernel: 32, 16 or 8
 
 // The larger micro-kernels are functions of their own: they need every register. For one or two rows a call would cost.
-template <class T, int Rows>
-RX_NOINLINE void micro_apart(const uint8_t* strip, int groups, const RowView& a, int column, float* out) {
-    micro<T, Rows, kVectors>(strip, groups, a, column, out);
+template <class T, bool Apart, int Rows>
+RX_NOINLINE void micro_call(const uint8_t* strip, const uint8_t* lines, int groups, const RowView& a, int column, float* out) {
+    micro<T, Apart, Rows, kVectors>(strip, lines, groups, a, column, out);
 }
 
-// micro<T, n, kVectors> for n = rows.
-template <class T, int Rows = kMaxRows>
-RX_INLINE void micro_rows(int rows, const uint8_t* strip, int groups, const RowView& a, int column, float* out) {
+// micro<T, Apart, n, kVectors> for n = rows.
+template <class T, bool Apart, int Rows = kMaxRows>
+RX_INLINE void micro_rows(int rows, const uint8_t* strip, const uint8_t* lines, int groups, const RowView& a, int column,
+                          float* out) {
     if constexpr (Rows > 1) {
-        if (rows < Rows) return micro_rows<T, Rows - 1>(rows, strip, groups, a, column, out);
+        if (rows < Rows) return micro_rows<T, Apart, Rows - 1>(rows, strip, lines, groups, a, column, out);
     }
     if constexpr (Rows > 2) {
-        micro_apart<T, Rows>(strip, groups, a, column, out);
+        micro_call<T, Apart, Rows>(strip, lines, groups, a, column, out);
     } else {
-        micro<T, Rows, kVectors>(strip, groups, a, column, out);
+        micro<T, Apart, Rows, kVectors>(strip, lines, groups, a, column, out);
+    }
+}
+
+// A strip's lines of offsets, one after the other. They fit a buffer on the stack up to kApartGroups groups.
+constexpr int kApartGroups = 256;
+template <class T>
+RX_INLINE void copy_offsets(const uint8_t* strip, int groups, uint8_t* lines) {
+    for (int pair = 0; pair < (groups + 1) / 2; pair++, lines += kLine) {
+        const uint8_t* line = strip + kLine * (1 + pair) + pair * 2 * T::kBytes;
+        for (int i = 0; i < kLine; i += (int)sizeof(VecI)) storei((int32_t*)(lines + i), load_codes(line + i));
     }
 }
 
@@ -68,14 +79,25 @@ RX_INLINE void each_block(const LinearCall& call, int strip, const uint8_t* next
 
 template <int Kind>
 static void linear_quantised(const LinearCall& call) {
+    using T = Tile<Kind>;
     const Weight& w = *call.weight;
     const int groups = padded_depth(w.depth) / kGroup, rows = call.row_end - call.row_begin;
     const int last = call.column_end / kStrip;
     for (int strip = call.column_begin / kStrip; strip < last; strip++) {
         const uint8_t* tiles = w.tiles + strip * w.strip_bytes;
         const uint8_t* next = rows > kMaxRows && strip + 1 < last ? tiles + w.strip_bytes : nullptr;
+        if constexpr (T::kOffsets) {
+            if (rows > kMaxRows && groups <= kApartGroups) {
+                alignas(64) uint8_t lines[kApartGroups / 2 * kLine];
+                copy_offsets<T>(tiles, groups, lines);
+                each_block(call, strip, next, [&](int n, int row, int column, float* y) {
+                    micro_rows<T, true>(n, tiles, lines, groups, rows_from(*call.input, row), column, y);
+                });
+                continue;
+            }
+        }
         each_block(call, strip, next, [&](int n, int row, int column, float* y) {
-            micro_rows<Tile<Kind>>(n, tiles, groups, rows_from(*call.input, row), column, y);
+            micro_rows<T, false>(n, tiles, nullptr, groups, rows_from(*call.input, row), column, y);
         });
     }
 }
@@ -115,13 +137,13 @@ static void one_row(const Weight& w, const uint8_t* tiles, const RowView& a, int
         case kF32: return micro_dense<kF32, 1, Vectors>(tiles, depth, a, column, y);
         case kBF16: return micro_dense<kBF16, 1, Vectors>(tiles, depth, a, column, y);
         case kF16: return micro_dense<kF16, 1, Vectors>(tiles, depth, a, column, y);
-        case kW4Sym16: return micro<Tile<kW4Sym16>, 1, Vectors>(tiles, groups, a, column, y);
-        case kW4Affine16: return micro<Tile<kW4Affine16>, 1, Vectors>(tiles, groups, a, column, y);
-        case kW4Affine32: return micro<Tile<kW4Affine32>, 1, Vectors>(tiles, groups, a, column, y);
-        case kW8Sym16: return micro<Tile<kW8Sym16>, 1, Vectors>(tiles, groups, a, column, y);
-        case kW8Affine16: return micro<Tile<kW8Affine16>, 1, Vectors>(tiles, groups, a, column, y);
-        case kW8Sym32: return micro<Tile<kW8Sym32>, 1, Vectors>(tiles, groups, a, column, y);
-        case kW8Affine32: return micro<Tile<kW8Affine32>, 1, Vectors>(tiles, groups, a, column, y);
+        case kW4Sym16: return micro<Tile<kW4Sym16>, false, 1, Vectors>(tiles, nullptr, groups, a, column, y);
+        case kW4Affine16: return micro<Tile<kW4Affine16>, false, 1, Vectors>(tiles, nullptr, groups, a, column, y);
+        case kW4Affine32: return micro<Tile<kW4Affine32>, false, 1, Vectors>(tiles, nullptr, groups, a, column, y);
+        case kW8Sym16: return micro<Tile<kW8Sym16>, false, 1, Vectors>(tiles, nullptr, groups, a, column, y);
+        case kW8Affine16: return micro<Tile<kW8Affine16>, false, 1, Vectors>(tiles, nullptr, groups, a, column, y);
+        case kW8Sym32: return micro<Tile<kW8Sym32>, false, 1, Vectors>(tiles, nullptr, groups, a, column, y);
+        case kW8Affine32: return micro<Tile<kW8Affine32>, false, 1, Vectors>(tiles, nullptr, groups, a, column, y);
     }
 }
 

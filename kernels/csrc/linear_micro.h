@@ -95,12 +95,29 @@ RX_INLINE void add_offsets(const uint8_t* pair_of_offsets, const RowView& a, int
     }
 }
 
+// The same of groups [begin, end), begin even, whose lines of offsets lie together; the sums stay in registers on the way.
+template <int Rows, int Vectors>
+RX_INLINE void add_all_offsets(const uint8_t* lines, const RowView& a, int begin, int end, int column, int32_t* sums) {
+    VecI sum[Rows][Vectors];
+    RX_UNROLL for (int r = 0; r < Rows; r++) RX_UNROLL for (int v = 0; v < Vectors; v++) sum[r][v] = zeroi();
+    for (int pair = begin / 2; pair < (end + 1) / 2; pair++) {
+        VecI m[Vectors];
+        RX_UNROLL for (int v = 0; v < Vectors; v++) m[v] = load_codes(lines + pair * kLine + (column + v * kLanes) * 4);
+        RX_UNROLL for (int r = 0; r < Rows; r++) {
+            VecI x = broadcast4((const int8_t*)(a.sums + (r * a.pairs + pair) * 2));
+            RX_UNROLL for (int v = 0; v < Vectors; v++) sum[r][v] = dot2(sum[r][v], m[v], x);
+        }
+    }
+    RX_UNROLL for (int r = 0; r < Rows; r++)
+        RX_UNROLL for (int v = 0; v < Vectors; v++) storei(sums + r * kStrip + v * kLanes, sum[r][v]);
+}
+
 // Quantised weights: out[r][column + lane], r < Rows, has row stride kStrip. The order of the float operations of a row and
-// column is that of the groups and never depends on Rows.
-template <class T, int Rows, int Vectors>
-RX_INLINE void micro(const uint8_t* strip, int groups, const RowView& a, int column, float* out) {
+// column is that of the groups and never depends on Rows. `lines`: the lines of offsets of the whole strip, copied
+// together, where many rows make that pay (Apart); else they are read from the strip, which is read once, in order.
+template <class T, bool Apart, int Rows, int Vectors>
+RX_INLINE void micro(const uint8_t* strip, const uint8_t* lines, int groups, const RowView& a, int column, float* out) {
     static_assert(Rows <= 8, "a pair of groups has eight places to add a row's offsets");
-    constexpr int kLine = kStrip * 4;  // of units or offsets
     const uint8_t* tile = strip + (T::kOffsets ? kLine : 0);
     alignas(64) int32_t offset_sums[Rows * kStrip];
     VecF total[Rows][Vectors];
@@ -108,21 +125,23 @@ RX_INLINE void micro(const uint8_t* strip, int groups, const RowView& a, int col
 
     for (int begin = 0; begin < groups; begin += kOffsetGroups) {
         const int end = begin + kOffsetGroups < groups ? begin + kOffsetGroups : groups;
-        if constexpr (T::kOffsets) {
+        if constexpr (T::kOffsets && Apart) {
+            add_all_offsets<Rows, Vectors>(lines, a, begin, end, column, offset_sums);
+        } else if constexpr (T::kOffsets) {
             for (int i = 0; i < Rows * kStrip; i += kLanes) storei(offset_sums + i, zeroi());
         }
         for (int g = begin; g < end; g += 2) {
             const uint8_t* offsets = tile;
             if constexpr (T::kOffsets) tile += kLine;
             auto offsets_of = [&](int r) {
-                if constexpr (T::kOffsets) {
+                if constexpr (T::kOffsets && !Apart) {
                     if (r < Rows) add_offsets<Vectors>(offsets, a, r, g / 2, column, offset_sums);
                 }
             };
             add_group<T, Rows, Vectors>(tile, a, g, column, total, [&](int eight) { offsets_of(eight); });
             tile += T::kBytes;
             if (g + 1 < end) {
-                    add_group<T, Rows, Vectors>(tile, a, g + 1, column, total, [&](int eight) { offsets_of(4 + eight); });
+                add_group<T, Rows, Vectors>(tile, a, g + 1, column, total, [&](int eight) { offsets_of(4 + eight); });
                 tile += T::kBytes;
             } else {
                 RX_UNROLL for (int r = 4; r < Rows; r++) offsets_of(r);

@@ -8,6 +8,8 @@
 
 namespace rx::RX_ISA {
 
+constexpr int kLine = kStrip * 4;  // bytes of a line of units or offsets
+
 // Two vectors of codes for four k each, in the order of k.
 struct Codes8 {
     VecI first, second;

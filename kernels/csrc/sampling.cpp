@@ -11,6 +11,8 @@ namespace rx {
 namespace {
 
 constexpr float kNothing = -std::numeric_limits<float>::infinity();
+// The weights are computed in float; below this, only exact ties of the largest logit are left to draw from anyway.
+constexpr double kLeastTemperature = 1e-30;
 
 // splitmix64 of seed and counter -> [0, 1), 53 bits.
 double uniform(uint64_t seed, uint64_t counter) {
@@ -62,16 +64,17 @@ void apply_mask(const uint32_t* mask, int count, float* values) {
     }
 }
 
-// The indices of the k largest values, largest first, lowest index first on ties.
+// The indices of the k largest values, largest first, lowest index first on ties; what is no number comes last.
 void largest(const float* values, int count, int k, std::vector<int32_t>& found) {
     // A heap whose front is the least of the k best so far.
-    auto better = [values](int32_t a, int32_t b) { return values[a] != values[b] ? values[a] > values[b] : a < b; };
+    auto value = [values](int32_t i) { return values[i] == values[i] ? values[i] : kNothing; };
+    auto better = [value](int32_t a, int32_t b) { return value(a) != value(b) ? value(a) > value(b) : a < b; };
     found.clear();
     for (int i = 0; i < count; ++i) {
         if (static_cast<int>(found.size()) < k) {
             found.push_back(i);
             std::push_heap(found.begin(), found.end(), better);
-        } else if (values[i] > values[found.front()]) {
+        } else if (value(i) > value(found.front())) {
             std::pop_heap(found.begin(), found.end(), better);
             found.back() = i;
             std::push_heap(found.begin(), found.end(), better);
@@ -182,17 +185,23 @@ void Sampler::draw(const Plan& plan, const Sample& sample, const Logits& logits,
     }
     float maximum;
     int best = kernels.argmax(values, logits.count, &maximum);
-    if (best < 0) best = 0;  // nothing is allowed, or nothing is a number: the request is lost anyway, the batch is not
+    if (best < 0) {
+        // Nothing is a number, or nothing is allowed: the request is lost anyway, the batch is not. Something allowed if
+        // there is any.
+        const float* first = std::find_if(values, values + logits.count, [](float v) { return v != kNothing; });
+        best = first == values + logits.count ? 0 : static_cast<int>(first - values);
+    }
     if (sample.temperature > 0 && sample.top_k != 1 && std::isfinite(maximum)) {
         weights_.resize(static_cast<size_t>(logits.count));
         float* weights = weights_.data();
-        kernels.weights(values, logits.count, maximum, static_cast<float>(sample.temperature), weights);
-        best = filter_and_pick(sample, values, logits.count);
+        const double temperature = std::max(sample.temperature, kLeastTemperature);
+        kernels.weights(values, logits.count, maximum, static_cast<float>(temperature), weights);
+        best = filter_and_pick(sample, values, logits.count, best);
     }
     *token = logits.ids == nullptr ? best : logits.ids[best];
 }
 
-int Sampler::filter_and_pick(const Sample& sample, const float* values, int count) {
+int Sampler::filter_and_pick(const Sample& sample, const float* values, int count, int best) {
     const float* weights = weights_.data();
     const double u = uniform(sample.seed, sample.counter);
     const bool has_top_k = sample.top_k > 0 && sample.top_k < count;
@@ -213,7 +222,7 @@ int Sampler::filter_and_pick(const Sample& sample, const float* values, int coun
     }
     if (sample.top_p < 1) keep_likeliest(sample.top_p * total, weights, kept_, mass_, order_);
     std::erase_if(kept_, [&](int32_t i) { return weights[i] < sample.min_p; });  // the largest weight is 1
-    return kept_.empty() ? 0 : pick(weights, kept_, u);
+    return kept_.empty() ? best : pick(weights, kept_, u);
 }
 
 void Sampler::log_probabilities(const Plan& plan, const Logits& logits, const StepKernels& kernels, int target, int num_top,

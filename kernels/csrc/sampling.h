@@ -30,7 +30,8 @@ public:
                            Slice logprob_ids, float* logprob, int32_t* top_ids, float* top_logprobs);
 
 private:
-    int filter_and_pick(const Sample& sample, const float* values, int count);
+    // `best`: the likeliest, taken when rounding leaves nothing.
+    int filter_and_pick(const Sample& sample, const float* values, int count, int best);
 
     std::vector<float> values_, weights_;
     std::vector<double> mass_;

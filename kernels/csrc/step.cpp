@@ -37,10 +37,10 @@ void Step::reserve() {
     kv_.padded_dim = (model_.head_dim + 31) / 32 * 32;
     kv_.num_slots = options_.num_slots;
     static constexpr int64_t kElementBytes[] = {4, 2, 2, 1};
-    int64_t bytes = 2 * kv_.num_kv_heads * kv_.padded_dim * kElementBytes[kv_.type];
-    if (kv_.type == kKvInt8) bytes += 2 * kv_.num_kv_heads * static_cast<int64_t>(sizeof(float));
+    const int64_t bytes = 2 * kv_.num_kv_heads * kv_.padded_dim * kElementBytes[kv_.type];
     kv_.entry_bytes = static_cast<int64_t>(align64(static_cast<size_t>(bytes)));
-    kv_memory_ = Reserve(static_cast<size_t>(kv_.entry_bytes * kv_.num_slots * model_.num_layers));
+    kv_.layer_bytes = static_cast<int64_t>(align64(static_cast<size_t>(slot_bytes() * kv_.num_slots)));
+    kv_memory_ = Reserve(static_cast<size_t>(kv_.layer_bytes * model_.num_layers));
     kv_.base = kv_memory_.as<uint8_t>();
 
     std::vector<const Weight*> weights = {model_.head};
@@ -95,6 +95,7 @@ void Step::reserve() {
 
 void Step::run(const Plan& plan) {
     plan_ = &plan;
+    clock_.start();
     small_ = plan.num_tokens <= kSmallRows;
     attention_work_.build(plan, model_.num_kv_heads, model_.num_heads / model_.num_kv_heads, pool_.size(), state_capacity_);
     row_states_.resize(static_cast<size_t>(plan.num_tokens));
@@ -109,6 +110,7 @@ void Step::run(const Plan& plan) {
 void Step::work(int thread) {
     embed(thread);
     pool_.barrier();
+    mark(Phase::kEmbedding, thread);
     for (int l = 0; l < model_.num_layers; ++l) {
         attention(model_.layers[l], l, thread);
         mlp(model_.layers[l], thread);
@@ -139,19 +141,25 @@ void Step::embed(int thread) {
 
 void Step::attention(const Layer& layer, int index, int thread) {
     const Activations input = normed_input(layer.attention_norm, layer.qkv, thread);
+    mark(Phase::kNorms, thread);
     multiply(layer.qkv, input, plan_->num_tokens, kStore, 1.0f, qkv_, qkv_width_, thread);
     pool_.barrier();
+    mark(Phase::kQkv, thread);
     rotate_and_store(layer, index, thread);
     pool_.barrier();
+    mark(Phase::kRotation, thread);
     attend(layer, index, thread);
     pool_.barrier();
+    mark(Phase::kAttention, thread);
     const Activations attended = activations_for(layer.output, plan_->num_tokens, thread);
     const Range rows = small_ ? Range{0, plan_->num_tokens} : split(plan_->num_tokens, pool_.size(), thread);
     for (int r = rows.begin; r < rows.end; ++r) {
         linear_.prepare_rows(attention_row(r, workers_[thread].row), 0, r, r + 1, attended);
     }
     if (!small_) pool_.barrier();
+    mark(Phase::kQuantise, thread);
     add_to_residual(layer.output, attended, layer.attention_post_norm, thread);
+    mark(Phase::kOutput, thread);
 }
 
 void Step::rotate_and_store(const Layer& layer, int index, int thread) {
@@ -163,10 +171,11 @@ void Step::rotate_and_store(const Layer& layer, int index, int thread) {
         for (int at = 0; at < width; at += n) normalise(norm, x + at, n, x + at);
     };
     constexpr int kAhead = 2;  // rows whose entries are on their way into the cache while one is worked on
-    auto entry_of = [&](int row) { return kv_.layer(index) + plan_->slots[row] * kv_.entry_bytes; };
+    const KvLayer kv_layer = kv_.layer(index);
+    auto entry_of = [&](int row) { return kv_.entry(kv_layer, plan_->slots[row]); };
     for (int r = rows.begin; r < rows.end; ++r) {
         if (r + kAhead < rows.end) {
-            const uint8_t* entry = entry_of(r + kAhead);
+            const uint8_t* entry = entry_of(r + kAhead).data;
             for (int64_t at = 0; at < kv_.entry_bytes; at += 64) __builtin_prefetch(entry + at, 1);
         }
         float* q = qkv_ + static_cast<int64_t>(r) * qkv_width_;
@@ -188,7 +197,7 @@ void Step::attend(const Layer& layer, int index, int thread) {
     const int64_t row_floats = static_cast<int64_t>(kv_.padded_dim + kStateExtra) * model_.num_heads;
     AttendCall call{};
     call.kv = &kv_;
-    call.entries = kv_.layer(index);
+    call.layer = kv_.layer(index);
     call.queries = qkv_;
     call.query_stride = qkv_width_;
     call.positions = plan_->positions;
@@ -245,11 +254,15 @@ const float* Step::attention_row(int row, float* scratch) const {
 
 void Step::mlp(const Layer& layer, int thread) {
     const Activations input = normed_input(layer.mlp_norm, layer.gate_up, thread);
+    mark(Phase::kNorms, thread);
     const Epilogue epilogue = layer.gate_up.order == kGateUp ? kGated : kAct;
     multiply(layer.gate_up, input, plan_->num_tokens, epilogue, 1.0f, gated_, model_.intermediate_size, thread);
     pool_.barrier();
+    mark(Phase::kGateUp, thread);
     const Activations gated = input_of(gated_, model_.intermediate_size, layer.down, thread);
+    mark(Phase::kQuantise, thread);
     add_to_residual(layer.down, gated, layer.mlp_post_norm, thread);
+    mark(Phase::kDown, thread);
 }
 
 Activations Step::activations_for(const Weight& weight, int rows, int thread) const {

@@ -13,6 +13,7 @@
 #include "isa.h"
 #include "memory.h"
 #include "model.h"
+#include "phases.h"
 #include "plan.h"
 #include "sampling.h"
 #include "step_kernels.h"
@@ -39,7 +40,12 @@ public:
     // Runs a plan that check() accepted. Throws std::bad_alloc; the step stays usable.
     void run(const Plan& plan);
 
-    int64_t entry_bytes() const { return kv_.entry_bytes; }
+    // Of the KV pool, for one token and one layer.
+    int64_t slot_bytes() const {
+        return kv_.entry_bytes + (kv_.type == kKvInt8 ? 2 * kv_.num_kv_heads * static_cast<int64_t>(sizeof(float)) : 0);
+    }
+    // Of the last run: by Phase.
+    const double* phase_seconds() const { return clock_.seconds(); }
 
 private:
     // Up to so many rows, every thread prepares all of them for itself: cheaper than a barrier.
@@ -57,6 +63,9 @@ private:
     };
 
     void reserve();
+    void mark(Phase phase, int thread) {
+        if (thread == 0) clock_.mark(phase);
+    }
     void work(int thread);
     void embed(int thread);
     void attention(const Layer& layer, int index, int thread);
@@ -106,6 +115,7 @@ private:
     std::unique_ptr<std::atomic<int>[]> next_item_;  // by layer
     HeadWork head_work_;
     std::atomic<int> next_task_{0};
+    PhaseClock clock_;
 };
 
 }  // namespace rx

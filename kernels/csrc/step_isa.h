@@ -17,6 +17,6 @@ void attend(const AttendCall& call);
 void fold(const KvLayout& kv, const float* states, int64_t state_step, int count, float* out);
 
 // kv_store.isa.cpp
-void store_kv(const KvLayout& kv, const float* k, const float* v, uint8_t* entry);
+void store_kv(const KvLayout& kv, const float* k, const float* v, KvEntry entry);
 
 }  // namespace rx::RX_ISA

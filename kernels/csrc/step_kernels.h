@@ -2,11 +2,12 @@
 //
 // Layouts
 //   query/key/value row   float  [heads][head_dim]; q, k and v of a token lie in one row of the qkv product
-//   KV entry of a slot    one for each (layer, slot), a multiple of 64 bytes: K of every head, V of every head, and for
-//                         int8 the scales (float) of every K head and every V head. A head takes KvLayout::padded_dim
-//                         elements (head_dim rounded up to 32, the tail zero).
+//   KV entry of a slot    one for each (layer, slot), a multiple of 64 bytes: K of every head, V of every head. A head
+//                         takes KvLayout::padded_dim elements (head_dim rounded up to 32, the tail zero).
 //     bf16                V's dimensions are stored in the order kept by KvLayout (see value order in attention.isa.cpp)
-//     int8                K as code + 128 (unsigned), V as code (signed); value = scale * code
+//     int8                K as code + 128 (unsigned), V as code (signed); value = scale * code. The scales of a slot, of
+//                         every K head and every V head, lie apart, by slot: so that entries stay whole cache lines
+//   layer of the pool     entries [num_slots], then (int8) scales float [num_slots][2 * num_kv_heads]
 //   state of (row, head)  float [padded_dim] weighted sum of V, [16] sums of the weights by lane, [1] maximum, padded to
 //                         padded_dim + 32
 //
@@ -27,8 +28,18 @@ constexpr int kMaxAttendRows = 192;  // (query token, head) pairs that one call 
 
 enum KvType : int32_t { kKvF32 = 0, kKvBF16 = 1, kKvF16 = 2, kKvInt8 = 3 };
 
+struct KvLayer {
+    uint8_t* entries;
+    float* scales;  // int8 only
+};
+struct KvEntry {
+    uint8_t* data;
+    float* scales;  // int8 only
+};
+
 struct KvLayout {
-    uint8_t* base;        // entry of layer l and slot s at base + (l * num_slots + s) * entry_bytes
+    uint8_t* base;
+    int64_t layer_bytes;
     int64_t entry_bytes;
     int64_t num_slots;
     int32_t type;         // KvType
@@ -36,13 +47,19 @@ struct KvLayout {
     int32_t head_dim;
     int32_t padded_dim;
 
-    uint8_t* layer(int l) const { return base + l * num_slots * entry_bytes; }
+    KvLayer layer(int l) const {
+        uint8_t* entries = base + l * layer_bytes;
+        return {entries, reinterpret_cast<float*>(entries + num_slots * entry_bytes)};
+    }
+    KvEntry entry(KvLayer layer, int64_t slot) const {
+        return {layer.entries + slot * entry_bytes, layer.scales + slot * 2 * num_kv_heads};
+    }
 };
 
 // Some kv heads, some query tokens of one sequence (or of sequences that share these slots), some spans.
 struct AttendCall {
     const KvLayout* kv;
-    const uint8_t* entries;       // KvLayout::layer
+    KvLayer layer;                // of kv
     const int32_t* slots;         // slot of each position
     const float* queries;         // row r's q heads at queries + r * query_stride
     int64_t query_stride;
@@ -78,8 +95,8 @@ struct StepKernels {
     void (*add)(float* x, const float* y, float multiplier, int n);
     // Rotates `heads` heads in place; cosines and sines [dim / 2] of the row's position.
     void (*rotate)(float* x, int heads, int head_dim, const float* cosines, const float* sines, int dim, int interleaved);
-    // Writes one token's k and v heads as the KV entry at `entry`.
-    void (*store_kv)(const KvLayout& kv, const float* k, const float* v, uint8_t* entry);
+    // Writes one token's k and v heads.
+    void (*store_kv)(const KvLayout& kv, const float* k, const float* v, KvEntry entry);
 
     size_t (*attend_scratch)(const KvLayout& kv, int group);
     void (*attend)(const AttendCall& call);
@@ -92,7 +109,7 @@ struct StepKernels {
     int (*argmax)(const float* x, int n, float* value);
     // Sum of exp(x - max), float64.
     double (*sum_exp)(const float* x, int n, float max);
-    // p = exp((x - max) / temperature), exactly 0 for -inf.
+    // p = exp((x - max) / temperature), exactly 0 for -inf and NaN.
     void (*weights)(const float* x, int n, float max, float temperature, float* p);
 };
 

@@ -126,7 +126,7 @@ void weights(const float* x, int n, float maximum, float temperature, float* p) 
     const VecF top = set1(maximum), t = set1(temperature), base = set1(1.44269504f);
     int i = 0;
     for (; i + kLanes <= n; i += kLanes) store(p + i, power(mul(div(sub(load(x + i), top), t), base)));
-    for (; i < n; ++i) p[i] = expf((x[i] - maximum) / temperature);
+    for (; i < n; ++i) p[i] = x[i] == x[i] ? expf((x[i] - maximum) / temperature) : 0.0f;
 }
 
 }  // namespace

@@ -70,6 +70,10 @@ class NativeExecutor:
             hidden_RE=results.hidden_RE,
         )
 
+    def phase_seconds(self) -> dict[str, float]:
+        """See `NativeStep.phase_seconds`."""
+        return self._step.phase_seconds()
+
     def close(self) -> None:
         """Frees weights, pool and threads; the executor must not be used again."""
         self._step.close()

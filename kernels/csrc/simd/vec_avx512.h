@@ -104,9 +104,11 @@ RX_INLINE VecI dot4_bytes(VecI acc, VecI w, VecI a) { return dot4(acc, w, a); }
 constexpr bool kShortSums = false;
 RX_INLINE VecI widen_sums(VecI sums) { return sums; }
 
-// acc + w0 * a0 + w1 * a1 on pairs of int16. Two instructions and not vpdpwssd: on AMD the multiplication runs beside the
-// dot products, in a unit that they leave idle.
-RX_INLINE VecI dot2(VecI acc, VecI w, VecI a) { return _mm512_add_epi32(acc, _mm512_madd_epi16(w, a)); }
+// acc + w0 * a0 + w1 * a1 on pairs of int16.
+RX_INLINE VecI dot2(VecI acc, VecI w, VecI a) {
+    asm("vpdpwssd %2, %1, %0" : "+v"(acc) : "v"(w), "v"(a));
+    return acc;
+}
 
 #if defined(__AVX512BF16__)
 // acc + w0 * a0 + w1 * a1 on pairs of bfloat16.

@@ -21,8 +21,9 @@ RX_INLINE VecF add(VecF a, VecF b) { return vaddq_f32(a, b); }
 RX_INLINE VecF sub(VecF a, VecF b) { return vsubq_f32(a, b); }
 RX_INLINE VecF mul(VecF a, VecF b) { return vmulq_f32(a, b); }
 RX_INLINE VecF div(VecF a, VecF b) { return vdivq_f32(a, b); }
-RX_INLINE VecF max(VecF a, VecF b) { return vmaxq_f32(a, b); }
-RX_INLINE VecF min(VecF a, VecF b) { return vminq_f32(a, b); }
+// Where one operand is NaN, the other is taken.
+RX_INLINE VecF max(VecF a, VecF b) { return vmaxnmq_f32(a, b); }
+RX_INLINE VecF min(VecF a, VecF b) { return vminnmq_f32(a, b); }
 RX_INLINE VecF fma(VecF a, VecF b, VecF c) { return vfmaq_f32(c, a, b); }  // a * b + c
 RX_INLINE VecF abs(VecF a) { return vabsq_f32(a); }
 RX_INLINE VecF copy_sign(VecF a, VecF sign) { return vbslq_f32(vdupq_n_u32(0x80000000u), sign, a); }
@@ -32,7 +33,7 @@ RX_INLINE VecF scale2(VecF a, VecF n) {  // a * 2^n, n whole, -126 .. 127
     return vmulq_f32(a, vreinterpretq_f32_s32(vshlq_n_s32(exponent, 23)));
 }
 RX_INLINE float reduce_add(VecF a) { return vaddvq_f32(a); }
-RX_INLINE float reduce_max(VecF a) { return vmaxvq_f32(a); }
+RX_INLINE float reduce_max(VecF a) { return vmaxnmvq_f32(a); }
 
 RX_INLINE VecF load_f16(const uint16_t* p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
 RX_INLINE void store_f16(uint16_t* p, VecF x) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(x))); }

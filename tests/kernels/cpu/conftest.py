@@ -251,6 +251,9 @@ class MemoryCheckpoint:
             return values
         return gguf.quants.dequantize(self.packed(name).data, gguf.GGMLQuantizationType[format_])
 
+    def forget_pages(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 

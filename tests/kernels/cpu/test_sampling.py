@@ -207,3 +207,32 @@ def test_equal_logits_go_to_the_lowest_id(llama: Any, checkpoint: Any, run_model
     assert prompt.draw(GREEDY._replace(temperature=1.0, top_k=3, seed=1, counter=7))[0] in (0, 1, 2)
     [logprobs] = prompt.step([GREEDY._replace(num_top=4)]).logprobs_S
     assert logprobs.top_ids == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("broken", ["model.norm.weight", "model.embed_tokens.weight"])
+def test_weights_that_are_no_numbers_still_draw_some_allowed_token(
+    broken: str, llama: Any, checkpoint: Any, run_model: Callable[..., Any]
+) -> None:
+    """All logits NaN, or those of a tenth of the vocabulary: what no order holds for must not leave an array."""
+    model = checkpoint(llama)
+    format_, values = model._tensors[broken]
+    values = values.copy()
+    values[3::10] = np.nan
+    model._tensors[broken] = (format_, values)
+    prompt = Prompt(run_model(model))
+    params = [
+        {"temperature": t, "top_k": k, "top_p": p, "min_p": m}
+        for t in (0.0, 1e-300, 1e-8, 1.0, 1e30)
+        for k in (0, 1, 40)
+        for p in (1.0, 0.9, 1e-6)
+        for m in (0.0, 0.1)
+    ]
+    samples = [GREEDY._replace(row=i % 9, seed=i, **p) for i, p in enumerate(params)]
+    assert all(0 <= token < VOCAB for token in prompt.draw(*samples))
+    allowed = list(range(1, VOCAB, 3))
+    masked = [s._replace(mask_row=0) for s in samples]
+    assert set(prompt.draw(*masked, masks=mask_of(*allowed))) <= set(allowed)
+    assert all(token in (17, 200) for s in masked for token in prompt.draw(s, masks=mask_of(17, 200)))
+    output = prompt.step([s._replace(num_top=5) for s in samples], scores=[ScorePlan(0, 1, 5, EVERYTHING)])
+    tops = [p.top_ids for p in output.logprobs_S] + [output.scores_N[0].top_ids]
+    assert all(len(set(ids)) == 5 and set(ids) <= set(range(VOCAB)) for ids in tops)

@@ -256,3 +256,20 @@ def test_a_pool_that_does_not_fit_the_address_space_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match="not enough memory"):
         run_model(checkpoint(llama), slots=1 << 50)
+
+
+def test_an_int8_cache_takes_little_more_than_half_of_a_float16_one(
+    llama: ModelConfig, checkpoint: Any, run_model: Callable[..., Any]
+) -> None:
+    model = checkpoint(replace(llama, head_dim=64))
+    int8, float16 = (run_model(model, kv=kv, slots=16).kv_bytes_per_token for kv in ("int8", "float16"))
+    assert int8 <= 0.55 * float16
+
+
+def test_the_phases_of_a_run_are_timed(
+    llama: ModelConfig, checkpoint: Any, run_model: Callable[..., Any], ids: np.ndarray
+) -> None:
+    executor = run_model(checkpoint(llama))
+    Driver(executor, ids).run([(0, 0, 100)])
+    phases = executor.phase_seconds()
+    assert all(phases[name] > 0 for name in ("qkv", "attention", "gate_up", "head"))
