@@ -136,6 +136,9 @@ class Committer:
             at += came.size
             if num_same < came.size:
                 break
+            if at >= num_sound:  # what follows is to be drawn again, from the row of the last token
+                rows.computed[row] -= 1
+                rows.settled[row] -= 1
         if request.submit.echo_steps:
             state.report(request, None)
 

@@ -437,6 +437,8 @@ class CycleMatcher(Steady):
 class CycleGrammars:
     """Constraint Regex("1,2,3:9"): CycleMatcher((1, 2, 3), 9). Ready when `release` is called, at once by default."""
 
+    matcher_type = CycleMatcher
+
     def __init__(self, held=False):
         """held: ready only when `release` is called."""
         self.held, self.waiting = held, []
@@ -455,13 +457,12 @@ class CycleGrammars:
                 self.answer(future, constraint)
         self.waiting = []
 
-    @staticmethod
-    def answer(future, constraint):
+    def answer(self, future, constraint):
         if constraint.pattern == "bad":
             future.set_exception(GrammarTooLarge("too large", param="regex"))
             return
         widths, length = constraint.pattern.split(":")
-        grammar = SimpleNamespace(matcher=lambda _: CycleMatcher([int(w) for w in widths.split(",")], int(length)))
+        grammar = SimpleNamespace(matcher=lambda _: self.matcher_type([int(w) for w in widths.split(",")], int(length)))
         future.set_result(grammar)
 
 
