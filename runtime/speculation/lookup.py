@@ -19,6 +19,8 @@ from .drafter import Draft, Track
 MIN_MATCH = 2
 MAX_MATCH = 32
 _SEARCHES = 4  # a step: more requests take turns
+_MAX_REST = 8  # tokens between the searches of a text that does not repeat itself: a repeat worth a draft is longer
+_GOOD = 4  # tokens that a text must be followed for, or it was no repeat
 _MEMORY = 16384  # ids of others' outputs that a namespace remembers, at least
 _MAX_NAMESPACES = 64
 _GAP = -1  # between two outputs: no token
@@ -52,10 +54,11 @@ class Text:
 class _Cursor:
     """A text that the request repeats: its last token stands at text[at - 1], `strength` tokens agree."""
 
-    __slots__ = ("age", "at", "known", "source", "strength")
+    __slots__ = ("age", "at", "begun", "known", "source", "strength")
 
     def __init__(self, source: Text | Track, at: int, strength: int, known: int) -> None:
         self.source = source
+        self.begun = known
         self.age = source.age if isinstance(source, Text) else 0
         self.at = at
         self.strength = strength
@@ -65,6 +68,18 @@ class _Cursor:
     def text(self) -> Int32:
         source = self.source
         return source.ids if isinstance(source, Text) else source.ids[: source.known]
+
+
+class _Search:
+    """Of one request: what it repeats now, and when to search again."""
+
+    __slots__ = ("at", "cursor", "rest")
+
+    def __init__(self) -> None:
+        self.cursor: _Cursor | None = None
+        self.at = 0
+        """Tokens to be known."""
+        self.rest = 1
 
 
 class LookupDrafter:
@@ -81,17 +96,27 @@ class LookupDrafter:
         drafts: list[Draft | None] = []
         lost: list[int] = []
         for place, track in enumerate(tracks):
-            cursor: _Cursor | None = track.cursors.get(self.name)
+            search = track.cursors.get(self.name)
+            if search is None:
+                search = track.cursors[self.name] = _Search()
             drafts.append(None)
+            cursor = search.cursor
             if cursor is not None and self._follow(cursor, track):
                 drafts[place] = self._draft(cursor, num_tokens)
-            else:
+                continue
+            if cursor is not None and cursor.known - cursor.begun >= _GOOD:
+                search.rest, search.at = 1, 0
+            search.cursor = None
+            if track.known >= search.at:
                 lost.append(place)
         for i in range(min(_SEARCHES, len(lost))):
             place = lost[(self._turn + i) % len(lost)]
             track = tracks[place]
-            cursor = track.cursors[self.name] = self._search(track)
+            search = track.cursors[self.name]
+            cursor = search.cursor = self._search(track)
             drafts[place] = None if cursor is None else self._draft(cursor, num_tokens)
+            search.at = track.known + search.rest
+            search.rest = min(_MAX_REST, 2 * search.rest)
         self._turn += _SEARCHES
         return drafts
 
