@@ -18,9 +18,9 @@ def simulate(num_requests):
 
 
 def test_a_small_simulation_leaks_nothing() -> None:
-    done = simulate(300)
+    done = simulate(1200)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("lpm + lru") == 4
+    assert done.stdout.count("fcfs + lru") == 16
 
 
 @pytest.mark.slow
