@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..errors import UnsupportedGrammar
 from .config import EngineConfig
 from .heap import give_back_freed
 from .late_grammars import LateGrammars
@@ -89,6 +90,12 @@ def _compiler(files: ModelFiles, vocab_size: int) -> GrammarCompiler:
     from ..constrained.vocabulary import Vocabulary
 
     tokenizer = files.tokenizer
+    if not tokenizer.is_byte_exact:
+        raise UnsupportedGrammar(
+            "this model's tokenizer does not tell which bytes its tokens stand for, so no constraint can be obeyed; "
+            "ask without one, or serve a model with a byte-level or SentencePiece tokenizer",
+            code="constraints_unsupported",
+        )
     token_bytes = [tokenizer.token_bytes(i) for i in range(tokenizer.vocab_size)]
     give_back_freed()
     return GrammarCompiler(

@@ -57,6 +57,11 @@ class Tokenizer(Protocol):
         """A new incremental decoder."""
         ...
 
+    @property
+    def is_byte_exact(self) -> bool:
+        """A text is the bytes of its tokens one after the other; where it is not, no constraint can be obeyed."""
+        ...
+
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes that the token stands for (special tokens: their name in UTF-8); b"" for unused ids."""
         ...

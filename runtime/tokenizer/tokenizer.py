@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _SHORT = 512
 """Characters below which a text is encoded with the GIL held: only the batch call releases it, for a little more."""
+_EXACT_DECODERS = frozenset(["ByteLevel", "ByteFallback", "Fuse", "Metaspace", "Replace", "Strip"])
+"""Decoders that write each token as the same bytes wherever it stands; WordPiece, for one, does not."""
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
@@ -86,6 +88,11 @@ class TextTokenizer:
     def special_token_ids(self) -> frozenset[int]:
         added = self._library.get_added_tokens_decoder()
         return frozenset(token_id for token_id, token in added.items() if token.special)
+
+    @cached_property
+    def is_byte_exact(self) -> bool:
+        """Whether a text is the bytes of its tokens one after the other: what constraints are built on."""
+        return all(part["type"] in _EXACT_DECODERS for part in _parts(self._library.decoder, "decoders"))
 
     @cached_property
     def _spelling(self) -> _Spelling:

@@ -5,6 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from radixlang.errors import RequestError
+from radixlang.runtime.tokenizer.tokenizer import Specials, TextTokenizer
 
 SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 IDS = st.lists(st.integers(0, 319), max_size=40)
@@ -132,3 +133,14 @@ def test_many_threads_may_use_one_tokenizer(sentencepiece, odd_texts):
     for thread in threads:
         thread.join()
     assert all(found[i] == wanted for i in range(4))
+
+
+@pytest.mark.parametrize(("decoder", "is_exact"), [("ByteLevel", True), ("WordPiece", False), ("BPEDecoder", False)])
+def test_tokenizers_whose_text_is_not_the_bytes_of_their_tokens_say_so(tiny_tokenizer, decoder, is_exact) -> None:
+    decoders = pytest.importorskip("tokenizers.decoders")
+    library = tiny_tokenizer._library.from_str(tiny_tokenizer._library.to_str())
+    library.decoder = getattr(decoders, decoder)()
+    other = TextTokenizer(
+        lambda: library, specials=Specials(None, False, frozenset({0}), None), vocab_size=320, digest=""
+    )
+    assert other.is_byte_exact == is_exact
