@@ -162,15 +162,9 @@ def _structural_tag(value: Any, param: str) -> FoundConstraint:
 
 
 def _xml(value: Any, param: str) -> FoundConstraint:
-    """A DTD, the JSON form of xml_spec, or an object of both with its white space."""
-    white_space: Any = "compact"
-    if isinstance(value, Mapping) and "spec" in value:
-        spec, white_space = value["spec"], value.get("whitespace", "compact")
-        if white_space not in ("compact", "fixed", "flexible"):
-            raise GrammarError("whitespace is compact, fixed or flexible", param=f"{param}.whitespace")
-        value = spec
+    """A DTD, or the JSON form of xml_spec as text or as an object."""
     text = json.dumps(value, ensure_ascii=False) if isinstance(value, Mapping) else _text(value, param)
-    return FoundConstraint(Xml(text, white_space), param)
+    return FoundConstraint(Xml(text), param)
 
 
 def _choices(value: Any, param: str) -> FoundConstraint:
@@ -259,8 +253,8 @@ def _option_white_space(constraint: Constraint, value: Any, param: str) -> Const
         raise GrammarError(f"must be one of {', '.join(get_args(WhiteSpace))}, found {value!r}", param=param)
     if isinstance(constraint, Closing):
         return Closing(_option_white_space(constraint.constraint, value, param))  # type: ignore[arg-type]
-    if not isinstance(constraint, JsonSchema | JsonObject):
-        raise UnsupportedGrammar("white space is an option of JSON constraints", keyword="whitespace", param=param)
+    if not isinstance(constraint, JsonSchema | JsonObject | Xml):
+        raise UnsupportedGrammar("white space is an option of JSON and XML", keyword="whitespace", param=param)
     return msgspec.structs.replace(constraint, whitespace=value)
 
 
@@ -357,6 +351,7 @@ _FORMAT_KEYS: dict[str, frozenset[str]] = {
     "ebnf": frozenset({"ebnf"}),
     "gbnf": frozenset({"gbnf"}),
     "lark": frozenset({"lark"}),
+    "xml": frozenset({"xml"}),
 }
 """What each response_format holds beside its type."""
 
