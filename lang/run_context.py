@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 Event = dict[str, Any]
 
+MAX_STREAMS = 1 << 14
+"""Of one run at once: forks that fork again end here, and not in the machine's memory."""
+
 
 class RunContext:
     """One run of a program: its root stream, and the streams forked from it."""
@@ -69,6 +72,11 @@ class RunContext:
             task.add_done_callback(self._tasks.discard)
 
         self.loop.call_soon_threadsafe(begin)
+
+    def check_fork(self, size: int) -> None:
+        """ProgramError where a fork would give the run more streams than MAX_STREAMS."""
+        if size > MAX_STREAMS - len(self._streams):
+            raise ProgramError(f"a fork of {size}: a program has at most {MAX_STREAMS} streams at once")
 
     def add(self, stream: StreamExecutor) -> None:
         with self._lock:

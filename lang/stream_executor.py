@@ -366,6 +366,7 @@ class StreamExecutor:
 
         asking, is_twin: see ForkPoint.
         """
+        self.run.check_fork(int(size))
         children = [
             StreamExecutor(
                 self.backend,

@@ -32,6 +32,7 @@ from .ir import (
     as_expr,
     role_expr,
 )
+from .run_context import MAX_STREAMS
 from .sampling import SglSamplingParams
 from .source_location import user_location
 from .symbols import Symbol, split_text
@@ -63,11 +64,11 @@ class Trace:
         self.graph = ProgramGraph(name, inputs)
         self.error: TraceError | None = None
         """Why the trace ends before the program does."""
-        self._num_streams = 0
+        self.num_streams = 0
 
     def new_stream(self, after: int | None) -> TracerProgramState:
-        self._num_streams += 1
-        return TracerProgramState(self, self._num_streams - 1, after)
+        self.num_streams += 1
+        return TracerProgramState(self, self.num_streams - 1, after)
 
     def add(self, kind: str, stream: int, after: int | None, data: Sequence[int] = (), **params: Any) -> int:
         node = Node(
@@ -285,6 +286,8 @@ class TracerProgramState:
         return self._block(SglVarScopeBegin(name), SglVarScopeEnd(name))
 
     def fork(self, size: int = 1, position_ids_offset: Any = None) -> TracerGroup:
+        if int(size) > MAX_STREAMS - self.trace.num_streams:
+            raise TraceError(f"a fork of {size}: a program has at most {MAX_STREAMS} streams", where=user_location())
         streams = [self.trace.new_stream(None) for _ in range(int(size))]
         fork = self._add("fork", size=int(size), streams=[branch.stream for branch in streams])
         for branch in streams:

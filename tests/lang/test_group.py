@@ -160,3 +160,22 @@ def test_a_group_takes_strings_lists_functions_and_expressions(scripted):
         return [b.text() for b in g]
 
     assert p.run().ret_value == ["ab0xv", "ac1xv"]
+
+
+def test_forks_that_fork_again_end_with_an_error(native):
+    native()
+
+    @sgl.function
+    def p(s, width, depth):
+        def grow(state, left):
+            for branch in state.fork(width) if left else ():
+                grow(branch, left - 1)
+
+        s += "x"
+        grow(s, depth)
+
+    for width, depth in ((10**9, 1), (40, 4)):
+        with pytest.raises(sgl.ProgramError, match="streams"):
+            p.run(width=width, depth=depth)
+        with pytest.raises(sgl.TraceError, match="streams"):
+            p.compile(mode="graph", width=width, depth=depth)

@@ -101,9 +101,8 @@ def test_a_budget_holds_there(hosted):
     with pytest.raises(sgl.BudgetExceeded, match="requests"):
         compiled.run(remote=True, budget=sgl.Budget(requests=1))["b"]
     assert compiled.run(remote=True, budget=sgl.Budget(requests=2))["b"] == "ab"
+    hosted().hold_back()
     with pytest.raises(sgl.ProgramTimeout):
-        backend = hosted()
-        backend.hold_back()
         compiled.run(remote=True, timeout=0.05)["b"]
 
 

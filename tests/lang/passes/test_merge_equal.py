@@ -62,3 +62,15 @@ def test_a_twin_counts_as_a_branch_of_the_fork(native):
         g.join("concate_and_append")
 
     assert p.compile().run(temperature=0).text() == p.run(temperature=0).text() == "T-xy-xy"
+
+
+def test_many_equal_branches_are_merged_in_one_go():
+    @sgl.function
+    def p(s):
+        s += "x"
+        for branch in s.fork(600):
+            branch += "y" + sgl.gen("a", max_tokens=1) + "z" + sgl.gen("b", max_tokens=1)
+
+    graph = p.compile(mode="graph").plan(temperature=0)
+    assert graph.stats()["gens"] == 2
+    assert len(graph.nodes) < 20

@@ -129,6 +129,56 @@ def test_what_cannot_be_run_is_refused_before_any_work(serve, body, told):
     assert client.submits == []
 
 
+def test_a_large_graph_of_equal_branches_is_planned_in_time(serve):
+    nodes = [node(0, "text", text="x"), node(1, "fork", after=0, size=900, streams=list(range(1, 901)))]
+    for stream in range(1, 901):
+        for kind in ("text", "gen", "text", "gen"):
+            after = len(nodes) - 1 if nodes[-1]["stream"] == stream else 1
+            params = {"text": "y"} if kind == "text" else {"name": f"g{len(nodes) % 4}", "max_new_tokens": 1}
+            nodes.append(node(len(nodes), kind, stream, after, **params))
+    client = serve(reply=b"h")
+    answer = client.post("/v1/programs/run", {"graph": graph(*nodes), "sampling": {"temperature": 0}})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["usage"]["requests"] <= 4
+
+
+def test_a_client_that_goes_away_ends_its_run(serve):
+    client = serve(stall=True, reply=b"hello")
+
+    async def leave():
+        transport = httpx.ASGITransport(client.app, raise_app_exceptions=True)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
+            body = {"graph": graph_of(talk), "args": {"q": "x"}, "run_id": "gone"}
+            running = asyncio.ensure_future(http.post("/v1/programs/run", json=body))
+            while not client.submits:
+                await asyncio.sleep(0)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            for _ in range(50):
+                await asyncio.sleep(0)
+            return await http.post("/v1/programs/gone/cancel")
+
+    assert asyncio.run(leave()).status_code == 400, "the run is not there any more"
+    assert any(type(message).__name__ == "Abort" for message in client.engine.sent)
+
+
+@pytest.mark.parametrize(
+    ("budget", "status", "told"),
+    [
+        ({"requests": 0}, 400, "budget_exceeded"),
+        ({"requests": 1}, 200, "is spent"),
+        ({"requests": 3}, 200, '"errors":{}'),
+        ({"requests": -1}, 400, "budget.requests"),
+        ({"wat": 1}, 400, "wat"),
+    ],
+)
+def test_a_budget_ends_a_run(serve, budget, status, told):
+    body = {"graph": graph_of(talk), "args": {"q": "?"}, "budget": budget}
+    answer = serve(reply=b"hello").post("/v1/programs/run", body)
+    assert answer.status_code == status, answer.text
+    assert told in answer.text
+
+
 def test_text_that_doubles_ends_at_the_limit(serve):
     nodes = [node(0, "arg", -1, name="q")]
     value = 0
