@@ -18,6 +18,7 @@ from .json_schema.complement import canonical
 from .json_schema.cursor import Ended, JsonCursor
 from .json_schema.places import Places
 from .matcher import CompiledGrammar, Matcher
+from .tag_cursor import TagCursor, TagStart
 from .vocabulary import Vocabulary
 
 MAX_RESUMES = 64  # of one document, or one item; each computes a token again
@@ -35,11 +36,13 @@ class CheckedGrammar:
         vocabulary: Vocabulary,
         *,
         places: Places | None = None,
+        tags: tuple[TagStart, ...] = (),
         verdict: Verdict | None = None,
         ignored: tuple[str, ...] = (),
     ) -> None:
-        """`places`: arrays with distinct items; `verdict`: of the whole document."""
+        """`places`: arrays with distinct items; `tags`: such in a text's tags; `verdict`: of the whole document."""
         self.inner = inner
+        self.tags = tags
         self.vocabulary = vocabulary
         self.places = places
         self.verdict = verdict
@@ -49,6 +52,10 @@ class CheckedGrammar:
     def num_bytes(self) -> int:
         """Of the grammar inside."""
         return self.inner.num_bytes
+
+    def cursor(self) -> JsonCursor | TagCursor:
+        """At the start of an answer."""
+        return TagCursor(self.tags) if self.tags else JsonCursor()
 
     def matcher(self, max_tokens: int | None = None) -> CheckedMatcher:
         return CheckedMatcher(self, self.inner.matcher(max_tokens))
@@ -64,7 +71,7 @@ class CheckedMatcher:
         self._ends: list[int] = []  # bytes written after each token
         self._had_choice: list[bool] = []  # by place: the mask held more than one token
         self._banned: dict[int, set[int]] = {}  # by place
-        self._cursor = JsonCursor()
+        self._cursor = grammar.cursor()
         self._items: dict[int, set[str]] = {}  # of the array that begins there
         self._is_unique: dict[int, bool] = {}
         self._take_back = 0
@@ -192,7 +199,7 @@ class CheckedMatcher:
         return ended
 
     def _replay(self, tokens: list[int]) -> None:
-        self._tokens, self._ends, self._cursor = [], [], JsonCursor()
+        self._tokens, self._ends, self._cursor = [], [], self._grammar.cursor()
         self._items, self._is_unique = {}, {}
         for token_id in tokens:
             for value in self._push(token_id):
@@ -211,7 +218,7 @@ class CheckedMatcher:
     def _demands_distinct(self, path: tuple[str | int, ...], start: int) -> bool:
         known = self._is_unique.get(start)
         if known is None:
-            places = self._grammar.places
+            places = self._cursor.places if isinstance(self._cursor, TagCursor) else self._grammar.places
             known = self._is_unique[start] = places is not None and places.is_unique(path)
         return known
 

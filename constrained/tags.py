@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -22,10 +21,11 @@ from .fsm.pattern import parse as parse_regex
 from .json_schema.names import both, literal
 from .json_schema.normalise import normalise
 from .json_schema.normalise import parse as parse_json
-from .json_schema.patterns import ANYTHING
-from .json_schema.places import first_unique
-from .json_schema.refusal import invalid
+from .json_schema.patterns import ANYTHING, flatten
+from .json_schema.places import Places, first_unique
+from .json_schema.refusal import check_keys, invalid
 from .json_schema.whitespace import engine_options
+from .tag_cursor import TagStart
 
 MAX_TAGS = 4096
 
@@ -37,6 +37,8 @@ class TagGrammar(NamedTuple):
     ignored: tuple[str, ...]
     special_token_ids: frozenset[int]
     """Special tokens that it names."""
+    starts: tuple[TagStart, ...]
+    """Where arrays with distinct items may stand; empty: nowhere."""
 
 
 KEYS: dict[str, frozenset[str]] = {
@@ -68,10 +70,10 @@ def to_lark(
         raise invalid("a structural tag is an object", "", "#")
     writer = _Writer(whitespace, special_tokens)
     if "format" in document:
-        _check_keys(document, {"type", "format"}, "#")
+        check_keys(document, {"type", "format"}, "#")
         body = writer.format(document["format"], "#/format")
     elif "structures" in document or "triggers" in document:
-        _check_keys(document, {"type", "structures", "triggers"}, "#")
+        check_keys(document, {"type", "structures", "triggers"}, "#")
         try:
             body = writer.triggered(_legacy(document), "#")
         except GrammarError as error:
@@ -79,7 +81,7 @@ def to_lark(
     else:
         raise invalid("a structural tag has structures and triggers, or a format", "format", "#/format")
     lines = ["%llguidance {}", f"start: {body}", *writer.lines]
-    return TagGrammar("\n".join(lines) + "\n", tuple(writer.ignored), frozenset(writer.named))
+    return TagGrammar("\n".join(lines) + "\n", tuple(writer.ignored), frozenset(writer.named), writer.tag_starts)
 
 
 def _legacy(document: dict[str, Any]) -> dict[str, Any]:
@@ -89,7 +91,7 @@ def _legacy(document: dict[str, Any]) -> dict[str, Any]:
     for i, structure in enumerate(structures):
         if not isinstance(structure, dict):
             raise invalid("a structure is an object with begin, schema and end", "structures", f"#/structures/{i}")
-        _check_keys(structure, {"begin", "schema", "end"}, f"#/structures/{i}")
+        check_keys(structure, {"begin", "schema", "end"}, f"#/structures/{i}")
         content = {"type": "json_schema", "json_schema": structure.get("schema", True)}
         tags.append({"begin": structure.get("begin"), "content": content, "end": structure.get("end")})
     return {"triggers": document.get("triggers"), "tags": tags}
@@ -112,6 +114,8 @@ class _Writer:
         self.special_tokens = special_tokens
         self.named: set[int] = set()
         self.rules: dict[str, str] = {}
+        self.starts: dict[str, Places | None] = {}
+        self.schemas: dict[tuple[str, str], str] = {}  # a schema and its tag's begin → its rule
         self.lines: list[str] = []
         self.ignored: list[str] = []
         self.terminals: dict[Node, str] = {}
@@ -122,7 +126,7 @@ class _Writer:
             raise invalid("a format is an object with a type", "type", pointer)
         kind = spec.get("type")
         if isinstance(kind, str) and kind in KEYS:
-            _check_keys(spec, KEYS[kind] | {"type"}, pointer)
+            check_keys(spec, KEYS[kind] | {"type"}, pointer)
         match kind:
             case "const_string":
                 return self.text(_text(spec.get("value"), f"{pointer}/value"))
@@ -167,10 +171,8 @@ class _Writer:
 
     def triggered(self, spec: dict[str, Any], pointer: str) -> str:
         """Free text in which each trigger begins one of its tags."""
-        triggers = [
-            _text(t, f"{pointer}/triggers/{i}")
-            for i, t in enumerate(_list(spec.get("triggers"), f"{pointer}/triggers"))
-        ]
+        given = _list(spec.get("triggers"), f"{pointer}/triggers")
+        triggers = [_text(t, f"{pointer}/triggers/{i}") for i, t in enumerate(given)]
         tags = _list(spec.get("tags"), f"{pointer}/tags")
         if len(tags) > MAX_TAGS:
             raise GrammarTooLarge(f"{len(tags)} tags; at most {MAX_TAGS} are served", keyword="tags", pointer=pointer)
@@ -229,7 +231,7 @@ class _Writer:
         """begin, content, end; `begun`: how much of begin has been read."""
         if not isinstance(spec, dict):
             raise invalid("a tag is an object with begin, content and end", "tags", pointer)
-        _check_keys(spec, KEYS["tag"] | {"type"}, pointer)
+        check_keys(spec, KEYS["tag"] | {"type"}, pointer)
         begin = _text(spec.get("begin"), f"{pointer}/begin")[len(begun) :]
         ends = spec.get("end", "")
         ends = [_text(e, f"{pointer}/end") for e in (ends if isinstance(ends, list) and ends else [ends])]
@@ -240,7 +242,7 @@ class _Writer:
             if not all(ends):
                 raise invalid("any_text inside a tag needs an end", "end", f"{pointer}/end")
             assert isinstance(content, dict)
-            _check_keys(content, KEYS["any_text"] | {"type"}, f"{pointer}/content")
+            check_keys(content, KEYS["any_text"] | {"type"}, f"{pointer}/content")
             stops = [*ends, *_excludes(content, f"{pointer}/content")]
             options = [self.terminal(_until(end, stops)) for end in ends]
             inside = self.terminal(_some_text(stops))
@@ -248,20 +250,35 @@ class _Writer:
             return head + "(" + " | ".join(options) + ")"
         if kind == "regex":
             assert isinstance(content, dict)
-            _check_keys(content, KEYS["regex"] | {"type"}, f"{pointer}/content")
+            check_keys(content, KEYS["regex"] | {"type"}, f"{pointer}/content")
             tree = self.regex(content, f"{pointer}/content")
             return head + "(" + " | ".join(self.terminal(Seq((tree, literal(end)))) for end in ends) + ")"
-        body = self.format(content, f"{pointer}/content")
+        if kind == "json_schema":
+            assert isinstance(content, dict)
+            check_keys(content, KEYS["json_schema"] | {"type"}, f"{pointer}/content")
+            body = self.schema(content.get("json_schema"), f"{pointer}/content/json_schema", begin=spec["begin"])
+        else:
+            body = self.format(content, f"{pointer}/content")
         tails = [self.text(end) if end else '""' for end in ends]
         return f"{head}{body} ({' | '.join(tails)})"
 
     def regex(self, spec: dict[str, Any], pointer: str) -> Node:
         return _sparse(parse_regex(_text(spec.get("pattern"), f"{pointer}/pattern")), f"{pointer}/pattern")
 
-    def schema(self, value: Any, pointer: str) -> str:
+    @property
+    def tag_starts(self) -> tuple[TagStart, ...]:
+        """All tags with a document, if some array in one must hold distinct items."""
+        if not any(self.starts.values()):
+            return ()
+        return tuple(TagStart(begin.encode(), places) for begin, places in self.starts.items())
+
+    def schema(self, value: Any, pointer: str, *, begin: str = "") -> str:
+        """`begin`: what opens the tag of which this is the content."""
         text = value if isinstance(value, str) else json.dumps(value)
         if value is None:
             raise invalid("a schema is missing here", "json_schema", pointer)
+        if (text, begin) in self.schemas:
+            return self.schemas[text, begin]
         try:
             normalised = normalise(text)
         except GrammarError as error:
@@ -270,17 +287,21 @@ class _Writer:
                 error.pointer = pointer + inner.lstrip("#")  # type: ignore[attr-defined]
             raise
         repeated = first_unique(normalised.schema)
-        if repeated is not None:
+        if repeated is not None and not begin:
             where = pointer + repeated.lstrip("#")
             raise UnsupportedGrammar(
-                f"uniqueItems inside a tag is served for few listed values only; remove it (at {where})",
+                f"uniqueItems is served in a tag that has a begin and this schema as its content (at {where})",
                 keyword="uniqueItems",
                 pointer=where,
             )
+        if begin:
+            assert repeated is None or isinstance(normalised.schema, dict)
+            self.starts[begin] = Places(normalised.schema) if isinstance(normalised.schema, dict) and repeated else None
         self.ignored += [pointer + place.lstrip("#") for place in normalised.ignored]
         schema = normalised.schema if isinstance(normalised.schema, dict) else {}
         options = engine_options(self.whitespace, json.dumps(schema))
-        return self.rule("%json " + json.dumps({"x-guidance": options, **schema}))
+        name = self.schemas[text, begin] = self.rule("%json " + json.dumps({"x-guidance": options, **schema}))
+        return name
 
     def text(self, text: str) -> str:
         """A literal; special tokens in it may be written as such."""
@@ -318,13 +339,6 @@ class _Writer:
         return name
 
 
-def _check_keys(spec: dict[str, Any], known: AbstractSet[str], pointer: str) -> None:
-    for key, value in spec.items():
-        if key not in known and value is not None:
-            message = f"{key} is not served here; known are {', '.join(sorted(known))} (at {pointer}/{key})"
-            raise UnsupportedGrammar(message, keyword=key, pointer=f"{pointer}/{key}")
-
-
 def _excludes(spec: dict[str, Any], pointer: str) -> list[str]:
     """Texts that free text must not hold."""
     where = f"{pointer}/excludes"
@@ -352,8 +366,6 @@ def _until(trigger: str, triggers: list[str]) -> Node:
 
 def _sparse(tree: Node, pointer: str) -> Node:
     """A tree without lookarounds."""
-    from .json_schema.patterns import flatten
-
     try:
         return flatten(tree)
     except GrammarTooLarge as error:

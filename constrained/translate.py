@@ -103,7 +103,9 @@ def compile_constraint(constraint: Constraint | Healed, vocabulary: Vocabulary) 
             return _rules_grammar(rules, vocabulary)
         case StructuralTag(spec):
             tag = tags.to_lark(spec, special_tokens=vocabulary.special_names)
-            return _lark_grammar(tag.lark, vocabulary, special_token_ids=tag.special_token_ids, ignored=tag.ignored)
+            named, ignored = tag.special_token_ids, tag.ignored
+            grammar = _lark_grammar(tag.lark, vocabulary, special_token_ids=named, ignored=ignored)
+            return CheckedGrammar(grammar, vocabulary, tags=tag.starts, ignored=ignored) if tag.starts else grammar
         case Sequence(parts):
             _check_parts(parts)
             made = [

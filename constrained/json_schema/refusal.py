@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from ...errors import GrammarTooLarge, UnsatisfiableGrammar, UnsupportedGrammar
@@ -34,3 +35,11 @@ def no_object(message: str, keyword: str, pointer: str) -> dict[str, Any]:
 def too_large(message: str, keyword: str | None, pointer: str) -> GrammarTooLarge:
     """Above the limits."""
     return GrammarTooLarge(f"{message} (at {pointer})", keyword=keyword, pointer=pointer)
+
+
+def check_keys(spec: dict[str, Any], known: AbstractSet[str], pointer: str) -> None:
+    """Raises UnsupportedGrammar for a key that is not `known`: nothing is passed over."""
+    for key, value in spec.items():
+        if key not in known and value is not None:
+            message = f"{key} is not served here; known are {', '.join(sorted(known))} (at {pointer}/{key})"
+            raise UnsupportedGrammar(message, keyword=key, pointer=f"{pointer}/{key}")

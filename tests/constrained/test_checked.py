@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from radixlang.constrained import mask
 from radixlang.constrained.checked import MAX_RESUMES, CheckedGrammar, CheckedMatcher
-from radixlang.constrained.constraint import JsonSchema
+from radixlang.constrained.constraint import JsonSchema, StructuralTag
 from radixlang.constrained.translate import compile_constraint
 from radixlang.constrained.vocabulary import Vocabulary
 
@@ -163,3 +163,59 @@ def test_a_draft_is_cut_where_an_item_would_repeat() -> None:
     ids = [1 + b for b in b"[1, 2, 1, 3]"]
     assert matcher.would_accept(ids) == len("[1, 2, 1")
     assert matcher.would_accept([1 + b for b in b"[1, 2, 3]"]) == len("[1, 2, 3]")
+
+
+DISTINCT = {
+    "type": "array",
+    "items": {"type": "integer", "minimum": 0, "maximum": 30},
+    "uniqueItems": True,
+    "minItems": 3,
+}
+FREE = {"type": "array", "items": {"type": "string", "maxLength": 3}, "maxItems": 3}
+TAGGED = {
+    "triggers": ["<"],
+    "structures": [
+        {"begin": "<u>", "schema": {"type": "object", "properties": {"l": DISTINCT}, "required": ["l"]}, "end": "</u>"},
+        {"begin": "<f>", "schema": FREE, "end": "</f>"},
+        {"begin": "<n>", "schema": {"type": "integer"}, "end": "</n>"},
+    ],
+}
+
+
+def allowed(text: str) -> int:
+    grammar = compile_constraint(StructuralTag(json.dumps(TAGGED)), VOCABULARY)
+    return grammar.matcher().would_accept([1 + b for b in text.encode()])
+
+
+def test_items_are_distinct_in_the_tags_that_say_so_and_nowhere_else() -> None:
+    whole = 'say [1, 1]: <f>["a", "a"]</f> <n>5</n><u>{"l": [1, 2, 3]}</u> or <u>{"l": [1, 2, 3]}</u>!'
+    assert allowed(whole) == len(whole)
+    wrong = '<f>["<u>", "a"]</f><u>{"l": [1, 12, 1, 3]}</u>'
+    assert allowed(wrong) == wrong.index(", 3")
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_a_tag_drawn_at_random_holds_distinct_items(seed: int) -> None:
+    matcher = compile_constraint(StructuralTag(json.dumps(TAGGED)), VOCABULARY).matcher()
+    for byte in b'ok <u>{"l": ':
+        assert matcher.accept(1 + byte)
+    assert matcher.num_open == 0
+    rng = random.Random(seed)
+    row = mask.allocate(1, VOCABULARY.words)[0]
+    written: list[int] = []
+    while len(written) < 120 and b"</u>" not in VOCABULARY.join(written):
+        if matcher.take_back:
+            del written[len(written) - matcher.take_back :]
+            matcher.rollback(matcher.take_back)
+        matcher.fill(row)
+        rest = [t for t in mask.to_ids(row) if t != EOS]
+        if not rest:
+            continue
+        liked = [t for t in rest if VOCABULARY.token_bytes[t] in LIKED | {b"</u>", b"<", b"/"}]
+        token_id = rng.choice(liked or rest)
+        assert matcher.accept(token_id)
+        written.append(token_id)
+    text = VOCABULARY.join(written)
+    if b"</u>" in text and not matcher.take_back:
+        jsonschema.validate(json.loads(b'{"l": ' + text.split(b"</u>")[0])["l"], DISTINCT)

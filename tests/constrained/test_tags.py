@@ -145,10 +145,10 @@ REFUSED = [
         new(
             type="tag",
             begin="A",
-            content={"type": "json_schema", "json_schema": {"items": {"type": "array", "uniqueItems": True}}},
+            content={"type": "optional", "content": {"type": "json_schema", "json_schema": {"uniqueItems": True}}},
             end="B",
         ),
-        "#/format/content/json_schema/items/uniqueItems",
+        "#/format/content/content/json_schema/uniqueItems",
     ),
 ]
 
