@@ -33,7 +33,7 @@ class Pace:
 
     def base_s(self, num_decode: int) -> float:
         """Of a step without prompts: its class, else the nearest smaller one, else the smallest; 0: unknown."""
-        if num_decode == 0 or not self._base:
+        if not self._base:
             return 0.0
         mine = _class(num_decode)
         known = self._base.get(mine)

@@ -127,6 +127,8 @@ class ShadowExecutor:
         logprobs: list[Logprobs | None] = []
         for i, sample in enumerate(plan.samples):
             banned = set(sample.bias_ids[np.isneginf(sample.bias_values)].tolist())
+            counted = int(sample.penalty_counts.sum())
+            assert not sample.penalty_ids.size or counted == sample.counter or sample.mask_row >= 0 < counted
             allowed = None
             if sample.mask_row >= 0:
                 mask = plan.masks_MW[sample.mask_row]
