@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+import sys
+from collections import Counter
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -9,6 +14,7 @@ from hypothesis import given, settings
 
 from radixlang.constrained.constraint import Regex
 from radixlang.runtime.messages import Abort, LogprobRequest
+from radixlang.runtime.model_runner.plan import uniform
 from radixlang.runtime.scheduler.penalties import Penalties
 from radixlang.runtime.speculation.lookup import LookupDrafter
 from radixlang.runtime.speculation.tree import TreeDrafter
@@ -221,3 +227,31 @@ def test_counts_behind_a_draft_are_those_of_having_taken_it(prompt, output, draf
         zip(taken.ids.tolist(), taken.counts.tolist(), strict=True)
     )
     assert len(set(ids.tolist())) == ids.size
+
+
+def test_sampled_texts_have_the_distribution_of_the_model(make_harness, let_guess, monkeypatch) -> None:
+    """Three tokens a text, three possible at each place: their joint frequencies against the product of the chances."""
+    chances = np.array([[0.6, 0.3, 0.1], [0.2, 0.2, 0.6], [0.05, 0.9, 0.05]])
+    bounds = np.cumsum(chances, axis=1)
+
+    def next_token(prefix_hash, seed, counter, temperature) -> int:
+        return int(np.searchsorted(bounds[(prefix_hash >> 20) % 3], uniform(seed, counter), side="right"))
+
+    counts = {}
+    for wrong_every in (0, 1, 2):
+        harness = make_harness(num_slots=8192, max_running_requests=64, max_queued_requests=4096)
+        monkeypatch.setattr(sys.modules[type(harness).__module__], "next_token", next_token)
+        if wrong_every:
+            let_guess(harness, is_wrong=lambda position, every=wrong_every: position % every == 0)
+        for i in range(1500):
+            harness.submit(f"r{i}", PROMPT, max_new_tokens=3, ignore_eos=True, temperature=1.0, sampling_seed=i)
+        harness.run()
+        counts[wrong_every] = Counter(tuple(tokens) for tokens in harness.token_ids.values())
+    assert counts[1] == counts[2] == counts[0]
+    assert harness.stats["spec_correct_drafts_total"] > 500
+    hash_of = harness.executor.hash_of
+    distance = 0.0
+    for text in itertools.product(range(3), repeat=3):
+        chance = math.prod(chances[(hash_of([*PROMPT, *text[:i]]) >> 20) % 3][token] for i, token in enumerate(text))
+        distance += (counts[2][text] - 1500 * chance) ** 2 / (1500 * chance)
+    assert distance < 55  # chi-square with 26 degrees of freedom: once in a thousand
