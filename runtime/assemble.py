@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UnsupportedGrammar
 from .config import EngineConfig
 from .heap import give_back_freed
 from .late_grammars import LateGrammars
@@ -87,24 +86,8 @@ def assemble(
 
 def _compiler(files: ModelFiles, vocab_size: int) -> GrammarCompiler:
     from ..constrained.compiler import GrammarCompiler
-    from ..constrained.vocabulary import Vocabulary
+    from .tokenizer.vocabulary import vocabulary_of
 
-    tokenizer = files.tokenizer
-    if not tokenizer.is_byte_exact:
-        raise UnsupportedGrammar(
-            "this model's tokenizer does not tell which bytes its tokens stand for, so no constraint can be obeyed; "
-            "ask without one, or serve a model with a byte-level or SentencePiece tokenizer",
-            code="constraints_unsupported",
-        )
-    token_bytes = [tokenizer.token_bytes(i) for i in range(tokenizer.vocab_size)]
+    vocabulary = vocabulary_of(files.tokenizer, files.eos_token_ids, vocab_size)
     give_back_freed()
-    return GrammarCompiler(
-        Vocabulary(
-            token_bytes=token_bytes,
-            eos_token_ids=files.eos_token_ids,
-            special_token_ids=tokenizer.special_token_ids,
-            size=vocab_size,
-            digest=tokenizer.digest,
-            encode=tokenizer.encode_continuation,
-        )
-    )
+    return GrammarCompiler(vocabulary)

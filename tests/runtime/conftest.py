@@ -44,6 +44,7 @@ class ByteTokenizer:
     special_token_ids = frozenset({EOS, BOS})
     chat_template = None
     digest = "bytes"
+    is_byte_exact = True
 
     def encode(self, text, *, add_bos=True):
         first, *others = text.encode().split(b"is")

@@ -1,5 +1,7 @@
 """Text completions: prompts of four kinds, echo, legacy log-probabilities, best_of."""
 
+import pytest
+
 PATH = "/v1/completions"
 
 
@@ -86,3 +88,21 @@ def test_prompts_of_mixed_kinds_are_refused(serve):
     for prompt in (["a", 5], [5, "a"], [[5], 5], [5, [5]], ["a", [5]]):
         answer = client.post(PATH, {"prompt": prompt})
         assert (answer.status_code, answer.json()["error"]["param"]) == (400, "prompt")
+
+
+@pytest.mark.parametrize("is_native", [False, True])
+def test_the_end_of_a_prompt_is_healed_and_not_said_again(serve, is_native):
+    client = serve(reply=b"is it")
+    if is_native:
+        sampling = {"max_new_tokens": 5, "heal": True}
+        answer = client.post("/generate", {"text": "What i", "sampling_params": sampling}).json()
+        assert answer["text"] == "s it"
+        assert (answer["meta_info"]["healed_tokens"], answer["meta_info"]["healed_text"]) == (1, "i")
+    else:
+        answer = client.post("/v1/completions", {"prompt": "What i", "max_tokens": 5, "heal": True}).json()
+        assert answer["choices"][0]["text"] == "s it"
+        assert answer["usage"]["prompt_tokens"] == len("What ")
+    (submit,) = client.submits
+    assert bytes(submit.token_ids) == b"What "
+    assert submit.constraint.prefix == "i"
+    assert submit.constraint.constraint is None
