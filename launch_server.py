@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
+import shutil
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,10 +34,18 @@ def serve(options: argparse.Namespace, model: str | None = None) -> int:
         set_up_logging(server.log_level, requests=server.log_requests)
         warn_ignored(options)
         listener = listen(server)
-        started = start_engine(engine, log_level=server.log_level, folder=socket_folder())
-        from radixlang.runtime.server import run  # late: the engine loads while the web stack does
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))  # until the server drains by itself
+        folder = socket_folder()
+        try:
+            started = start_engine(engine, log_level=server.log_level, folder=folder)
+            gc.disable()  # nothing that is imported is garbage
+            from radixlang.runtime.server import run  # late: the engine loads while the web stack does
 
-        run.serve(engine, server, listener, started)
+            gc.enable()
+            gc.freeze()
+            run.serve(engine, server, listener, started)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
     except RadixlangError as error:
         return fail(error)
     except KeyboardInterrupt:

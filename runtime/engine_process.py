@@ -36,7 +36,10 @@ def run_child() -> None:
 
 def child_setup() -> tuple[EngineConfig, EngineSocket]:
     """In the child: what the supervisor wrote on standard input, and the socket to it."""
-    setup = msgspec.json.decode(sys.stdin.buffer.readline(), type=ChildSetup)
+    line = sys.stdin.buffer.readline()
+    if not line.endswith(b"\n"):  # it ended before it said all
+        raise SystemExit(1)
+    setup = msgspec.json.decode(line, type=ChildSetup)
     die_with_parent(setup.parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the API process decides
     faulthandler.register(signal.SIGUSR1)

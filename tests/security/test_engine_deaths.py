@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -96,3 +97,30 @@ def test_a_stopped_engine_is_seen_and_replaced(serve):
     server.until_ready()
     assert server.engine != first
     assert server.http.post("/generate", json=SHORT).status_code == 200
+
+
+def is_open(port):
+    with socket.socket() as knock:
+        return knock.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_sigterm_while_everything_is_still_loading_leaves_nothing(tiny_model_dir, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "radixlang.launch_server", "--model-path", str(tiny_model_dir)]
+    with tempfile.TemporaryDirectory(prefix="rx") as folder:  # a socket's path may not be long
+        log = (tmp_path / "log").open("w+")
+        process = subprocess.Popen(
+            [*command, "--port", str(port)], stderr=log, cwd=tmp_path, env={**os.environ, "TMPDIR": folder}
+        )
+        deadline = time.monotonic() + 60
+        while not is_open(port):
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+        assert os.listdir(folder) == []
+    with log:
+        log.seek(0)
+        assert "Traceback" not in log.read()
