@@ -96,6 +96,8 @@ def gen(
     grammar: Grammar | None = None,
     heal: bool | None = None,
     xml: Any | None = None,
+    best_of: int | None = None,
+    best_by: Callable[[str], float] | None = None,
 ) -> SglExpr:
     """A generation, to be appended to a state; None takes what run() says.
 
@@ -108,7 +110,11 @@ def gen(
     `grammar`: put together with radixlang.grammar; its captures become values.
     `heal`: the last tokens of the text so far are decided again, together with what follows: "http:" goes on with "://"
     as one token. The text itself never changes.
+    `best_of`: the best of that many answers is taken, by the highest `best_by(text)`, or without it by the highest mean
+    log-probability.
     """
+    if best_of is not None and (n is not None or best_of < 1):
+        raise ValueError("best_of is at least 1, and takes the place of n")
     if choices is not None:
         if not choices:
             raise ValueError("gen(choices=[]): give at least one option, or None to generate freely")
@@ -133,10 +139,18 @@ def gen(
         json_schema, structural_tag = fields.get("json_schema"), fields.get("structural_tag")
     return SglGen(
         name,
-        options={"dtype": value_type, "check": check, "repair": repair, "tools": known_tools, "grammar": grammar},
+        options={
+            "dtype": value_type,
+            "check": check,
+            "repair": repair,
+            "tools": known_tools,
+            "grammar": grammar,
+            "best_of": best_of,
+            "best_by": best_by,
+        },
         max_new_tokens=max_tokens,
         min_new_tokens=min_tokens,
-        n=n,
+        n=n if best_of is None else best_of,
         stop=stop,
         stop_token_ids=stop_token_ids,
         stop_regex=stop_regex,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .backend.base_backend import BaseBackend
+from .best_of import Pick
 
 if TYPE_CHECKING:
     from .choices import ChoicesDecision
@@ -122,9 +123,13 @@ class BlockingCalls:
             await self._call(contextvars.copy_context(), lambda: self.stream.backend.end_program(self.stream))
 
     async def generate(
-        self, params: SglSamplingParams, context: contextvars.Context, on_piece: OnPiece | None
+        self,
+        params: SglSamplingParams,
+        context: contextvars.Context,
+        on_piece: OnPiece | None,
+        pick: Pick | None = None,
     ) -> tuple[Any, dict[str, Any]]:
-        """(value, meta): a list for n > 1, whose first entry is the one that is streamed."""
+        """(value, meta): a list for n > 1, whose first entry is the one that is streamed. pick: the one that counts."""
         num = params.n or 1
         if on_piece is not None:
             one = params if num == 1 else _single(params)
@@ -136,6 +141,9 @@ class BlockingCalls:
         if num > 1 and not isinstance(value, list):  # the backend gives one at a time
             rest = (self._again(_single(params), context.copy()) for _ in range(num - 1))
             value = [value, *await asyncio.gather(*rest)]
+        if pick is not None:
+            texts = value if isinstance(value, list) else [value]
+            value = texts[pick(texts, [{} for _ in texts])]
         return value, dict(meta or {})
 
     async def _again(self, params: SglSamplingParams, context: contextvars.Context) -> str:

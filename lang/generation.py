@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import GrammarError, ProgramError, RadixlangError, RequestError
 from .answers import answer
 from .backend.base_backend import NativeBackend
+from .best_of import Pick, picker
 from .blocking import backend_threads
 from .dtype import apply_dtype
 from .reasoning import ReasoningSplitter
@@ -43,13 +44,16 @@ async def generate(
 ) -> None:
     """Runs `expr`. With `thought`, splits the answer: the thinking becomes that slot's value and leaves the text."""
     params = sampling_of(performer, expr, template)
+    pick = picker(expr.options.get("best_by")) if expr.options.get("best_of") else None
+    if pick is not None and expr.options.get("best_by") is None:
+        params.return_logprob = True
     check: Callable[[str], Any] | None = expr.options.get("check")
     tries = 1 + (int(expr.options.get("repair") or 0) if check is not None else 0)
     for attempt in range(tries):
         if attempt and params.seed is not None:
             params.seed += 1
         writer = _Writer(performer, slot, thought, model_type, quiet=check is not None)
-        ask = functools.partial(_with_retries, performer, params, context, slot, writer)
+        ask = functools.partial(_with_retries, performer, params, context, slot, writer, pick)
         value, meta = await answer(performer.stream, expr, ask, fresh=attempt > 0)
         value = writer.finish(value, meta)
         problem = None if check is None else await _problem(check, value, context)
@@ -73,7 +77,12 @@ async def _problem(check: Callable[[str], Any], value: Any, context: contextvars
 
 
 async def _with_retries(
-    performer: Performer, params: SglSamplingParams, context: contextvars.Context, slot: Slot, writer: _Writer
+    performer: Performer,
+    params: SglSamplingParams,
+    context: contextvars.Context,
+    slot: Slot,
+    writer: _Writer,
+    pick: Pick | None,
 ) -> tuple[Any, dict[str, Any]]:
     stream = performer.stream
     for attempt in range(stream.run.retries + 1):
@@ -81,7 +90,8 @@ async def _with_retries(
         slot.started = True
         stream.run.emit("gen", stream, slot, attempt=attempt)
         try:
-            value, meta = await stream.calls.generate(params, context.copy(), writer.push if stream.stream else None)
+            on_piece = writer.push if stream.stream and pick is None else None
+            value, meta = await stream.calls.generate(params, context.copy(), on_piece, pick)
         except Exception as error:
             if attempt == stream.run.retries or slot.pieces or not _is_passing(error):
                 raise

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Aborted, RadixlangError, UnsupportedContent
 from .backend.base_backend import NativeBackend
+from .best_of import Pick
 from .choices import (
     ChoicesDecision,
     ChoicesSamplingMethod,
@@ -126,9 +127,16 @@ class NativeCalls:
         return {"rid": new_name(), "stream": False, "stream_deltas": True, **request}
 
     async def generate(
-        self, params: SglSamplingParams, context: contextvars.Context, on_piece: OnPiece | None
+        self,
+        params: SglSamplingParams,
+        context: contextvars.Context,
+        on_piece: OnPiece | None,
+        pick: Pick | None = None,
     ) -> tuple[Any, dict[str, Any]]:
-        """(value, meta): a list for n > 1, whose first entry the path follows and `on_piece` sees."""
+        """(value, meta): a list for n > 1, whose first entry the path follows and `on_piece` sees.
+
+        pick: the one of n that is the value, and that the path follows.
+        """
         num = params.n or 1
         request, kept = self._request(params)
         request["stream"] = on_piece is not None
@@ -136,7 +144,7 @@ class NativeCalls:
             self._base = None  # its last tokens may be given up
         results = await self._ask(request, num, on_piece)
         self._shared = None
-        first = results[0]
+        first = results[0 if pick is None else pick([r.text for r in results], [r.meta for r in results])]
         _check_finish(first.meta)
         self._last = (self.path.mark(), self.path.last())
         added = kept_of(first.token_ids, first.text, first.meta, await self._end_token_ids())
@@ -150,7 +158,8 @@ class NativeCalls:
         self.committed = len(self.stream.text_) + (0 if on_piece is not None else len(first.text))
         if num == 1:
             return first.text, first.meta
-        return [r.text for r in results], {**first.meta, "completions": [r.meta for r in results]}
+        meta = {**first.meta, "completions": [r.meta for r in results]}
+        return (first.text if pick is not None else [r.text for r in results]), meta
 
     def _request(self, params: SglSamplingParams) -> tuple[dict[str, Any], KeptPath | None]:
         """The request that continues the path, and the name under which its end is kept."""

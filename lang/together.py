@@ -101,7 +101,7 @@ async def _request(performer: Performer, parts: Sequence[Owned]) -> SglSamplingP
         if (
             constraint is None
             or not _is_plain(params)
-            or any(expr.options.get(o) for o in ("check", "tools", "grammar"))
+            or any(expr.options.get(o) for o in ("check", "tools", "grammar", "best_of"))
         ):
             return None
         if any(getattr(params, name) != getattr(first, name) for name in _SHARED):

@@ -341,7 +341,7 @@ def _gen_params(expr: SglGen) -> dict[str, Any]:
             params[field.name] = value
     if "dtype" in params:
         params |= _constraint_of(params.pop("dtype"))
-    for option in ("check", "tools"):
+    for option in ("check", "tools", "best_of"):
         if expr.options.get(option) is not None:
             params["code"] = f"gen({option}=...)"
     return params

@@ -44,7 +44,8 @@ class Usage:
             self.round_trips += round_trips
             self.prompt_tokens += int(meta.get("prompt_tokens") or 0)
             self.cached_tokens += int(meta.get("cached_tokens") or 0)
-            self.completion_tokens += int(meta.get("completion_tokens") or 0)
+            for one in meta.get("completions") or [meta]:
+                self.completion_tokens += int(one.get("completion_tokens") or 0)
 
     def take(self, told: dict[str, int]) -> None:
         """Counts a whole run that a server made: what it used, in one round trip."""

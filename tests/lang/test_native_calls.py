@@ -205,3 +205,34 @@ def test_log_probabilities_of_streamed_pieces_add_up(native):
             logprobs = [[-float(v), v, None] for v in values]
             result.add({"text": "x", "meta_info": {"completion_tokens": i + 1, "output_token_logprobs": logprobs}})
         assert [entry[1] for entry in result.meta["output_token_logprobs"]] == [1, 2, 3]
+
+
+def test_the_best_of_several_answers_is_the_value_and_what_follows_goes_on_from_it(native):
+    backend = native()
+    answers = iter(["bb", "dd", "cc"] * 2)
+    backend.reply = lambda prompt: next(answers) if prompt == "q" else "."
+
+    @sgl.function
+    def p(s):
+        s += "q" + sgl.gen("a", max_tokens=2, best_of=3, best_by=lambda text: ord(text[0]))
+        s += "!" + sgl.gen("b", max_tokens=1)
+
+    for stream in (False, True):
+        state = p.run(stream=stream)
+        assert (state["a"], state.text()) == ("dd", "qdd!.")
+        assert len(state.get_meta_info("a")["completions"]) == 3
+        assert state.usage.completion_tokens == 7 + 0 * len(backend.requests)
+    assert backend.text_of(backend.requests[1]["prompt_parts"]) == "qdd!"
+    with pytest.raises(ValueError, match="place of n"):
+        sgl.gen(best_of=2, n=2)
+
+
+def test_without_a_rule_the_likeliest_answer_is_the_best(scripted):
+    scripted(lambda text, params: "x")
+
+    @sgl.function
+    def p(s):
+        s += "q" + sgl.gen("a", best_of=2)
+
+    with pytest.raises(sgl.ProgramError, match="best_by"):
+        p.run()["a"]
