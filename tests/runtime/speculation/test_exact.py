@@ -52,7 +52,7 @@ def engine_of(default_model_path) -> Iterator[Any]:
                 model_path=str(default_model_path),
                 speculative_algorithm=algorithm,
                 max_total_tokens=4096,
-                num_threads=2,
+                num_threads=1,
                 **extra,
             )
             speculator = engines[algorithm]._assembled.scheduler._state.speculator
