@@ -18,21 +18,34 @@ from .vocabulary import Vocabulary
 
 
 class PrefixGrammar:
-    """The text that was given up, then a compiled grammar; None: anything."""
+    """The text that was given up, then a compiled grammar; None: anything.
+
+    The first mask, which may have to look at most of the vocabulary, is the same for all requests: it is remembered.
+    Compiling a grammar asks for it, off the scheduler's path.
+    """
 
     def __init__(self, vocabulary: Vocabulary, prefix: bytes, behind: CompiledGrammar | None) -> None:
         self._vocabulary = vocabulary
         self._prefix = prefix
         self._behind = behind
         self.ignored = () if behind is None else behind.ignored
+        self._first_W: NDArray[np.uint32] | None = None
 
     @property
     def num_bytes(self) -> int:
         return 1024 if self._behind is None else self._behind.num_bytes
 
     def matcher(self, max_tokens: int | None = None) -> PrefixMatcher:
+        if max_tokens is not None:  # what the prefix takes is not the constraint's
+            max_tokens = max(1, max_tokens - len(self._vocabulary.tokenize(self._prefix)))
         behind = None if self._behind is None else self._behind.matcher(max_tokens)
-        return PrefixMatcher(self._vocabulary, self._prefix, behind)
+        return PrefixMatcher(self._vocabulary, self._prefix, behind, self)
+
+    def first_mask(self, matcher: PrefixMatcher) -> NDArray[np.uint32]:
+        """The row at the start, of any matcher there; not to be written to."""
+        if self._first_W is None:
+            self._first_W = matcher.row()
+        return self._first_W
 
 
 class _Taken(NamedTuple):
@@ -47,8 +60,12 @@ class _Taken(NamedTuple):
 class PrefixMatcher:
     """The matcher protocol: `prefix`, then what `inner` allows; None: anything."""
 
-    def __init__(self, vocabulary: Vocabulary, prefix: bytes, inner: Matcher | None) -> None:
+    def __init__(
+        self, vocabulary: Vocabulary, prefix: bytes, inner: Matcher | None, grammar: PrefixGrammar | None = None
+    ) -> None:
+        """`grammar`: which remembers the first mask."""
         assert prefix
+        self._grammar = grammar
         self._vocabulary = vocabulary
         self._left = prefix
         self._taken: list[_Taken] = []
@@ -65,10 +82,16 @@ class PrefixMatcher:
                 mask_W.fill(0xFFFFFFFF)
             else:
                 self.inner.fill(mask_W)
-            return
+        elif self._taken or self._grammar is None or self.error is not None:
+            mask_W[:] = self.row()
+        else:
+            mask_W[:] = self._grammar.first_mask(self)
+
+    def row(self) -> NDArray[np.uint32]:
+        """The tokens allowed next, inside the prefix."""
         bits = np.zeros(self._vocabulary.words * 32, np.uint8)
         bits[list(self._allowed())] = 1
-        mask_W[:] = np.packbits(bits, bitorder="little").view(np.uint32)
+        return np.packbits(bits, bitorder="little").view(np.uint32)
 
     def _allowed(self) -> Iterator[int]:
         pieces, left = self._vocabulary.pieces, self._left
@@ -158,7 +181,7 @@ class PrefixMatcher:
         return [] if self._left or self.inner is None else self.inner.forced()
 
     def copy(self) -> PrefixMatcher:
-        other = PrefixMatcher(self._vocabulary, b"\0", None if self.inner is None else self.inner.copy())
+        other = PrefixMatcher(self._vocabulary, b"\0", None if self.inner is None else self.inner.copy(), self._grammar)
         other._left, other._taken = self._left, self._taken.copy()
         return other
 

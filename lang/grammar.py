@@ -139,12 +139,17 @@ def rx(pattern: str) -> Grammar:
     return Grammar(Pattern(f"(?:{pattern})", None))
 
 
-def rule(body: Callable[[Rule], str | Grammar] | str = "rule") -> Rule:
-    """A rule: `r = rule("expr"); r.define(…)`, or `rule(lambda r: alt("x", seq("(", r, ")")))`."""
-    if isinstance(body, str):
-        return Rule(body)
-    made = Rule("rule")
-    return made.define(body(made))
+_Body = Callable[["Rule"], str | Grammar]
+
+
+def rule(name: str | _Body = "rule", body: str | Grammar | _Body | None = None) -> Rule:
+    """A rule: `r = rule("expr"); r.define(…)`, or `rule("expr", lambda r: alt("x", seq("(", r, ")")))`."""
+    if callable(name):
+        name, body = "rule", name
+    made = Rule(name)
+    if body is None:
+        return made
+    return made.define(body(made) if callable(body) else body)
 
 
 def json(schema: Any) -> Grammar:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from radixlang.constrained import mask
-from radixlang.constrained.constraint import Choice, Constraint, Grammar, JsonSchema, Regex
+from radixlang.constrained.constraint import Choice, Constraint, Grammar, Healed, JsonSchema, Regex
 from radixlang.constrained.prefix import PrefixMatcher
 from radixlang.constrained.vocabulary import Vocabulary
 
@@ -86,3 +86,18 @@ def test_an_end_of_sequence_waits_for_the_prefix(vocabulary: Vocabulary, compile
     assert matcher.accept(vocabulary.tokenize(b"ab")[0])
     assert matcher.is_through
     assert matcher.is_accepting
+
+
+def test_a_compiled_one_remembers_its_first_mask_and_nothing_else(vocabulary: Vocabulary, compiler) -> None:
+    grammar = compiler.compile(Healed("a", Regex("b(12|ab)")))
+    plain = PrefixMatcher(vocabulary, b"a", compiler.compile(Regex("b(12|ab)")).matcher())
+    one, other = mask.allocate(2, vocabulary.words)
+    for matcher in (grammar.matcher(), grammar.matcher(max_tokens=9)):
+        while not matcher.is_accepting:
+            matcher.fill(one)
+            plain.fill(other)
+            assert np.array_equal(one, other)
+            token_id = mask.to_ids(one)[-1]
+            assert matcher.accept(token_id)
+            assert plain.accept(token_id)
+        plain = PrefixMatcher(vocabulary, b"a", compiler.compile(Regex("b(12|ab)")).matcher())

@@ -83,6 +83,9 @@ def test_a_rule_may_contain_itself_and_captures_are_read_all_the_same():
         whole.read("The sum: ((1+2)")
     nested = g.rule(lambda r: g.alt("x", g.seq("(", r, ")")))
     assert g.seq("a", nested.capture("n")).read("a((x))") == {"n": "((x))"}
+    named = g.rule("nested", lambda r: g.alt("x", g.seq("(", r, ")")))
+    assert named.constraint()["source"].count("nested") == nested.constraint()["source"].count("rule")
+    assert g.rule("word", "abc").capture("w").read("abc") == {"w": "abc"}
 
 
 @dataclasses.dataclass
