@@ -35,6 +35,7 @@ def serve(options: argparse.Namespace, model: str | None = None) -> int:
         warn_ignored(options)
         listener = listen(server)
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))  # until the server drains by itself
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy would start threads that nothing here uses
         folder = socket_folder()
         try:
             started = start_engine(engine, log_level=server.log_level, folder=folder)

@@ -29,7 +29,7 @@ _IDLE_S = 3.0
 
 def run_child() -> None:
     """What the engine process runs: the setup comes as one line of JSON on standard input."""
-    gc.disable()  # nothing that loading makes is garbage; `main` turns it on again
+    gc.disable()  # little that loading makes is garbage; `main` turns it on again
     config, socket = child_setup()
     main(config, socket)
 
@@ -87,9 +87,8 @@ def main(config: EngineConfig, socket: EngineSocket) -> None:
                 assembled.grammars.warm()
 
     socket.send(Ready(info={**assembled.facts, "scheduler_pid": os.getpid()}))
-    gc.enable()
-    gc.collect()
     gc.freeze()  # what is loaded now stays; the collector need not look at it again
+    gc.enable()
     reader = threading.Thread(target=read, name="radixlang-reader", daemon=True)
     reader.start()
     try:
