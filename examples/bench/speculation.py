@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument("--model-path", default="smollm2-135m-instruct")
     parser.add_argument("--draft-model-path", help="a small model for the algorithm draft")
     parser.add_argument("--algorithms", nargs="+", default=["none", "auto", "tree", "ngram"])
-    parser.add_argument("--batches", nargs="+", type=int, default=[1, 2, 4, 8, 16])
+    parser.add_argument("--batches", nargs="*", type=int, default=[1, 2, 4, 8, 16])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--cpu-time", action="store_true", help="one thread, seconds of CPU of this process")
     parser.add_argument("--only", help="only cases whose name holds this")
