@@ -6,15 +6,16 @@ What depends on a value through Python cannot be traced; with mode="auto" such a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigError, TraceError
+from ..errors import ConfigError, ProgramError, TraceError
 from .backend.base_backend import BaseBackend, NativeBackend
 from .global_config import resolve_backend
-from .graph import ProgramGraph
+from .graph import MIN_CACHED_PREFIX_CHARS, ProgramGraph
 from .graph_run import GraphRun, check_arguments
 from .loop import run as run_on_loop
 from .passes.plan import plan
@@ -49,6 +50,8 @@ class CompiledProgram:
         self.program = program
         self.graph = graph
         self.reason = reason
+        self.prefix_graph: ProgramGraph | None = None
+        """Of a program without a graph: what it says before it needs a value that only a run has."""
         self.outputs = None if outputs is None else list(outputs)
         self.backend = backend
         self._plans: dict[tuple[bool, int], ProgramGraph] = {}
@@ -97,12 +100,20 @@ class CompiledProgram:
     ) -> list[ProgramState]:
         """One run for each entry, all under way at once; in order. Waits for them."""
         if self.graph is None and not remote:
+            self._hint(resolve_backend(options.get("backend") or self.backend))
             return list(self.program.run_batch(entries, **self._with_backend(options)))
         states = [self.run(remote=remote, **{**options, **entry}) for entry in entries]
         for state in states:
             for stream in state.stream_executor.run.streams():
                 stream.sync()
         return states
+
+    def _hint(self, backend: BaseBackend) -> None:
+        """Has the backend compute what all runs begin with, if that is worth it."""
+        if self.prefix_graph is not None:
+            prefix = self.prefix_graph.constant_prefix(backend.get_chat_template())
+            if len(prefix) > MIN_CACHED_PREFIX_CHARS:
+                backend.cache_prefix(prefix)
 
     async def arun(self, *, remote: bool = False, **kwargs: Any) -> ProgramState:
         """As run, for asyncio: returns when the program has finished. Cancelling the task cancels the program."""
@@ -213,4 +224,7 @@ def compile_program(
     except TraceError as error:
         if mode == "graph":
             raise
-        return CompiledProgram(program.bind(**arguments), None, error, outputs, backend)
+        made = CompiledProgram(program.bind(**arguments), None, error, outputs, backend)
+        with contextlib.suppress(ProgramError):
+            made.prefix_graph = trace_program(program, arguments, partial=True).graph
+        return made

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from .state import ProgramState
 
 FORMAT_VERSION = 1
+MIN_CACHED_PREFIX_CHARS = 64
+"""A constant prefix that is shorter is not worth a call of its own."""
 
 ASKING = frozenset({"gen", "select"})
 """Kinds of nodes that call the model."""
@@ -202,18 +204,18 @@ class ProgramGraph:
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
     def render(self, form: str = "text") -> str:
-        """For people: "text" (a line a node), "mermaid", "dot", or "html" (one file that needs nothing else)."""
+        """For people: "text" (a line a node), "mermaid", "dot", "svg" or "html" (files that need nothing else)."""
         if form == "text":
             return "\n".join(self._text_lines()) + "\n"
         if form == "mermaid":
             return "\n".join(["flowchart TD", *self._mermaid_lines()]) + "\n"
         if form == "dot":
             return "\n".join(["digraph program {", *self._dot_lines(), "}"]) + "\n"
-        if form == "html":
-            from .graph_html import graph_html
+        if form in ("html", "svg"):
+            from .graph_html import graph_html, graph_svg
 
-            return graph_html(self)
-        raise ValueError(f'a graph renders as "text", "mermaid", "dot" or "html", not {form!r}')
+            return graph_html(self) if form == "html" else graph_svg(self)
+        raise ValueError(f'a graph renders as "text", "mermaid", "dot", "svg" or "html", not {form!r}')
 
     def _text_lines(self) -> Iterable[str]:
         for node in self.nodes:

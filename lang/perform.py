@@ -194,16 +194,21 @@ class Performer:
             if meta is not None:
                 self.stream.meta_info[slot.name] = meta
         slot.define(value, meta)
-        made = {} if meta is None else {"meta_info": meta, "before": self._text_before(value)}
+        made: dict[str, Any] = {}
+        if meta is not None:
+            before, prompt_chars = self._text_before(value)
+            made = {"meta_info": meta, "before": before, "prompt_chars": prompt_chars}
         self.stream.run.emit("value", self.stream, slot, value=value, **made)
 
-    def _text_before(self, value: Any) -> str:
-        """What the program wrote between the call before, or the fork, and the one that just gave `value`."""
+    def _text_before(self, value: Any) -> tuple[str, int]:
+        """What the program wrote between the call before, or the fork, and the one that just gave `value`; and the
+        length of all text before it."""
         text = self.stream.text_
         made = str(value[0] if isinstance(value, list) and value else value)
         begin = max(self._told, self.stream.fork_start_text_pos or 0)
         self._told = len(text)
-        return text[begin : len(text) - len(made)]
+        end = len(text) - len(made)
+        return text[begin:end], end
 
     def fill(self, text: str, *, is_prefix: bool = False) -> None:
         """Appends text that the program wrote."""

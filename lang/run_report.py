@@ -14,18 +14,23 @@ _PAGE = """<!doctype html>
 body {{ font: 14px system-ui, sans-serif; margin: 24px; max-width: 60em; color: #1c2733; background: #fff; }}
 pre {{ white-space: pre-wrap; font: 13px/1.6 ui-monospace, monospace; }}
 pre {{ border-left: 3px solid #b6c0cc; padding-left: 12px; }}
+.text-cached {{ background: #dbe9fb; }} .text-computed {{ background: #f8e2d3; }}
 mark {{ background: #d9f2dd; color: inherit; }} mark.forced {{ background: #ffe9c2; }}
 small {{ color: #5b6875; }} .bar {{ display: inline-block; height: 8px; }} .cached {{ background: #7fb2f0; }}
 .computed {{ background: #e08a5b; }} .made {{ background: #74c686; }}
 @media (prefers-color-scheme: dark) {{ body {{ background: #14191f; color: #dfe6ee; }} small {{ color: #93a0ad; }}
-mark {{ background: #1f4a2a; }} mark.forced {{ background: #57431a; }} }}
+mark {{ background: #1f4a2a; }} mark.forced {{ background: #57431a; }}
+.text-cached {{ background: #1d3350; }} .text-computed {{ background: #4a2f1d; }} }}
 </style></head><body><h1>Run</h1><p>{usage}</p>
 <p><span class="bar cached" style="width:12px"></span> prompt from the cache
 <span class="bar computed" style="width:12px"></span> prompt computed
-<span class="bar made" style="width:12px"></span> generated</p>
+<span class="bar made" style="width:12px"></span> generated; a yellow ground: some of it forced by its grammar</p>
 {streams}
 </body></html>
 """
+
+
+_TIMINGS = ("queue_ms", "prefill_ms", "grammar_ms")
 
 
 def run_json(state: ProgramState) -> str:
@@ -66,9 +71,22 @@ def _stream(events: list[dict[str, Any]], rest: str, number: int) -> str:
     for event in events:
         forced = " class='forced'" if event["meta_info"].get("forced_tokens") else ""
         title = html.escape(_told(event), quote=True)
-        pieces.append(html.escape(event["before"]))
+        pieces += _prompt(event)
         pieces.append(f"<mark{forced} title='{title}'>{html.escape(_made(event))}</mark>{_bars(event)}")
     return f"<h2>Stream {number}</h2><pre>{''.join(pieces)}{html.escape(rest)}</pre>"
+
+
+def _prompt(event: dict[str, Any]) -> list[str]:
+    """The text before a call: what the cache held of it, and what was computed. Tokens are counted, not placed: the
+    border is right to about a token."""
+    text, meta = event["before"], event["meta_info"]
+    tokens, chars = int(meta.get("prompt_tokens") or 0), int(event.get("prompt_chars") or 0)
+    if not tokens or not text:
+        return [html.escape(text)]
+    cached_chars = round(chars * int(meta.get("cached_tokens") or 0) / tokens)
+    border = min(max(cached_chars - (chars - len(text)), 0), len(text))
+    marked = (("cached", text[:border]), ("computed", text[border:]))
+    return [f"<span class='text-{kind}'>{html.escape(part)}</span>" for kind, part in marked if part]
 
 
 def _told(event: dict[str, Any]) -> str:
@@ -79,6 +97,7 @@ def _told(event: dict[str, Any]) -> str:
         f"{meta.get('cached_tokens', 0)} of {meta.get('prompt_tokens', 0)} prompt tokens cached",
         f"{meta.get('completion_tokens', 0)} generated, {meta.get('forced_tokens', 0)} of them forced",
         *([] if latency is None else [f"{latency * 1000:.0f} ms"]),
+        *(f"{name.removesuffix('_ms')} {meta[name]:.1f} ms" for name in _TIMINGS if meta.get(name)),
         f"known after {event['time_s']:.3f} s",
     ]
     return "; ".join(told)

@@ -13,7 +13,7 @@ from ..errors import TraceError, UndefinedVariable
 from .backend.base_backend import BaseBackend
 from .captured import PLACE, capture
 from .dtype import apply_dtype
-from .graph import Node, ProgramGraph
+from .graph import MIN_CACHED_PREFIX_CHARS, Node, ProgramGraph
 from .ir import (
     SglConcateAndAppend,
     SglConstantText,
@@ -46,8 +46,6 @@ _IN_SWITCH = (
     SglExprList, SglConstantText, Symbol, SglGen, SglSelect, SglRoleBegin, SglRoleEnd, SglVarScopeBegin, SglVarScopeEnd
 )  # fmt: skip
 logger = logging.getLogger(__name__)
-
-MIN_CACHED_PREFIX_CHARS = 64
 
 _current: contextvars.ContextVar[Trace | None] = contextvars.ContextVar("radixlang_trace", default=None)
 

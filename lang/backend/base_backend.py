@@ -142,7 +142,9 @@ class NativeBackend(BaseBackend):
         run(self._compute(prefix_str, {}))
 
     async def _compute(self, text: str, fields: dict[str, Any]) -> None:
-        request = {"prompt_parts": [text], "sampling_params": {"max_new_tokens": 0, "temperature": 0.0}, **fields}
+        sampling = {"max_new_tokens": 0, "temperature": 0.0}
+        named = {"rid": uuid.uuid4().hex, "stream": False}
+        request = {**named, "prompt_parts": [text], "sampling_params": sampling, **fields}
         async for _ in self.native_generate(request):
             pass
 

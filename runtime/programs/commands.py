@@ -11,6 +11,7 @@ from typing import Any
 from ...errors import RequestError
 from ...lang.backend.base_backend import BaseBackend
 from ...lang.global_config import global_config
+from ...lang.graph import ProgramGraph
 from ...lang.prediction import predicted_prefill, shared_prefixes
 from ...lang.program import SglFunction
 
@@ -18,18 +19,24 @@ from ...lang.program import SglFunction
 def add_exec_options(parser: argparse.ArgumentParser) -> None:
     _add_program(parser)
     parser.add_argument("--model", default="smollm2-135m-instruct", help="name, GGUF file or directory")
-    parser.add_argument("--base-url", help="a running server in place of --model; the program is sent whole")
+    parser.add_argument("--base-url", "--url", help="a running server in place of --model; the program is sent whole")
     parser.add_argument("--temperature", type=float, default=0.0, help="Default: 0, always the likeliest token.")
     parser.add_argument("--max-tokens", type=int, default=128, help="of gens that say nothing. Default: 128.")
     parser.add_argument("--timeout", type=float, help="seconds for the whole program")
     parser.add_argument("--json", action="store_true", help="print values and usage instead of the text")
+    parser.add_argument(
+        "--trace", metavar="FILE", help="write the run to FILE: a page where it ends in .html, else JSON"
+    )
+    parser.add_argument(
+        "--graph", metavar="FILE", help="write the graph to FILE: .html, .svg, .dot, .mmd, .json or text"
+    )
 
 
 def add_compile_options(parser: argparse.ArgumentParser) -> None:
     _add_program(parser)
     parser.add_argument("--outputs", help="names, with commas: the only values that are wanted")
     parser.add_argument(
-        "--format", choices=("text", "mermaid", "dot", "html", "json"), default="text", help="what is printed"
+        "--format", choices=("text", "mermaid", "dot", "svg", "html", "json"), default="text", help="what is printed"
     )
 
 
@@ -89,13 +96,19 @@ def execute(options: argparse.Namespace) -> int:
     try:
         global_config.default_backend = backend
         compiled = program.compile(**arguments)
+        if options.graph:
+            _write_graph(compiled.plan(temperature=options.temperature), Path(options.graph))
         state = compiled.run(
             remote=bool(options.base_url) and compiled.graph is not None,
             temperature=options.temperature,
             max_new_tokens=options.max_tokens,
             timeout=options.timeout,
+            on_event=(lambda _: None) if options.trace else None,
         )
         text = state.text()
+        if options.trace:
+            path = Path(options.trace)
+            path.write_text(state.to_html() if path.suffix == ".html" else state.to_json(), encoding="utf-8")
         if options.json:
             values = {name: state[name] for name in state.stream_executor.slots if name}
             told: dict[str, Any] = {"text": text, "variables": values, "usage": state.usage.counts()}
@@ -105,6 +118,12 @@ def execute(options: argparse.Namespace) -> int:
     finally:
         backend.shutdown()
     return 0
+
+
+def _write_graph(graph: ProgramGraph, path: Path) -> None:
+    forms = {".html": "html", ".svg": "svg", ".dot": "dot", ".mmd": "mermaid"}
+    whole = graph.to_json() if path.suffix == ".json" else graph.render(forms.get(path.suffix, "text"))
+    path.write_text(whole, encoding="utf-8")
 
 
 def show(options: argparse.Namespace) -> int:

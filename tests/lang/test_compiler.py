@@ -148,3 +148,22 @@ def test_code_is_not_in_graphs(native):
     assert p.compile().run()["n"] == "12"
     with pytest.raises(sgl.TraceError, match=r"check=.*test_compiler\.py"):
         p.compile(mode="graph")
+
+
+def test_what_a_program_without_a_graph_begins_with_is_a_hint(native):
+    backend = native(lambda prompt: "1")
+
+    @sgl.function
+    def p(s, q):
+        s += "A beginning that all runs share and that is long enough to be worth a call. " * 2
+        s += q + sgl.gen("a", max_tokens=3)
+        if s["a"] == "1":
+            s += "!"
+
+    compiled = p.compile()
+    assert compiled.graph is None
+    assert [node.kind for node in compiled.prefix_graph.nodes] == ["arg", "text", "var", "gen"]
+    states = compiled.run_batch([{"q": "x"}, {"q": "y"}])
+    assert [s.text()[-3:] for s in states] == ["x1!", "y1!"]
+    first = backend.requests[0]
+    assert (first["sampling_params"]["max_new_tokens"], first["prompt_parts"][0][:11]) == (0, "A beginning")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 import radixlang as sgl
@@ -74,3 +76,46 @@ def test_a_failed_request_is_told_where_its_gen_stands(native):
     state = row.compile(mode="graph").run(q="", temperature=0)
     with pytest.raises(sgl.ProgramError, match=r"division by zero.*test_join_gens\.py"):
         state["n"]
+
+
+PATTERNS = [
+    r'"[A-Za-z ]{1,20}"',
+    r"[0-9]+",
+    r"(true|false)",
+    r"[a-z ]{3,30}",
+    r"\w+(, \w+)*",
+    r"-?[0-9]{1,4}(\.[0-9]+)?",
+]
+BETWEEN = [', "a": ', " ", "\n", " and then ", " é, ", "<|im_end|>\n", ""]
+
+
+@pytest.mark.model
+def test_the_model_says_the_same_in_one_request_as_in_several():
+    draw = random.Random(7)
+    fused = apart = 0
+    with sgl.Engine(model_path="smollm2-135m-instruct") as engine:
+        for _ in range(12):
+            spec = []
+            for _ in range(draw.randint(2, 4)):
+                options = (
+                    {"regex": draw.choice(PATTERNS)} if draw.random() < 0.75 else {"dtype": draw.choice([int, bool])}
+                )
+                stop = {"stop": draw.choice([",", "e"])} if draw.random() < 0.2 else {}
+                spec.append((draw.choice(BETWEEN), {**options, **stop, "max_tokens": draw.choice([1, 2, 8])}))
+
+            @sgl.function
+            def program(s, spec=tuple(spec)):
+                s += 'A person as JSON: {"name": '
+                for i, (text, options) in enumerate(spec):
+                    s += (text if i else "") + sgl.gen(f"g{i}", **options)
+                s += " END " + sgl.gen("end", max_tokens=3)
+
+            one = program.run(temperature=0, backend=engine)
+            compiled = program.compile(mode="graph")
+            for other in (
+                compiled.run(temperature=0, backend=engine),
+                compiled.run(temperature=0, backend=engine, remote=True),
+            ):
+                assert other.text() == one.text(), spec
+            apart, fused = apart + one.usage.requests, fused + other.usage.requests
+    assert fused < apart

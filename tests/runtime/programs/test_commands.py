@@ -70,3 +70,15 @@ def test_compile_prints_the_graph_and_what_is_shared(program, capsys):
 def test_mistakes_are_told(program, capsys, arguments, told):
     assert cli.main([program if a == "PROGRAM" else a for a in arguments]) != 0
     assert told in capsys.readouterr().err
+
+
+def test_exec_writes_the_run_and_the_graph(program, tmp_path, capsys):
+    for suffix, begin in ((".html", "<!doctype html>"), (".svg", "<svg"), (".dot", "digraph"), (".mmd", "flowchart")):
+        path = tmp_path / f"graph{suffix}"
+        assert cli.main(["exec", program, "--arg", "q=why ", "--graph", str(path)]) == 0
+        assert path.read_text().startswith(begin)
+    for name, begin in (("run.html", "<!doctype html>"), ("run.json", "{")):
+        assert cli.main(["exec", program, "--arg", "q=why ", "--trace", str(tmp_path / name)]) == 0
+        assert (tmp_path / name).read_text().startswith(begin)
+    assert json.loads((tmp_path / "run.json").read_text())["events"]
+    capsys.readouterr()
