@@ -22,6 +22,7 @@ _ATTENTION_TOKENS = 4096.0  # depth at which attention costs as much as the rest
 _PATIENCE = 8.0  # usual waits of a program after which its path counts as late
 _SHORTEST_WAIT = 64.0  # ticks that a program may always take
 _WINDOW = 64.0  # how many measurements an average remembers
+_REGULAR = 2  # uses after which the mean interval is believed
 _RARELY = 1.0 / 256.0  # the lowest chance of coming back that is believed
 
 
@@ -76,7 +77,7 @@ class _Waits:
 
 
 class ReuseOrder:
-    """An EvictionOrder of six queues; a node lies in the one or two that its class says."""
+    """An EvictionOrder of seven queues; a node lies in the one or two that its class says."""
 
     remembers = True
 
@@ -87,6 +88,8 @@ class ReuseOrder:
         """By due: the longest overdue first."""
         self._new = BucketQueue()
         """By last_use, of what was used once."""
+        self._again = BucketQueue()
+        """By last_use, of what was used a few times."""
         self._ended = BucketQueue()
         """By last_use, of what only programs used that ended."""
         self._leased = BucketQueue()
@@ -95,6 +98,7 @@ class ReuseOrder:
         self._seq = 0
         self._len = 0
         self._fate_new = _Fate()
+        self._fate_again = _Fate()
         self._fate_ended = _Fate()
         self._waits = _Waits()
         self._tick = 0
@@ -116,12 +120,12 @@ class ReuseOrder:
                 node.due = self._tick if node.is_wanted else node.last_use + self._waits.mean
                 self._far.push(-node.due, node)
                 self._late.push(node.due + _PATIENCE * max(_SHORTEST_WAIT, self._waits.mean), node)
-        elif node.hits:
+        elif node.hits >= _REGULAR:
             node.due = node.last_use + node.interval / (1.0 + node.end / _ATTENTION_TOKENS)
             self._far.push(-node.due, node)
             self._late.push(node.due, node)
         else:
-            queue = self._ended if node.interval else self._new
+            queue = self._again if node.hits else self._ended if node.interval else self._new
             queue.push(node.last_use, node)
             if queue.size > 3 * self._len + 64:
                 queue.compact()
@@ -143,6 +147,10 @@ class ReuseOrder:
             away = tick - number + self._fate_ended.distance
             if away > distance:
                 chosen, distance = self._ended, away
+        if self._again.size and (number := self._again.head()) is not None:
+            away = tick - number + self._fate_again.distance
+            if away > distance:
+                chosen, distance = self._again, away
         if self._leased.size and (number := self._leased.head()) is not None:
             away = tick - number + self._waits.typical
             if away > distance:
@@ -161,12 +169,14 @@ class ReuseOrder:
     def used(self, node: Node, tick: int) -> None:
         self._tick = tick
         gap = float(max(1, tick - node.last_use))
+        if node.hits < _REGULAR:
+            first = self._fate_ended if node.interval else self._fate_new
+            (self._fate_again if node.hits else first).returned(node.key.size, gap)
+            self._fate_again.entered(node.key.size)
         if node.hits:
             node.interval += (gap - node.interval) / min(8.0, node.hits + 1.0)
-            return
-        fate = self._fate_ended if node.interval else self._fate_new
-        fate.returned(node.key.size, gap)
-        node.interval = gap
+        else:
+            node.interval = gap
 
     def entered(self, num_tokens: int) -> None:
         self._fate_new.entered(num_tokens)
@@ -179,5 +189,5 @@ class ReuseOrder:
         self._fate_ended.entered(node.key.size)
 
     def nodes(self) -> list[Node]:
-        queues = (self._far, self._new, self._ended, self._leased, self._pinned)
+        queues = (self._far, self._new, self._again, self._ended, self._leased, self._pinned)
         return [node for queue in queues for node in queue.nodes()]

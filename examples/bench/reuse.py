@@ -2,7 +2,7 @@
 
     python examples/bench/reuse.py [--rounds 3] [--out docs/reuse.md]
 
-Engines of this process, in turn for each workload: without a cache; with it; with it and told of the programs: follow-up
+Engines of this process, in turn for each workload: without a cache; with it; with it and told of programs: follow-up
 calls name the path that they extend and send what is new, paths are released when their program is through. Cached
 tokens are compared with what an endless, ideal cache would not compute again. A second table has a pool of a quarter of
 what a workload ever computes, where eviction decides: for those that come back to what they computed.
@@ -139,8 +139,8 @@ def row(name, off, on, known):
 TEXT = """# What reuse saves
 
 Written by `python examples/bench/reuse.py`: {model}, {threads} threads, load average {load:.1f} at the start, median of
-{rounds}. Each cell: seconds, seconds of CPU, prefilled tokens. "of possible": cached tokens over what an endless, ideal cache would have reused,
-without and with knowledge of the programs.
+{rounds}. Each cell: seconds, seconds of CPU, prefilled tokens. "of possible": cached tokens over what an endless, ideal
+cache would have reused, without and with knowledge of the programs.
 
 ## Enough memory ({room} slots)
 
