@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...errors import GrammarError
 from .complement import MAX_DEPTH, Resolve, Schema, canonical, negate, type_of, types_of, without_known_type
@@ -202,15 +202,19 @@ def beyond(rival: dict[str, Any], branch: Any) -> tuple[list[Schema], bool]:
     return [{"type": "object", "required": [name]} for name in others], is_all
 
 
-def rest_of(rival: Any, branch: Any, resolve: Resolve) -> list[Schema] | None:
-    """What a branch of oneOf may be beside a rival: all that the rival refuses, or a part of that.
+class Rest(NamedTuple):
+    """What a branch of oneOf may be beside a rival."""
 
-    A part is enough where the rival demands a property or a type: what tells branches apart. It is narrower than
-    the schema, never wider. None: not known.
-    """
+    options: list[Schema]
+    is_all: bool
+    """All that the rival refuses; else a part of that, which is narrower than the schema and never wider."""
+
+
+def rest_of(rival: Any, branch: Any, resolve: Resolve) -> Rest | None:
+    """A part is enough where the rival demands a property or a type: what tells branches apart. None: not known."""
     rival = resolve(without_known_type(rival, branch, resolve))
     if not isinstance(rival, dict):
-        return negate(rival, resolve)
+        return Rest([not rival], True)
     closed: list[Schema] = []
     is_all = True
     if rival.get("additionalProperties") is False:
@@ -220,8 +224,9 @@ def rest_of(rival: Any, branch: Any, resolve: Resolve) -> list[Schema] | None:
     else:
         rest = rival
     negated = negate(rest, resolve) if is_all else None
-    if negated is None and (closed or {"required", "type", "const", "enum"} & rest.keys()):
-        negated = negate(rest, resolve, partly=True)
-        if not negated and not closed:
-            return None
-    return None if negated is None else [*closed, *negated]
+    if negated is not None:
+        return Rest([*closed, *negated], True)
+    if closed or {"required", "type", "const", "enum"} & rest.keys():
+        options = [*closed, *(negate(rest, resolve, partly=True) or [])]
+        return Rest(options, False) if options else None
+    return None

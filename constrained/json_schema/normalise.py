@@ -11,19 +11,19 @@ from typing import Any, NamedTuple
 
 import llguidance
 
-from ...errors import GrammarError, GrammarSyntaxError, GrammarTooLarge
+from ...errors import GrammarError, GrammarSyntaxError, GrammarTooLarge, UnsatisfiableGrammar
 from ..fsm.pattern import Alt, Node
 from . import checks
-from .circular import unrolled
 from .combine import any_of, together
 from .complement import ASSERTIONS, FORMATS, OtherStrings, Schema, canonical, negate, without_known_type
 from .counts import property_counts, unique_items
 from .disjoint import rest_of, rivals_of, told_apart
 from .names import apart, both, literal, property_names
+from .numbers import holds_fraction, open_bound
 from .patterns import engine_pattern, search_tree
-from .productive import check_productive, prune
 from .references import References, escape
-from .refusal import invalid, too_large, unsupported
+from .refusal import invalid, may_both_match, too_large, unsupported
+from .settled import settled
 from .switch import Demand, switched
 from .unevaluated import closed
 
@@ -95,8 +95,10 @@ class _Normaliser:
         self.waiting: list[tuple[str, Any, _Place]] = []
         self.origins: dict[str, str] = {}
         self.num_nodes = 0
+        self.narrowed: GrammarError | None = None  # what it would have to be refused with otherwise
         uri = document.get("$schema", "") if isinstance(document, dict) else ""
         self.siblings_count = not any(f"draft-0{n}" in str(uri) for n in (3, 4, 6, 7))
+        self.has_fractions = holds_fraction(document)
         self.references = References(document, siblings_count=self.siblings_count)
 
     def run(self) -> NormalisedSchema:
@@ -108,13 +110,13 @@ class _Normaliser:
                 definitions[name] = self.schema(node, place)
         except RecursionError:
             raise GrammarTooLarge("the schema is nested too deeply") from None
-        productive = check_productive(root, definitions, self.origins)
-        if len(productive) < len(definitions):
-            root = prune(root, productive)
-            definitions = {name: prune(definitions[name], productive) for name in definitions if name in productive}
-        root, definitions = unrolled(root, definitions, self.origins)
-        if root is True:
-            root = {}
+        try:
+            root, definitions = settled(root, definitions, self.origins)
+        except UnsatisfiableGrammar:
+            if self.narrowed is None:
+                raise
+            raise self.narrowed from None  # nothing is left of what was narrowed
+        root = {} if root is True else root
         if definitions and isinstance(root, dict):
             root = {**root, "$defs": definitions}
         return NormalisedSchema(root, tuple(dict.fromkeys(self.ignored)))
@@ -168,10 +170,11 @@ class _Normaliser:
                 out["const"] = _canonical_value(value)
             case "enum":
                 out["enum"] = list({canonical(v): _canonical_value(v) for v in value}.values())
-            case "minimum" | "maximum" if isinstance(node.get(f"exclusive{key.capitalize()}"), bool):  # draft 4
-                out[f"exclusive{key.capitalize()}" if node[f"exclusive{key.capitalize()}"] else key] = value
-            case "exclusiveMinimum" | "exclusiveMaximum" if isinstance(value, bool):
-                pass
+            case "minimum" | "maximum" if node.get(f"exclusive{key.capitalize()}") is True:  # draft 4
+                self.keyword(f"exclusive{key.capitalize()}", value, node, out, beside, place)
+            case "exclusiveMinimum" | "exclusiveMaximum":
+                if not isinstance(value, bool):
+                    out[key] = open_bound(key, value) if self.has_fractions else value
             case "minItems" if value > MAX_MIN_ITEMS:
                 message = f"minItems of {value:.0f}; at most {MAX_MIN_ITEMS} are served"
                 raise too_large(message, "minItems", f"{place.pointer}/minItems")
@@ -313,17 +316,16 @@ class _Normaliser:
         for i, branch in enumerate(value):
             parts: list[Any] = [self.schema(branch, place.down("oneOf", str(i), is_closable=closable))]
             for j in rivals.get(i, ()):
-                negated = rest_of(value[j], full[i], self.resolve)
-                if negated is None:
-                    raise unsupported(
-                        f"branches {i} and {j} of oneOf may both match; use anyOf, or a const property that differs",
-                        "oneOf",
-                        f"{place.pointer}/oneOf/{j}",
-                    )
+                rest = rest_of(value[j], full[i], self.resolve)
+                both_match = may_both_match(i, j, place.pointer)
+                if rest is None:
+                    raise both_match
+                if not rest.is_all:
+                    self.narrowed = self.narrowed or both_match
                 inner = place.down("oneOf", str(j), is_closable=False)
                 without: list[Any] = []
                 others: dict[str, Any] = {}
-                any_of([self.schema(option, inner) for option in negated if option is not False], others, without)
+                any_of([self.schema(option, inner) for option in rest.options if option is not False], others, without)
                 parts.append(together(others, without))
             options.append(together({}, [p for p in parts if p is not True]))
         any_of(options, out, beside)

@@ -22,6 +22,12 @@ def unsupported(message: str, keyword: str, pointer: str) -> UnsupportedGrammar:
     return UnsupportedGrammar(f"{message} (at {pointer})", keyword=keyword, pointer=pointer)
 
 
+def may_both_match(one: int, other: int, pointer: str) -> UnsupportedGrammar:
+    """Branches of a oneOf that are not told apart."""
+    message = f"branches {one} and {other} of oneOf may both match; use anyOf, or a const property that differs"
+    return unsupported(message, "oneOf", f"{pointer}/oneOf/{other}")
+
+
 def unsatisfiable(message: str, keyword: str | None, pointer: str) -> UnsatisfiableGrammar:
     """No document fits."""
     return UnsatisfiableGrammar(f"{message} (at {pointer})", keyword=keyword, pointer=pointer)

@@ -147,3 +147,27 @@ def test_a_reference_to_itself_is_refused(compiler) -> None:
     with pytest.raises(GrammarError) as caught:
         compiler.compile(JsonSchema(json.dumps(schema)))
     assert caught.value.status == 400
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "valid", "invalid"),
+    [
+        ({"exclusiveMinimum": 1}, {"exclusiveMaximum": 1.5}, ["1.2", "1.4999"], ["1", "1.0", "1.5", "2"]),
+        ({"exclusiveMinimum": 0}, {"maximum": 0.25}, ["0.1", "0.25"], ["0", "0.0", "0.26"]),
+        ({"minimum": -1.5}, {"exclusiveMaximum": -1}, ["-1.5", "-1.1"], ["-1", "-1.0", "-1.6"]),
+        ({"minimum": 1, "exclusiveMinimum": True}, {"maximum": 1.5}, ["1.5"], ["1", "1.0"]),
+    ],
+)
+def test_open_bounds_within_one_unit_hold(compiler, accepts, low, high, valid, invalid) -> None:
+    for schema in ({"type": "number", **low, **high}, {"allOf": [{"type": "number", **low}, {**high}]}):
+        grammar = compiler.compile(JsonSchema(json.dumps(schema)))
+        assert [text for text in valid if not accepts(grammar, text)] == []
+        assert [text for text in invalid if accepts(grammar, text)] == []
+
+
+def test_a_corner_that_nothing_fits_leaves_the_rest(check_schema) -> None:
+    schema = {
+        "properties": {"a": {"$ref": "#/$defs/yes", "type": "array"}, "b": {"type": "integer"}},
+        "$defs": {"yes": {"type": "boolean"}},
+    }
+    check_schema(schema, valid=[{"b": 1}, {}, 5], invalid=[{"a": []}, {"a": True}, {"b": "x"}])
