@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from radixlang.constrained.constraint import Regex
-from radixlang.runtime.messages import Abort
+from radixlang.runtime.messages import Abort, LogprobRequest
 
 
 @pytest.mark.parametrize("pattern", ["1,1,3:10", "2:6", "1:5", "3,1,1,1:40"])
@@ -25,6 +25,22 @@ def test_forced_tokens_change_no_text_and_save_steps(make_harness, make_grammars
             assert has_forced == (harness.executor.num_steps > steps)
     assert told[True] == told[False]
     assert has_forced == ("1" in pattern.split(":")[0])
+
+
+@pytest.mark.parametrize("pattern", ["1,1,3:10", "2:6", "1:5", "3,1,1,1:40"])
+def test_with_log_probabilities_the_same_tokens_are_forced_and_each_has_one(make_harness, make_grammars, pattern):
+    told = []
+    for logprobs in (None, LogprobRequest(output=True)):
+        harness = make_harness(grammars=make_grammars(), eos={5})
+        constraint = Regex(pattern)
+        harness.submit("a", [1, 2], max_new_tokens=30, temperature=0.0, constraint=constraint, logprobs=logprobs)
+        harness.run()
+        outputs = harness.outputs["a"]
+        told.append((harness.token_ids["a"], sum(output.forced_len for output in outputs)))
+        if logprobs is not None:
+            scored = [entry.token_id for output in outputs for entry in output.logprobs]
+            assert scored[: len(told[0][0])] == told[0][0]
+    assert told[0] == told[1]
 
 
 def test_a_grammar_that_breaks_ends_its_own_request_only(
