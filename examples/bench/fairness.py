@@ -109,10 +109,10 @@ def starvation(name, policy, rule):
                 load.submit(f"cold{colds}", draw.integers(0, VOCAB, 400).tolist(), 32)
             load.scheduler.step()
         warm, cold = load.waits("warm", end_s=16.0), load.waits("cold", end_s=16.0)
-        stats = load.scheduler.stats()
+        hit, rate = load.scheduler.stats()["cache_hit_rate"], len(load.done) / load.clock.now
         print(
-            f"starvation  {name:24} hit {stats['cache_hit_rate']:.2f}, {len(load.done) / load.clock.now:4.0f} requests/s; "
-            f"first token: warm p50 {np.median(warm):5.2f} s, cold p50 {np.median(cold):5.2f}, worst {cold.max():5.2f} s"
+            f"starvation  {name:22} hit {hit:.2f}, {rate:4.0f} requests/s; first token: "
+            f"warm p50 {np.median(warm):5.2f} s, cold p50 {np.median(cold):5.2f} s, worst {cold.max():5.2f} s"
         )
 
 
@@ -130,8 +130,8 @@ def flood(name, policy, rule, *, shares):
             load.scheduler.step()
         modest = load.waits("modest", end_s=1e9)
         print(
-            f"flood       {name:24} first token of the modest: p50 {np.median(modest):5.2f} s, worst {modest.max():5.2f} s; "
-            f"everything done after {load.clock.now:5.1f} s"
+            f"flood       {name:22} first token of the modest: p50 {np.median(modest):5.2f} s, "
+            f"worst {modest.max():5.2f} s; everything done after {load.clock.now:5.1f} s"
         )
 
 
@@ -150,7 +150,7 @@ def thrash(name, rule):
         seconds = load.clock.now - begun_s
         gaps = np.sort([gap for rid, gap in load.gap.items() if rid.startswith("r")])
         print(
-            f"thrash      {name:24} {(load.num_tokens - tokens) / seconds:5.0f} tok/s, "
+            f"thrash      {name:22} {(load.num_tokens - tokens) / seconds:5.0f} tok/s, "
             f"{load.scheduler.stats()['num_retracted_reqs']:4} retractions, "
             f"{(load.executor.num_tokens - computed) / (96 * 800):.2f} tokens computed for one needed; "
             f"longest pause p50 {np.median(gaps):5.2f} s, worst {gaps[-1]:5.2f} s"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 _WEIGHT = 0.1
 _WHOLE_PROMPT = 256  # prompt tokens of a step that counts with its whole weight: fewer are blurred by the base
-MIN_CHUNK = 32  # prompt tokens that a step takes at least: below that, the weights are read for too little
+MIN_CHUNK = 64  # prompt tokens that a step takes at least: below that, the weights are read for too little
 
 
 class Pace:
