@@ -75,6 +75,26 @@ def test_without_a_cache_equals_with_one(alone):
         assert outcome(everything.run(topic=TOPICS[0], temperature=0, backend=engine)) == alone[0]
 
 
+def test_planning_a_step_ahead_changes_nothing(alone):
+    """Programs with grammars and forks, and a batch with penalties, stops, seeds and a schema."""
+    asked = [
+        {"max_new_tokens": 20, "temperature": 0},
+        {"max_new_tokens": 20, "temperature": 1.0, "sampling_seed": 3, "frequency_penalty": 1.0},
+        {"max_new_tokens": 20, "temperature": 0.8, "sampling_seed": 4, "repetition_penalty": 1.3, "min_new_tokens": 5},
+        {"max_new_tokens": 30, "temperature": 0, "stop": ["the"]},
+        {"max_new_tokens": 40, "temperature": 0, "json_schema": '{"type": "array", "items": {"enum": ["ab", "cd"]}}'},
+    ]
+    drawn = []
+    for sync in (True, False):
+        with sgl.Engine(
+            model_path=MODEL, max_total_tokens=8192, disable_overlap_schedule=sync, chunked_prefill_size=64
+        ) as engine:
+            states = everything.run_batch([{"topic": t} for t in TOPICS[:3]], temperature=0, backend=engine)
+            assert [outcome(s) for s in states] == alone[:3]
+            drawn.append([a["output_ids"] for a in engine.generate(["Once upon a time"] * len(asked), asked)])
+    assert drawn[0] == drawn[1]
+
+
 def test_a_seed_gives_the_same_text_whatever_runs_beside_it(engine):
     body = {"text": "Once upon a time", "sampling_params": {"max_new_tokens": 24, "sampling_seed": 7}}
     one = engine.generate(body["text"], body["sampling_params"])["text"]
