@@ -227,9 +227,14 @@ class Sessions:
 
     def _watch(self) -> None:
         """Looks again when the next session may end."""
-        if self._timer is None and self._sessions:
-            next_s = min(session.expires_s for session in self._sessions.values()) - time.monotonic()
-            self._timer = asyncio.get_running_loop().call_later(max(0.05, next_s), self._timed_out)
+        if not self._sessions:
+            return
+        loop = asyncio.get_running_loop()
+        wait_s = max(0.05, min(session.expires_s for session in self._sessions.values()) - time.monotonic())
+        if self._timer is None or loop.time() + wait_s < self._timer.when():
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = loop.call_later(wait_s, self._timed_out)
 
     def _timed_out(self) -> None:
         self._timer = None

@@ -40,7 +40,7 @@ async def close_session(service: Service, request: Request) -> Answer:
     front = service.front
     body = await request.struct(CloseBody)
     await front.sessions.close(body.session_id, client=request.client)
-    return Response(b"")
+    return Response(b"", content_type="text/plain; charset=utf-8")
 
 
 def routes() -> list[Route]:
