@@ -94,7 +94,7 @@ class CheckedMatcher:
             mask_W &= ~self._grammar.vocabulary.eos_mask_W
         self._note_choice(place, mask_W)
         if not mask_W.any():
-            self._decide_again(place - 1, "no token is left that keeps the items distinct or the document valid")
+            self._decide_again(place - 1, "no way on is left that keeps the items distinct or the document valid")
 
     def accept(self, token_id: int) -> bool:
         vocabulary = self._grammar.vocabulary
@@ -115,7 +115,9 @@ class CheckedMatcher:
         elif self._inner.is_finished:
             fault = self._fault()
             if fault is not None:
-                self._decide_again(bisect_right(self._ends, fault - 1), "the document is not valid")
+                self._decide_again(
+                    bisect_right(self._ends, fault - 1), "the validator refuses the document, and no other is in reach"
+                )
         return True
 
     def rollback(self, num_tokens: int) -> None:

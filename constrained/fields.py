@@ -80,7 +80,7 @@ def response_format(value: Any, param: str = "response_format") -> FoundConstrai
     spec = _object(value, param)
     kind = spec.get("type")
     if isinstance(kind, str) and kind in _FORMAT_KEYS:
-        _check_keys(spec, _FORMAT_KEYS[kind] | OPTIONS.keys() | {"type"}, param)
+        _check_keys(spec, _FORMAT_KEYS[kind] | _INNER_OPTIONS | {"type"}, param)
     options = {name: spec[name] for name in OPTIONS if spec.get(name) is not None}
     found = _format(kind, spec, param)
     return found if found is None else _with_options(found, options, f"{param}.")
@@ -96,7 +96,7 @@ def _format(kind: Any, spec: Mapping[str, Any], param: str) -> FoundConstraint |
     if kind == "json_schema":
         if "json_schema" in spec:
             path, holder = f"{param}.json_schema", _object(spec["json_schema"], f"{param}.json_schema")
-            _check_keys(holder, _SCHEMA_KEYS | OPTIONS.keys(), path)
+            _check_keys(holder, _SCHEMA_KEYS | _INNER_OPTIONS, path)
         else:
             path, holder = param, spec  # llama.cpp and the Responses API: no inner object
         if holder.get("schema") is None:
@@ -201,7 +201,7 @@ def _ollama_format(value: Any, param: str) -> FoundConstraint | None:
 def _structured_outputs(value: Any, param: str) -> FoundConstraint | None:
     """vLLM's object: one of json, regex, choice, grammar, json_object, structural_tag, and two white-space options."""
     spec = _object(value, param)
-    known = _STRUCTURED_OUTPUTS.keys() | OPTIONS.keys() | {"whitespace_pattern", "disable_any_whitespace"}
+    known = _STRUCTURED_OUTPUTS.keys() | _INNER_OPTIONS | {"whitespace_pattern", "disable_any_whitespace"}
     _check_keys({k: v for k, v in spec.items() if v is not False and not k.startswith("_")}, known, param)
     found: list[FoundConstraint] = []
     for key, reader in _STRUCTURED_OUTPUTS.items():
@@ -340,6 +340,7 @@ _STRUCTURED_OUTPUTS: dict[str, _Reader] = {
     "structural_tag": _structural_tag,
 }
 
+_INNER_OPTIONS = OPTIONS.keys() - {"guided_whitespace_pattern"}
 _SCHEMA_KEYS = frozenset({"name", "description", "schema", "strict"})
 _FORMAT_KEYS: dict[str, frozenset[str]] = {
     "text": frozenset(),

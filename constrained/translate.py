@@ -39,7 +39,7 @@ from .guidance import GuidanceGrammar
 from .json_schema.complement import ASSERTIONS
 from .json_schema.normalise import NormalisedSchema, normalise
 from .json_schema.places import Places, first_unique
-from .json_schema.verify import verdict_of, widen
+from .json_schema.verify import Widened, verdict_of, widen
 from .json_schema.whitespace import engine_options
 from .matcher import CompiledGrammar
 from .prefix import PrefixGrammar
@@ -160,7 +160,7 @@ def _nonempty(grammar: FsmGrammar) -> FsmGrammar:
     return grammar
 
 
-def _normalised(asked: JsonSchema) -> NormalisedSchema:
+def _normalised(asked: JsonSchema) -> NormalisedSchema | Widened:
     if asked.on_unsupported == "verify":
         return widen(asked.schema, strict=asked.strict)
     return normalise(asked.schema, strict=asked.strict)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import regex
 
 from ...errors import GrammarTooLarge, UnsatisfiableGrammar, UnsupportedGrammar
 from ..fsm.pattern import Alt, Look, Node, Repeat, Seq
 from .cursor import JsonCursor, Path
-from .normalise import NormalisedSchema, normalise, parse
+from .normalise import normalise, parse
 from .patterns import ecma_to_python, search_tree
 from .references import escape
 from .refusal import unsupported
@@ -24,8 +24,18 @@ MAX_DROPPED = 200
 PATTERN_TIMEOUT_S = 0.05
 
 
-def widen(text: str, *, strict: bool = False) -> NormalisedSchema:
-    """The closest schema that is served and accepts whatever `text` does; what was left out is among `ignored`.
+class Widened(NamedTuple):
+    """The closest schema that is served and accepts whatever the given one does."""
+
+    schema: dict[str, Any] | bool
+    ignored: tuple[str, ...]
+    """Annotations, as ever."""
+    left_out: tuple[str, ...]
+    """JSON pointers of what the validator alone enforces."""
+
+
+def widen(text: str, *, strict: bool = False) -> Widened:
+    """Leaves out what is not served.
 
     Raises the GrammarError of a schema that is wrong rather than not served.
     """
@@ -42,7 +52,7 @@ def widen(text: str, *, strict: bool = False) -> NormalisedSchema:
                 raise
             dropped.append(pointer)
             continue
-        return NormalisedSchema(found.schema, tuple(dict.fromkeys((*found.ignored, *dropped))))
+        return Widened(found.schema, found.ignored, tuple(dict.fromkeys(dropped)))
 
 
 def _drop(document: Any, error: UnsupportedGrammar) -> str | None:

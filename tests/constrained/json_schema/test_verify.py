@@ -20,7 +20,7 @@ WIDENED = [
 def test_what_is_not_served_is_left_out_and_said(schema, wide, dropped: str) -> None:
     found = widen(json.dumps(schema))
     assert found.schema == wide
-    assert dropped in found.ignored
+    assert found.left_out == (dropped,)
 
 
 def test_what_is_served_stays_as_it_is() -> None:
