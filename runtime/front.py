@@ -133,7 +133,7 @@ class Front:
         has_bos = request.add_bos and request.parent is None
         ids = await self.tokenize(request.prompt, add_bos=has_bos)
         healed: tuple[int, str] | None = None
-        if request.sampling.heal:
+        if request.sampling.heal and request.sampling.max_new_tokens:
             ids, healed = await self._heal(request, ids, has_bos)
         if not ids and request.parent is None:
             ids = [self._empty_prompt()]

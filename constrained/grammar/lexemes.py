@@ -25,6 +25,7 @@ from .writer import write
 MAX_INLINED = 20_000  # nodes of the tree that a grammar without recursion becomes
 MAX_SPLITS = 400
 MAX_SHORTEST = 100_000
+MAX_ROUNDS = 64  # of looking for the shortest text of every rule; without circles two are enough
 MAX_LEXEME = 1000  # nodes of the tree of one lexeme
 
 
@@ -41,22 +42,41 @@ def as_pattern(rules: Rules) -> Node | None:
 
 def check_productive(rules: Rules) -> None:
     """Raises UnsatisfiableGrammar if no string can be derived from `root`, GrammarTooLarge if only very long ones."""
-    productive: set[str] = set()
-    while True:
-        grown = {name for name, body in rules.items() if _is_productive(body, productive)}
-        if grown == productive:
-            break
-        productive = grown
-    if START_RULE not in productive:
-        raise UnsatisfiableGrammar("no text can be derived from root: its rules contain themselves without end")
     lengths: dict[str, float] = dict.fromkeys(rules, math.inf)
-    while True:  # each round settles at least one rule
-        shorter = {name: _shortest(body, lengths) for name, body in rules.items()}
-        if shorter == lengths:
+    order = _leaves_first(rules)
+    for _ in range(MAX_ROUNDS):
+        is_settled = True
+        for name in order:
+            length = _shortest(rules[name], lengths)
+            if length < lengths[name]:
+                lengths[name], is_settled = length, False
+        if is_settled:
             break
-        lengths = shorter
+    else:
+        raise GrammarTooLarge("the grammar's rules depend on each other in too many ways")
+    if lengths[START_RULE] == math.inf:
+        raise UnsatisfiableGrammar("no text can be derived from root: its rules contain themselves without end")
     if lengths[START_RULE] > MAX_SHORTEST:
         raise GrammarTooLarge(f"the shortest answer has more than {MAX_SHORTEST} characters")
+
+
+def _leaves_first(rules: Rules) -> list[str]:
+    """The rules, those that a rule refers to before it, but for circles."""
+    following = {name: sorted(_references(body)) for name, body in rules.items()}
+    order: list[str] = []
+    seen: set[str] = set()
+    for start in rules:
+        stack = [(start, iter(following[start]))] if start not in seen else []
+        seen.add(start)
+        while stack:
+            rest = stack[-1][1]
+            inner = next((n for n in rest if n not in seen), None)
+            if inner is None:
+                order.append(stack.pop()[0])
+            else:
+                seen.add(inner)
+                stack.append((inner, iter(following[inner])))
+    return order
 
 
 def _shortest(part: Part, lengths: dict[str, float]) -> float:
@@ -73,23 +93,6 @@ def _shortest(part: Part, lengths: dict[str, float]) -> float:
             return min((_shortest(p, lengths) for p in options), default=math.inf)
         case Repeat(inner, low, _):
             return low * _shortest(inner, lengths) if low else 0
-    raise AssertionError(part)
-
-
-def _is_productive(part: Part, productive: set[str]) -> bool:
-    match part:
-        case Ref(name):
-            return name in productive
-        case Json():
-            return True
-        case Chars(ranges):
-            return bool(ranges)
-        case Seq(parts):
-            return all(_is_productive(p, productive) for p in parts)
-        case Alt(options):
-            return any(_is_productive(p, productive) for p in options)
-        case Repeat(inner, low, _):
-            return low == 0 or _is_productive(inner, productive)
     raise AssertionError(part)
 
 
@@ -119,12 +122,20 @@ def _holds_json(part: Part) -> bool:
 def _recursive(rules: Rules) -> set[str]:
     """Rules from which a rule that contains itself is reached, among those that `root` reaches."""
     following = {name: _references(body) for name, body in rules.items()}
+    users: dict[str, list[str]] = {name: [] for name in rules}
+    for name, names in following.items():
+        for used in names:
+            users[used].append(name)
+    missing = {name: len(names) for name, names in following.items()}
     plain: set[str] = set()
-    while True:
-        grown = {name for name, names in following.items() if names <= plain}
-        if grown == plain:
-            break
-        plain = grown
+    ready = [name for name, count in missing.items() if not count]
+    while ready:
+        name = ready.pop()
+        plain.add(name)
+        for user in users[name]:
+            missing[user] -= 1
+            if not missing[user]:
+                ready.append(user)
     reached, stack = {START_RULE}, [START_RULE]
     while stack:
         for name in following[stack.pop()] - reached:

@@ -6,6 +6,7 @@ entities, characters that XML forbids are not written at all. White space: see `
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from ...errors import GrammarTooLarge, UnsupportedGrammar
@@ -130,6 +131,12 @@ def _escape(node: Node, allowed: Ranges, escapes: dict[str, str]) -> Node:
 
 def _escaped(ranges: Ranges, allowed: Ranges, escapes: dict[str, str]) -> Node:
     """One character of `ranges`, as far as XML can write it."""
+    return _escaped_once(ranges, allowed, '"' in escapes)
+
+
+@lru_cache(maxsize=1024)
+def _escaped_once(ranges: Ranges, allowed: Ranges, is_value: bool) -> Node:
+    escapes = _VALUE_ESCAPES if is_value else _TEXT_ESCAPES
     special = charset.ranges_of([(ord(c), ord(c)) for c in escapes])
     plain = _both(_both(ranges, allowed), charset.complement(special))
     written = [_literal(entity) for c, entity in escapes.items() if _both(ranges, ((ord(c), ord(c)),))]

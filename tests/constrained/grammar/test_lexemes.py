@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from radixlang.constrained.constraint import Grammar
 from radixlang.constrained.fsm.index import FsmGrammar
 from radixlang.constrained.fsm.pattern import Alt, Chars, Repeat, Seq
+from radixlang.constrained.grammar.lexemes import as_pattern, check_productive
 from radixlang.constrained.grammar.reader import Ref, read
 from radixlang.constrained.guidance import GuidanceGrammar
 from radixlang.constrained.translate import compile_constraint
-from radixlang.errors import GrammarError
+from radixlang.errors import GrammarError, UnsatisfiableGrammar
 
 CASES = [
     ('root ::= "(" root ")" | [a-z]+ "x"', ["abx", "(abx)", "xx"], ["x", "ab", "(abx"]),
@@ -123,3 +124,13 @@ def test_random_grammars_accept_what_they_derive(accepts, vocabulary, root: str,
                 for key in list(memo):
                     memo[key] |= derives(rules, rules[key[0]], key[1], memo)
             assert accepts(grammar, answer) == (length in ends), (text, answer)
+
+
+def test_a_chain_of_many_rules_costs_a_pass_a_circle_of_them_no_more() -> None:
+    count = 5_000
+    chain = "root ::= r0\n" + "".join(f'r{i} ::= "a"? r{i + 1}\n' for i in range(count)) + f'r{count} ::= "b"'
+    check_productive(read(chain))
+    with pytest.raises(UnsatisfiableGrammar, match="without end"):
+        check_productive(read(chain.replace(f'r{count} ::= "b"', f"r{count} ::= r0")))
+    assert as_pattern(read('root ::= a a\na ::= b\nb ::= "x"')) is not None
+    assert as_pattern(read('root ::= a\na ::= "x" b | "y"\nb ::= a')) is None
