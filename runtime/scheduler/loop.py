@@ -27,6 +27,7 @@ from .step_thread import RelayedSteps, StepResult, Steps
 logger = logging.getLogger(__name__)
 
 _EARLY = 0.25  # of a step's time: how far its end is off the expected one, mostly
+_MEASURE_EVERY = 8  # steps without drafts: what those cost changes slowly
 
 
 class _Flight(NamedTuple):
@@ -166,9 +167,7 @@ class StepLoop:
             if result.output is not None:
                 self._committer.commit(batch, result.output)
                 state.measure(batch, seconds)
-                if state.speculator is not None and len(batch.samples) == batch.num_tokens:
-                    context = int(flight.plan.kv_lens_B.mean())
-                    state.speculator.costs.add(batch.num_tokens, context, seconds + stall_s)
+                self._measure_rows(flight, seconds + stall_s)
             else:
                 logger.error("step %d failed", batch.step, exc_info=result.error)
                 assert result.error is not None
@@ -176,6 +175,13 @@ class StepLoop:
         except Exception as error:
             logger.exception("step %d could not be committed", batch.step)
             self._committer.fail(batch, error_finish(error))
+
+    def _measure_rows(self, flight: _Flight, seconds: float) -> None:
+        """What rows cost that are all read, as those of drafts are."""
+        speculator, batch = self._state.speculator, flight.batch
+        due = bool(batch.drafts) or batch.step % _MEASURE_EVERY == 0
+        if speculator is not None and due and len(batch.samples) == batch.num_tokens:
+            speculator.costs.add(batch.num_tokens, int(flight.plan.kv_lens_B[0]), seconds)
 
 
 def _wait(event: threading.Event) -> None:
