@@ -17,7 +17,11 @@ def http(server_url):
 
 
 def gauges(http):
-    return http.get("/get_server_info").json()["internal_states"][0]
+    """Empty where the engine did not answer within a second: then it is asked again."""
+    deadline = time.monotonic() + 60
+    while not (now := http.get("/get_server_info").json()["internal_states"][0]):
+        assert time.monotonic() < deadline
+    return now
 
 
 def say(http, session, text, **params):
