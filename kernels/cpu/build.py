@@ -49,9 +49,9 @@ class InstructionSet(NamedTuple):
     flags: tuple[str, ...]
 
 
-def instruction_sets() -> list[InstructionSet]:
-    """Those of isa.list for this machine's architecture, best first."""
-    machine = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
+def instruction_sets(machine: str = platform.machine()) -> list[InstructionSet]:
+    """Those of isa.list for an architecture, this machine's by default, best first."""
+    machine = {"AMD64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
     found = []
     for line in (SOURCES / "isa.list").read_text().splitlines():
         words = line.split("#")[0].split()
@@ -109,6 +109,13 @@ def compiler() -> list[str]:
     raise BuildFailed("no C++ compiler found (g++, clang++, $CXX)")
 
 
+def flags_for(cxx: Sequence[str], isa: InstructionSet) -> list[str]:
+    """The set's flags as that compiler spells them: zig has features of a processor where others have -march."""
+    if "ziglang" not in cxx and not cxx[0].endswith("zig"):
+        return list(isa.flags)
+    return [re.sub(r"^-march=[^+]*", "-mcpu=generic", flag) for flag in isa.flags]
+
+
 def _run(command: Sequence[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
@@ -121,7 +128,7 @@ def _knows(cxx: Sequence[str], isa: InstructionSet, folder: Path) -> bool:
     source.write_text('#include "simd/vec.h"\n')
     # An object, because zig's compiler fails at -fsyntax-only.
     made = ["-c", str(source), "-o", str(source.with_suffix(".o"))]
-    command = [*cxx, "-std=c++20", *isa.flags, f"-DRX_ISA={isa.name}", f"-I{SOURCES}", *made]
+    command = [*cxx, "-std=c++20", *flags_for(cxx, isa), f"-DRX_ISA={isa.name}", f"-I{SOURCES}", *made]
     return subprocess.run(command, capture_output=True).returncode == 0
 
 
@@ -150,10 +157,12 @@ def _compile(command: Sequence[str], source: Path, kept: Path) -> Path:
     return target
 
 
-def build(target: Path, *, only: str | None = None, sanitize: bool = False, objects: Path | None = None) -> None:
+def build(
+    target: Path, *, only: Sequence[str] | None = None, sanitize: bool = False, objects: Path | None = None
+) -> None:
     """Writes the shared library at `target`, whole or not at all. Raises BuildFailed.
 
-    only: compile this instruction set and no other, which takes a fraction of the time.
+    only: compile these instruction sets and no others, which takes a fraction of the time.
     objects: a folder where objects are kept, so that the next build compiles only what changed.
     """
     cxx = compiler()
@@ -163,14 +172,14 @@ def build(target: Path, *, only: str | None = None, sanitize: bool = False, obje
         folder = Path(name)
         kept = objects or folder
         kept.mkdir(parents=True, exist_ok=True)
-        asked = [isa for isa in instruction_sets() if only in (None, isa.name)]
+        asked = [isa for isa in instruction_sets() if only is None or isa.name in only]
         sets = [isa for isa in asked if _knows(cxx, isa, folder)]
         if not sets:
-            raise BuildFailed(f"{cxx[0]} does not know the instruction set {only}")
+            raise BuildFailed(f"{cxx[0]} knows none of the instruction sets {', '.join(only or ['of isa.list'])}")
         listed = " ".join(f"X({isa.name})" for isa in sets)
         jobs: list[tuple[list[str], Path]] = []
         for source in SOURCES.glob("*.isa.cpp"):
-            jobs += [([*cxx, *flags, f"-DRX_ISA={isa.name}", *isa.flags], source) for isa in sets]
+            jobs += [([*cxx, *flags, f"-DRX_ISA={isa.name}", *flags_for(cxx, isa)], source) for isa in sets]
         for source in SOURCES.glob("*.cpp"):
             if not source.name.endswith(".isa.cpp"):
                 jobs.append(([*cxx, *flags, f"-DRX_ISAS(X)={listed}"], source))
@@ -186,9 +195,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Build the native CPU step.")
     parser.add_argument("target", type=Path, nargs="?", help="the library to write; default: beside kernels/")
     parser.add_argument("--sanitize", action="store_true", help="with address and undefined-behaviour sanitizers")
+    parser.add_argument("--only", nargs="+", help="these instruction sets, not all")
     options = parser.parse_args()
     target = options.target or SOURCES.parent / library_name()
-    build(target, sanitize=options.sanitize)
+    build(target, only=options.only, sanitize=options.sanitize)
     print(target)
 
 

@@ -67,7 +67,7 @@ def _find_or_build() -> Path:
                 # A warning, so that it is seen where no logging was set up: the wait needs its reason.
                 logger.warning("compiling the native CPU step for this machine, once; it takes about a minute")
                 start = time.monotonic()
-                build(target, only=only, objects=folder / "objects")
+                build(target, only=[only] if only else None, objects=folder / "objects")
                 logger.info("built the native step in %.0f s: %s", time.monotonic() - start, target)
     except (BuildFailed, OSError) as error:
         raise NativeUnavailable(

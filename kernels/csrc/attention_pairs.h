@@ -18,31 +18,6 @@ RX_INLINE void store_value_order(uint16_t* out, const float* v) {
     _mm512_storeu_si512(out, _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7), natural));
 }
 
-// out row d = words d of the 16 rows: a transpose of 16 x 16 32-bit words. rows[i] + offset is row i.
-RX_INLINE void transpose16(const uint8_t* const* rows, size_t offset, int32_t* out, int out_stride) {
-    __m512i r[16], t[16];
-    RX_UNROLL for (int i = 0; i < 16; ++i) r[i] = _mm512_loadu_si512(rows[i] + offset);
-    RX_UNROLL for (int i = 0; i < 8; ++i) {
-        t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
-        t[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
-    }
-    RX_UNROLL for (int i = 0; i < 4; ++i) {
-        r[4 * i] = _mm512_unpacklo_epi64(t[4 * i], t[4 * i + 2]);
-        r[4 * i + 1] = _mm512_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
-        r[4 * i + 2] = _mm512_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]);
-        r[4 * i + 3] = _mm512_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
-    }
-    RX_UNROLL for (int i = 0; i < 4; ++i) {
-        const __m512i a = _mm512_shuffle_i32x4(r[i], r[4 + i], 0x88), b = _mm512_shuffle_i32x4(r[i], r[4 + i], 0xdd);
-        const __m512i c = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0x88);
-        const __m512i d = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0xdd);
-        _mm512_storeu_si512(out + i * out_stride, _mm512_shuffle_i32x4(a, c, 0x88));
-        _mm512_storeu_si512(out + (4 + i) * out_stride, _mm512_shuffle_i32x4(b, d, 0x88));
-        _mm512_storeu_si512(out + (8 + i) * out_stride, _mm512_shuffle_i32x4(a, c, 0xdd));
-        _mm512_storeu_si512(out + (12 + i) * out_stride, _mm512_shuffle_i32x4(b, d, 0xdd));
-    }
-}
-
 // 16 codes as floats. K is stored with 128 added, V is not.
 RX_INLINE VecF load_key_codes(const uint8_t* p) {
     const __m128i codes = _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)), _mm_set1_epi8(-128));
@@ -97,7 +72,7 @@ public:
             }
             if (Int8) widen_keys(rows);
             for (int d = 0; d < dim; d += 32) {
-                transpose16(rows, static_cast<size_t>(d) * 2, keys_ + d / 2 * kSpan + from, kSpan);
+                transpose(rows, d * 2, keys_ + d / 2 * kSpan + from, kSpan);
             }
         }
         entries_ = once ? entries : nullptr;

@@ -153,9 +153,10 @@ public:
                     for (int j = 0; j < dim; j += kLanes) store(values_ + (from + i) * dim + j, zero());
                 }
             }
-            for (int d = 0; d < dim; ++d) {
-                float* out = keys_ + d * kSpan + from;
-                for (int i = 0; i < kLanes; ++i) out[i] = staging_[i * dim + d];
+            const uint8_t* rows[kLanes];
+            for (int i = 0; i < kLanes; ++i) rows[i] = reinterpret_cast<const uint8_t*>(staging_ + i * dim);
+            for (int d = 0; d < dim; d += kLanes) {
+                transpose(rows, d * 4, reinterpret_cast<int32_t*>(keys_ + d * kSpan + from), kSpan);
             }
         }
     }

@@ -13,21 +13,13 @@ constexpr int kMaxRows = 3;  // 6 int32 and 6 float accumulators of 16 registers
 using VecF = __m256;
 using VecI = __m256i;
 
-RX_INLINE VecF zero() { return _mm256_setzero_ps(); }
-RX_INLINE VecF set1(float x) { return _mm256_set1_ps(x); }
-RX_INLINE VecF load(const float* p) { return _mm256_loadu_ps(p); }
-RX_INLINE void store(float* p, VecF x) { _mm256_storeu_ps(p, x); }
-RX_INLINE VecF add(VecF a, VecF b) { return _mm256_add_ps(a, b); }
-RX_INLINE VecF sub(VecF a, VecF b) { return _mm256_sub_ps(a, b); }
-RX_INLINE VecF mul(VecF a, VecF b) { return _mm256_mul_ps(a, b); }
-RX_INLINE VecF div(VecF a, VecF b) { return _mm256_div_ps(a, b); }
-RX_INLINE VecF max(VecF a, VecF b) { return _mm256_max_ps(a, b); }
-RX_INLINE VecF min(VecF a, VecF b) { return _mm256_min_ps(a, b); }
-RX_INLINE VecF fma(VecF a, VecF b, VecF c) { return _mm256_fmadd_ps(a, b, c); }  // a * b + c
-RX_INLINE VecF abs(VecF a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
-RX_INLINE VecF copy_sign(VecF a, VecF sign) {  // a >= 0
-    return _mm256_or_ps(a, _mm256_and_ps(sign, _mm256_set1_ps(-0.0f)));
-}
+}  // namespace rx::RX_ISA
+
+#define RX_MM(op) _mm256_##op
+#include "vec_x86.h"
+
+namespace rx::RX_ISA {
+
 RX_INLINE VecF round(VecF a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 RX_INLINE VecF scale2(VecF a, VecF n) {  // a * 2^n, n whole, -126 .. 127
     __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
@@ -61,16 +53,10 @@ RX_INLINE void store_bf16(uint16_t* p, VecF x) {
     _mm_storeu_si128((__m128i*)p, _mm_packus_epi32(_mm256_castsi256_si128(rounded), _mm256_extracti128_si256(rounded, 1)));
 }
 
-RX_INLINE VecI set1i(int32_t x) { return _mm256_set1_epi32(x); }
 RX_INLINE VecI zeroi() { return _mm256_setzero_si256(); }
 RX_INLINE VecF fresh_zero() { return _mm256_setzero_ps(); }
 RX_INLINE VecI loadi(const int32_t* p) { return _mm256_loadu_si256((const __m256i*)p); }
 RX_INLINE void storei(int32_t* p, VecI a) { _mm256_storeu_si256((__m256i*)p, a); }
-RX_INLINE VecI addi(VecI a, VecI b) { return _mm256_add_epi32(a, b); }
-template <int Bits>
-RX_INLINE VecI shift_left(VecI a) { return _mm256_slli_epi32(a, Bits); }
-RX_INLINE VecF to_float(VecI a) { return _mm256_cvtepi32_ps(a); }
-RX_INLINE VecI to_int(VecF a) { return _mm256_cvtps_epi32(a); }  // to nearest, ties to even
 RX_INLINE VecI max_bits(VecF a, VecI b) { return _mm256_max_epi32(_mm256_castps_si256(abs(a)), b); }
 RX_INLINE int32_t reduce_maxi(VecI a) {
     __m128i half = _mm_max_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
@@ -90,11 +76,6 @@ RX_INLINE void store_int8(int8_t* p, VecI a) {
 RX_INLINE VecI load_codes(const uint8_t* p) { return _mm256_load_si256((const __m256i*)p); }
 RX_INLINE VecI low_nibbles(VecI x) { return _mm256_and_si256(x, _mm256_set1_epi8(0xf)); }
 RX_INLINE VecI high_nibbles(VecI x) { return _mm256_and_si256(_mm256_srli_epi16(x, 4), _mm256_set1_epi8(0xf)); }
-RX_INLINE VecI broadcast4(const int8_t* p) {
-    int32_t four;
-    memcpy(&four, p, 4);
-    return _mm256_set1_epi32(four);
-}
 
 #if defined(__AVXVNNI__)
 constexpr bool kBiasedBytes = true;
@@ -127,8 +108,24 @@ RX_INLINE VecF high_bf16(VecI x) {
     return _mm256_castsi256_ps(_mm256_and_si256(x, _mm256_set1_epi32((int)0xffff0000u)));
 }
 
-RX_INLINE void prefetch(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_T0); }
-RX_INLINE void prefetch_write(const void* p) { __builtin_prefetch(p, 1, 3); }
-RX_INLINE void prefetch_far(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_T1); }
+// out[j * stride + i] = word j of rows[i] + offset (bytes), for i and j below kLanes: a transpose of 32-bit words.
+RX_INLINE void transpose(const uint8_t* const* rows, int64_t offset, int32_t* out, int stride) {
+    __m256i r[8], t[8];
+    RX_UNROLL for (int i = 0; i < 8; ++i) r[i] = _mm256_loadu_si256((const __m256i*)(rows[i] + offset));
+    RX_UNROLL for (int i = 0; i < 4; ++i) {
+        t[2 * i] = _mm256_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
+        t[2 * i + 1] = _mm256_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
+    }
+    RX_UNROLL for (int i = 0; i < 2; ++i) {
+        r[4 * i] = _mm256_unpacklo_epi64(t[4 * i], t[4 * i + 2]);
+        r[4 * i + 1] = _mm256_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
+        r[4 * i + 2] = _mm256_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]);
+        r[4 * i + 3] = _mm256_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
+    }
+    RX_UNROLL for (int i = 0; i < 4; ++i) {
+        storei(out + i * stride, _mm256_permute2x128_si256(r[i], r[4 + i], 0x20));
+        storei(out + (4 + i) * stride, _mm256_permute2x128_si256(r[i], r[4 + i], 0x31));
+    }
+}
 
 }  // namespace rx::RX_ISA

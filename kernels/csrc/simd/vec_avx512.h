@@ -13,21 +13,13 @@ constexpr int kMaxRows = 6;  // 12 int32 and 12 float accumulators of 32 registe
 using VecF = __m512;
 using VecI = __m512i;
 
-RX_INLINE VecF zero() { return _mm512_setzero_ps(); }
-RX_INLINE VecF set1(float x) { return _mm512_set1_ps(x); }
-RX_INLINE VecF load(const float* p) { return _mm512_loadu_ps(p); }
-RX_INLINE void store(float* p, VecF x) { _mm512_storeu_ps(p, x); }
-RX_INLINE VecF add(VecF a, VecF b) { return _mm512_add_ps(a, b); }
-RX_INLINE VecF sub(VecF a, VecF b) { return _mm512_sub_ps(a, b); }
-RX_INLINE VecF mul(VecF a, VecF b) { return _mm512_mul_ps(a, b); }
-RX_INLINE VecF div(VecF a, VecF b) { return _mm512_div_ps(a, b); }
-RX_INLINE VecF max(VecF a, VecF b) { return _mm512_max_ps(a, b); }
-RX_INLINE VecF min(VecF a, VecF b) { return _mm512_min_ps(a, b); }
-RX_INLINE VecF fma(VecF a, VecF b, VecF c) { return _mm512_fmadd_ps(a, b, c); }  // a * b + c
-RX_INLINE VecF abs(VecF a) { return _mm512_abs_ps(a); }
-RX_INLINE VecF copy_sign(VecF a, VecF sign) {  // a >= 0
-    return _mm512_or_ps(a, _mm512_and_ps(sign, _mm512_set1_ps(-0.0f)));
-}
+}  // namespace rx::RX_ISA
+
+#define RX_MM(op) _mm512_##op
+#include "vec_x86.h"
+
+namespace rx::RX_ISA {
+
 RX_INLINE VecF round(VecF a) { return _mm512_roundscale_ps(a, 8); }  // to nearest, ties to even
 RX_INLINE VecF scale2(VecF a, VecF n) { return _mm512_scalef_ps(a, n); }  // a * 2^n, n whole
 RX_INLINE float reduce_add(VecF a) { return _mm512_reduce_add_ps(a); }
@@ -54,14 +46,8 @@ RX_INLINE void store_bf16(uint16_t* p, VecF x) {
 #endif
 }
 
-RX_INLINE VecI set1i(int32_t x) { return _mm512_set1_epi32(x); }
 RX_INLINE VecI loadi(const int32_t* p) { return _mm512_loadu_si512(p); }
 RX_INLINE void storei(int32_t* p, VecI a) { _mm512_storeu_si512(p, a); }
-RX_INLINE VecI addi(VecI a, VecI b) { return _mm512_add_epi32(a, b); }
-template <int Bits>
-RX_INLINE VecI shift_left(VecI a) { return _mm512_slli_epi32(a, Bits); }
-RX_INLINE VecF to_float(VecI a) { return _mm512_cvtepi32_ps(a); }
-RX_INLINE VecI to_int(VecF a) { return _mm512_cvtps_epi32(a); }  // to nearest, ties to even
 RX_INLINE VecI max_bits(VecF a, VecI b) { return _mm512_max_epi32(_mm512_castps_si512(abs(a)), b); }
 RX_INLINE int32_t reduce_maxi(VecI a) { return _mm512_reduce_max_epi32(a); }
 RX_INLINE int32_t reduce_addi(VecI a) { return _mm512_reduce_add_epi32(a); }
@@ -85,13 +71,6 @@ RX_INLINE VecI high_nibbles(VecI x) { return _mm512_and_si512(_mm512_srli_epi16(
 // the activations instead.
 constexpr bool kBiasedBytes = true;
 RX_INLINE VecI load_bytes(const uint8_t* p) { return _mm512_load_si512(p); }
-
-// Four activations, broadcast to all lanes.
-RX_INLINE VecI broadcast4(const int8_t* p) {
-    int32_t four;
-    __builtin_memcpy(&four, p, 4);
-    return _mm512_set1_epi32(four);
-}
 
 // acc + w (unsigned bytes) . a (signed bytes). Inline assembly because GCC 12 copies and spills accumulators around the
 // intrinsic: 10 to 25 % of the whole product.
@@ -125,8 +104,29 @@ RX_INLINE VecF high_bf16(VecI x) {
     return _mm512_castsi512_ps(_mm512_and_si512(x, _mm512_set1_epi32((int)0xffff0000u)));
 }
 
-RX_INLINE void prefetch(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_T0); }
-RX_INLINE void prefetch_write(const void* p) { __builtin_prefetch(p, 1, 3); }
-RX_INLINE void prefetch_far(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_T1); }
+// out[j * stride + i] = word j of rows[i] + offset (bytes), for i and j below kLanes: a transpose of 32-bit words.
+RX_INLINE void transpose(const uint8_t* const* rows, int64_t offset, int32_t* out, int stride) {
+    __m512i r[16], t[16];
+    RX_UNROLL for (int i = 0; i < 16; ++i) r[i] = _mm512_loadu_si512(rows[i] + offset);
+    RX_UNROLL for (int i = 0; i < 8; ++i) {
+        t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
+        t[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
+    }
+    RX_UNROLL for (int i = 0; i < 4; ++i) {
+        r[4 * i] = _mm512_unpacklo_epi64(t[4 * i], t[4 * i + 2]);
+        r[4 * i + 1] = _mm512_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
+        r[4 * i + 2] = _mm512_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]);
+        r[4 * i + 3] = _mm512_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
+    }
+    RX_UNROLL for (int i = 0; i < 4; ++i) {
+        const __m512i a = _mm512_shuffle_i32x4(r[i], r[4 + i], 0x88), b = _mm512_shuffle_i32x4(r[i], r[4 + i], 0xdd);
+        const __m512i c = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0x88);
+        const __m512i d = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0xdd);
+        _mm512_storeu_si512(out + i * stride, _mm512_shuffle_i32x4(a, c, 0x88));
+        _mm512_storeu_si512(out + (4 + i) * stride, _mm512_shuffle_i32x4(b, d, 0x88));
+        _mm512_storeu_si512(out + (8 + i) * stride, _mm512_shuffle_i32x4(a, c, 0xdd));
+        _mm512_storeu_si512(out + (12 + i) * stride, _mm512_shuffle_i32x4(b, d, 0xdd));
+    }
+}
 
 }  // namespace rx::RX_ISA

@@ -103,4 +103,16 @@ RX_INLINE void prefetch(const void* p) { __builtin_prefetch(p); }
 RX_INLINE void prefetch_write(const void* p) { __builtin_prefetch(p, 1, 3); }
 RX_INLINE void prefetch_far(const void* p) { __builtin_prefetch(p, 0, 2); }
 
+// out[j * stride + i] = word j of rows[i] + offset (bytes), for i and j below kLanes: a transpose of 32-bit words.
+RX_INLINE void transpose(const uint8_t* const* rows, int64_t offset, int32_t* out, int stride) {
+    int32x4_t r[4];
+    RX_UNROLL for (int i = 0; i < 4; ++i) r[i] = vreinterpretq_s32_u8(vld1q_u8(rows[i] + offset));
+    const int64x2_t a = vreinterpretq_s64_s32(vtrn1q_s32(r[0], r[1])), b = vreinterpretq_s64_s32(vtrn2q_s32(r[0], r[1]));
+    const int64x2_t c = vreinterpretq_s64_s32(vtrn1q_s32(r[2], r[3])), d = vreinterpretq_s64_s32(vtrn2q_s32(r[2], r[3]));
+    storei(out, vreinterpretq_s32_s64(vtrn1q_s64(a, c)));
+    storei(out + stride, vreinterpretq_s32_s64(vtrn1q_s64(b, d)));
+    storei(out + 2 * stride, vreinterpretq_s32_s64(vtrn2q_s64(a, c)));
+    storei(out + 3 * stride, vreinterpretq_s32_s64(vtrn2q_s64(b, d)));
+}
+
 }  // namespace rx::RX_ISA

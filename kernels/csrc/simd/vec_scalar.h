@@ -148,4 +148,10 @@ RX_INLINE void prefetch(const void*) {}
 RX_INLINE void prefetch_write(const void*) {}
 RX_INLINE void prefetch_far(const void*) {}
 
+// out[j * stride + i] = word j of rows[i] + offset (bytes), for i and j below kLanes: a transpose of 32-bit words.
+RX_INLINE void transpose(const uint8_t* const* rows, int64_t offset, int32_t* out, int stride) {
+    for (int i = 0; i < kLanes; i++)
+        for (int j = 0; j < kLanes; j++) memcpy(out + j * stride + i, rows[i] + offset + j * 4, 4);
+}
+
 }  // namespace rx::RX_ISA
