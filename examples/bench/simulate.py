@@ -250,7 +250,7 @@ def main():
                 run = Run(name, each, slots, order=order).run()
                 total += run.num_done
                 best = Replay(run.calls, run.events, slots).hit_rate
-                of_best, of_endless = run.hit_rate / best, run.hit_rate / endless.hit_rate
+                of_best, of_endless = (run.hit_rate / other if other else 1.0 for other in (best, endless.hit_rate))
                 print(
                     f"{name:7} {pool:5.0%} {slots:7} {order:23} {run.num_done:8} {run.hit_rate:6.3f} {best:8.3f} "
                     f"{of_best:6.3f} {endless.hit_rate:8.3f} {of_endless:6.3f} {run.longest_wait_s:6.2f} s "
