@@ -51,6 +51,16 @@ def test_a_trial_that_breaks_its_limits_is_one_refusal_and_the_child_is_replaced
         child.close()
 
 
+def test_a_trial_that_computes_too_long_is_ended() -> None:
+    child = TrialChild(timeout_s=0.02, max_bytes=256 * MiB)
+    try:
+        with pytest.raises(GrammarTooLarge):
+            child.check(LARGE)
+        assert child.num_killed == 1
+    finally:
+        child.close()
+
+
 def test_what_is_wrong_is_left_to_the_compiler() -> None:
     child = TrialChild(timeout_s=2.0, max_bytes=256 * MiB)
     try:
