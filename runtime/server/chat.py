@@ -16,7 +16,7 @@ from ..messages import LogprobRequest
 from .generation import Tally, chunks_of, finish_reason, gather, usage_of
 from .http import Answer, EventStream, Request, json_response
 from .messages import prompt_ids, template_messages
-from .openai_fields import GenerationFields, check_top_logprobs, constraint_of, refuse_adapters, sampling_of
+from .openai_fields import GenerationFields, check_top_logprobs, client_of, constraint_of, refuse_adapters, sampling_of
 from .openai_logprobs import chat_logprobs
 from .program_models import chat_with, program_of
 from .route import Route
@@ -85,7 +85,7 @@ async def chat(service: Service, request: Request) -> Answer:
         logprobs=LogprobRequest(output=True, num_top=num_top) if body.logprobs else None,
         rid=body.rid or shape.id,
         stream=bool(body.stream),
-        client=request.client,
+        client=client_of(request.client, body),
         namespace=body.extra_key or body.cache_salt or "",
         priority=body.priority or 0,
         timeout_s=service.timeout(body.timeout),

@@ -17,7 +17,7 @@ from ..messages import LogprobRequest
 from ..native_api import MAX_BATCH
 from .generation import Generation, Tally, chunks_of, finish_reason, gather, usage_of
 from .http import Answer, EventStream, Request, json_response
-from .openai_fields import MAX_TOP_LOGPROBS, GenerationFields, constraint_of, refuse_adapters, sampling_of
+from .openai_fields import MAX_TOP_LOGPROBS, GenerationFields, client_of, constraint_of, refuse_adapters, sampling_of
 from .openai_logprobs import LegacyLogprobs
 from .route import Route
 from .service import Service
@@ -67,7 +67,7 @@ async def completions(service: Service, request: Request) -> Answer:
             logprobs=wanted,
             rid=body.rid if len(prompts) == 1 or body.rid is None else f"{body.rid}_{index}",
             stream=bool(body.stream),
-            client=request.client,
+            client=client_of(request.client, body),
             namespace=body.extra_key or body.cache_salt or "",
             priority=body.priority or 0,
             timeout_s=service.timeout(body.timeout),

@@ -133,6 +133,11 @@ def constraint_of(body: GenerationFields) -> FoundConstraint | None:
     return find_constraint({name: value for name, value in asked.items() if value is not None})
 
 
+def client_of(key_holder: str, body: GenerationFields) -> str:
+    """Whose share of the machine a request takes: its key's holder; on a server without keys, the user it names."""
+    return key_holder or (f"user:{body.user[:256]}" if body.user else "")
+
+
 def refuse_adapters(body: GenerationFields) -> None:
     """No adapters are loaded; a request for one must not be answered by the plain model."""
     if body.lora_path:
