@@ -213,5 +213,7 @@ class Speculator:
         depth = choose_depth(chance, len(tracks), num_rows, self._curve(requests), step_s, max_depth)
         if depth:
             return tracks, depth
+        if not choose_depth(1.0, len(tracks), num_rows, self._curve(requests), step_s, max_depth):
+            return None  # too slow, however often it is right
         due = [track for track in tracks if track.known - track.asked_at.get(drafter.name, 0) >= _PROBE_EVERY]
         return (due, 1) if due else None

@@ -163,6 +163,18 @@ def test_a_model_is_asked_for_who_got_no_draft_and_only_while_it_pays(make_bench
     assert 1 <= model.num_asked - before <= 4  # now and then it may show that it got better
 
 
+def test_a_model_that_is_too_slow_to_pay_is_not_asked_at_all(make_bench) -> None:
+    slow = Says("draft", [5, 5, 5], is_free=False)
+    slow.step_seconds = lambda num_tracks: 2.0
+    bench = make_bench(slow)
+    request = bench.start([1, 2])
+    for _ in range(200):
+        assert not bench.speculator.look([request])
+        assert bench.plan(request) == [[]]
+        bench.append(request, [5])
+    assert slow.num_asked == 0
+
+
 def test_who_left_is_forgotten_by_everyone(make_bench) -> None:
     drafter = Says("tree", [7])
     bench = make_bench(drafter)
