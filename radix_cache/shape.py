@@ -18,7 +18,7 @@ from .node import EMPTY, Int32, Node, PageKey
 from .slot_pool import SlotPool
 
 _MAX_EMPTY_ROOTS = 1024
-_MAX_JOINED = 16384  # tokens: beyond that, copying costs more than another node on the path
+_MAX_JOINED = 4096  # tokens: beyond that, copying costs more than another node on the path
 
 
 class TreeShape:

@@ -172,11 +172,16 @@ class RadixTree(TreeShape):
         return node
 
     def grow(self, handle: Node, ids: Int32, slots: Int32, *, fence: int | None = None) -> Node | None:
-        found = self._walk(handle, ids, 0, ids.size, self._committed)
-        at_end = found.length < ids.size and found.length + handle.end == found.node.end
-        if at_end and self._first(ids, found.length) in found.node.children:
-            return None
-        node = at = self.insert(handle, ids, slots, fence=fence)
+        if self._first(ids, 0) not in handle.children:
+            self._tick += 1
+            node = at = self._append(handle, ids, slots, 0)
+            node.last_use = self._tick
+        else:
+            found = self._walk(handle, ids, 0, ids.size, self._committed)
+            at_end = found.length < ids.size and found.length + handle.end == found.node.end
+            if at_end and self._first(ids, found.length) in found.node.children:
+                return None
+            node = at = self.insert(handle, ids, slots, fence=fence)
         while at is not handle:
             self._hold(at)
             assert at.parent is not None

@@ -1,6 +1,6 @@
 """What scheduling costs: the limits of the design beside what this machine measures. No model runs.
 
-    python examples/bench/scheduler.py
+    python examples/bench/scheduler.py      (the radix cache by itself: examples/bench/radix.py)
 
 Prints what, the limit (p50 / p99 where two are given), what was measured by the wall clock, and the processor time of
 the same (which a busy machine disturbs less).
@@ -15,8 +15,6 @@ import zlib
 import msgspec
 import numpy as np
 
-from radixlang.radix_cache.slot_pool import SlotPool
-from radixlang.radix_cache.tree import RadixTree
 from radixlang.runtime.config import EngineConfig
 from radixlang.runtime.messages import Abort, Control, FromEngine, Submit
 from radixlang.runtime.model_runner.plan import StepOutput
@@ -114,41 +112,6 @@ def decode_batch():
     print(f"{'tokens a second, executor free, 256 rows':48} {'>= 100k':>10} {wall:22.0f} k {own:22.0f} k")
 
 
-def matching():
-    draw = np.random.default_rng(0)
-    pool = SlotPool(1 << 16)
-    tree = RadixTree(pool)
-    ids = draw.integers(0, 50000, 8192).astype(np.int32)
-    for length in range(1024, 8193, 1024):  # 8 nodes
-        handle = tree.lock(tree.match(ids, end=length))
-        tree.insert(handle, ids[handle.end : length], pool.allocate(length - handle.end))
-        tree.unlock(handle)
-    timed(lambda: tree.match(ids, end=8192), 2000).show("match 8192 tokens in 8 nodes", "40")
-    other = ids.copy()
-    timed(lambda: np.array_equal(ids, other), 2000).show("  the same bytes compared by numpy", "")
-    handle = tree.lock(tree.match(ids, end=8192))
-    tails = iter(draw.integers(0, 50000, (2000, 16)).astype(np.int32))
-
-    def insert():
-        tree.insert(handle, next(tails), pool.allocate(16))
-
-    timed(insert, 2000).show("insert 16 tokens under 8192", "40")
-
-
-def evicting(num_leaves, times=5000):
-    pool = SlotPool(num_leaves * 4 + 64)
-    tree = RadixTree(pool)
-    root = tree.lock(tree.match(np.zeros(1, np.int32), end=0))
-    ids = np.empty(4, np.int32)
-    for i in range(num_leaves):
-        ids[:] = i
-        tree.insert(root, ids, pool.allocate(4))
-    gc.collect()
-    values = timed(lambda: tree.evict(4), times)
-    values.show(f"evict one of {num_leaves} leaves", "5")
-    return float(np.median(values.own))
-
-
 def many_waiting():
     scheduler = make_scheduler(max_queued_requests=20000)
     draw = np.random.default_rng(0)
@@ -222,10 +185,6 @@ def main():
     gc.freeze()
     print(f"{'us':48} {'limit':>10} {'wall p50 / p99':>24} {'processor p50 / p99':>24}")
     decode_batch()
-    matching()
-    small = evicting(10_000)
-    large = evicting(1_000_000)
-    print(f"{'  ratio of the medians':48} {'<= 2':>10} {large / small:22.2f}")
     many_waiting()
     aborting()
     for batch in (1, 16, 64, 256):
