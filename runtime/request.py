@@ -129,7 +129,7 @@ class Request:
         self.draws_forced = False
         """Forced tokens are drawn all the same, for their log-probabilities:"""
         self.owed: list[int] = []
-        """these are next."""
+        """these are next; also the last token of an answer that is forced from its beginning."""
         self.force_rate = 0.5
         """How often its grammar let a drawn token be followed by other than a draw, of late."""
         self.num_verified = self.num_proposed = self.num_correct = 0

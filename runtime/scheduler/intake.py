@@ -8,6 +8,7 @@ import numpy as np
 
 from ...constrained.constraint import Healed
 from ...constrained.matcher import CompiledGrammar
+from ...constrained.sequence import SequenceMatcher
 from ...errors import InternalError, OverloadedError, PromptTooLong, RadixlangError, RequestError
 from ...radix_cache.node import Int32
 from ..messages import Finish, Output, Submit, TokenLogprobs
@@ -62,8 +63,40 @@ class Intake:
         """Its grammar is ready: it may go beyond its prompt."""
         state = self._state
         request.matcher = grammar.matcher(request.max_new_tokens)
+        prompt_len = request.ids.size
+        self._force_first(request)
         if request.status is Status.RUNNING:
-            state.rows.known[request.row] = request.ids.size
+            rows, row = state.rows, request.row
+            rows.ids[row, prompt_len : request.ids.size] = request.ids[prompt_len:]
+            rows.known[row] = request.ids.size
+        elif request.ids.size > prompt_len:
+            state.queue.update(request, state.look_up(request))
+
+    def _force_first(self, request: Request) -> None:
+        """What the grammar forces before anything is drawn is computed with the prompt."""
+        state, matcher = self._state, request.matcher
+        assert matcher is not None
+        if request.draws_forced:
+            request.owed = matcher.forced()
+            return
+        if state.config.disable_jump_forward or isinstance(matcher, SequenceMatcher):
+            return
+        if request.stops is not None or request.penalties is not None:  # those look at each token as it comes
+            return
+        taken, ahead = [], matcher.copy()
+        for token in matcher.forced()[: max(0, request.max_new_tokens - 1)]:
+            if token in request.stop_ids or not ahead.accept(token) or ahead.take_back or ahead.error is not None:
+                break
+            if ahead.is_finished:  # something must be drawn, or nothing ends the answer
+                request.owed = [token]
+                break
+            matcher.accept(token)
+            taken.append(token)
+        if taken:
+            request.ids = np.concatenate((request.ids, np.array(taken, np.int32)))
+            request.forced_len += len(taken)
+            state.counters.forced_tokens_total += len(taken)
+            state.counters.generation_tokens_total += len(taken)
 
     def _refuse(self, submit: Submit, error: Exception) -> None:
         self._state.counters.num_failed_requests_total += 1

@@ -142,7 +142,7 @@ class Prefill:
             or request.asks_logprobs
         )
         if request.cached_len < 0:
-            request.cached_len = match.length
+            request.cached_len = min(match.length, request.prompt_len)  # the rest: what a grammar forces first
             request.queue_s = state.now_s - request.arrival_s - request.grammar_s
             request.admitted_s = state.now_s
         state.start(request, row)
@@ -235,7 +235,7 @@ class Prefill:
         state.cache.write_slots(request.handle, rows.page_table[row], start=shared)
         rows.computed[row] = rows.settled[row] = rows.allocated[row] = rows.shared[row] = match.length
         if not request.times_retracted:
-            skipped = match.length - computed
+            skipped = max(0, min(match.length, request.prompt_len) - computed)
             request.cached_len += skipped
             state.counters.cached_tokens_total += skipped
 

@@ -12,8 +12,7 @@ from radixlang.runtime.messages import Abort, LogprobRequest
 def test_forced_tokens_change_no_text_and_save_steps(make_harness, make_grammars, pattern) -> None:
     told = {}
     for jump in (True, False):
-        harness = make_harness(grammars=make_grammars(), eos={5})
-        harness.scheduler._committer.jump_forward = jump
+        harness = make_harness(grammars=make_grammars(), eos={5}, disable_jump_forward=not jump)
         harness.submit("a", [1, 2], max_new_tokens=30, temperature=1.0, sampling_seed=4, constraint=Regex(pattern))
         harness.run()
         forced_len = sum(output.forced_len for output in harness.outputs["a"])
@@ -105,3 +104,17 @@ def test_an_abort_while_the_grammar_compiles(make_harness, make_grammars) -> Non
     harness.run()
     assert harness.finish["a"].type == "abort"
     assert not harness.scheduler._state.requests
+
+
+def test_what_is_forced_first_is_computed_with_the_prompt_and_counts_as_output(make_harness, make_grammars) -> None:
+    harness = make_harness(grammars=make_grammars(), eos={5})
+    for rid in ("a", "b"):  # the second finds in the cache what the first computed
+        harness.submit(rid, [1, 2, 3], max_new_tokens=30, temperature=0.0, constraint=Regex("1:6"))
+        harness.run()
+    first, *_ = harness.outputs["a"]
+    assert harness.token_ids["a"] == harness.token_ids["b"]
+    assert len(harness.token_ids["a"]) == 6
+    assert sum(output.forced_len for output in harness.outputs["a"]) == 6
+    assert harness.executor.num_steps == 2  # one each: the last token is drawn where the others were computed
+    assert first.prompt_len == 3
+    assert harness.outputs["b"][-1].cached_len <= 3

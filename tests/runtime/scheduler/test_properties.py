@@ -69,10 +69,10 @@ class Machine(RuleBasedStateMachine):
             settles=settles,
             eos={EOS},
             grammars=self.grammars,
+            disable_jump_forward=not jump,
         )
         if draft_len:
             self.let_guess(self.harness, is_wrong=lambda position: position % wrong_every == 0, max_draft_len=draft_len)
-        self.harness.scheduler._committer.jump_forward = jump
         self.asked = {}
         self.kept = {}
         self.aborted, self.late, self.poisoned = set(), set(), []
