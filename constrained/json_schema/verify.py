@@ -102,7 +102,7 @@ def verdict_of(text: str) -> Callable[[bytes], int | None]:
         import jsonschema
         import referencing.jsonschema
     except ImportError:
-        raise unsupported('verify needs the validator: pip install "jsonschema"', "on_unsupported", "#") from None
+        raise unsupported('verify needs a validator: pip install "radixlang[verify]"', "on_unsupported", "#") from None
     schema = parse(text)
     _check_names(schema, "#")
     base = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
