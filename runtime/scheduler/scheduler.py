@@ -69,9 +69,7 @@ class Scheduler:
         policy = config.radix_eviction_policy
         kv_events = open_kv_events(config, executor.device)
         log = kv_events.log if kv_events is not None else None
-        cache: PrefixCache = (
-            NoCache(pool) if config.disable_radix_cache else RadixTree(pool, policy=policy, events=log)
-        )
+        cache: PrefixCache = NoCache(pool) if config.disable_radix_cache else RadixTree(pool, policy=policy, events=log)
         self._state = State(
             config,
             cache,
