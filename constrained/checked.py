@@ -69,7 +69,7 @@ class CheckedMatcher:
         self._inner = inner
         self._tokens: list[int] = []
         self._ends: list[int] = []  # bytes written after each token
-        self._had_choice: list[bool] = []  # by place: the mask held more than one token
+        self._had_choice: list[bool | None] = []  # by place: the mask held more than one token; None: nobody filled it
         self._banned: dict[int, set[int]] = {}  # by place
         self._cursor = grammar.cursor()
         self._items: dict[int, set[str]] = {}  # of the array that begins there
@@ -194,7 +194,7 @@ class CheckedMatcher:
         self._tokens.append(token_id)
         self._ends.append((self._ends[-1] if self._ends else 0) + len(data))
         while len(self._had_choice) < len(self._tokens):
-            self._had_choice.append(False)
+            self._had_choice.append(None)
         ended = self._cursor.feed(data)
         if self._inner.is_finished:
             ended += self._cursor.finish()
@@ -247,8 +247,18 @@ class CheckedMatcher:
         words = mask_W[mask_W != 0]
         is_choice = len(words) > 1 or (len(words) == 1 and int(words[0]) & (int(words[0]) - 1) != 0)
         while len(self._had_choice) <= place:
-            self._had_choice.append(False)
+            self._had_choice.append(None)
         self._had_choice[place] = is_choice
+
+    def _was_choice(self, place: int) -> bool:
+        """Also where a copy was asked for the mask: behind the tokens of a draft."""
+        known = self._had_choice[place]
+        if known is None:
+            there = self.copy()
+            there.rollback(len(self._tokens) - place)
+            there.fill(np.zeros(self._grammar.vocabulary.words, np.uint32))
+            known = self._had_choice[place] = bool(there._had_choice[place])
+        return known
 
     def _forbid_end(self, place: int, token_id: int, value: Ended) -> None:
         """Takes the last token back; nothing may end the value there that way."""
@@ -262,7 +272,7 @@ class CheckedMatcher:
     def _decide_again(self, last: int, why: str) -> None:
         """Takes back to the last place with a choice that is not after `last`."""
         for place in range(min(last, len(self._tokens) - 1), self._floor() - 1, -1):
-            if self._had_choice[place]:
+            if self._was_choice(place):
                 self._resume(place, {self._tokens[place]})
                 return
         self._error = why

@@ -117,14 +117,15 @@ class Committer:
         at, num_sound = 0, batch.num_sound.get(request, drawn.size)
         while at < num_sound:
             state.counters.generation_tokens_total += at > 0
-            known = int(rows.known[row])
-            rows.ids[row, known] = drawn[at]
+            known, token = int(rows.known[row]), int(drawn[at])
+            rows.ids[row, known] = token
             rows.known[row] = known + 1
-            self._take(batch, request, int(drawn[at]), output.logprobs_S[place + at])
+            if self._passes_on(request, token):  # the other draws are masked as if the part went on
+                num_sound = at + 1
+            if self._take(batch, request, token, output.logprobs_S[place + at]):
+                break  # the other draws know nothing of what it may not do again
             if request.status is not Status.RUNNING:
                 return
-            if rows.known[row] <= known:  # it takes tokens back
-                break
             came = rows.ids[row, known : rows.known[row]]  # and what the grammar forces
             expected = draft[at : at + came.size]
             same = came[: expected.size] == expected
@@ -148,13 +149,14 @@ class Committer:
         if request.submit.echo_steps and request.status is Status.RUNNING and request not in batch.redo:
             self._state.report(request, None)
 
-    def _take(self, batch: Batch, request: Request, token: int, logprobs: Logprobs | None) -> None:
-        """A drawn token, in the row already: does it end the request, what does it force?"""
+    def _take(self, batch: Batch, request: Request, token: int, logprobs: Logprobs | None) -> bool:
+        """A drawn token, in the row already: does it end the request, what does it force? True: it, or what it forces,
+        was taken back."""
         state = self._state
         if batch.redo and request in batch.redo and request.matcher is not None:
             state.rows.known[request.row] -= 1  # what was drawn means nothing
             take_back(request, state, num_tokens=request.matcher.take_back)
-            return
+            return True
         if request.owed:
             is_it = token == request.owed[0]
             request.owed = request.owed[1:] if is_it else []
@@ -176,7 +178,8 @@ class Committer:
                         request.owed = [] if request.matcher.take_back else request.owed or request.matcher.forced()
                     if finish is None and request.matcher.take_back:
                         take_back(request, state, num_tokens=request.matcher.take_back)
-                    elif finish is None:
+                        return True
+                    if finish is None:
                         self._check_next(request, token, known)
             except Exception:
                 logger.exception("request %s: its token could not be taken", request.rid)
@@ -185,6 +188,7 @@ class Committer:
                 )
         if finish is not None:
             state.finish(request, finish)
+        return False
 
     def _judge(self, request: Request, token: int) -> Finish | None:
         """Whether the last known token ends the request."""
@@ -218,12 +222,19 @@ class Committer:
             return Finish("length", length=int(rows.known[row]) - request.prompt_len)
         return None
 
+    def _passes_on(self, request: Request, token: int) -> bool:
+        """Whether a token ends the open part of a sequence, without being of it."""
+        matcher = request.matcher
+        return isinstance(matcher, SequenceMatcher) and (token in self._state.eos_token_ids or matcher.is_cut_by(token))
+
     def _pass_on(self, request: Request, matcher: SequenceMatcher, token: int) -> int:
         """Where a token ends a part of a sequence, the first id of what comes next takes its place."""
+        if not self._passes_on(request, token):
+            return token
         instead = None
         if token in self._state.eos_token_ids:
             instead = matcher.end_part()
-        elif matcher.is_cut_by(token):
+        else:
             instead = matcher.stop_part(token)
             if instead is None:
                 instead = next(iter(self._state.eos_token_ids))  # the request ends without it

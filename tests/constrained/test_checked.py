@@ -53,8 +53,8 @@ VERIFIED = [
 ]
 
 
-def drive(matcher: CheckedMatcher, seed: int, max_tokens: int = 200) -> tuple[bytes, str]:
-    """An answer at random, and how it ended: stop, length or the error's code."""
+def drive(matcher: CheckedMatcher, seed: int, max_tokens: int = 200, *, by_copies: bool = False) -> tuple[bytes, str]:
+    """An answer at random, and how it ended: stop, length or the error's code. by_copies: copies fill the masks."""
     rng = random.Random(seed)
     row = mask.allocate(1, VOCABULARY.words)[0]
     written: list[int] = []
@@ -70,9 +70,11 @@ def drive(matcher: CheckedMatcher, seed: int, max_tokens: int = 200) -> tuple[by
             return VOCABULARY.join(written), "stop"
         if matcher.error is not None:
             return VOCABULARY.join(written), matcher.error_code
-        matcher.fill(row)
+        (matcher.copy() if by_copies else matcher).fill(row)
         allowed = mask.to_ids(row)
         if not allowed:
+            if by_copies:
+                matcher.fill(row)
             continue
         if EOS in allowed and (len(allowed) == 1 or rng.random() < 0.5):
             assert matcher.accept(EOS)
@@ -107,6 +109,15 @@ def test_a_verified_answer_is_valid_or_none(schema, seed: int) -> None:
         jsonschema.validate(json.loads(text), schema)
     else:
         assert ended in ("length", "constraint_failed")
+
+
+@pytest.mark.parametrize("schema", [*UNIQUE, *VERIFIED], ids=lambda s: json.dumps(s)[:60])
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_an_answer_is_the_same_whoever_filled_its_masks(schema, seed: int) -> None:
+    """Those behind a draft's tokens are filled by a copy."""
+    grammar = compile_constraint(JsonSchema(json.dumps(schema), on_unsupported="verify"), VOCABULARY)
+    assert drive(grammar.matcher(), seed, by_copies=True) == drive(grammar.matcher(), seed)
 
 
 def test_what_nothing_satisfies_ends_after_so_many_attempts() -> None:
