@@ -64,10 +64,11 @@ class Checker:
         try:
             ignored = check_constraint(found.constraint)
             compiler = self._made()
-            compiler.compile(found.constraint)
+            report: Report = check(found.constraint, compiler, text=asked.text)
+            if not report.is_valid:
+                compiler.compile(found.constraint)  # raises what the report says
         except GrammarError as error:
             raise locate(error, found.param) from None
-        report: Report = check(found.constraint, compiler, text=asked.text)
         told: dict[str, Any] = msgspec.to_builtins(report)
         told.pop("is_valid")
         told["ignored"] = list(ignored)
