@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import statistics
 import sys
 import threading
@@ -154,42 +155,50 @@ class Plain:
 
 
 class Watch:
-    """The ids of all prompts of an engine in this process, and which of them decoding computed."""
+    """The ids of all prompts of an engine in this process while it watches, and which of them decoding computed."""
 
     def __init__(self, engine: sgl.Engine) -> None:
+        self.engine = engine
         self.paths: dict[str, list[int]] = {}
         self.kept: dict[str, str] = {}
         self.prompts: dict[str, int] = {}
-        link, receive = engine.front.link, engine.front.receive
-        send = link.send
+        self.send, self.receive = engine.front.link.send, engine.front.receive
 
-        def sent(message: Any) -> None:
-            if isinstance(message, Submit):
-                before = self.paths[self.kept[message.parent]][: message.parent_len] if message.parent else []
-                self.paths[message.rid] = [*before, *message.token_ids]
-                self.prompts[message.rid] = len(self.paths[message.rid])
-                if message.keep:
-                    self.kept[message.keep] = message.rid
-            send(message)
+    def __enter__(self) -> Watch:
+        front = self.engine.front
+        front.link.send, front.receive = self._sent, self._received  # type: ignore[method-assign]
+        return self
 
-        def received(message: Any) -> None:
-            for output in message.items if isinstance(message, Outputs) else ():
-                if output.rid in self.paths:
-                    self.paths[output.rid] += output.token_ids
-            receive(message)
+    def __exit__(self, *exc: object) -> None:
+        front = self.engine.front
+        front.link.send, front.receive = self.send, self.receive  # type: ignore[method-assign]
 
-        link.send, engine.front.receive = sent, received  # type: ignore[method-assign]
+    def _sent(self, message: Any) -> None:
+        if isinstance(message, Submit):
+            before = self.paths[self.kept[message.parent]][: message.parent_len] if message.parent else []
+            self.paths[message.rid] = [*before, *message.token_ids]
+            self.prompts[message.rid] = len(self.paths[message.rid])
+            if message.keep:
+                self.kept[message.keep] = message.rid
+        self.send(message)
+
+    def _received(self, message: Any) -> None:
+        for output in message.items if isinstance(message, Outputs) else ():
+            if output.rid in self.paths:
+                self.paths[output.rid] += output.token_ids
+        self.receive(message)
 
     def unavoidable(self) -> int:
         """Prompt tokens that somebody must compute: each prefix once, those that decoding computes not at all."""
         prompts, decoded = set[int](), set[int]()
         for rid, ids in self.paths.items():
-            prefix = 0
+            prefix, length = 0, self.prompts[rid]
             for place, token in enumerate(ids):
                 prefix = hash((prefix, token))
-                (prompts if place < self.prompts[rid] else decoded).add(prefix) if place < len(ids) - 1 or (
-                    place < self.prompts[rid]
-                ) else None
+                if place < length:
+                    prompts.add(prefix)
+                elif place < len(ids) - 1:  # nothing was computed of the last one
+                    decoded.add(prefix)
         return len(prompts - decoded)
 
 
@@ -299,6 +308,7 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=31359)
     parser.add_argument("--json", help="write what was measured to this file")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the server must not outlive us
     costs = overhead_us()
     threads, seconds = batch_threads()
     print(f"interpreter: {costs['interpreted']:.0f} us a node, compiled {costs['compiled']:.0f} us (limit 100)")
@@ -310,11 +320,10 @@ def main() -> int:
     try:
         server, plain = runtime.endpoint, Plain(runtime.url)
         print(f"\n{'program':18}{'way':13}{'seconds':>9}{'of plain':>10}{'trips':>7}{'prefilled':>11}")
-        watch = Watch(engine)
         for name in ("multi_turn", "tree_of_thought", "judge_fork_join", "agents"):
             engine.flush_cache()
-            watch.paths.clear()
-            finish(globals()[name].compile(mode="graph").run(temperature=0, backend=engine, remote=True))
+            with Watch(engine) as watch:
+                finish(globals()[name].compile(mode="graph").run(temperature=0, backend=engine, remote=True))
             least, calls = watch.unavoidable(), len(watch.paths)
             found = compare(name, engine, server, plain, options.rounds)
             base = found["plain"]["median_s"]
