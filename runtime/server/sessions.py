@@ -44,8 +44,7 @@ async def close_session(service: Service, request: Request) -> Answer:
 
 
 def routes() -> list[Route]:
-    both = ("GET", "POST")
     return [
-        Route(path="/open_session", handler=open_session, methods=both, body=OpenBody, summary="Open a session"),
-        Route(path="/close_session", handler=close_session, methods=both, body=CloseBody, summary="Close a session"),
+        Route(path="/open_session", handler=open_session, body=OpenBody, summary="Open a session"),
+        Route(path="/close_session", handler=close_session, body=CloseBody, summary="Close a session"),
     ]

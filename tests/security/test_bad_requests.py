@@ -153,7 +153,7 @@ CORPUS = [
     ("native-lists", NATIVE, {"text": ["a", "b"], "sampling_params": [{}]}, 400, "sampling_params"),
     ("native-image", NATIVE, {"text": "a", "image_data": "http://169.254.169.254/"}, 400, "image_data"),
     ("native-adapter", NATIVE, {"text": "a", "lora_path": "x"}, 404, "lora_path"),
-    ("native-session", NATIVE, {"text": "a", "session_params": {"id": "x"}}, 400, "session_params"),
+    ("native-session", NATIVE, {"text": "a", "session_params": {"id": "x"}}, 400, "session_params.id"),
     (
         "native-top-logprobs",
         NATIVE,
