@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from concurrent.futures import Future
 from types import SimpleNamespace
 
@@ -25,6 +26,9 @@ class RegretMatcher(Steady):
         self.take_back = 0
         self.error: str | None = None
         self.num_regrets = self.num_dead_ends = 0
+
+    def copy(self) -> RegretMatcher:
+        return copy.deepcopy(self)
 
     @property
     def num_open(self) -> int:
