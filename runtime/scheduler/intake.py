@@ -83,8 +83,11 @@ class Intake:
             return
         if request.stops is not None or request.penalties is not None:  # those look at each token as it comes
             return
+        forced = matcher.forced()[: max(0, request.max_new_tokens - 1)]
+        if not forced:
+            return
         taken, ahead = [], matcher.copy()
-        for token in matcher.forced()[: max(0, request.max_new_tokens - 1)]:
+        for token in forced:
             if token in request.stop_ids or not ahead.accept(token) or ahead.take_back or ahead.error is not None:
                 break
             if ahead.is_finished:  # something must be drawn, or nothing ends the answer
