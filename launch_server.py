@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,6 +36,8 @@ def serve(options: argparse.Namespace, model: str | None = None) -> int:
         warn_ignored(options)
         listener = listen(server)
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))  # until the server drains by itself
+        if os.environ.pop("RADIXLANG_ENDS_WITH_STDIN", None):
+            threading.Thread(target=_end_with_stdin, daemon=True).start()
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy would start threads that nothing here uses
         folder = socket_folder()
         try:
@@ -52,6 +55,13 @@ def serve(options: argparse.Namespace, model: str | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _end_with_stdin() -> None:
+    """A server that a program started for itself drains when that program is gone."""
+    while os.read(0, 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _with_key(config: ServerConfig) -> ServerConfig:

@@ -50,8 +50,14 @@ class Runtime:
         self.url = f"http://{host}:{port}"
         self.generate_url = self.url + "/generate"
         command = [sys.executable, "-m", "radixlang.launch_server", *_options(self.server_args)]
-        # A session of its own: shutdown ends the server's own processes with it.
-        self._process: subprocess.Popen[bytes] | None = subprocess.Popen(command, start_new_session=True)
+        # A session of its own: shutdown ends the server's own processes with it. Its standard input ends when this
+        # process does, however that happens.
+        self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
+            command,
+            start_new_session=True,
+            stdin=subprocess.PIPE,
+            env={**os.environ, "RADIXLANG_ENDS_WITH_STDIN": "1"},
+        )
         atexit.register(self.shutdown)
         self._wait(launch_timeout)
         self.endpoint = RuntimeEndpoint(self.url, api_key=server_args.get("api_key"))

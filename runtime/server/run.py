@@ -70,6 +70,7 @@ class Serving:
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._error: RadixlangError | None = None
+        self._loading: asyncio.Task[None] | None = None
         self._supervisor = EngineSupervisor(engine, self._receive, stuck_after_s=server.stuck_after, started=started)
         self.service.engine_state = lambda: self._supervisor.state
         self.service.engine_age_s = lambda: self._supervisor.answer_age_s
@@ -103,13 +104,14 @@ class Serving:
             if self._error is None and not serving.done():
                 await self._drain()
         finally:
-            opening.cancel()
-            stopping.cancel()
             server.should_exit = True
             await self.service.sweeper.close()
             await self._supervisor.stop()
             await serving
-            await asyncio.gather(opening, stopping, return_exceptions=True)
+            rest = [opening, stopping, *([self._loading] if self._loading is not None else [])]
+            for task in rest:
+                task.cancel()
+            await asyncio.gather(*rest, return_exceptions=True)
         if self._error is not None:
             raise self._error
 
