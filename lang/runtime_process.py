@@ -92,6 +92,8 @@ class Runtime:
         endpoint = getattr(self, "endpoint", None)  # absent where the launch failed
         if endpoint is not None:
             endpoint.shutdown()
+        assert process.stdin is not None
+        process.stdin.close()  # which asks it to drain
         for ask in (signal.SIGTERM, signal.SIGKILL):
             if process.poll() is not None:
                 return

@@ -21,15 +21,12 @@ input()
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_server_goes_when_its_program_is_killed(tiny_model_dir: Path) -> None:
-    program = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM.format(model=str(tiny_model_dir))],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert program.stdout is not None
-    server = int(program.stdout.readline())
-    assert Path(f"/proc/{server}").exists()
-    os.kill(program.pid, signal.SIGKILL)
-    program.wait()
+    command = [sys.executable, "-c", PROGRAM.format(model=str(tiny_model_dir))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        server = int(program.stdout.readline())
+        assert Path(f"/proc/{server}").exists()
+        os.kill(program.pid, signal.SIGKILL)
     deadline = time.monotonic() + 60
     while Path(f"/proc/{server}").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
