@@ -223,6 +223,13 @@ class Run:
         return self
 
 
+def orders(name, pool):
+    """Where there is room for everything, all orders are alike."""
+    if pool >= 2.0:
+        return ["ours"]
+    return [order for order in ORDERS if name in PROGRAMS or order != "ours, programs unknown"]
+
+
 def main():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--requests", type=int, default=100_000, help="of all runs together")
@@ -230,7 +237,7 @@ def main():
     options.add_argument("--pools", default="0.05,0.25,1,2")
     given = options.parse_args()
     names, pools = given.traces.split(","), [float(pool) for pool in given.pools.split(",")]
-    num_runs = sum((1 + len(pools) * (3 if name in PROGRAMS else 2)) for name in names)
+    num_runs = sum(1 + sum(len(orders(name, pool)) for pool in pools) for name in names)
     each = max(20, given.requests // num_runs)
     gc.freeze()
     print(
@@ -244,9 +251,7 @@ def main():
         total += endless.num_done
         for pool in pools:
             slots = max(2 * 1200, int(size * pool))
-            for order in ORDERS:
-                if order == "ours, programs unknown" and name not in PROGRAMS:
-                    continue
+            for order in orders(name, pool):
                 run = Run(name, each, slots, order=order).run()
                 total += run.num_done
                 best = Replay(run.calls, run.events, slots).hit_rate
