@@ -135,13 +135,13 @@ class Committer:
             request.num_correct += num_same
             state.counters.spec_correct_drafts_total += num_same
             at += came.size
+            if request.submit.echo_steps:  # as it would be told without drafts: token by token
+                state.report(request, None)
             if num_same < came.size:
                 break
             if at >= num_sound:  # what follows is to be drawn again, from the row of the last token
                 rows.computed[row] -= 1
                 rows.settled[row] -= 1
-        if request.submit.echo_steps:
-            state.report(request, None)
 
     def _took(self, batch: Batch, request: Request, token: int, logprobs: Logprobs | None) -> None:
         """A drawn token, in the row already: takes it, and tells it."""

@@ -50,6 +50,19 @@ def test_right_drafts_save_steps_and_are_counted(harness_of) -> None:
     assert harness.stats["generation_tokens_total"] == 17
 
 
+def test_who_streams_is_told_token_by_token_as_without_drafts(harness_of) -> None:
+    harness = harness_of(is_wrong=lambda position: False, max_draft_len=16)
+    asked = LogprobRequest(True, -1, 1, ())
+    harness.submit("streams", PROMPT, max_new_tokens=12, ignore_eos=True, logprobs=asked)
+    harness.submit("waits", PROMPT[1:], max_new_tokens=12, ignore_eos=True, echo_steps=False)
+    harness.run()
+    assert harness.executor.num_steps == 1
+    assert [len(output.token_ids) for output in harness.outputs["streams"]] == [1] * 12
+    assert [len(output.logprobs) for output in harness.outputs["streams"]] == [1] * 12
+    assert [len(output.token_ids) for output in harness.outputs["waits"]] == [12]
+    assert harness.token_ids["streams"] == harness.expected(PROMPT, 12)
+
+
 def test_wrong_drafts_cost_rows_but_no_token(harness_of) -> None:
     harness = harness_of(is_wrong=lambda position: True, max_draft_len=3)
     harness.submit("a", PROMPT, max_new_tokens=10, ignore_eos=True)
