@@ -18,18 +18,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .. import errors
 from ..constrained.constraint import Constraint, Healed
 from .generate_request import GenerateChunk, GenerateRequest, PromptPart
+from .generation import Generation
 from .healing import Healer
 from .mailbox import Mailbox
 from .messages import (
     Abort,
     AbortAll,
     Control,
-    DraftCounts,
     Failed,
     Finish,
     FromEngine,
     LogprobRequest,
-    Output,
     Outputs,
     Pause,
     Ready,
@@ -55,49 +54,6 @@ class EngineLink(Protocol):
     """The way to a scheduler; what comes back goes to `Front.receive` on the front's loop."""
 
     def send(self, message: ToEngine) -> None: ...
-
-
-class _Generation:
-    """One of a request's n: its text and its counts."""
-
-    __slots__ = ("cached_len", "completion_len", "drafts", "forced_len", "ids", "index", "prompt_len", "text")
-
-    def __init__(self, index: int, text: TextStream) -> None:
-        self.index = index
-        self.text = text
-        self.ids: list[int] = []
-        self.prompt_len = self.cached_len = self.completion_len = self.forced_len = 0
-        self.drafts = DraftCounts()
-
-    def take(self, output: Output, healed: tuple[int, str] | None) -> GenerateChunk:
-        self.prompt_len = output.prompt_len or self.prompt_len
-        self.cached_len = max(self.cached_len, output.cached_len)
-        self.completion_len += len(output.token_ids)
-        self.forced_len += output.forced_len
-        self.drafts = output.drafts or self.drafts
-        self.ids += output.token_ids
-        text = self.text.push(output.token_ids, output.finish)
-        return GenerateChunk(
-            index=self.index,
-            text=text,
-            kept=self.text.kept(self.ids, output.finish),
-            token_ids=output.token_ids,
-            logprobs=output.logprobs,
-            prompt_logprobs=output.prompt_logprobs,
-            prompt_len=self.prompt_len,
-            cached_len=self.cached_len,
-            completion_len=self.completion_len,
-            forced_len=self.forced_len,
-            finish=output.finish,
-            healed=healed,
-            hidden=output.hidden,
-            drafts=self.drafts,
-            queue_s=output.queue_s,
-            prefill_s=output.prefill_s,
-            grammar_s=output.grammar_s,
-            mask_s=output.mask_s,
-            parts=[(begin, end, why, self.text.decoded(self.ids[begin:end])) for begin, end, why in output.parts],
-        )
 
 
 class Front:
@@ -145,7 +101,7 @@ class Front:
         prefix = healed[1] if healed is not None else ""
         constraint = Healed(prefix, request.constraint) if prefix else request.constraint
         stream = partial(TextStream, self.tokenizer, request.sampling, skip=len(prefix))
-        generations = [_Generation(i, stream()) for i in range(len(rids))]
+        generations = [Generation(i, stream()) for i in range(len(rids))]
         for other in rids:
             if other in self._boxes:
                 raise errors.RequestError(f"a request with id {other!r} is running; ids must be unique", param="rid")
