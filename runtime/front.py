@@ -29,6 +29,7 @@ from .messages import (
     Finish,
     FromEngine,
     LogprobRequest,
+    Output,
     Outputs,
     Pause,
     Ready,
