@@ -87,7 +87,7 @@ class GenerateChunk:
     """With `sampling.heal`: how many tokens of the prompt were given up, and their text, which `token_ids` begin with
     and `text` does not."""
     hidden: list[float] = field(default_factory=list)
-    drafts: DraftCounts = DraftCounts()
+    drafts: DraftCounts = field(default_factory=DraftCounts)
     """What speculation tried so far."""
     queue_s: float = 0.0
     prefill_s: float = 0.0

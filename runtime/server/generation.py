@@ -64,7 +64,7 @@ class Tally:
         return sum(self._completion.values())
 
     def timings(self) -> dict[str, Any]:
-        """llama.cpp's `timings`, in milliseconds, drafts included, and ours: queue_ms, ttft_ms, grammar_ms, forced_n."""
+        """llama.cpp's `timings` in milliseconds with drafts, and ours: queue_ms, ttft_ms, grammar_ms, forced_n."""
         total_ms = (time.perf_counter() - self._started) * 1e3
         queue_ms, prompt_ms = self._queue_s * 1e3, self._prefill_s * 1e3
         first_ms = queue_ms + prompt_ms or ((self._first or time.perf_counter()) - self._started) * 1e3
