@@ -8,7 +8,7 @@ from ..messages import Finish
 class Counters:
     """Since the start; seconds are those of the scheduler's clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, now_s: float) -> None:
         self.num_requests_total = 0
         self.num_finished_total = 0
         self.num_aborted_requests_total = 0
@@ -36,7 +36,7 @@ class Counters:
         self.stall_seconds = 0.0
         """The executor had work and waited for the scheduler."""
         self.kv_leaked_tokens_total = 0
-        self._window = (0.0, 0)
+        self._window = (now_s, 0)
         self._throughput = 0.0
 
     def gen_throughput(self, now_s: float) -> float:

@@ -74,7 +74,7 @@ class State:
         self.estimator = OutputEstimator()
         self.pace = Pace()
         self.speculator: Speculator | None = None
-        self.counters = Counters()
+        self.counters = Counters(clock())
         self.outputs: list[Output] = []
         """What the next message tells."""
         self.finished_rids: OrderedDict[str, float] = OrderedDict()
