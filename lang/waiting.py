@@ -10,7 +10,8 @@ import contextvars
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import greenlet
@@ -106,9 +107,13 @@ class BodyPool:
 
         def job() -> None:
             try:
-                future.set_result(body())
+                result = body()
             except BaseException as error:
-                future.set_exception(error)
+                with suppress(InvalidStateError):
+                    future.set_exception(error)
+            else:
+                with suppress(InvalidStateError):  # who asked has gone
+                    future.set_result(result)
 
         with self.lock:
             self.jobs.append((contextvars.copy_context(), job))
