@@ -116,6 +116,8 @@ class Scheduler:
                 wait_s = self._turn(thread) if thread is not None else (0.0 if self.step() else self._idle_s())
                 if self._shut_down or wait_s == 0.0:
                     continue
+                if thread is not None and self._loop.num_in_flight and thread.is_done:
+                    continue  # it was done before the wake was cleared: two steps may end while one turn is taken
                 if self._audit_due and not self._state.running and not self._loop.num_in_flight:
                     audit(self._state)
                     self._audit_due = False

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 
 import pytest
 
 from radixlang.runtime.messages import Abort, AbortAll, Control
+from radixlang.runtime.scheduler.step_thread import RelayedSteps
 
 
 def test_an_abort_hits_its_request_only_and_frees_its_slots(make_harness) -> None:
@@ -134,3 +136,63 @@ def test_the_loop_runs_until_it_is_told_to_stop(make_harness, sync) -> None:
         assert harness.token_ids[rid] == harness.expected(prompt, 6)
     assert harness.finish["open"].type in ("abort", "length")
     assert harness.stats["num_used_tokens"] == 0
+
+
+class _InPairs:
+    """Steps of which two end at once, as for a loop that is slower than they are; one alone ends a little later."""
+
+    def __init__(self, executor, clock, on_done) -> None:
+        self._steps, self._on_done = RelayedSteps(executor, clock), on_done
+        self._results = deque()
+        self._timer = None
+        self.is_done = False
+        self.num_pairs = 0
+
+    def start(self, plan, *, is_ahead) -> None:
+        self._results.append(self._steps.run(plan, is_ahead=is_ahead))
+        if self._timer is not None:
+            self._timer.cancel()
+        if len(self._results) == 2:
+            self.num_pairs += 1
+            self._end()
+        else:
+            self._timer = threading.Timer(0.2, self._end)
+            self._timer.start()
+
+    def _end(self) -> None:
+        self.is_done = True
+        self._on_done()
+
+    def wait(self):
+        result = self._results.popleft()
+        self.is_done = bool(self._results)
+        return result
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+def test_two_steps_that_end_in_one_turn_are_both_noticed(make_harness) -> None:
+    harness = make_harness(disable_overlap_schedule=False)
+    made = []
+    harness.executor.steps = lambda clock, on_done: made.append(_InPairs(harness.executor, clock, on_done)) or made[0]
+    harness.submit("a", [1, 2, 3], max_new_tokens=6, ignore_eos=True)
+    done = threading.Event()
+    receive = harness.receive
+
+    def note(message) -> None:
+        receive(message)
+        if harness.finish:
+            done.set()
+
+    harness.scheduler._send = note
+    loop = threading.Thread(target=harness.scheduler.run)
+    loop.start()
+    try:
+        assert done.wait(20)
+        assert made[0].num_pairs > 0
+        assert harness.token_ids["a"] == harness.expected([1, 2, 3], 6)
+    finally:
+        harness.scheduler.post(Control(id="s", action="shutdown"))
+        loop.join(30)
