@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from radixlang.errors import UnsupportedModel, WeightMismatch
+from radixlang.runtime.weights.checkpoint import PackedTensor
 from radixlang.runtime.weights.open import open_checkpoint
 
 torch = pytest.importorskip("torch")
@@ -33,6 +34,10 @@ class Changed:
 
     def names(self) -> list[str]:
         return list(self.tensors)
+
+    def packed(self, name: str) -> PackedTensor:
+        array = np.ascontiguousarray(self.tensors[name], np.float32)
+        return PackedTensor(name, "F32", array.shape, array.view(np.uint8))
 
     def dense(self, name: str) -> np.ndarray:
         return self.tensors[name]
