@@ -144,8 +144,9 @@ class LlamaCpp(HttpEngine):
             raise Missing("llama-server: run examples/bench/install_peers.sh llama")
         fastest = PEERS / "smollm2-q4_0.gguf"
         return [
-            str(found[0]), "-m", str(fastest if fastest.exists() else self.model), "--port", str(self.port), "-t", str(self.threads), "-tb",
-            str(self.threads), "-np", str(self.slots), "-c", str(self.context * self.slots), "--no-webui",
+            str(found[0]), "-m", str(fastest if fastest.exists() else self.model), "--port", str(self.port),
+            "-t", str(self.threads), "-tb", str(self.threads), "-np", str(self.slots),
+            "-c", str(self.context * self.slots), "--no-webui",
         ]  # fmt: skip
 
     def body(self, request: Request) -> tuple[str, dict]:
