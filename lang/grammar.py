@@ -1,7 +1,7 @@
 """Grammars put together from parts, with captures: one generation, whose captured parts become values.
 
-person = seq("Name: ", rx("[A-Z][a-z]+").capture("name"), ", age ", rx("[0-9]{1,2}").capture("age"))
-s += gen("card", grammar=person); s["name"], s["age"]
+    person = seq("Name: ", rx("[A-Z][a-z]+").capture("name"), ", age ", rx("[0-9]{1,2}").capture("age"))
+    s += gen("card", grammar=person); s["name"], s["age"]
 
 A grammar whose rules contain themselves, or that holds JSON or XML, is more than a regular expression; captures work
 the same.
