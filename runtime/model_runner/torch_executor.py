@@ -8,18 +8,15 @@ may differ where two logits are that close.
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from ...errors import ConfigError
-from ...kernels.reference.batch import Extend, PackedBatch, padded_slots
 from ..model.decoder import Decoder
 from ..model.kv_pool import KvPool
 from ..weights.checkpoint import Checkpoint
 from .plan import StepOutput, StepPlan
-from .torch_sampler import LogitRows, sample
+from .torch_batch import index, packed_batch
+from .torch_sampler import output_of
 
 _TYPES = {
     "float32": torch.float32,
@@ -71,37 +68,16 @@ class TorchExecutor:
     def execute(self, plan: StepPlan) -> StepOutput:
         """See `Executor`."""
         hidden_TE = self._decoder.forward(
-            self._tensor(plan.token_ids_T), self._tensor(plan.slots_T), self._batch(plan), self._pool
+            index(plan.token_ids_T, self._device),
+            index(plan.slots_T, self._device),
+            packed_batch(plan, self._device),
+            self._pool,
         )
-        if plan.fill_masks is not None:
-            plan.fill_masks()
         rows_R = sorted({s.row for s in plan.samples} | {s.row for s in plan.scores})
-        read = rows_R + plan.hidden_rows.tolist()
-        normed_E = self._decoder.norm(hidden_TE[read])
-        rows = LogitRows(self._decoder.logits(normed_E[: len(rows_R)]), rows_R, plan)
-        drawn = sample(rows, plan.samples, plan.masks_MW)
-        return StepOutput(
-            token_ids_S=np.array(drawn, np.int32),
-            logprobs_S=[
-                rows.logprobs(s.row, token, s.num_top, s.logprob_ids) if s.num_top >= 0 else None
-                for s, token in zip(plan.samples, drawn, strict=True)
-            ],
-            scores_N=[rows.score(s) for s in plan.scores],
-            hidden_RE=normed_E[len(rows_R) :].float().cpu().numpy(),
-        )
+        normed_E = self._decoder.norm(hidden_TE[rows_R + plan.hidden_rows.tolist()])
+        logits_RV = self._decoder.logits(normed_E[: len(rows_R)])
+        return output_of(logits_RV, rows_R, normed_E[len(rows_R) :], plan)
 
     def close(self) -> None:
         """Frees weights and pool; the executor must not be used again."""
         del self._decoder, self._pool
-
-    def _tensor(self, array: NDArray[np.int32]) -> Tensor:
-        return torch.from_numpy(array.astype(np.int64)).to(self._device)
-
-    def _batch(self, plan: StepPlan) -> PackedBatch:
-        starts = plan.query_start_B1.tolist()
-        table = plan.page_table
-        sequences = [
-            Extend(starts[b], starts[b + 1], self._tensor(padded_slots(table[row, :kv_len])))
-            for b, (row, kv_len) in enumerate(zip(plan.table_rows_B.tolist(), plan.kv_lens_B.tolist(), strict=True))
-        ]
-        return PackedBatch(sequences, self._tensor(plan.positions_T))

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...kernels.reference import sampling
-from .plan import Int32, Logprobs, SamplePlan, ScorePlan, StepPlan, uniform
+from .plan import Int32, Logprobs, SamplePlan, ScorePlan, StepOutput, StepPlan, uniform
 
 
 class LogitRows:
@@ -34,6 +34,23 @@ class LogitRows:
 
     def score(self, plan: ScorePlan) -> Logprobs:
         return self.logprobs(plan.row, plan.target, plan.num_top, plan.logprob_ids)
+
+
+def output_of(logits_RV: Tensor, rows_R: list[int], hidden_RE: Tensor, plan: StepPlan) -> StepOutput:
+    """A step's end: masks are filled, tokens drawn, log-probabilities looked up. rows_R: packed rows of the logits."""
+    if plan.fill_masks is not None:
+        plan.fill_masks()
+    rows = LogitRows(logits_RV, rows_R, plan)
+    drawn = sample(rows, plan.samples, plan.masks_MW)
+    return StepOutput(
+        token_ids_S=np.array(drawn, np.int32),
+        logprobs_S=[
+            rows.logprobs(s.row, token, s.num_top, s.logprob_ids) if s.num_top >= 0 else None
+            for s, token in zip(plan.samples, drawn, strict=True)
+        ],
+        scores_N=[rows.score(s) for s in plan.scores],
+        hidden_RE=hidden_RE.float().cpu().numpy(),
+    )
 
 
 def sample(rows: LogitRows, samples: list[SamplePlan], masks_MW: NDArray[np.uint32]) -> list[int]:

@@ -27,7 +27,8 @@ from ..model.transformers_cache import SlotCache
 from ..model.transformers_hooks import NAME, LazyKvPool, PackedStep, current_step, fix_rotary_scaling, register
 from ..weights.checkpoint import Checkpoint
 from .plan import Int32, StepOutput, StepPlan
-from .torch_sampler import LogitRows, sample
+from .torch_batch import index, packed_batch
+from .torch_sampler import output_of
 
 logger = logging.getLogger(__name__)
 
@@ -89,21 +90,13 @@ class TransformersExecutor:
         """See `Executor`."""
         rows_R = sorted({s.row for s in plan.samples} | {s.row for s in plan.scores})
         logits_RV, normed_RE = self._forward(
-            plan.token_ids_T, plan.slots_T, self._batch(plan), self._pool, rows_R + plan.hidden_rows.tolist()
+            plan.token_ids_T,
+            plan.slots_T,
+            packed_batch(plan, self._device),
+            self._pool,
+            rows_R + plan.hidden_rows.tolist(),
         )
-        if plan.fill_masks is not None:
-            plan.fill_masks()
-        rows = LogitRows(logits_RV[: len(rows_R)], rows_R, plan)
-        drawn = sample(rows, plan.samples, plan.masks_MW)
-        return StepOutput(
-            token_ids_S=np.array(drawn, np.int32),
-            logprobs_S=[
-                rows.logprobs(s.row, token, s.num_top, s.logprob_ids) if s.num_top >= 0 else None
-                for s, token in zip(plan.samples, drawn, strict=True)
-            ],
-            scores_N=[rows.score(s) for s in plan.scores],
-            hidden_RE=normed_RE[len(rows_R) :].float().cpu().numpy(),
-        )
+        return output_of(logits_RV[: len(rows_R)], rows_R, normed_RE[len(rows_R) :], plan)
 
     def close(self) -> None:
         """Frees weights and pool; the executor must not be used again."""
@@ -113,9 +106,9 @@ class TransformersExecutor:
         self, token_ids_T: Int32, slots_T: Int32, batch: PackedBatch, pool: LazyKvPool, keep: list[int]
     ) -> tuple[Tensor, Tensor]:
         """(float32 logits, what the head read) of the rows `keep`; writes all rows' K and V to their slots."""
-        ids_T = self._tensor(token_ids_T)
+        ids_T = index(token_ids_T, self._device)
         if self._is_packed:
-            token = current_step.set(PackedStep(batch, self._tensor(slots_T), pool))
+            token = current_step.set(PackedStep(batch, index(slots_T, self._device), pool))
             try:
                 logits_RV, normed_RE = self._call(ids_T, batch.positions_T, len(ids_T), keep, use_cache=False)
             finally:
@@ -160,30 +153,18 @@ class TransformersExecutor:
     def _see_head_input(self, module: Any, args: tuple[Tensor, ...]) -> None:
         self._normed_RE = args[0][0]
 
-    def _tensor(self, array: Int32) -> Tensor:
-        return torch.from_numpy(array.astype(np.int64)).to(self._device)
-
-    def _batch(self, plan: StepPlan) -> PackedBatch:
-        starts = plan.query_start_B1.tolist()
-        table = plan.page_table
-        sequences = [
-            Extend(starts[b], starts[b + 1], self._tensor(padded_slots(table[row, :kv_len])))
-            for b, (row, kv_len) in enumerate(zip(plan.table_rows_B.tolist(), plan.kv_lens_B.tolist(), strict=True))
-        ]
-        return PackedBatch(sequences, self._tensor(plan.positions_T))
-
     def _packed(self, work: list[tuple[Int32, int, Int32]], pool: LazyKvPool) -> list[Tensor]:
         """Logits of all rows of each (ids, tokens before them, slots of the sequence)."""
         starts = np.cumsum([0, *(len(ids) for ids, _, _ in work)]).tolist()
         sequences = [
-            Extend(first, end, self._tensor(padded_slots(slots[: done + len(ids)])))
+            Extend(first, end, index(padded_slots(slots[: done + len(ids)]), self._device))
             for (ids, done, slots), (first, end) in zip(work, pairwise(starts), strict=True)
         ]
         positions = np.concatenate([np.arange(done, done + len(ids), dtype=np.int32) for ids, done, _ in work])
         logits_TV, _ = self._forward(
             np.concatenate([ids for ids, _, _ in work]),
             np.concatenate([slots[done : done + len(ids)] for ids, done, slots in work]),
-            PackedBatch(sequences, self._tensor(positions)),
+            PackedBatch(sequences, index(positions, self._device)),
             pool,
             list(range(starts[-1])),
         )
@@ -216,7 +197,7 @@ class TransformersExecutor:
         ids = [random.integers(0, vocab_size, n).astype(np.int32) for n in (_CHECKED, _CHECKED // 2)]
         slots = np.split(random.permutation(2 * _CHECKED).astype(np.int32), 2)
         self._model.set_attn_implementation("eager")
-        whole = [self._model(input_ids=self._tensor(i)[None], use_cache=False).logits[0].float() for i in ids]
+        whole = [self._model(input_ids=index(i, self._device)[None], use_cache=False).logits[0].float() for i in ids]
         if self._is_packed:
             self._model.set_attn_implementation(NAME)
         pool = LazyKvPool(2 * _CHECKED, self._model.dtype)
