@@ -138,13 +138,21 @@ class LlamaCpp(HttpEngine):
 
     name = "llama.cpp"
 
+    @staticmethod
+    def binary(name: str) -> str:
+        for path in (PEERS / "llama").rglob(name):
+            if path.is_file() and os.access(path, os.X_OK):
+                return str(path)
+        raise Missing(f"{name}: run examples/bench/install_peers.sh llama")
+
+    @staticmethod
+    def fastest(model: Path) -> str:
+        path = PEERS / "smollm2-q4_0.gguf"
+        return str(path if path.exists() else model)
+
     def command(self) -> list[str]:
-        found = [p for p in (PEERS / "llama").rglob("llama-server") if os.access(p, os.X_OK) and p.is_file()]
-        if not found:
-            raise Missing("llama-server: run examples/bench/install_peers.sh llama")
-        fastest = PEERS / "smollm2-q4_0.gguf"
         return [
-            str(found[0]), "-m", str(fastest if fastest.exists() else self.model), "--port", str(self.port),
+            self.binary("llama-server"), "-m", self.fastest(self.model), "--port", str(self.port),
             "-t", str(self.threads), "-tb", str(self.threads), "-np", str(self.slots),
             "-c", str(self.context * self.slots), "--no-webui",
         ]  # fmt: skip

@@ -18,10 +18,13 @@ import statistics
 import time
 from pathlib import Path
 
-from engines import ENGINES, Missing
+from engines import ENGINES as WHOLE
+from engines import Missing
+from llama_bench import LlamaBench
 from workloads import REUSE, PerfectCache, Workload, plain
 
 OUT = Path("bench-results")
+ENGINES = {**WHOLE, LlamaBench.name: LlamaBench}
 DECODE_TOKENS = 128
 BATCHES = (1, 4, 16, 64)
 CONTEXT = 2304
@@ -55,6 +58,8 @@ def run_waves(engine, workload: Workload, seed: int) -> dict[str, float]:
 def measure(engine, name: str, seed: int) -> dict[str, float]:
     """{"value", "unit", …} of one workload, higher is better for tok/s, lower for s."""
     kind, _, size = name.rpartition("_")
+    if isinstance(engine, LlamaBench):
+        return {"value": engine.measure(kind, int(size))}
     if kind == "prefill":
         got = run_waves(engine, plain(1, int(size), 1), seed)
         return {**got, "value": got["prompt"] / got["seconds"]}
@@ -98,8 +103,11 @@ def main() -> None:
             try:
                 starts.setdefault(name, []).append(engine.start_s)
                 memory[name] = engine.rss_bytes()
-                run_waves(engine, plain(2, 64, 4), 10_000 + round_)  # warm-up
+                if not isinstance(engine, LlamaBench):
+                    run_waves(engine, plain(2, 64, 4), 10_000 + round_)  # warm-up
                 for workload in options.workloads:
+                    if isinstance(engine, LlamaBench) and workload in REUSE:
+                        continue
                     seed = 10_000 * (1 + round_) + 10 * names.index(workload)
                     values[workload].setdefault(name, []).append(measure(engine, workload, seed))
             finally:
