@@ -177,6 +177,8 @@ class ModelDescription:
 
 def _check(config: ModelConfig) -> None:
     """What the C side relies on and no tensor's shape says."""
+    if config.experts is not None:
+        raise UnsupportedModel(f"the native step has no layers of experts, which {config.architecture} has")
     if config.num_heads % config.num_kv_heads:
         raise UnsupportedModel(
             f"{config.num_heads} query heads do not divide among {config.num_kv_heads} kv heads", param="model"

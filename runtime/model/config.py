@@ -36,11 +36,28 @@ class RopeConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ExpertsConfig:
+    """Feed-forward layers of many experts, of which a router picks a few for each token (arXiv 1701.06538)."""
+
+    count: int
+    chosen: int
+    """Experts of a token."""
+    size: int
+    """An expert's intermediate size."""
+    renormalises: bool = True
+    """Whether the weights of a token's experts are made to sum to one."""
+    shared_size: int = 0
+    """Intermediate size of an expert that every token takes, behind a gate of its own (Qwen2-MoE); 0: none."""
+    dense_layers: tuple[int, ...] = ()
+    """Layers that have an ordinary MLP instead."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
     """What a decoder needs to know. Biases, q/k norms and fused projections show in the tensor names as well."""
 
     architecture: str
-    """The family: llama, mistral, qwen2, qwen3, gemma2, gemma3, phi3, olmo2, granite, smollm3 …"""
+    """The family: llama, mistral, qwen2, qwen3, gemma2, gemma3, phi3, olmo2, granite, mixtral …"""
     vocab_size: int
     """Rows of the embedding (may exceed the tokenizer's vocabulary)."""
     hidden_size: int
@@ -77,6 +94,7 @@ class ModelConfig:
     residual_multiplier: float = 1.0
     logit_divisor: float = 1.0
     """Logits are divided by this (Granite)."""
+    experts: ExpertsConfig | None = None
     eos_token_ids: tuple[int, ...] = ()
     bos_token_id: int | None = None
     name: str = ""
@@ -88,6 +106,10 @@ class ModelConfig:
 
     def window(self, layer: int) -> int:
         return self.windows[layer] if self.windows else 0
+
+    def experts_of(self, layer: int) -> ExpertsConfig | None:
+        """None: the layer's MLP is an ordinary one."""
+        return None if self.experts is None or layer in self.experts.dense_layers else self.experts
 
     def rotates(self, layer: int) -> bool:
         return self.rope_layers[layer] if self.rope_layers else True

@@ -1,4 +1,5 @@
-"""One decoder that ModelConfig switches: Llama, Mistral, Qwen, SmolLM, Gemma, Phi-3, OLMo 2, Granite.
+"""One decoder that ModelConfig switches: Llama, Mistral, Qwen, SmolLM, Gemma, Phi-3, OLMo 2, Granite, and the families
+of them that have experts (Mixtral, Qwen-MoE, OLMoE).
 
 T packed rows, E hidden size, V vocabulary, R rows whose logits are read.
 """
@@ -18,6 +19,7 @@ from ...kernels.reference.batch import PackedBatch
 from ..weights.checkpoint import Checkpoint
 from .attention import Attention, Step
 from .config import ModelConfig, RopeConfig
+from .experts import Experts
 from .kv_pool import KvPool
 from .layers import AnyLinear, Linear, Mlp, Norm, Weights, load_linear
 from .rope import Frequencies, frequencies
@@ -34,7 +36,7 @@ class Layer:
     attention: Attention
     after_attention: Norm | None
     before_mlp: Norm | None
-    mlp: Mlp
+    mlp: Mlp | Experts
     after_mlp: Norm | None
     residual: float
 
@@ -68,12 +70,18 @@ class Layer:
         def norm(name: str) -> Norm | None:
             return Norm.load(weights, f"{prefix}.{name}", config.hidden_size, config) if name else None
 
+        experts = config.experts_of(index)
+        mlp = (
+            Mlp.load(weights, f"{prefix}.mlp", config, config.intermediate_size)
+            if experts is None
+            else Experts.load(weights, f"{prefix}.mlp", config, experts)
+        )
         return cls(
             norm(pre),
             Attention.load(weights, f"{prefix}.self_attn", config, index),
             norm(post),
             norm(before_mlp),
-            Mlp.load(weights, f"{prefix}.mlp", config),
+            mlp,
             norm(after_mlp),
             config.residual_multiplier,
         )

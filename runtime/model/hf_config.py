@@ -15,6 +15,7 @@ from ...errors import BadCheckpoint, UnsupportedModel
 from .config import ModelConfig, RopeConfig
 from .facts import MAX_LAYERS, Facts, checked
 from .families import FAMILIES, family_of
+from .hf_experts import experts_of
 
 Activation = Literal["silu", "gelu", "gelu_tanh", "relu2"]
 
@@ -38,8 +39,10 @@ _DEFAULTS = {
     "gemma": _Defaults(head_dim=256, tied=True),
     "gemma2": _Defaults(head_dim=256, tied=True),
     "gemma3": _Defaults(head_dim=256, tied=True, rope_theta=1e6),
+    "mixtral": _Defaults(norm_eps=1e-5, rope_theta=1e6),
     "olmo2": _Defaults(norm_eps=1e-5),
     "olmo3": _Defaults(norm_eps=1e-5, rope_theta=5e5),
+    "olmoe": _Defaults(norm_eps=1e-5),
     "phi3": _Defaults(norm_eps=1e-5),
     "qwen3": _Defaults(head_dim=128),
     "seed_oss": _Defaults(head_dim=128),
@@ -102,6 +105,7 @@ def config_from_hf(values: Mapping[str, Any], path: Path, generation: Mapping[st
         else facts.number("embedding_multiplier", 1.0),
         residual_multiplier=facts.number("residual_multiplier", 1.0),
         logit_divisor=facts.number("logits_scaling", 1.0) or 1.0,
+        experts=experts_of(facts, architecture, layers),
         eos_token_ids=tuple(x for x in eos if x < vocab),
         bos_token_id=bos if bos is None or bos < vocab else None,
         name=facts.text("_name_or_path"),
@@ -159,14 +163,20 @@ def token_ids(facts: Facts, key: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(Facts({key: one}, facts.path).integer(key, low=0) for one in many[:1024]))
 
 
+_ALIKE = ("mistral", "mixtral", "olmoe", "qwen3_moe")
+"""Families whose layers slide all or none, whatever the file lists."""
+_MAY_SLIDE = ("qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "smollm3")
+"""Families whose files give a window that counts only where they say so."""
+
+
 def _windows(facts: Facts, architecture: str, layers: int) -> tuple[int, ...]:
     window = facts.integer(
         "sliding_window", 4096 if architecture in ("gemma2", "gemma3", "olmo3") else 0, low=0, high=1 << 30
     )
-    if architecture in ("qwen2", "qwen3", "smollm3") and not facts.flag("use_sliding_window", False):
+    if architecture in _MAY_SLIDE and not facts.flag("use_sliding_window", False):
         window = 0
     kinds = facts.raw("layer_types")
-    if isinstance(kinds, list) and architecture != "mistral":  # Mistral's layers are all alike, whatever the file lists
+    if isinstance(kinds, list) and architecture not in _ALIKE:
         if len(kinds) != layers:
             raise facts.bad("layer_types", f"must have {layers} entries, found {len(kinds)}")
         unknown = next((kind for kind in kinds if kind not in ("sliding_attention", "full_attention")), None)
@@ -184,13 +194,16 @@ def _default_slides(facts: Facts, architecture: str, layers: int) -> list[bool]:
     if architecture in ("qwen2", "qwen3"):
         first = facts.integer("max_window_layers", 28, low=0)
         return [i >= first for i in range(layers)]
+    if architecture == "qwen2_moe":
+        first = facts.integer("max_window_layers", 28, low=0)
+        return [i % 2 == 0 and i < first for i in range(layers)]
     if architecture in ("gemma2", "gemma3", "olmo3"):
         period = {"gemma2": 2, "olmo3": 4}.get(architecture) or facts.integer("sliding_window_pattern", 6)
         return [(i + 1) % period != 0 for i in range(layers)]
     if architecture == "smollm3":
         rotates = _rope_layers(facts, architecture, layers)
         return [not rotate for rotate in rotates]
-    return [architecture in ("mistral", "ministral", "phi3")] * layers
+    return [architecture in (*_ALIKE, "ministral", "phi3")] * layers
 
 
 def _rope_layers(facts: Facts, architecture: str, layers: int) -> tuple[bool, ...]:

@@ -156,8 +156,8 @@ class Mlp(NamedTuple):
         )
 
     @classmethod
-    def load(cls, weights: Weights, prefix: str, config: ModelConfig) -> Mlp:
-        size, hidden = config.intermediate_size, config.hidden_size
+    def load(cls, weights: Weights, prefix: str, config: ModelConfig, size: int) -> Mlp:
+        hidden = config.hidden_size
         is_gated = f"{prefix}.gate_proj.weight" in weights
         names = [f"{prefix}.gate_proj", f"{prefix}.up_proj"] if is_gated else [f"{prefix}.up_proj"]
         inner = load_linear(weights, names, [size] * len(names), hidden)

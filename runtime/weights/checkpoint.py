@@ -3,8 +3,11 @@
 Names: model.embed_tokens.weight, model.layers.{i}.input_layernorm.weight, .self_attn.{q,k,v,o}_proj.weight (and .bias),
 .self_attn.{q,k}_norm.weight, .post_attention_layernorm.weight, .pre_feedforward_layernorm.weight,
 .post_feedforward_layernorm.weight, .mlp.{gate,up,down}_proj.weight, model.norm.weight, lm_head.weight (absent when
-tied). Fused projections of a checkpoint (Phi-3's qkv_proj and gate_up_proj) are already split by the reader; rows of q
-and k are in Hugging Face's order (GGUF's permutation is undone); norm weights are as the Hugging Face module holds them
+tied). A layer of experts has .mlp.gate.weight (the router), .mlp.experts.{j}.{gate,up,down}_proj.weight and, where one
+is shared by all tokens, .mlp.shared_expert.{gate,up,down}_proj.weight and .mlp.shared_expert_gate.weight.
+
+Fused projections of a checkpoint (Phi-3's qkv_proj and gate_up_proj) are already split by the reader; rows of q and k
+are in Hugging Face's order (GGUF's permutation is undone); norm weights are as the Hugging Face module holds them
 (GGUF's Gemma weights have their 1 taken off again, so `norm_offset` applies to both).
 """
 

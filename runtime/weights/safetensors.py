@@ -32,6 +32,8 @@ _SHARD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}\.safetensors")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 _PREFIXES = (("model.language_model.", "model."), ("language_model.model.", "model."), ("language_model.", ""))
 """How multimodal checkpoints begin the names of their language part."""
+_MIXTRAL = re.compile(r"(model\.layers\.\d{1,6}\.)block_sparse_moe\.(gate|experts\.\d{1,4})\.(w[123]\.)?(.*)")
+_MIXTRAL_PARTS = {"w1.": "gate_proj.", "w2.": "down_proj.", "w3.": "up_proj.", None: ""}
 _LAYER_FUSED = re.compile(r"(model\.layers\.\d{1,6}\.)(self_attn\.qkv_proj|mlp\.gate_up_proj)\.(weight|bias)")
 
 
@@ -249,6 +251,9 @@ def canonical_name(name: str) -> str | None:
         if name.startswith(prefix):
             name = replacement + name[len(prefix) :]
             break
+    if match := _MIXTRAL.fullmatch(name):
+        layer, part, which, rest = match.groups()
+        name = f"{layer}mlp.{part}.{_MIXTRAL_PARTS[which]}{rest}"
     if name.endswith("rotary_emb.inv_freq") or not name.startswith(("model.", "lm_head.")):
         return None
     return name if name.startswith(("model.layers.", "model.embed_tokens.", "model.norm.", "lm_head.")) else None

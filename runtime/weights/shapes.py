@@ -36,9 +36,22 @@ def expected_shapes(config: ModelConfig, has_head: bool) -> Iterator[tuple[str, 
         yield f"{prefix}self_attn.k_proj.weight", (value, hidden)
         yield f"{prefix}self_attn.v_proj.weight", (value, hidden)
         yield f"{prefix}self_attn.o_proj.weight", (hidden, query)
-        yield f"{prefix}mlp.gate_proj.weight", (inner, hidden)
-        yield f"{prefix}mlp.up_proj.weight", (inner, hidden)
-        yield f"{prefix}mlp.down_proj.weight", (hidden, inner)
+        experts = config.experts_of(layer)
+        if experts is None:
+            yield from _mlp(f"{prefix}mlp", hidden, inner)
+            continue
+        yield f"{prefix}mlp.gate.weight", (experts.count, hidden)
+        for expert in range(experts.count):
+            yield from _mlp(f"{prefix}mlp.experts.{expert}", hidden, experts.size)
+        if experts.shared_size:
+            yield f"{prefix}mlp.shared_expert_gate.weight", (1, hidden)
+            yield from _mlp(f"{prefix}mlp.shared_expert", hidden, experts.shared_size)
+
+
+def _mlp(prefix: str, hidden: int, inner: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    yield f"{prefix}.gate_proj.weight", (inner, hidden)
+    yield f"{prefix}.up_proj.weight", (inner, hidden)
+    yield f"{prefix}.down_proj.weight", (hidden, inner)
 
 
 def check_shapes(found: Mapping[str, tuple[int, ...]], config: ModelConfig, path: Path) -> None:

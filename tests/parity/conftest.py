@@ -179,6 +179,12 @@ FAMILIES: dict[str, Callable[[], Any]] = {
         "Granite", attention_multiplier=0.3, embedding_multiplier=5.0, residual_multiplier=0.4, logits_scaling=3.0,
         tie_word_embeddings=True,
     ),
+    "mixtral": lambda: tiny("Mixtral", num_local_experts=4, num_hidden_layers=2, sliding_window=9),
+    "qwen2_moe": lambda: tiny("Qwen2Moe", num_experts=5, moe_intermediate_size=32, num_experts_per_tok=2,
+        shared_expert_intermediate_size=24, head_dim=None, num_hidden_layers=3, mlp_only_layers=[1]),
+    "qwen3_moe": lambda: tiny("Qwen3Moe", num_experts=6, moe_intermediate_size=32, num_experts_per_tok=3,
+        norm_topk_prob=True, decoder_sparse_step=2),
+    "olmoe": lambda: tiny("Olmoe", num_experts=4, num_experts_per_tok=2, head_dim=None, num_hidden_layers=2),
 }  # fmt: skip
 
 
@@ -197,9 +203,6 @@ FOREIGN: dict[str, Callable[[], Any]] = {  # families that we do not read oursel
     "olmo": lambda: tiny("Olmo", head_dim=None, clip_qkv=0.4),
     "nemotron": lambda: tiny("Nemotron"),
     "glm4": lambda: tiny("Glm4"),
-    "mixtral": lambda: tiny("Mixtral", num_local_experts=4, num_hidden_layers=2),
-    "qwen2_moe": lambda: tiny("Qwen2Moe", num_experts=4, moe_intermediate_size=32, num_experts_per_tok=2,
-        shared_expert_intermediate_size=24, head_dim=None, num_hidden_layers=2),
     "gpt_oss": lambda: tiny("GptOss", num_local_experts=4, sliding_window=9, num_hidden_layers=2),
     "llama4": lambda: tiny("Llama4Text", attention_chunk_size=16, intermediate_size_mlp=64, num_local_experts=2,
         no_rope_layers=[1, 1, 1, 0]),

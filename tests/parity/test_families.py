@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from radixlang.runtime.config import EngineConfig
+from radixlang.runtime.model_runner.load import load_executor
 from radixlang.runtime.model_runner.torch_executor import TorchExecutor
 from radixlang.runtime.weights.open import open_checkpoint
 
@@ -113,3 +115,14 @@ def test_a_sequence_reads_what_another_writes_in_the_same_step(executor: TorchEx
     reader.ids = PROMPT[:20]
     _, tail = ours.logprobs([plan_first, (reader, PROMPT[20:])])
     np.testing.assert_allclose(tail, whole[20:], atol=TOLERANCE, rtol=TOLERANCE)
+
+
+def test_experts_run_on_torch_and_one_line_says_so(
+    make_family: Callable[[str], Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoint = open_checkpoint(make_family("mixtral").path)
+    executor = load_executor(EngineConfig(num_threads=1, max_total_tokens=64), checkpoint)
+    assert "torch" in executor.device
+    told = [r.getMessage() for r in caplog.records if "experts" in r.getMessage()]
+    assert len(told) == 1
+    assert "the native step has no layers of experts, which mixtral has); torch does" in told[0]
