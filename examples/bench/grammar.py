@@ -5,9 +5,10 @@ python examples/bench/grammar.py [--model-path PATH] [--schemas FOLDER of JSON s
 
 Compile and mask times are the thread's computing time, so that a busy machine does not count. `--model` adds what needs
 a model: the ratio of constrained to free time a token, a running stream's longest gap while hostile grammars compile,
-and with `--answers` how many finished answers of N schemas at two temperatures are invalid. `--cases` adds a table of
-single constraints and of constraints meant to hurt; there a column is read against its neighbours. Its last column
-counts the tokens of a document that need no step of their own when forced tokens are appended.
+and with `--answers` how many finished answers of N schemas, the sample's and the folder's, at two temperatures are
+invalid. `--cases` adds a table of single constraints and of constraints meant to hurt; there a column is read against
+its neighbours. Its last column counts the tokens of a document that need no step of their own when forced tokens are
+appended.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from collections import Counter
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
+
+from grammar_answers import judge, sample_cases, schemas_to_ask
 
 import radixlang
 from radixlang.constrained import mask
@@ -173,11 +176,6 @@ def compile_cpu_ms(vocabulary: Vocabulary, constraint: Constraint) -> tuple[obje
     return outcome, 1e3 * (time.thread_time() - started)
 
 
-def sample_cases() -> list[dict]:
-    path = Path(__file__).parents[2] / "tests/constrained/data/schemas.json"
-    return json.loads(path.read_text())
-
-
 def schema_limits(vocabulary: Vocabulary, folder: Path | None) -> list[tuple[object, list[int]]]:
     """Compile times and coverage; returns grammars and the tokens of documents for the masks."""
     sources = [("our sample", [(json.dumps(case["schema"]), case["valid"]) for case in sample_cases()])]
@@ -282,7 +280,7 @@ def longest_gap_ms(engine, hostile: list[dict[str, str]]) -> float:
     return 1e3 * max(after - before for before, after in pairwise(told_s[5:]))
 
 
-def model_limits(name: str, num_answers: int) -> None:
+def model_limits(name: str, folder: Path | None, num_answers: int) -> None:
     engine = radixlang.Engine(model_path=name)
     try:
         text = {"json_schema": json.dumps({"type": "string", "minLength": 4000})}
@@ -304,33 +302,16 @@ def model_limits(name: str, num_answers: int) -> None:
         told = f"{grown:.0f} ms (quiet: {quiet:.0f}; worst +{max(loud):.0f})"
         line("longest gap while 4 hostile grammars compile", "+250 ms", told, is_kept=grown <= 250)
         if num_answers:
-            answer_limits(engine, num_answers)
+            answer_limits(engine, folder, num_answers)
     finally:
         engine.shutdown()
 
 
-def answer_limits(engine, num_answers: int) -> None:
-    """Answers of the real model to `num_answers` schemas at two temperatures, judged by a validator."""
-    import jsonschema
-
-    schemas = [case["schema"] for case in sample_cases()]
-    ended, invalid = Counter(), 0
-    for start in range(0, num_answers, 16):
-        batch = [schemas[i % len(schemas)] for i in range(start, min(start + 16, num_answers))]
-        for temperature in (0.0, 1.0):
-            fields = [
-                {"temperature": temperature, "max_new_tokens": 96, "json_schema": json.dumps(schema)}
-                for schema in batch
-            ]
-            for schema, answer in zip(
-                batch, engine.generate(["An example as JSON: "] * len(batch), fields), strict=True
-            ):
-                reason = answer["meta_info"]["finish_reason"]["type"]
-                ended[reason] += 1
-                validator = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
-                invalid += reason == "stop" and not validator(schema).is_valid(json.loads(answer["text"]))
-    told = f"{invalid}  (ended: {dict(ended)})"
-    line(f"invalid of {2 * num_answers} answers that finished", "0", told, is_kept=invalid == 0)
+def answer_limits(engine, folder: Path | None, num_answers: int) -> None:
+    asked = schemas_to_ask(folder, num_answers)
+    verdict = judge(engine, asked, (0.0, 1.0))
+    told = f"{len(verdict.invalid)}  (ended: {dict(verdict.ended)}, refused: {dict(verdict.refused)})"
+    line(f"invalid answers to {len(asked)} schemas, 2 each", "0", told, is_kept=not verdict.invalid)
 
 
 def case_tables(vocabulary: Vocabulary) -> None:
@@ -373,7 +354,7 @@ def main() -> None:
     mask_limits(vocabulary, schema_limits(vocabulary, options.schemas))
     size_limits(vocabulary)
     if options.model:
-        model_limits(options.model, options.answers)
+        model_limits(options.model, options.schemas, options.answers)
     if options.cases:
         case_tables(vocabulary)
 
