@@ -144,6 +144,8 @@ def main() -> None:
     parser.add_argument("--phases", action="store_true", help="milliseconds of each phase in the fastest step")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
     checkpoint = open_checkpoint(Path(options.model).expanduser())
     executors = {
         kv: NativeExecutor(
