@@ -105,8 +105,9 @@ def _declare(library: ctypes.CDLL) -> None:
     library.rx_step_entry_bytes.restype = i64
     library.rx_step_phases.argtypes = [address, address]
     library.rx_step_phases.restype = None
-    library.rx_step_run.argtypes = [address, address, text, i32]
-    library.rx_step_run.restype = i32
+    for run in (library.rx_step_run, library.rx_step_run_layers, library.rx_step_run_head):
+        run.argtypes = [address, address, text, i32]
+        run.restype = i32
     library.rx_isa_name.argtypes = [i32]
     library.rx_isa_name.restype = text
     library.rx_isa_chosen.argtypes = []

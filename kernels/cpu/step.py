@@ -1,4 +1,6 @@
-"""The native step from Python: a plan of numpy arrays in, arrays of results out, in one call without the GIL.
+"""The native step from Python: a plan of numpy arrays in, arrays of results out, in calls without the GIL.
+
+One call a step, or two where masks are to be filled in between: the layers need none.
 
 S samples, N scores, R hidden rows, W mask words; see runtime/model_runner/plan.py for the meaning of a plan.
 """
@@ -72,15 +74,35 @@ class NativeStep:
         self._plan = structs.Plan()
 
     def run(self, plan: StepPlan) -> StepResults:
-        """Raises InternalError for a plan that is not sound: nothing has run then, and the next plan may."""
+        """Raises InternalError for a plan that is not sound, and what `fill_masks` raises; the next plan may run then.
+
+        `fill_masks` is called when the layers are done: meanwhile another thread may make what it waits for.
+        """
+        keep: list[Any] = []  # until the call returns
+        self._place_layers(plan, keep)
+        if plan.fill_masks is None:
+            results = self._place_head(plan, keep)
+            self._call(self._library.rx_step_run)
+        else:
+            self._call(self._library.rx_step_run_layers)
+            plan.fill_masks()
+            results = self._place_head(plan, keep)
+            self._call(self._library.rx_step_run_head)
+        return results
+
+    def _call(self, function: Any) -> None:
+        status = function(self._handle, ctypes.byref(self._plan), self._message, MESSAGE_BYTES)
+        if status:
+            raise InternalError(f"the native step refused its plan: {self._text()}")
+
+    def _place(self, name: str, array: NDArray[Any], dtype: Any, keep: list[Any]) -> None:
+        array = np.ascontiguousarray(array, dtype)
+        keep.append(array)
+        setattr(self._plan, name, array.ctypes.data)
+
+    def _place_layers(self, plan: StepPlan, keep: list[Any]) -> None:
+        """What the layers read."""
         target = self._plan
-        keep: list[Any] = []
-
-        def place(name: str, array: NDArray[Any], dtype: Any) -> None:
-            array = np.ascontiguousarray(array, dtype)
-            keep.append(array)
-            setattr(target, name, array.ctypes.data)
-
         num_tokens, num_sequences = len(plan.token_ids_T), len(plan.kv_lens_B)
         assert len(plan.positions_T) == len(plan.slots_T) == num_tokens
         assert len(plan.query_start_B1) == num_sequences + 1
@@ -95,24 +117,28 @@ class NativeStep:
             ("kv_lens", plan.kv_lens_B),
             ("table_rows", plan.table_rows_B),
             ("page_table", plan.page_table),
-            ("hidden_rows", plan.hidden_rows),
+            ("groups", np.array(plan.groups, np.int32).reshape(-1, 3)),
         ):
-            place(name, array, np.int32)
+            self._place(name, array, np.int32, keep)
         target.num_tokens, target.num_sequences = num_tokens, num_sequences
         target.table_height, target.table_width = plan.page_table.shape
-        target.num_hidden = len(plan.hidden_rows)
-        place("groups", np.array(plan.groups, np.int32).reshape(-1, 3), np.int32)
         target.num_groups = len(plan.groups)
-        place("masks", plan.masks_MW, np.uint32)
+
+    def _place_head(self, plan: StepPlan, keep: list[Any]) -> StepResults:
+        """What the head reads, and where it writes."""
+        target = self._plan
+        self._place("hidden_rows", plan.hidden_rows, np.int32, keep)
+        target.num_hidden = len(plan.hidden_rows)
+        self._place("masks", plan.masks_MW, np.uint32, keep)
         target.num_masks, target.mask_words = plan.masks_MW.shape
 
         ids: list[Int32] = []
-        samples_S = self._samples(plan.samples, place, ids)
+        samples_S = self._samples(plan.samples, keep, ids)
         scores_N = _scores(plan.scores, sum(map(len, ids)), ids)
-        place("samples", samples_S, structs.SAMPLE)
-        place("scores", scores_N, structs.SCORE)
+        self._place("samples", samples_S, structs.SAMPLE, keep)
+        self._place("scores", scores_N, structs.SCORE, keep)
         flat_ids_L = np.concatenate(ids).astype(np.int32, copy=False) if ids else np.zeros(0, np.int32)
-        place("logprob_ids", flat_ids_L, np.int32)
+        self._place("logprob_ids", flat_ids_L, np.int32, keep)
         target.num_samples, target.num_scores = len(samples_S), len(scores_N)
         target.num_logprob_ids = len(flat_ids_L)
 
@@ -131,9 +157,6 @@ class NativeStep:
             ("sampled_ids", "logprobs", "top_ids", "top_logprobs", "id_logprobs", "hidden"), results, strict=True
         ):
             setattr(target, name, array.ctypes.data)
-        status = self._library.rx_step_run(self._handle, ctypes.byref(target), self._message, MESSAGE_BYTES)
-        if status:
-            raise InternalError(f"the native step refused its plan: {self._text()}")
         return results
 
     def phase_seconds(self) -> dict[str, float]:
@@ -151,7 +174,7 @@ class NativeStep:
     def _text(self) -> str:
         return self._message.value.decode(errors="replace")
 
-    def _samples(self, samples: Sequence[SamplePlan], place: Any, ids: list[Int32]) -> NDArray[np.void]:
+    def _samples(self, samples: Sequence[SamplePlan], keep: list[Any], ids: list[Int32]) -> NDArray[np.void]:
         """The numpy form of the samples, column by column; their ragged parts go to flat arrays."""
         out_S = np.zeros(len(samples), structs.SAMPLE)
         biases: list[Float32] = []
@@ -167,10 +190,10 @@ class NativeStep:
             _ragged(out_S, "penalties", columns["penalty_ids"], penalty_ids)
             penalty_counts = [v for v in columns["penalty_counts"] if len(v)]
             _ragged(out_S, "logprob_ids", columns["logprob_ids"], ids)
-        place("bias_ids", _joined(bias_ids, np.int32), np.int32)
-        place("bias_values", _joined(biases, np.float32), np.float32)
-        place("penalty_ids", _joined(penalty_ids, np.int32), np.int32)
-        place("penalty_counts", _joined(penalty_counts, np.int32), np.int32)
+        self._place("bias_ids", _joined(bias_ids, np.int32), np.int32, keep)
+        self._place("bias_values", _joined(biases, np.float32), np.float32, keep)
+        self._place("penalty_ids", _joined(penalty_ids, np.int32), np.int32, keep)
+        self._place("penalty_counts", _joined(penalty_counts, np.int32), np.int32, keep)
         self._plan.num_biases = sum(map(len, bias_ids))
         self._plan.num_penalties = sum(map(len, penalty_ids))
         return out_S

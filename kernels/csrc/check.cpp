@@ -56,14 +56,18 @@ const char* check_sample(const Plan& p, const Sample& s, int vocab_size) {
 
 }  // namespace
 
-const char* Step::check(const Plan& p) const {
+const char* Step::check_layers(const Plan& p) const {
     const int vocab_size = model_.vocab_size;
     if (p.num_tokens < 0 || p.num_sequences < 0) return "negative sizes";
     if (p.num_tokens > options_.max_tokens) return "more tokens than max_tokens";
     if (!all_in(p.token_ids, p.num_tokens, 0, vocab_size)) return "a token outside the vocabulary";
     if (!all_in(p.slots, p.num_tokens, 0, static_cast<int>(options_.num_slots))) return "a slot outside the KV pool";
     if (!all_in(p.positions, p.num_tokens, 0, model_.max_context)) return "a position outside the model's context";
-    if (const char* error = check_sequences(p, options_.num_slots)) return error;
+    return check_sequences(p, options_.num_slots);
+}
+
+const char* Step::check_head(const Plan& p) const {
+    const int vocab_size = model_.vocab_size;
     if (p.num_masks > 0 && static_cast<int64_t>(p.mask_words) * 32 < vocab_size) return "masks shorter than the vocabulary";
     for (int i = 0; i < p.num_samples; ++i) {
         if (const char* error = check_sample(p, p.samples[i], vocab_size)) return error;

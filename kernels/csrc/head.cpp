@@ -21,6 +21,7 @@ void Step::hidden_states(int thread) {
 }
 
 void Step::head(int thread) {
+    hidden_states(thread);
     const int count = static_cast<int>(head_work_.rows().size());
     for (int begin = 0; begin < count; begin += kHeadRows) head_chunk(begin, std::min(count, begin + kHeadRows), thread);
 }

@@ -16,6 +16,8 @@ public:
         seconds_.fill(0);
         last_ = Clock::now();
     }
+    // What passed since the last mark is nobody's.
+    void resume() { last_ = Clock::now(); }
     // The time since the last mark was spent in `phase`.
     void mark(Phase phase) {
         const Clock::time_point now = Clock::now();

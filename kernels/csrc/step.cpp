@@ -94,7 +94,33 @@ void Step::reserve() {
 }
 
 void Step::run(const Plan& plan) {
+    begin_layers(plan);
+    begin_head(plan);
+    pool_.run(
+        [](void* self, int thread) {
+            static_cast<Step*>(self)->layers(thread);
+            static_cast<Step*>(self)->head(thread);
+        },
+        this);
+    plan_ = nullptr;
+}
+
+void Step::run_layers(const Plan& plan) {
+    begin_layers(plan);
+    pool_.run([](void* self, int thread) { static_cast<Step*>(self)->layers(thread); }, this);
+    plan_ = nullptr;
+}
+
+void Step::run_head(const Plan& plan) {
+    clock_.resume();
+    begin_head(plan);
+    pool_.run([](void* self, int thread) { static_cast<Step*>(self)->head(thread); }, this);
+    plan_ = nullptr;
+}
+
+void Step::begin_layers(const Plan& plan) {
     plan_ = &plan;
+    num_rows_ = plan.num_tokens;
     clock_.start();
     small_ = plan.num_tokens <= kSmallRows;
     attention_work_.build(plan, model_.num_kv_heads, model_.num_heads / model_.num_kv_heads, pool_.size(), state_capacity_);
@@ -102,12 +128,14 @@ void Step::run(const Plan& plan) {
     const int64_t row_floats = static_cast<int64_t>(kv_.padded_dim + kStateExtra) * model_.num_heads;
     for (int r = 0; r < plan.num_tokens; ++r) row_states_[r] = states_ + attention_work_.first_state(r) * row_floats;
     for (int l = 0; l < model_.num_layers; ++l) next_item_[l].store(0, std::memory_order_relaxed);
-    head_work_.build(plan, model_.vocab_size);
-    pool_.run([](void* self, int thread) { static_cast<Step*>(self)->work(thread); }, this);
-    plan_ = nullptr;
 }
 
-void Step::work(int thread) {
+void Step::begin_head(const Plan& plan) {
+    plan_ = &plan;
+    head_work_.build(plan, model_.vocab_size);
+}
+
+void Step::layers(int thread) {
     embed(thread);
     pool_.barrier();
     mark(Phase::kEmbedding, thread);
@@ -115,8 +143,6 @@ void Step::work(int thread) {
         attention(model_.layers[l], l, thread);
         mlp(model_.layers[l], thread);
     }
-    hidden_states(thread);
-    head(thread);
 }
 
 void Step::embed(int thread) {

@@ -34,11 +34,19 @@ public:
     // `model` and all it points to must outlive the step. Throws std::exception when memory or threads cannot be had.
     Step(const Model& model, const Kernels& kernels, const StepOptions& options);
 
-    // Null when the plan is sound, else what is wrong with it.
-    const char* check(const Plan& plan) const;
+    // Null when that part of the plan is sound, else what is wrong with it: what the layers read of it, and what the head
+    // does (with the rows of the layers in mind).
+    const char* check_layers(const Plan& plan) const;
+    const char* check_head(const Plan& plan) const;
 
-    // Runs a plan that check() accepted. Throws std::bad_alloc; the step stays usable.
+    // Runs a plan that both accepted. Throws std::bad_alloc; the step stays usable.
     void run(const Plan& plan);
+    // The same in two calls, for a caller that fills in masks and samples while the layers run or after: only what
+    // check_layers looks at is read by the first, and the second must follow it with a plan of as many rows.
+    void run_layers(const Plan& plan);
+    void run_head(const Plan& plan);
+    // Whose head may run: the rows of the last run_layers.
+    int num_rows() const { return num_rows_; }
 
     // Of the KV pool, for one token and one layer.
     int64_t slot_bytes() const {
@@ -66,7 +74,9 @@ private:
     void mark(Phase phase, int thread) {
         if (thread == 0) clock_.mark(phase);
     }
-    void work(int thread);
+    void begin_layers(const Plan& plan);
+    void begin_head(const Plan& plan);
+    void layers(int thread);
     void embed(int thread);
     void attention(const Layer& layer, int index, int thread);
     void mlp(const Layer& layer, int thread);
@@ -110,6 +120,7 @@ private:
     // Of the plan that runs.
     const Plan* plan_ = nullptr;
     bool small_ = false;
+    int num_rows_ = 0;
     AttentionWork attention_work_;
     std::vector<float*> row_states_;
     std::unique_ptr<std::atomic<int>[]> next_item_;  // by layer

@@ -52,9 +52,7 @@ class NativeExecutor:
         self.device = f"cpu (native, {isa}, {threads} threads, {kv_dtype} cache)"
 
     def execute(self, plan: StepPlan) -> StepOutput:
-        """See `Executor`. Masks are filled first: which columns of the head are computed depends on them."""
-        if plan.fill_masks is not None:
-            plan.fill_masks()
+        """See `Executor`. Masks are filled before the head: which of its columns are computed depends on them."""
         results = self._step.run(plan)
         num_samples = len(plan.samples)
         begin = sum(len(s.logprob_ids) for s in plan.samples) if plan.scores else 0

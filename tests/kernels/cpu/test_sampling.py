@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from radixlang.errors import InternalError
 from radixlang.runtime.model_runner.plan import Logprobs, SamplePlan, ScorePlan, StepPlan, uniform
 
 VOCAB = 211
@@ -31,14 +32,24 @@ class Prompt:
         self.ids = np.arange(20, 29, dtype=np.int32)
         self.table = np.arange(9, dtype=np.int32)[None]
 
-    def step(self, samples: list[SamplePlan], masks: np.ndarray | None = None, scores: Any = ()) -> Any:
+    def plan(
+        self,
+        samples: list[SamplePlan],
+        *,
+        masks: np.ndarray | None = None,
+        scores: Any = (),
+        fill: Callable[[], None] | None = None,
+    ) -> StepPlan:
         plan = StepPlan(
             0, self.ids, self.table[0], self.table[0], np.array([0, 9], np.int32), np.array([9], np.int32),
-            np.zeros(1, np.int32), self.table, samples=samples, scores=list(scores),
+            np.zeros(1, np.int32), self.table, samples=samples, scores=list(scores), fill_masks=fill,
         )  # fmt: skip
         if masks is not None:
             plan.masks_MW = masks
-        return self.executor.execute(plan)
+        return plan
+
+    def step(self, samples: list[SamplePlan], masks: np.ndarray | None = None, scores: Any = ()) -> Any:
+        return self.executor.execute(self.plan(samples, masks=masks, scores=scores))
 
     def draw(self, *samples: SamplePlan, masks: np.ndarray | None = None) -> list[int]:
         return self.step(list(samples), masks).token_ids_S.tolist()
@@ -150,13 +161,71 @@ def test_a_mask_allows_only_its_tokens_whichever_way_the_head_is_computed(prompt
             assert a in allowed
 
 
-def test_masks_are_filled_before_they_are_read(prompt: Prompt) -> None:
-    masks = mask_of()
-    plan = StepPlan(
-        0, prompt.ids, prompt.table[0], prompt.table[0], np.array([0, 9], np.int32), np.array([9], np.int32),
-        np.zeros(1, np.int32), prompt.table, samples=[GREEDY._replace(row=8, mask_row=0)], masks_MW=masks,
-        fill_masks=lambda: masks.__setitem__(slice(None), mask_of(77)),
-    )  # fmt: skip
+def test_masks_are_filled_between_the_layers_and_the_head(prompt: Prompt) -> None:
+    masks, seen = mask_of(), []
+
+    def fill() -> None:
+        seen.append(prompt.executor.phase_seconds())
+        masks[:] = mask_of(77)
+
+    plan = prompt.plan([GREEDY._replace(row=8, mask_row=0)], masks=masks, fill=fill)
+    assert prompt.executor.execute(plan).token_ids_S.tolist() == [77]
+    [phases] = seen
+    assert phases["down"] > 0
+    assert phases["head"] == 0
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(data=st.data())
+def test_a_step_that_waits_for_masks_gives_what_one_with_masks_gives(prompt: Prompt, data: st.DataObject) -> None:
+    """Free and constrained rows, penalties that come late, log-probabilities, scores and hidden states."""
+    seed = data.draw(st.integers(0, 2**32))
+    samples, masks = [], []
+    for row in data.draw(st.lists(st.integers(0, 8), min_size=1, max_size=12)):
+        mask_row = -1
+        if data.draw(st.booleans()):
+            mask_row = len(masks)
+            masks.append(mask_of(*data.draw(st.sets(st.integers(0, VOCAB - 1), min_size=1, max_size=60)))[0])
+        num_top = data.draw(st.integers(-1, 3))
+        temperature = data.draw(st.sampled_from([0.0, 0.8]))
+        sample = GREEDY._replace(row=row, temperature=temperature, seed=seed, mask_row=mask_row, num_top=num_top)
+        if data.draw(st.booleans()):
+            counts = {"penalty_ids": EVERYTHING[:5], "penalty_counts": np.arange(5, dtype=np.int32)}
+            sample = sample._replace(**counts, repetition_penalty=1.5)
+        samples.append(sample)
+    filled = np.array(masks, np.uint32).reshape(len(masks), (VOCAB + 31) // 32)
+    more = {"scores": [ScorePlan(4, 3, 2, EVERYTHING[:2])], "hidden_rows": np.array([0, 8], np.int32)}
+    at_once = prompt.executor.execute(replace(prompt.plan(samples, masks=filled), **more))
+
+    late = replace(prompt.plan([GREEDY] * len(samples), masks=np.zeros_like(filled)), **more)
+
+    def fill() -> None:
+        late.masks_MW[:] = filled
+        late.samples[:] = samples
+
+    late.fill_masks = fill
+    in_two = prompt.executor.execute(late)
+    assert in_two.token_ids_S.tolist() == at_once.token_ids_S.tolist()
+    assert (in_two.logprobs_S, in_two.scores_N) == (at_once.logprobs_S, at_once.scores_N)
+    assert np.array_equal(in_two.hidden_RE, at_once.hidden_RE)
+
+
+def test_what_goes_wrong_between_the_halves_is_told_and_the_plan_runs_again(prompt: Prompt) -> None:
+    masks = mask_of(77)
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    plan = prompt.plan([GREEDY._replace(row=8, mask_row=0)], masks=masks, fill=fail)
+    with pytest.raises(ZeroDivisionError):
+        prompt.executor.execute(plan)
+    plan.fill_masks = lambda: plan.samples.append(GREEDY._replace(row=9))
+    with pytest.raises(InternalError, match="sample of a row"):
+        prompt.executor.execute(plan)
+    del plan.samples[1]
+    plan.fill_masks = None
     assert prompt.executor.execute(plan).token_ids_S.tolist() == [77]
 
 
