@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .backend.base_backend import BaseBackend
 from .global_config import resolve_backend
-from .interpreter import new_state, run_body
+from .interpreter import ending_run, new_state, run_body
 from .loop import background_loop, is_loop_thread
 from .run_options import RunOptions
 from .state import ProgramState
@@ -22,18 +22,8 @@ if TYPE_CHECKING:
 
 async def run_async_body(program: SglFunction, state: ProgramState, call: inspect.BoundArguments) -> None:
     """As interpreter.run_body, for an `async def` body."""
-    run = state.stream_executor.run
-    try:
-        value = await program.func(state, *call.args[1:], **call.kwargs)
-    except BaseException as error:
-        state.stream_executor.fail(error)
-        run.end()
-        run.ret_value.set_exception(error)
-        state.stream_executor.notify()
-        raise
-    run.end()
-    run.ret_value.set_result(value)
-    state.stream_executor.notify()
+    with ending_run(state) as value_of:
+        value_of(await program.func(state, *call.args[1:], **call.kwargs))
 
 
 async def arun(program: SglFunction, args: Sequence[Any], kwargs: dict[str, Any]) -> ProgramState:

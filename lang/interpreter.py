@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .backend.base_backend import BaseBackend
@@ -16,7 +17,7 @@ from .waiting import stream_bodies
 if TYPE_CHECKING:
     from .program import SglFunction
 
-__all__ = ["ProgramState", "ProgramStateGroup", "StreamExecutor", "new_state", "run_body", "run_program"]
+__all__ = ["ProgramState", "ProgramStateGroup", "StreamExecutor", "ending_run", "new_state", "run_body", "run_program"]
 
 
 def new_state(
@@ -36,20 +37,28 @@ def new_state(
     )
 
 
+@contextlib.contextmanager
+def ending_run(state: ProgramState) -> Iterator[Callable[[Any], None]]:
+    """Around a body, which calls what it is given with its value; an error ends the run's streams and goes on."""
+    stream = state.stream_executor
+    value: list[Any] = []
+    try:
+        yield value.append
+    except BaseException as error:
+        stream.fail(error)
+        stream.run.end()
+        stream.run.ret_value.set_exception(error)
+        stream.notify()
+        raise
+    stream.run.end()
+    stream.run.ret_value.set_result(value[0])
+    stream.notify()
+
+
 def run_body(program: SglFunction, state: ProgramState, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
     """Runs the body; what it raises ends the run's streams and is raised again."""
-    run = state.stream_executor.run
-    try:
-        value = program.func(state, *args, **kwargs)
-    except BaseException as error:
-        state.stream_executor.fail(error)
-        run.end()
-        run.ret_value.set_exception(error)
-        state.stream_executor.notify()
-        raise
-    run.end()
-    run.ret_value.set_result(value)
-    state.stream_executor.notify()
+    with ending_run(state) as value_of:
+        value_of(program.func(state, *args, **kwargs))
 
 
 def run_program(

@@ -15,7 +15,6 @@ from .dtype import convert, json_schema_of
 
 BEGIN, END = "<tool_call>", "</tool_call>"
 """Around a call where the model is free to write none."""
-CHOICES = ("auto", "required", "none")
 
 
 class Tool:

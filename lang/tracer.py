@@ -104,7 +104,6 @@ class TracerProgramState:
         self.stream = stream
         self.ret_value: Any = None
         self.variables: dict[str, Any] = {}
-        self.fork_node: int | None = None
         self.is_root = stream == 0
         """Names that are defined here are the program's."""
         self.switch_cases: int | None = None

@@ -84,10 +84,5 @@ class Node:
         """Somebody waits to go on from here."""
         return self.waiters is not None and any(self.waiters.values())
 
-    @property
-    def num_handles(self) -> int:
-        """Handles that end exactly here."""
-        return self.lock - sum(child.lock for child in self.children.values())
-
     def __repr__(self) -> str:
         return f"Node({self.id}, {self.start}..{self.end}, lock={self.lock}, children={len(self.children)})"

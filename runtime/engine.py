@@ -13,20 +13,20 @@ from typing import Any
 
 from ..errors import ConfigError, EngineDead
 from ..lang import loop as lang_loop
-from ..lang.backend.base_backend import NativeBackend
 from . import native_api, native_run
 from .assemble import assemble
 from .config import EngineConfig, ServerConfig
 from .foreign_flags import IGNORED_FLAGS
 from .front import Front
 from .messages import Control, FromEngine, ToEngine
+from .programs.front_backend import FrontBackend
 from .programs.host import ProgramHost
 from .programs.request import read_body
 
 logger = logging.getLogger(__name__)
 
 
-class Engine(NativeBackend):
+class Engine(FrontBackend):
     """Runs a model in this process.
 
         engine = Engine(model_path="smollm2-135m-instruct")
@@ -37,9 +37,6 @@ class Engine(NativeBackend):
     nobody knows, and what loading a model raises.
     """
 
-    keeps_paths = True
-    joins_gens = True
-
     def __init__(self, **options: Any) -> None:
         config = engine_config(options)
         self.config = config
@@ -49,12 +46,11 @@ class Engine(NativeBackend):
         scheduler = self._assembled.scheduler
         files = self._assembled.files
         info = {**files.info, **self._assembled.facts}
-        self.front = Front(_InProcess(scheduler.post), files.tokenizer, info)
+        super().__init__(Front(_InProcess(scheduler.post), files.tokenizer, info))
         self.tokenizer = files.tokenizer
         self._programs = ProgramHost()
         self._thread = threading.Thread(target=self._run, name="radixlang-scheduler", daemon=True)
         self._thread.start()
-        super().__init__()
 
     def _run(self) -> None:
         try:
@@ -206,11 +202,6 @@ class Engine(NativeBackend):
     def get_model_name(self) -> str:
         return self.config.model_path
 
-    async def native_generate(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        call = native_api.parse(native_api.convert(request))
-        async for body in native_run.stream(self.front, call):
-            yield body
-
     async def native_run_program(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         run = self._programs.run(self._programs.prepare(read_body(request)), self)
         async with contextlib.aclosing(run) as events:
@@ -219,20 +210,6 @@ class Engine(NativeBackend):
 
     async def native_register_program(self, name: str, graph: dict[str, Any]) -> None:
         self._programs.register(name, graph)
-
-    async def native_score(
-        self, prompt_parts: Sequence[str | list[int]], choices: Sequence[str], *, unconditional: bool
-    ) -> dict[str, Any]:
-        return await self.front.score_choices(prompt_parts, choices, unconditional=unconditional)
-
-    async def native_release(self, paths: list[str]) -> None:
-        await self.front.release(paths)
-
-    async def native_abort(self, rid: str) -> None:
-        await self.front.abort(rid)
-
-    async def native_model_info(self) -> dict[str, Any]:
-        return self.front.info
 
     async def native_flush_cache(self) -> bool:
         return await self.front.flush_cache()

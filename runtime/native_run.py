@@ -2,46 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from .front import Front
+from .merge import merge
 from .native_api import Answer, NativeCall
 
 
-async def stream(front: Front, call: NativeCall) -> AsyncIterator[dict[str, Any]]:
+def stream(front: Front, call: NativeCall) -> AsyncGenerator[dict[str, Any], None]:
     """Bodies as they come; `index` (prompt * n + generation) when there are several. Closing it aborts all."""
-    if len(call.requests) == 1:
-        async for body in _one(front, call, 0):
-            yield body
-        return
-    # Bounded: answers of one reader wait for it where they are counted, in its mailboxes.
-    queue: asyncio.Queue[dict[str, Any] | BaseException | None] = asyncio.Queue(2 * len(call.requests))
-
-    async def pump(index: int) -> None:
-        try:
-            async for body in _one(front, call, index):
-                await queue.put(body)
-            await queue.put(None)
-        except Exception as error:
-            await queue.put(error)
-
-    tasks = [asyncio.create_task(pump(index)) for index in range(len(call.requests))]
-    try:
-        running = len(tasks)
-        while running:
-            item = await queue.get()
-            if item is None:
-                running -= 1
-            elif isinstance(item, BaseException):
-                raise item
-            else:
-                yield item
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    return merge([_one(front, call, index) for index in range(len(call.requests))])
 
 
 async def whole(front: Front, call: NativeCall) -> dict[str, Any] | list[dict[str, Any]]:
@@ -57,7 +28,7 @@ async def whole(front: Front, call: NativeCall) -> dict[str, Any] | list[dict[st
     return answers if call.is_batch or call.requests[0].sampling.n > 1 else answers[0]
 
 
-async def _one(front: Front, call: NativeCall, position: int) -> AsyncIterator[dict[str, Any]]:
+async def _one(front: Front, call: NativeCall, position: int) -> AsyncGenerator[dict[str, Any], None]:
     request = call.requests[position]
     count = request.sampling.n
     rid = request.rid = request.rid or front.new_id()

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from .base_backend import BaseBackend
-from .sse import connection_error, error_of
+from .sse import connection_error, error_of, event_of, is_last
 
 TIMEOUT_S = 600.0
 NUM_TRIES = 3
@@ -67,15 +67,10 @@ class HttpBackend(BaseBackend):
                     response.read()
                     raise error_of(_body(response.text), response.status_code)
                 for line in response.iter_lines():
-                    if not line.startswith("data:"):
-                        continue
-                    data = line[5:].strip()
-                    if data == "[DONE]":
+                    if is_last(line):
                         return
-                    event = json.loads(data)
-                    if event.get("error"):
-                        raise error_of(event["error"], 500)
-                    yield event
+                    if (event := event_of(line)) is not None:
+                        yield event
         except httpx.HTTPError as error:
             raise connection_error(error, self.base_url + path) from error
 

@@ -14,15 +14,25 @@ from ... import errors
 async def events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
     """The JSON objects of a `data: {...}` stream, until `data: [DONE]`. Raises the error that an event carries."""
     async for line in response.aiter_lines():
-        if not line.startswith("data:"):
-            continue
-        data = line[5:].strip()
-        if data == "[DONE]":
+        if is_last(line):
             return
-        event = json.loads(data)
-        if isinstance(event, dict) and event.get("error"):
-            raise error_of(event["error"], 500)
-        yield event
+        if (event := event_of(line)) is not None:
+            yield event
+
+
+def is_last(line: str) -> bool:
+    """Whether the line of a stream says that nothing follows."""
+    return line.startswith("data:") and line[5:].strip() == "[DONE]"
+
+
+def event_of(line: str) -> dict[str, Any] | None:
+    """The JSON object of a line of a stream; None for a line that holds none. Raises the error that it carries."""
+    if not line.startswith("data:"):
+        return None
+    event: dict[str, Any] = json.loads(line[5:])
+    if isinstance(event, dict) and event.get("error"):
+        raise error_of(event["error"], 500)
+    return event
 
 
 def error_of(body: Any, status: int) -> errors.RadixlangError:

@@ -1,7 +1,8 @@
-"""A front as the backend of programs that run beside it, on its own event loop."""
+"""A front as the backend of programs that run on its own event loop."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -11,12 +12,12 @@ from ..front import Front
 
 
 class FrontBackend(NativeBackend):
-    """client: whose share of the machine the calls take. timeout_s: of each call."""
+    """client: whose share of the machine the calls take. timeout_s: of each call; None: what it says itself."""
 
     keeps_paths = True
     joins_gens = True
 
-    def __init__(self, front: Front, client: str, timeout_s: float) -> None:
+    def __init__(self, front: Front, client: str = "", timeout_s: float | None = None) -> None:
         super().__init__()
         self.front = front
         self.client = client
@@ -25,13 +26,12 @@ class FrontBackend(NativeBackend):
     async def native_generate(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         call = native_api.parse(native_api.convert(request), client=self.client)
         for one in call.requests:
-            one.timeout_s = self.timeout_s
-        chunks = native_run.stream(self.front, call)
-        try:
-            async for body in chunks:
+            one.gather = one.gather or 0
+            if self.timeout_s is not None:
+                one.timeout_s = self.timeout_s
+        async with contextlib.aclosing(native_run.stream(self.front, call)) as bodies:
+            async for body in bodies:
                 yield body
-        finally:
-            await chunks.aclose()  # type: ignore[attr-defined]  # an asynchronous generator
 
     async def native_score(
         self, prompt_parts: Sequence[str | list[int]], choices: Sequence[str], *, unconditional: bool

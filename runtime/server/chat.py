@@ -136,14 +136,13 @@ class _Shape:
         generations, _ = await gather(chunks, count, tally)
         choices = []
         for g in generations:
-            message: dict[str, Any] = {"role": "assistant", "content": "".join(g.text), "refusal": None}
+            text, calls = read("".join(g.text), self._plan)
+            message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
             reason = finish_reason(g.finish)
-            if self._plan is not None:
-                parsed = read(message["content"], self._plan)
-                if parsed.calls:
-                    message["content"] = parsed.text or None
-                    message["tool_calls"] = [call_object(call) for call in parsed.calls]
-                    reason = "tool_calls" if reason == "stop" else reason
+            if calls:
+                message["content"] = text or None
+                message["tool_calls"] = [call_object(call) for call in calls]
+                reason = "tool_calls" if reason == "stop" else reason
             choice: dict[str, Any] = {
                 "index": g.index,
                 "message": message,

@@ -13,6 +13,7 @@ import msgspec
 
 from ...errors import PromptTooLong, RequestError
 from ..generate_request import GenerateChunk, GenerateRequest
+from ..merge import merge
 from ..messages import LogprobRequest
 from ..native_api import MAX_BATCH
 from .generation import Generation, Tally, chunks_of, finish_reason, gather, usage_of
@@ -21,7 +22,7 @@ from .openai_fields import MAX_TOP_LOGPROBS, GenerationFields, client_of, constr
 from .openai_logprobs import LegacyLogprobs
 from .route import Route
 from .service import Service
-from .streaming import DONE, event, merge
+from .streaming import DONE, event
 
 _encode = msgspec.json.Encoder().encode
 DEFAULT_MAX_TOKENS = 16
@@ -173,8 +174,7 @@ class _Shape:
         options = self._body.stream_options
         with_usage = bool(options and options.include_usage)
         frames = [self._frames(i, s, tallies, with_usage) for i, s in enumerate(streams)]
-        merged = frames[0] if len(frames) == 1 else merge(list(frames))
-        async with contextlib.aclosing(merged):
+        async with contextlib.aclosing(merge(frames)) as merged:
             async for frame in merged:
                 yield frame
         if with_usage:

@@ -68,7 +68,7 @@ async def generate(service: Service, request: Request) -> Answer:
 
     async def frames() -> AsyncIterator[bytes]:
         with _placed(body):
-            async with contextlib.aclosing(native_run.stream(front, call)) as bodies:  # type: ignore[type-var]
+            async with contextlib.aclosing(native_run.stream(front, call)) as bodies:
                 async for piece in bodies:
                     yield event(_encode(piece))
         yield DONE

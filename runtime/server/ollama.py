@@ -280,11 +280,8 @@ class _Lines:
     async def whole(self, chunks: AsyncIterator[GenerateChunk]) -> Answer:
         tally = Tally()
         (generation,), _ = await gather(chunks, 1, tally)
-        text, calls = "".join(generation.text), []
-        if self._plan is not None:
-            parsed = read(text, self._plan)
-            text = parsed.text if parsed.calls else text
-            calls = [{"function": {"name": c.name, "arguments": _object(c.arguments)}} for c in parsed.calls]
+        text, found = read("".join(generation.text), self._plan)
+        calls = [{"function": {"name": c.name, "arguments": _object(c.arguments)}} for c in found]
         head = {"model": self._model, "created_at": _now(), **self._wrap(text, calls)}
         last = self._last(tally, finish_reason(generation.finish), generation.token_ids)
         return json_response({**head, **self._told_logprobs(generation), **last})

@@ -132,10 +132,7 @@ class _Shape:
     async def whole(self, chunks: AsyncIterator[GenerateChunk]) -> Answer:
         tally = Tally()
         (generation,), _ = await gather(chunks, 1, tally)
-        text = "".join(generation.text)
-        parsed = read(text, self._plan) if self._plan is not None else None
-        calls = parsed.calls if parsed is not None else []
-        text = parsed.text if parsed is not None and calls else text
+        text, calls = read("".join(generation.text), self._plan)
         output = [_message_item(text)] if text or not calls else []
         for call in calls:
             output.append(_call_item(call_object(call)["id"], call.name, call.arguments))

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 
 from .errors import error_body, error_response
 from .http import ClientGone, EventStream, Request, Response, Send
@@ -156,34 +156,3 @@ class Sweeper:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
-
-
-async def merge(streams: list[AsyncGenerator[bytes, None]]) -> AsyncGenerator[bytes, None]:
-    """Frames of several streams as they come; leaving it closes them all."""
-    queue: asyncio.Queue[bytes | BaseException | None] = asyncio.Queue(maxsize=len(streams) * 4)
-
-    async def pump(stream: AsyncGenerator[bytes, None]) -> None:
-        try:
-            async for frame in stream:
-                await queue.put(frame)
-            await queue.put(None)
-        except Exception as error:
-            await queue.put(error)
-        finally:
-            await stream.aclose()
-
-    tasks = [asyncio.ensure_future(pump(s)) for s in streams]
-    try:
-        running = len(tasks)
-        while running:
-            item = await queue.get()
-            if isinstance(item, BaseException):
-                raise item
-            if item is None:
-                running -= 1
-            else:
-                yield item
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

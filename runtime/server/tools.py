@@ -126,10 +126,13 @@ def _as_text(message: dict[str, Any]) -> dict[str, Any]:
     return message
 
 
-def read(text: str, plan: ToolPlan) -> Parsed:
-    """The text and the calls of a finished answer."""
+def read(text: str, plan: ToolPlan | None) -> Parsed:
+    """The text and the calls of a finished answer; without calls all of it is text."""
+    if plan is None:
+        return Parsed(text, [])
     if plan.forced is None:
-        return parse(text, "auto", plan.names)
+        found = parse(text, "auto", plan.names)
+        return found if found.calls else Parsed(text, [])
     found = _FORCED_HEAD.match(text)
     if found is None:  # cut off before the name was there
         return Parsed("", [])

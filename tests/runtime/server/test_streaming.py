@@ -7,7 +7,7 @@ import pytest
 
 from radixlang.runtime.server import streaming
 from radixlang.runtime.server.http import ClientGone, EventStream, Request
-from radixlang.runtime.server.streaming import StreamWriter, Sweeper, merge
+from radixlang.runtime.server.streaming import StreamWriter, Sweeper
 
 
 class Wire:
@@ -131,41 +131,5 @@ def test_a_reader_that_leaves_closes_the_frames():
             await task
         assert closed == [True]
         await sweeper.close()
-
-    asyncio.run(run())
-
-
-def test_merged_streams_keep_each_ones_order_and_close_together():
-    async def run():
-        closed = []
-
-        async def numbers(name, count):
-            try:
-                for i in range(count):
-                    yield b"%s%d" % (name, i)
-                    await asyncio.sleep(0)
-            finally:
-                closed.append(name)
-
-        got = [frame async for frame in merge([numbers(b"a", 20), numbers(b"b", 3)])]
-        assert [g for g in got if g.startswith(b"a")] == [b"a%d" % i for i in range(20)]
-        assert [g for g in got if g.startswith(b"b")] == [b"b0", b"b1", b"b2"]
-        early = merge([numbers(b"c", 20), numbers(b"d", 20)])
-        async for _ in early:
-            break
-        await early.aclose()
-        assert {b"c", b"d"} <= set(closed)
-
-    asyncio.run(run())
-
-
-def test_an_error_of_one_merged_stream_is_told():
-    async def broken():
-        raise KeyError("x")
-        yield b""
-
-    async def run():
-        with pytest.raises(KeyError):
-            _ = [frame async for frame in merge([broken()])]
 
     asyncio.run(run())
