@@ -39,9 +39,9 @@ class Experts(NamedTuple):
     @classmethod
     def load(cls, weights: Weights, prefix: str, config: ModelConfig, experts: ExpertsConfig) -> Experts:
         hidden, size = config.hidden_size, experts.size
-        like = {"dtype": weights.dtype, "device": weights.device}
-        gate_up_XNE = torch.empty(experts.count, 2 * size, hidden, **like)
-        down_XEI = torch.empty(experts.count, hidden, size, **like)
+        dtype, device = weights.dtype, weights.device
+        gate_up_XNE = torch.empty(experts.count, 2 * size, hidden, dtype=dtype, device=device)
+        down_XEI = torch.empty(experts.count, hidden, size, dtype=dtype, device=device)
         for i in range(experts.count):
             name = f"{prefix}.experts.{i}"
             gate_up_XNE[i, :size] = weights.take(f"{name}.gate_proj.weight", size, hidden)

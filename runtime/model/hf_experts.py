@@ -16,7 +16,7 @@ MAX_EXPERTS = 4096
 
 
 class _Defaults(NamedTuple):
-    count: int
+    experts: int
     chosen: int
     size: int = 0
     """0: intermediate_size."""
@@ -40,7 +40,7 @@ def experts_of(facts: Facts, architecture: str, layers: int) -> ExpertsConfig | 
     if facts.has("clip_qkv"):
         raise UnsupportedModel(f"{facts.path}: clip_qkv is not supported", param="model")
     count = facts.integer(
-        "num_local_experts", facts.integer("num_experts", defaults.count, high=MAX_EXPERTS), high=MAX_EXPERTS
+        "num_local_experts", facts.integer("num_experts", defaults.experts, high=MAX_EXPERTS), high=MAX_EXPERTS
     )
     size = (
         facts.integer("moe_intermediate_size", defaults.size) if defaults.size else facts.integer("intermediate_size")
