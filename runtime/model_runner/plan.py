@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from ..lora.adapter import Adapter
 
 Int32 = NDArray[np.int32]
 Float32 = NDArray[np.float32]
@@ -100,13 +103,19 @@ class StepPlan:
     """Bit t % 32 of word t // 32: token t is allowed."""
     fill_masks: Callable[[], None] | None = None
     """Fills `masks_MW` and the penalties of `samples`, which may depend on the draws of the step before and are read
-    only then; the executor calls it once before it samples, after the forward pass started where it can. May block."""
+    only then; the executor calls it once before it samples, after the forward pass started where it can."""
+    fill_waits: bool = False
+    """It blocks until another thread is done with the step before: worth two calls instead of one."""
     hidden_rows: Int32 = field(default_factory=lambda: _NONE)
     """Rows whose final hidden state (after the last norm) is wanted, for embeddings."""
     relay_rows: Int32 = field(default_factory=lambda: _NONE)
     """Packed rows whose token is a draw of the step before,"""
     relay_samples: Int32 = field(default_factory=lambda: _NONE)
     """and which of its samples that is."""
+    adapters: list[Adapter] = field(default_factory=list)
+    """Those that sequences of this step are computed with, each once; at most as many as the executor has slots."""
+    adapters_B: Int32 = field(default_factory=lambda: _NONE)
+    """Place in `adapters` of each sequence's, -1: none. Read where there are adapters."""
 
 
 class Logprobs(NamedTuple):

@@ -249,7 +249,8 @@ class Committer:
         state, rows, row = self._state, self._state.rows, request.row
         is_replaced = int(rows.ids[row, known - 1]) != token
         is_other = is_replaced or rows.known[row] != known
-        request.force_rate += 0.1 * (is_other - request.force_rate)
+        weight = max(0.1, 1.0 / (1.0 + known - request.prompt_len))  # the first draws tell most
+        request.force_rate += weight * (is_other - request.force_rate)
         if is_other and rows.computed[row] >= known:
             rows.void_in[row] = state.in_flight
             rows.drawn_in[row] = -1

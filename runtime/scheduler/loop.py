@@ -91,7 +91,7 @@ class StepLoop:
         expected_s = self._state.pace.expect_s(len(batch.decoding), batch.num_tokens - len(batch.decoding))
         flight = _Flight(batch, plan, plan.fill_masks, threading.Event(), expected_s)
         if is_ahead and plan.fill_masks is not None:
-            plan.fill_masks = lambda: _wait(flight.is_filled)
+            plan.fill_masks, plan.fill_waits = lambda: _wait(flight.is_filled), True
         steps.start(plan, is_ahead=is_ahead)
         self._flights.append(flight)
         self._state.in_flight = batch.step

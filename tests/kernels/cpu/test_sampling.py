@@ -161,7 +161,8 @@ def test_a_mask_allows_only_its_tokens_whichever_way_the_head_is_computed(prompt
             assert a in allowed
 
 
-def test_masks_are_filled_between_the_layers_and_the_head(prompt: Prompt) -> None:
+@pytest.mark.parametrize("waits", [False, True])
+def test_masks_that_another_thread_fills_are_waited_for_behind_the_layers(prompt: Prompt, waits: bool) -> None:
     masks, seen = mask_of(), []
 
     def fill() -> None:
@@ -169,10 +170,11 @@ def test_masks_are_filled_between_the_layers_and_the_head(prompt: Prompt) -> Non
         masks[:] = mask_of(77)
 
     plan = prompt.plan([GREEDY._replace(row=8, mask_row=0)], masks=masks, fill=fill)
+    prompt.draw(GREEDY)
+    plan.fill_waits = waits
     assert prompt.executor.execute(plan).token_ids_S.tolist() == [77]
     [phases] = seen
-    assert phases["down"] > 0
-    assert phases["head"] == 0
+    assert (phases["down"] > 0, phases["head"] == 0) == (True, waits)  # not waiting: those of the step before
 
 
 @settings(
@@ -205,7 +207,7 @@ def test_a_step_that_waits_for_masks_gives_what_one_with_masks_gives(prompt: Pro
         late.masks_MW[:] = filled
         late.samples[:] = samples
 
-    late.fill_masks = fill
+    late.fill_masks, late.fill_waits = fill, True
     in_two = prompt.executor.execute(late)
     assert in_two.token_ids_S.tolist() == at_once.token_ids_S.tolist()
     assert (in_two.logprobs_S, in_two.scores_N) == (at_once.logprobs_S, at_once.scores_N)
@@ -219,6 +221,7 @@ def test_what_goes_wrong_between_the_halves_is_told_and_the_plan_runs_again(prom
         raise ZeroDivisionError
 
     plan = prompt.plan([GREEDY._replace(row=8, mask_row=0)], masks=masks, fill=fail)
+    plan.fill_waits = True
     with pytest.raises(ZeroDivisionError):
         prompt.executor.execute(plan)
     plan.fill_masks = lambda: plan.samples.append(GREEDY._replace(row=9))
