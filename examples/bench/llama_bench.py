@@ -25,9 +25,12 @@ class LlamaBench:
         self.start_s = time.perf_counter() - started
 
     def measure(self, kind: str, size: int) -> float:
-        """Tokens a second: of a prompt of `size` tokens, or of `size` requests that decode from 128 to 256."""
+        """Tokens a second: of a prompt of `size` tokens; of `size` requests that decode from 128 to 256, or of one from
+        context `size` on."""
         if kind == "prefill":
             return self._run(prompt=size, output=1, batch=1)["speed_pp"]
+        if kind == "context":
+            return self._run(prompt=size, output=128, batch=1)["speed_tg"]
         return self._run(prompt=128, output=128, batch=size)["speed_tg"]
 
     def rss_bytes(self) -> int:

@@ -5,7 +5,9 @@
     examples/bench/install_peers.sh                                  installs the peers from PyPI
 
 Prints medians over the rounds, their spread, and ratios to the best peer; writes bench-results/side_by_side.json.
-decode_N: tokens a second while N requests decode (context 128 to 256): the time of 1 + 128 tokens less that of 1.
+decode_N: tokens a second while N requests decode (context 128 to 256): the time of 1 + 128 tokens less that
+of 1, after prompts that are cached.
+context_N: the same of one request from context N on, on engines started anew for one request of that length.
 """
 
 from __future__ import annotations
@@ -29,6 +31,13 @@ DECODE_TOKENS = 128
 BATCHES = (1, 4, 16, 64)
 CONTEXT = 2304
 PREFILLS = (512, 2048)
+LONG = 8000
+NAMES = [
+    *(f"prefill_{n}" for n in PREFILLS),
+    *(f"decode_{n}" for n in BATCHES),
+    f"context_{LONG}",
+    *REUSE,
+]
 
 
 def run_waves(engine, workload: Workload, seed: int) -> dict[str, float]:
@@ -63,20 +72,38 @@ def measure(engine, name: str, seed: int) -> dict[str, float]:
     if kind == "prefill":
         got = run_waves(engine, plain(1, int(size), 1), seed)
         return {**got, "value": got["prompt"] / got["seconds"]}
-    if kind == "decode":
-        batch = int(size)
-        first = run_waves(engine, plain(batch, 128, 1), seed)
-        both = run_waves(engine, plain(batch, 128, 1 + DECODE_TOKENS), seed + 1)
+    if kind in ("decode", "context"):
+        batch, context = (int(size), 128) if kind == "decode" else (1, int(size))
+        run_waves(engine, plain(batch, context, 1), seed)  # the prompts are cached from here on
+        first = run_waves(engine, plain(batch, context, 1), seed)
+        both = run_waves(engine, plain(batch, context, 1 + DECODE_TOKENS), seed)
         return {**both, "value": batch * DECODE_TOKENS / (both["seconds"] - first["seconds"])}
     got = run_waves(engine, REUSE[name], seed)
     return {**got, "value": got["seconds"]}
 
 
+def run_all(engine, workloads: list[str], seed: int, values: dict) -> None:
+    """All that the engine can run, each into values[workload][engine]."""
+    if not isinstance(engine, LlamaBench):
+        run_waves(engine, plain(2, 64, 4), seed)  # warm-up
+    for workload in workloads:
+        if not (isinstance(engine, LlamaBench) and workload in REUSE):
+            got = measure(engine, workload, seed + 10 * NAMES.index(workload))
+            values[workload].setdefault(engine.name, []).append(got)
+
+
+def sizes_of(workloads: list[str]) -> tuple[int, int]:
+    """(requests at once, tokens of one) that an engine must hold."""
+    if workloads[0].startswith("context"):
+        return 1, LONG + DECODE_TOKENS + 32
+    batches = [int(w.rpartition("_")[2]) for w in workloads if w.startswith("decode")]
+    return max([16, *batches, *(32 for w in workloads if w in REUSE)]), CONTEXT
+
+
 def main() -> None:
-    names = [f"prefill_{n}" for n in PREFILLS] + [f"decode_{n}" for n in BATCHES] + list(REUSE)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engines", nargs="+", default=list(ENGINES), choices=list(ENGINES))
-    parser.add_argument("--workloads", nargs="+", default=names, choices=names)
+    parser.add_argument("--workloads", nargs="+", default=NAMES, choices=NAMES)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--model", type=Path, default=None, help="a GGUF file (default: the default model)")
@@ -85,8 +112,8 @@ def main() -> None:
         from radixlang.runtime.store.resolve import resolve_model
 
         options.model = resolve_model("smollm2-135m-instruct")
-    batches = [int(w.rpartition("_")[2]) for w in options.workloads if w.startswith("decode")]
-    slots = max([16, *batches, *(32 for w in options.workloads if w in REUSE)])
+    long = [w for w in options.workloads if w.startswith("context")]
+    short = [w for w in options.workloads if w not in long]
     load = os.getloadavg()[0]
     print(f"load average {load:.2f}{' (busy: figures below are worth little)' if load > 0.5 else ''}")
     values: dict[str, dict[str, list[dict[str, float]]]] = {w: {} for w in options.workloads}
@@ -94,24 +121,22 @@ def main() -> None:
     memory: dict[str, int] = {}
     for round_ in range(options.rounds):
         for name in options.engines:
-            try:
-                engine = ENGINES[name](options.model, options.threads, slots, CONTEXT)
-            except (Missing, RuntimeError) as missing:
-                if round_ == 0:
-                    print(f"missing: {missing}")
-                continue
-            try:
-                starts.setdefault(name, []).append(engine.start_s)
-                memory[name] = engine.rss_bytes()
-                if not isinstance(engine, LlamaBench):
-                    run_waves(engine, plain(2, 64, 4), 10_000 + round_)  # warm-up
-                for workload in options.workloads:
-                    if isinstance(engine, LlamaBench) and workload in REUSE:
+            for workloads in (short, long):
+                if workloads:
+                    slots, context = sizes_of(workloads)
+                    try:
+                        engine = ENGINES[name](options.model, options.threads, slots, context)
+                    except (Missing, RuntimeError) as missing:
+                        if round_ == 0:
+                            print(f"missing: {missing}")
                         continue
-                    seed = 10_000 * (1 + round_) + 10 * names.index(workload)
-                    values[workload].setdefault(name, []).append(measure(engine, workload, seed))
-            finally:
-                engine.stop()
+                    try:
+                        if workloads is short or not short:
+                            starts.setdefault(name, []).append(engine.start_s)
+                            memory[name] = engine.rss_bytes()
+                        run_all(engine, workloads, 10_000 * (1 + round_), values)
+                    finally:
+                        engine.stop()
             print(f"round {round_ + 1}: {name} done", flush=True)
     report(values, starts, memory)
 
@@ -123,7 +148,7 @@ def report(values: dict, starts: dict, memory: dict) -> None:
     for workload, by_engine in values.items():
         medians = {e: statistics.median(r["value"] for r in runs) for e, runs in by_engine.items()}
         spread = {e: max(r["value"] for r in runs) / min(r["value"] for r in runs) for e, runs in by_engine.items()}
-        is_rate = workload.startswith(("prefill", "decode"))
+        is_rate = workload.startswith(("prefill", "decode", "context"))
         peers = [v for e, v in medians.items() if e != "radixlang"]
         ratio = float("nan")
         if peers and "radixlang" in medians:
