@@ -23,6 +23,7 @@ RadixlangError                     .status (HTTP), .param, .code: what an API te
 │  ├─ UnsupportedModel             400  says which architectures are
 │  │  └─ NativeUnavailable              the native CPU step is not built here, and why
 │  ├─ BadCheckpoint                400  a file that lies or is cut: file, tensor, what to do
+│  ├─ BadAdapter                   400  a LoRA adapter that is damaged, or not for this model: file, tensor, what to do
 │  └─ WeightMismatch               500  name, shape wanted, shape found
 ├─ EngineDead                      503  with the worker's own traceback
 ├─ Aborted                         499  by the client, a deadline or shutdown
@@ -201,6 +202,13 @@ class BadCheckpoint(ModelError):
     """A model file that is cut, lies about itself or holds what must not be loaded."""
 
     status = 400
+
+
+class BadAdapter(ModelError):
+    """A LoRA adapter that is damaged, does not fit the model, or asks for more than a low-rank sum."""
+
+    status = 400
+    code = "bad_adapter"
 
 
 class WeightMismatch(ModelError):

@@ -20,6 +20,8 @@ from .speculation.load import DraftModel, load_draft_model
 
 if TYPE_CHECKING:
     from ..constrained.compiler import GrammarCompiler
+    from .lora.names import AdapterNames, SlotSize
+    from .weights.checkpoint import Checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +63,8 @@ def assemble(
     what = f"the weights of {checkpoint.path.name} ({', '.join(checkpoint.formats())})"
     tell(what)
     logger.info("loading %s", what)
-    executor = load_executor(config, checkpoint)
+    names, room = _adapters(config, checkpoint)
+    executor = load_executor(config, checkpoint, lora=room)
     vocab_size = executor.vocab_size
     grammars = LateGrammars(lambda: _compiler(files, vocab_size))
     max_context = min(files.max_context, executor.num_slots)
@@ -75,13 +78,25 @@ def assemble(
         max_context=max_context,
         eos_token_ids=files.eos_token_ids,
         draft_executor=None if draft_model is None else draft_model.executor,
+        adapter_names=names,
     )
     logger.info(
         "ready in %.2f s: %s on %s, %d KV slots, context %d",
         time.perf_counter() - started, config.model_path, executor.device, executor.num_slots, max_context,
     )  # fmt: skip
-    facts = {"max_context": max_context, "device": executor.device}
+    facts = {"max_context": max_context, "device": executor.device, "adapters": names.paths() if names else {}}
     return Assembled(files, executor, grammars, scheduler, facts=facts, draft_model=draft_model)
+
+
+def _adapters(config: EngineConfig, checkpoint: Checkpoint) -> tuple[AdapterNames | None, SlotSize | None]:
+    """Those of the start, and what room the executor keeps for adapters."""
+    if not config.enable_lora:
+        return None, None
+    from .lora.names import AdapterNames, SlotSize
+
+    names = AdapterNames(checkpoint, max_rank=config.max_lora_rank)
+    names.start(config.lora_paths)
+    return names, SlotSize(config.max_loras_per_batch, names.max_rank)
 
 
 def _compiler(files: ModelFiles, vocab_size: int) -> GrammarCompiler:

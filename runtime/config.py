@@ -86,6 +86,14 @@ class EngineConfig:
     """Keep packed weights in the cache folder (RADIXLANG_WEIGHT_CACHE_GB, 32) and map them next time."""
     load_format: Literal["auto", "dummy"] = "auto"
     """dummy: random weights (benchmarks)."""
+    enable_lora: bool = False
+    """Serve LoRA adapters; --lora-paths implies it."""
+    lora_paths: tuple[str, ...] = ()
+    """Adapters of the start: name=folder, or a folder alone, which is then the name."""
+    max_loras_per_batch: int = 8
+    """Adapters of one step; requests of others wait."""
+    max_lora_rank: int = 0
+    """Largest rank that is taken; 0: that of --lora-paths, at least 16."""
 
     def __post_init__(self) -> None:
         _at_least("num_threads", self.num_threads, 0)
@@ -101,6 +109,10 @@ class EngineConfig:
         _at_least("chunked_prefill_size", self.chunked_prefill_size, 1)
         _at_least("itl_target_ms", self.itl_target_ms, 0)
         _at_least("speculative_num_draft_tokens", self.speculative_num_draft_tokens, 1)
+        _at_least("max_loras_per_batch", self.max_loras_per_batch, 1)
+        _at_least("max_lora_rank", self.max_lora_rank, 0)
+        if self.lora_paths:
+            object.__setattr__(self, "enable_lora", True)
         self._check_speculation()
         if self.mem_fraction_static is not None and not 0.0 < self.mem_fraction_static <= 1.0:
             raise ConfigError("--mem-fraction-static must lie in (0, 1]", param="mem_fraction_static")

@@ -28,7 +28,7 @@ _SWITCHES = """
     enable-hicache enable-hierarchical-cache enable-hisparse enable-http-worker-reuseport enable-http2
     enable-int8-mamba-checkpoint enable-kv-cache-sharding enable-layernorm-sp enable-layerwise-nvtx-marker
     enable-lean-attention enable-linear-replayssm enable-linear-replayssm-spec enable-linker-mla-dedup
-    enable-lmcache enable-lora enable-lora-overlap-loading enable-mamba-cache-stochastic-rounding
+    enable-lmcache enable-lora-overlap-loading enable-mamba-cache-stochastic-rounding
     enable-megamoe-for-layernorm-sp enable-memory-saver enable-metrics enable-metrics-for-all-schedulers
     enable-mfu-metrics enable-mis enable-mixed-chunk enable-mm-global-cache enable-mscclpp
     enable-multi-layer-eagle enable-multimodal enable-nan-detection enable-nccl-nvls enable-nvidia-megakernel
@@ -98,7 +98,7 @@ _VALUES = """
     log-requests-format log-requests-level lora-backend lora-drain-wait-threshold lora-eviction-policy
     mamba-backend mamba-cache-philox-rounds mamba-full-memory-ratio mamba-max-states-per-path
     mamba-radix-cache-strategy mamba-ssm-dtype mamba-track-interval max-ep-size max-loaded-loras
-    max-lora-chunk-size max-lora-rank max-loras-per-batch max-mamba-cache-size max-micro-batch-size
+    max-lora-chunk-size max-mamba-cache-size max-micro-batch-size
     max-prefill-tokens media-url-max-file-size-mb min-free-slots-delay mm-attention-backend mm-feature-transport
     mm-global-cache-backend mm-io-worker-num mm-preprocess-cache-size-mb mm-process-config
     mm-processor-worker-num model-config-parser model-impl model-loader-extra-config modelexpress-config
@@ -142,7 +142,7 @@ _LISTS = """
     allowed-media-domains bucket-e2e-request-latency bucket-inter-token-latency bucket-time-to-first-token
     cuda-graph-bs cuda-graph-bs-decode cuda-graph-bs-prefill custom-weight-loader debug-tensor-dump-layers
     decoupled-spec-connect-endpoints encoder-register-urls encoder-urls flashinfer-autotune-skip-ops
-    forward-hooks gc-threshold generation-tokens-buckets log-requests-target lora-paths lora-target-modules
+    forward-hooks gc-threshold generation-tokens-buckets log-requests-target lora-target-modules
     numa-node prefill-delayer-forward-passes-buckets prefill-delayer-wait-seconds-buckets prompt-tokens-buckets
     remote-instance-weight-loader-send-weights-group-ports return-aux-hidden-state-layer-ids sidecar-args
     tokenizer-metrics-allowed-custom-labels uvicorn-access-log-exclude-prefixes

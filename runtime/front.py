@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import errors
 from ..constrained.constraint import Constraint, Healed
+from .adapters import FrontAdapters
 from .generate_request import GenerateChunk, GenerateRequest, PromptPart
 from .generation import Generation
 from .healing import Healer
@@ -67,6 +68,7 @@ class Front:
         """What /get_model_info tells: model_path, tokenizer_path, max_context, vocab_size, chat_template …"""
         self.template = _template(info)
         self.sessions = Sessions(self)
+        self.adapters = FrontAdapters(self)
         self._boxes: dict[str, tuple[Mailbox, int]] = {}
         self._replies: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._healer = Healer(tokenizer)
@@ -87,6 +89,7 @@ class Front:
         if self._dead is not None:
             raise self._dead
         request.sampling.check(self.info["vocab_size"])
+        await self.adapters.check(request.adapter)
         has_bos = request.add_bos and request.parent is None
         ids = await self.tokenize(request.prompt, add_bos=has_bos)
         healed: tuple[int, str] | None = None
@@ -257,22 +260,21 @@ class Front:
 
     async def flush_cache(self) -> bool:
         """Drops everything from the prefix cache that no running request holds."""
-        return bool((await self._control("flush")).get("success", True))
+        return bool((await self.control("flush")).get("success", True))
 
     async def stats(self) -> dict[str, Any]:
         """The scheduler's gauges and counters, one consistent snapshot."""
-        return await self._control("stats")
+        return await self.control("stats")
 
     async def ask(self, action: str, data: dict[str, Any]) -> dict[str, Any]:
         """What the engine answers to a question of scheduler/inspect.py. Raises RequestError for one that it cannot."""
-        answer = await self._control(action, data)
+        answer = await self.control(action, data)
         if answer.get("success", True):
             return answer
         raise errors.RequestError(str(answer.get("error")), code=str(answer.get("code") or "bad_request"))
 
-    async def _control(
-        self, action: str, data: dict[str, Any] | None = None, timeout_s: float = 30.0
-    ) -> dict[str, Any]:
+    async def control(self, action: str, data: dict[str, Any] | None = None, timeout_s: float = 30.0) -> dict[str, Any]:
+        """The engine's answer to a Control. Raises EngineDead, TimeoutError."""
         if self._dead is not None:
             raise self._dead
         key = self.new_id()
@@ -304,6 +306,7 @@ class Front:
         else:
             assert isinstance(message, Ready)
             self._dead = None
+            self.adapters.follow(message.info)
 
     def fail(self, error: errors.RadixlangError) -> None:
         """The engine is gone: all that is in flight is answered with `error`, and new requests until `Ready`."""
@@ -367,6 +370,7 @@ def _submit(
         group=group,
         client=request.client,
         namespace=request.namespace,
+        adapter=request.adapter,
         priority=request.priority,
         timeout_s=request.timeout_s,
         want_hidden=request.want_hidden,

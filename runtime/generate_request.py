@@ -43,6 +43,8 @@ class GenerateRequest:
     """Chunks as they come; otherwise one chunk per generation, at its end."""
     client: str = ""
     namespace: str = ""
+    adapter: str = ""
+    """Name of the LoRA adapter that computes it; empty: the model itself."""
     priority: int = 0
     timeout_s: float = 600.0
     keep: str | None = None

@@ -62,7 +62,9 @@ class Submit(msgspec.Struct, frozen=True, tag="submit"):
     client: str = ""
     """Whose share of the machine this takes (API key or user)."""
     namespace: str = ""
-    """Prefixes are shared within it alone (tenant salt, adapter)."""
+    """Prefixes are shared within it alone (tenant salt), and by requests of one adapter."""
+    adapter: str = ""
+    """Name of the LoRA adapter; empty: the model itself."""
     priority: int = 0
     timeout_s: float = 600.0
     want_hidden: bool = False

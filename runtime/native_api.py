@@ -16,7 +16,7 @@ import msgspec
 
 from ..constrained.constraint import Constraint
 from ..constrained.fields import constraint_from_fields
-from ..errors import InvalidSampling, ModelNotFound, RequestError, UnsupportedContent
+from ..errors import InvalidSampling, RequestError, UnsupportedContent
 from ..lang.closed_schema import closed_text
 from .generate_request import GenerateChunk, GenerateRequest, PromptPart, SessionParams
 from .messages import Finish, LogprobRequest, TokenLogprobs
@@ -101,7 +101,7 @@ class NativeBody(msgspec.Struct):
     image_data: Any = None
     video_data: Any = None
     audio_data: Any = None
-    lora_path: Any = None
+    lora_path: str | list[str | None] | None = None
     session_params: SessionParams | list[SessionParams] | None = None
 
 
@@ -183,6 +183,7 @@ def parse(body: NativeBody, *, client: str = "") -> NativeCall:
                 namespace=each("extra_key", body.extra_key, index) or body.cache_salt or "",
                 priority=body.priority or 0,
                 timeout_s=body.timeout if body.timeout is not None else 600.0,
+                adapter=each("lora_path", body.lora_path, index) or "",
                 session=each("session_params", body.session_params, index),
                 keep=body.keep,
                 keep_s=body.keep_s,
@@ -205,8 +206,6 @@ def _refuse_unserved(body: NativeBody) -> None:
     for name in ("image_data", "video_data", "audio_data"):
         if getattr(body, name):
             raise UnsupportedContent(f"this model takes text only; drop {name}", param=name)
-    if body.lora_path:
-        raise ModelNotFound(f"no adapter {body.lora_path!r} is loaded", param="lora_path")
 
 
 def _prompts(body: NativeBody) -> tuple[list[list[PromptPart]], bool]:

@@ -13,6 +13,7 @@ from ..radix_cache.node import Int32, Node
 from .messages import Submit, TokenLogprobs
 
 if TYPE_CHECKING:
+    from .lora.adapter import Adapter
     from .scheduler.penalties import Penalties
     from .scheduler.stops import StopChecker
 
@@ -31,6 +32,7 @@ class Request:
     """Counts that change every step (known, computed, allocated …) lie in the arrays of `Rows` while it runs."""
 
     __slots__ = (
+        "adapter",
         "admitted_s",
         "arrival_s",
         "asks_logprobs",
@@ -58,6 +60,7 @@ class Request:
         "mask_s",
         "matcher",
         "max_new_tokens",
+        "namespace",
         "num_correct",
         "num_passed",
         "num_proposed",
@@ -90,6 +93,9 @@ class Request:
         self.submit = submit
         self.rid = submit.rid
         self.client = submit.client
+        self.adapter: Adapter | None = None
+        self.namespace = submit.namespace
+        """Where its prefixes are shared: with an adapter, among its own requests alone."""
         self.group = submit.group
         self.seq = seq
         """Order of arrival."""

@@ -148,6 +148,62 @@ def write_tiny_model(folder, *, seed=0, **changes):
     return folder
 
 
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+EVERY_LINEAR = (*ATTENTION, "gate_proj", "up_proj", "down_proj")
+
+
+def write_adapter(folder, model, *, rank=4, alpha=8.0, targets=EVERY_LINEAR, seed=0, size=0.3, **changes):
+    """A peft folder of a random LoRA for the Hugging Face directory `model`; `changes`: of adapter_config.json."""
+    from safetensors.numpy import load_file, save_file
+
+    random = np.random.default_rng(seed)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {"peft_type": "LORA", "r": rank, "lora_alpha": alpha, "target_modules": list(targets), "bias": "none"}
+    config |= changes
+    tensors = {}
+    weights = load_file(Path(model) / "model.safetensors")
+    shapes = {"lm_head": weights["model.embed_tokens.weight"].shape}
+    shapes |= {name.removesuffix(".weight"): matrix.shape for name, matrix in weights.items() if matrix.ndim == 2}
+    for module, (rows, columns) in shapes.items():
+        name = module.rpartition(".")[2]
+        if name not in targets:
+            continue
+        own = config.get("rank_pattern", {}).get(name, rank)
+        for half, shape in (("A", (own, columns)), ("B", (rows, own))):
+            matrix = random.standard_normal(shape) * size * (columns**-0.5 if half == "A" else 1.0)
+            tensors[f"base_model.model.{module}.lora_{half}.weight"] = matrix.astype(np.float32)
+    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    return folder
+
+
+def write_merged(folder, model, adapter):
+    """The Hugging Face directory `model` with W + scale · B A in the place of W, untied where the head is adapted."""
+    from safetensors.numpy import load_file, save_file
+
+    folder, model, adapter = Path(folder), Path(model), Path(adapter)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    weights, halves = load_file(model / "model.safetensors"), load_file(adapter / "adapter_model.safetensors")
+    own = json.loads((model / "config.json").read_text())
+    for key in [key for key in halves if ".lora_A." in key]:
+        module = key.removeprefix("base_model.model.").removesuffix(".lora_A.weight")
+        name, down = module.rpartition(".")[2], halves[key].astype(np.float64)
+        up = halves[key.replace(".lora_A.", ".lora_B.")].astype(np.float64)
+        alpha = config.get("alpha_pattern", {}).get(name, config["lora_alpha"])
+        scale = alpha / (len(down) ** 0.5 if config.get("use_rslora") else len(down))
+        if module == "lm_head" and "lm_head.weight" not in weights:
+            weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
+            own["tie_word_embeddings"] = False
+        weights[f"{module}.weight"] = (weights[f"{module}.weight"] + scale * up @ down).astype(np.float32)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(own))
+    for name in ("generation_config.json", "tokenizer.json", "tokenizer_config.json"):
+        (folder / name).write_bytes((model / name).read_bytes())
+    return folder
+
+
 def gguf_bytes(metadata, tensors, *, magic=b"GGUF", version=3, num_tensors=None, num_keys=None, alignment=32):
     """A GGUF file. metadata: {key: value or (type id, bytes)}; tensors: {name: (ggml type, shape rows first, bytes)}.
 
@@ -267,6 +323,18 @@ def tiny_model_dir(tmp_path_factory):
 def make_tiny_model():
     """`write_tiny_model`, for variants of one's own."""
     return write_tiny_model
+
+
+@pytest.fixture(scope="session")
+def make_adapter():
+    """`write_adapter`."""
+    return write_adapter
+
+
+@pytest.fixture(scope="session")
+def make_merged():
+    """`write_merged`."""
+    return write_merged
 
 
 @pytest.fixture(scope="session")

@@ -61,8 +61,8 @@ def moe(
 def add_lora(
     out_TN: Tensor, x_TE: Tensor, down_XRE: Tensor, up_XNR: Tensor, scale_X: Tensor, adapter_T: Tensor
 ) -> None:
-    for adapter in range(len(down_XRE)):
-        rows = (adapter_T == adapter).nonzero().flatten()
-        if len(rows):
+    for adapter in torch.unique(adapter_T).tolist():
+        if adapter >= 0:
+            rows = (adapter_T == adapter).nonzero().flatten()
             added = (x_TE[rows] @ down_XRE[adapter].T) @ up_XNR[adapter].T
             out_TN[rows] += (added.float() * scale_X[adapter]).to(out_TN.dtype)

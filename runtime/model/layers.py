@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -87,7 +87,10 @@ class NibbleLinear(NamedTuple):
         return ops.linear_w4(x_TE, self.packed_NE, self.scale_NG, self.offset_NG, self.bias_N)
 
 
-AnyLinear = Linear | NibbleLinear
+class AnyLinear(Protocol):
+    """From [T, E] to [T, N]."""
+
+    def __call__(self, x_TE: Tensor) -> Tensor: ...
 
 
 def load_linear(weights: Weights, names: Sequence[str], rows: Sequence[int], columns: int) -> AnyLinear:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ...errors import ConfigError, UnsupportedModel
 from ..config import EngineConfig
+from ..lora.names import SlotSize
 from ..model.config import ModelConfig
 from ..model.foreign_config import PREFIX
 from ..weights.checkpoint import Checkpoint
@@ -23,11 +24,11 @@ logger = logging.getLogger(__name__)
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1, "fp8": 1}
 
 
-def load_executor(config: EngineConfig, checkpoint: Checkpoint) -> Executor:
+def load_executor(config: EngineConfig, checkpoint: Checkpoint, *, lora: SlotSize | None = None) -> Executor:
     """Loads the weights and takes the memory of the KV pool.
 
     executor "auto": the native step; where it does not apply, one warning says why, and torch runs. A family that is
-    not ours runs on transformers' code, and one line says so.
+    not ours runs on transformers' code, and one line says so. lora: room for adapters; None: it takes none.
     Raises ConfigError when none can run, or the memory does not suffice; UnsupportedModel or WeightMismatch for a
     checkpoint that the chosen executor cannot run.
     """
@@ -39,14 +40,26 @@ def load_executor(config: EngineConfig, checkpoint: Checkpoint) -> Executor:
     on_gpu = config.device == "cuda" or (config.device == "auto" and config.executor == "auto" and _has_cuda())
     if config.kv_cache_dtype == "fp8" and (not on_gpu or config.executor != "auto"):
         raise ConfigError("--kv-cache-dtype fp8 is for a GPU's Triton kernels; here: int8", param="kv_cache_dtype")
-    if checkpoint.config.architecture.startswith(PREFIX):
+    foreign = checkpoint.config.architecture.startswith(PREFIX)
+    if lora is not None and (foreign or config.executor == "transformers"):
+        raise ConfigError(
+            "--enable-lora: adapters are computed by radixlang's own decoders, not by transformers' code; merge the "
+            "adapter into the model (merge_and_unload of peft), or take a model of another family",
+            param="enable_lora",
+        )
+    if foreign:
         return _foreign(config, checkpoint)
     if config.executor == "transformers":
         return _transformers(config, checkpoint, why="--executor transformers")
     if config.executor == "torch":
-        return _torch(config, checkpoint, why="--executor torch")
+        return _torch(config, checkpoint, why="--executor torch", lora=lora)
     if on_gpu:
-        return _cuda(config, checkpoint)
+        return _cuda(config, checkpoint, lora)
+    if lora is not None:
+        if config.executor == "native":
+            raise ConfigError("--enable-lora: drop --executor native, torch computes adapters", param="executor")
+        logger.warning("--enable-lora: torch computes %s, the native step takes no adapters", checkpoint.path.name)
+        return _torch(config, checkpoint, why="--enable-lora", lora=lora)
     try:
         return _native(config, checkpoint)
     except (UnsupportedModel, ImportError, OSError) as error:
@@ -154,7 +167,7 @@ def _placement(config: EngineConfig, checkpoint: Checkpoint) -> _Placement:
     return _Placement(device, dtype, kv_dtype, num_weights * _BYTES[dtype], free)
 
 
-def _torch(config: EngineConfig, checkpoint: Checkpoint, *, why: str) -> Executor:
+def _torch(config: EngineConfig, checkpoint: Checkpoint, *, why: str, lora: SlotSize | None = None) -> Executor:
     """`why` torch and not the native step, for the message when torch is missing too."""
     _need("torch", ("torch",), why)
     from .torch_executor import TorchExecutor
@@ -168,15 +181,16 @@ def _torch(config: EngineConfig, checkpoint: Checkpoint, *, why: str) -> Executo
         num_threads=config.num_threads,
         device=place.device,
         context_length=config.context_length,
+        lora=lora,
     )
 
 
-def _cuda(config: EngineConfig, checkpoint: Checkpoint) -> Executor:
+def _cuda(config: EngineConfig, checkpoint: Checkpoint, lora: SlotSize | None) -> Executor:
     _need("gpu", ("torch",), "--device cuda")
     place = _placement(config, checkpoint)
     if importlib.util.find_spec("triton") is None:
         logger.warning("triton is not installed: plain torch runs on the GPU; pip install 'radixlang[gpu]'")
-        return _torch(config, checkpoint, why="--device cuda")
+        return _torch(config, checkpoint, why="--device cuda", lora=lora)
     from .cuda.load import load_cuda
 
     check_weights(place.weight_bytes, place.free_bytes)
@@ -186,6 +200,7 @@ def _cuda(config: EngineConfig, checkpoint: Checkpoint) -> Executor:
         dtype=place.dtype,
         kv_dtype=place.kv_dtype,
         plan_slots=lambda free, a_token: _slots(config, checkpoint.config, 0, a_token, free, is_gpu=True),
+        lora=lora,
     )
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import torch
 
 from ...errors import ConfigError
+from ..lora.names import SlotSize
+from ..model.adapted import AdapterSlots
 from ..model.decoder import Decoder
 from ..model.kv_pool import KvPool
 from ..weights.checkpoint import Checkpoint
@@ -39,11 +41,12 @@ class TorchExecutor:
         num_threads: int = 0,
         device: str = "cpu",
         context_length: int | None = None,
+        lora: SlotSize | None = None,
     ) -> None:
         """dtype, kv_dtype: as in EngineConfig; "auto" is float32 on the CPU, bfloat16 elsewhere; for the cache, dtype.
 
         num_threads sets torch's threads of this process; 0 leaves them. context_length: the longest sequence that will
-        be served (length-dependent rotary scalings are fixed by it); None: the model's own.
+        be served (length-dependent rotary scalings are fixed by it); None: the model's own. lora: room for adapters.
         Raises ConfigError, WeightMismatch or UnsupportedModel.
         """
         if num_slots < 1:
@@ -56,6 +59,7 @@ class TorchExecutor:
         config = checkpoint.config
         with torch.inference_mode():
             self._decoder = Decoder(checkpoint, dtype=_TYPES[dtype], device=self._device, served_context=context_length)
+            self._adapters = None if lora is None else AdapterSlots(self._decoder, lora)
             self._pool = KvPool(config, num_slots, _TYPES[dtype if kv_dtype == "auto" else kv_dtype], self._device)
         self.vocab_size = config.vocab_size
         self.num_slots = num_slots
@@ -67,6 +71,8 @@ class TorchExecutor:
     @torch.inference_mode()
     def execute(self, plan: StepPlan) -> StepOutput:
         """See `Executor`."""
+        if self._adapters is not None:
+            self._adapters.use(plan)
         hidden_TE = self._decoder.forward(
             index(plan.token_ids_T, self._device),
             index(plan.slots_T, self._device),
@@ -74,10 +80,12 @@ class TorchExecutor:
             self._pool,
         )
         rows_R = sorted({s.row for s in plan.samples} | {s.row for s in plan.scores})
+        if self._adapters is not None:
+            self._adapters.keep(rows_R)
         normed_E = self._decoder.norm(hidden_TE[rows_R + plan.hidden_rows.tolist()])
         logits_RV = self._decoder.logits(normed_E[: len(rows_R)])
         return output_of(logits_RV, rows_R, normed_E[len(rows_R) :], plan)
 
     def close(self) -> None:
         """Frees weights and pool; the executor must not be used again."""
-        del self._decoder, self._pool
+        del self._decoder, self._pool, self._adapters

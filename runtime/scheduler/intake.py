@@ -11,6 +11,7 @@ from ...constrained.matcher import CompiledGrammar
 from ...constrained.sequence import SequenceMatcher
 from ...errors import InternalError, OverloadedError, PromptTooLong, RadixlangError, RequestError
 from ...radix_cache.node import Int32
+from ..lora.names import namespace_of
 from ..messages import Finish, Output, Submit, TokenLogprobs
 from ..request import Request, Status
 from ..tokenizer.interface import Tokenizer
@@ -117,9 +118,12 @@ class Intake:
                 status=429,
                 code="queue_full",
             )
-        ids = self._ids(submit)
+        adapter = state.adapters.of(submit.adapter)
+        namespace = namespace_of(submit.namespace, adapter)
+        ids = self._ids(submit, namespace)
         state.num_seen += 1
         request = Request(submit, ids, seq=state.num_seen, now_s=state.now_s)
+        request.adapter, request.namespace = adapter, namespace
         request.max_new_tokens = self._room(ids.size, submit.sampling.max_new_tokens)
         sampling = submit.sampling
         prepare(request, state, index=_index(submit))
@@ -135,7 +139,7 @@ class Intake:
                 request.scored_len = 1
         return request
 
-    def _ids(self, submit: Submit) -> Int32:
+    def _ids(self, submit: Submit, namespace: str) -> Int32:
         ids = np.array(submit.token_ids, np.int64)
         if ids.size and (ids.min() < 0 or ids.max() >= self._state.vocab_size):
             raise RequestError(
@@ -144,7 +148,7 @@ class Intake:
         whole: Int32 = ids.astype(np.int32)
         if submit.parent is not None:
             lease = self._state.leases.use(submit.parent, self._state.now_s)
-            if lease is None or lease.namespace != submit.namespace:
+            if lease is None or lease.namespace != namespace:
                 error = RequestError(
                     f"no path is kept under {submit.parent!r}: send the whole prompt",
                     param="parent",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -202,6 +203,8 @@ class Planner:
             batch.samples.append(_careful_sample(batch, len(batch.samples), request, row, output_len))
             if batch.drafts and request in batch.drafts:
                 _sample_drafts(batch, request, row, output_len)
+        sequences = chain(batch.decoding, (span.request for span in batch.spans))
+        adapters, adapters_B = self._state.adapters.of_step(sequences)
         masks, fill = self._grammars.masks(batch)
         if batch.late:
             fill = _with_penalties(batch, fill)
@@ -222,6 +225,8 @@ class Planner:
             hidden_rows=np.array(batch.hidden_rows, np.int32) if batch.hidden_rows else NO_HIDDEN,
             relay_rows=relay_rows,
             relay_samples=relay_samples,
+            adapters=adapters,
+            adapters_B=adapters_B,
         )
 
 

@@ -91,7 +91,7 @@ class Prefill:
         """Admits one request that left the queue; the tokens that it computes, None if it must wait."""
         state, cache = self._state, self._state.cache
         known, needed = request.ids.size, request.first_needed
-        match = cache.match(request.ids, end=known, namespace=request.submit.namespace, step=batch.step)
+        match = cache.match(request.ids, end=known, namespace=request.namespace, step=batch.step)
         source = batch.ends.get(match.node) if match.length == known == match.node.end else None
         if source is None or needed < known - 1 or request.scores_prompt or request.is_held:
             source = None
@@ -102,7 +102,7 @@ class Prefill:
             state.queue.put_back(request)
             state.finish(request, Finish("length"))
             return 0
-        if left <= 0 and source is None:
+        if (left <= 0 and source is None) or not state.adapters.fits(request):
             return None
         handle = cache.lock(match, own=request.submit.parent_len)
         if not self._memory.fits(request, match.length):

@@ -174,6 +174,7 @@ def _part(plan: StepPlan, first: int, end: int, samples: list[int]) -> StepPlan:
         query_start_B1=plan.query_start_B1[first : end + 1] - np.int32(begin),
         kv_lens_B=plan.kv_lens_B[first:end],
         table_rows_B=plan.table_rows_B[first:end],
+        adapters_B=plan.adapters_B[first:end],
         groups=[SharedPrefix(*group) for group in groups if group[1] - group[0] > 1],
         samples=[plan.samples[i]._replace(row=plan.samples[i].row - begin) for i in samples],
         scores=[s._replace(row=s.row - begin) for s in plan.scores if begin <= s.row < stop],

@@ -19,11 +19,13 @@ from ...radix_cache.slot_pool import SlotPool
 from ...radix_cache.tree import RadixTree
 from ..config import EngineConfig
 from ..kv_events import open_kv_events
+from ..lora.names import AdapterNames
 from ..messages import Abort, AbortAll, Control, Finish, FromEngine, Outputs, Pause, Release, Reply, Submit, ToEngine
 from ..model_runner.plan import Executor
 from ..request import Request, Status
 from ..speculation.select import make_speculator
 from ..tokenizer.interface import Tokenizer
+from .adapters import Adapters
 from .audit import audit, quick_check
 from .commit import Committer
 from .grammars import GrammarCompiler, Grammars
@@ -58,9 +60,10 @@ class Scheduler:
         eos_token_ids: frozenset[int],
         clock: Callable[[], float] = time.monotonic,
         draft_executor: Executor | None = None,
+        adapter_names: AdapterNames | None = None,
     ) -> None:
         """`send` is called on the loop's thread: at most one Outputs a step. draft_executor: of the small model that
-        drafts. Raises ConfigError for a bad policy."""
+        drafts. adapter_names: None where the executor takes no adapters. Raises ConfigError for a bad policy."""
         self._executor = executor
         self._send = send
         self._inbox: deque[ToEngine] = deque()
@@ -79,6 +82,7 @@ class Scheduler:
             clock=clock,
         )
         self._state.kv_events = kv_events
+        self._state.adapters = Adapters(adapter_names, max_in_step=config.max_loras_per_batch, wake=self._wake.set)
         self._state.speculator = make_speculator(
             config, self._state.rows, page_size=cache.page_size, max_context=max_context, draft_executor=draft_executor
         )
@@ -171,6 +175,8 @@ class Scheduler:
         busy = self._drain()
         busy |= self._expire()
         busy |= self._poll_grammars()
+        for reply in self._state.adapters.ready():
+            self._send(reply)
         return busy
 
     def _count_steps(self) -> None:
@@ -247,7 +253,12 @@ class Scheduler:
 
     def _control(self, message: Control) -> None:
         data: dict[str, object] = {"success": True}
-        if message.action == "flush":
+        if message.action == "load_adapter":
+            self._state.adapters.load(message)
+            return
+        if message.action == "unload_adapter":
+            data = self._state.adapters.unload(str(message.data["name"]), self._state.requests.values())
+        elif message.action == "flush":
             self._state.cache.flush()
             if self._state.speculator is not None:
                 self._state.speculator.flush()

@@ -18,6 +18,7 @@ from ..kv_events import KvEvents
 from ..messages import DraftCounts, Finish, Output
 from ..request import Request, Status
 from ..speculation.speculator import Speculator
+from .adapters import Adapters
 from .batch import Batch
 from .counters import Counters
 from .estimate import OutputEstimator
@@ -69,6 +70,7 @@ class State:
         """Requests, waiting or running, whose grammar is not ready."""
         self.queue = WaitingQueue(lpm=config.schedule_policy == "lpm")
         self.leases = Leases(cache)
+        self.adapters = Adapters(None, max_in_step=1, wake=lambda: None)
         self.kv_events: KvEvents | None = None
         """Who publishes what happens in the cache, if somebody asked for it."""
         self.estimator = OutputEstimator()
@@ -89,8 +91,8 @@ class State:
 
     def look_up(self, request: Request) -> int:
         """Tokens of a waiting request that the cache holds; it is told (`woken`) when that changes."""
-        ids, submit = request.ids, request.submit
-        match = self.cache.match(ids, end=request.first_needed, namespace=submit.namespace, step=self.step)
+        ids = request.ids
+        match = self.cache.match(ids, end=request.first_needed, namespace=request.namespace, step=self.step)
         if self.config.schedule_policy == "lpm":
             request.bucket = self.cache.wait(match, ids, request)
         return match.length
@@ -114,6 +116,7 @@ class State:
         self.num_admitted += 1
         self.rows.age[row] = self.num_admitted
         self.running[request] = None
+        self.adapters.enter(request)
         self.by_row[row] = request
         self.rows_changed = True
 
@@ -159,7 +162,7 @@ class State:
             self.queue.remove(request)
             self._stop_waiting(request)
             if keep is not None:  # nothing was left to compute
-                node = self.cache.match(request.ids, end=request.ids.size, namespace=request.submit.namespace).node
+                node = self.cache.match(request.ids, end=request.ids.size, namespace=request.namespace).node
                 self._keep(keep, request, request.ids, node)
         self.compiling.pop(request, None)
         request.status = Status.FINISHED
@@ -172,7 +175,7 @@ class State:
     def _keep(self, name: str, request: Request, ids: Int32, node: Node) -> None:
         submit = request.submit
         timeout_s = submit.keep_s or LEASE_TIMEOUT_S
-        self.leases.keep(name, ids, node, submit.namespace, self.now_s, timeout_s=timeout_s, is_pin=submit.pin)
+        self.leases.keep(name, ids, node, request.namespace, self.now_s, timeout_s=timeout_s, is_pin=submit.pin)
 
     def pause(self, request: Request, on: bool) -> None:
         """Its reader lags, or does no longer."""
@@ -210,6 +213,7 @@ class State:
         request.row = -1
         rows.give(row, fence=fence)
         del self.running[request]
+        self.adapters.leave(request)
         self.by_row[row] = None
         return node
 

@@ -45,6 +45,8 @@ def load_draft_model(config: EngineConfig, target: Tokenizer, *, max_context: in
         quantize="none",
         speculative_algorithm="none",
         speculative_draft_model_path=None,
+        enable_lora=False,
+        lora_paths=(),
     )
     files = open_model(own)
     try:

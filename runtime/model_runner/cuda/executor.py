@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ....kernels.paged import describe
 from ....kernels.reference.batch import PackedBatch
+from ...model.adapted import AdapterSlots
 from ...model.decoder import Decoder
 from ...model.kv_pool import KvPool
 from ...scheduler.step_thread import Steps
@@ -73,9 +74,10 @@ class CudaExecutor:
         page_size: int,
         rows_of_tile: int,
         uses_graphs: bool,
+        adapters: AdapterSlots | None = None,
     ) -> None:
         """pool: one slot more than may be used; padding writes there. num_rows: sequences of a step, at most."""
-        self._decoder, self._pool = decoder, pool
+        self._decoder, self._pool, self._adapters = decoder, pool, adapters
         self._device = decoder.device
         self.vocab_size = decoder.config.vocab_size
         self.num_slots = pool.num_slots - 1
@@ -136,8 +138,10 @@ class CudaExecutor:
         """Logits of the rows that are sampled, and all rows' hidden states; None after a graph, which keeps none."""
         plan = launched.plan
         num_tokens = len(plan.token_ids_T)
+        if self._adapters is not None:
+            self._adapters.use(plan)
         is_decode = num_tokens == len(plan.kv_lens_B) <= self._graphs.largest
-        if is_decode and not plan.scores and not len(plan.hidden_rows):
+        if is_decode and not (plan.scores or len(plan.hidden_rows) or plan.adapters):
             bucket = self._graphs.bucket(num_tokens)
             bucket.fill(plan)
             if relays:
@@ -167,6 +171,8 @@ class CudaExecutor:
 
     def _logits(self, hidden_TE: Tensor, rows: list[int]) -> Tensor:
         (there,) = send([np.array(rows, np.int32)], self._device)
+        if self._adapters is not None:
+            self._adapters.keep(rows)
         return self._decoder.logits(self._decoder.norm(hidden_TE[there.long()]))
 
     def _draw(self, launched: Launched) -> None:
@@ -208,5 +214,5 @@ class CudaExecutor:
 
     def close(self) -> None:
         """Frees weights, pool and graphs; the executor must not be used again."""
-        del self._graphs, self._mirror, self._decoder, self._pool
+        del self._graphs, self._mirror, self._decoder, self._pool, self._adapters
         self._drawn_S = None

@@ -12,6 +12,8 @@ from ....errors import ConfigError
 from ....kernels.paged import describe
 from ....kernels.reference.batch import PackedBatch
 from ...config import EngineConfig
+from ...lora.names import SlotSize
+from ...model.adapted import AdapterSlots
 from ...model.decoder import Decoder
 from ...model.kv_pool import KvPool, kv_bytes_per_token
 from ...weights.checkpoint import Checkpoint
@@ -46,9 +48,17 @@ def check_device(name: str, capability: tuple[int, int], kv_dtype: str) -> None:
 
 
 def load_cuda(
-    config: EngineConfig, checkpoint: Checkpoint, *, dtype: str, kv_dtype: str, plan_slots: Callable[[int, int], int]
+    config: EngineConfig,
+    checkpoint: Checkpoint,
+    *,
+    dtype: str,
+    kv_dtype: str,
+    plan_slots: Callable[[int, int], int],
+    lora: SlotSize | None,
 ) -> CudaExecutor:
-    """plan_slots: from the bytes that are free and a token's bytes to the number of slots; raises ConfigError.
+    """lora: room for adapters; None: none.
+
+    plan_slots: from the bytes that are free and a token's bytes to the number of slots; raises ConfigError.
 
     Raises ConfigError, WeightMismatch or UnsupportedModel.
     """
@@ -59,6 +69,7 @@ def load_cuda(
     model = checkpoint.config
     with torch.inference_mode():
         decoder = Decoder(checkpoint, dtype=TYPES[dtype], device=device, served_context=config.context_length)
+        adapters = None if lora is None else AdapterSlots(decoder, lora)
         tile = rows_of_tile(model.num_heads // model.num_kv_heads)
         peak = _peak_bytes(decoder, config, TYPES[kv_dtype], tile)
         free = int(torch.cuda.mem_get_info(device)[0])
@@ -73,6 +84,7 @@ def load_cuda(
         page_size=config.page_size,
         rows_of_tile=tile,
         uses_graphs=not config.disable_cuda_graph,
+        adapters=adapters,
     )
 
 

@@ -1,0 +1,1 @@
+"""LoRA adapters: read, checked against the model, kept under names. numpy only."""

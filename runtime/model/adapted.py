@@ -1,0 +1,140 @@
+"""Linears that adapters add to (LoRA): y = W x + scale · up (down x), with each row's own adapter. S slots, R rank.
+
+The adapters of a step lie in slots: stacked matrices, padded with zeros to the largest rank. Who has waited longest
+gives up its slot, so any number of adapters is served with a few slots; a step has at most as many as there are slots.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...kernels import ops
+from ..lora.adapter import Adapter
+from ..lora.names import SlotSize
+from ..model_runner.plan import StepPlan
+from .config import ModelConfig
+from .decoder import Decoder
+from .layers import AnyLinear, Mlp
+
+
+class _Rows:
+    """What the rows that are being computed take; None: no row has an adapter."""
+
+    adapter_T: Tensor | None = None
+    modules: frozenset[str] = frozenset()
+    """Those that adapters of this step adapt."""
+
+
+class _Part:
+    """The slots of one projection: columns [begin, end) of a linear's output."""
+
+    def __init__(self, module: str, shape: tuple[int, int], begin: int, like: Tensor, size: SlotSize) -> None:
+        """shape: features out and in; like: for type and device."""
+        self.module = module
+        self.begin, self.end = begin, begin + shape[0]
+        self.down_SRE = like.new_zeros(size.num_slots, size.max_rank, shape[1])
+        self.up_SNR = like.new_zeros(size.num_slots, shape[0], size.max_rank)
+        self.scale_S = torch.zeros(size.num_slots, device=like.device)
+
+    def put(self, slot: int, adapter: Adapter) -> None:
+        self.down_SRE[slot].zero_()
+        self.up_SNR[slot].zero_()
+        found = adapter.parts.get(self.module)
+        if found is None:
+            self.scale_S[slot] = 0.0
+            return
+        rank = len(found.down_RE)
+        self.down_SRE[slot, :rank].copy_(torch.from_numpy(found.down_RE))
+        self.up_SNR[slot, :, :rank].copy_(torch.from_numpy(found.up_NR))
+        self.scale_S[slot] = found.scale
+
+
+class AdaptedLinear:
+    """A linear, and what the rows' adapters add to it."""
+
+    def __init__(self, base: AnyLinear, parts: list[_Part], rows: _Rows) -> None:
+        self._base, self._parts, self._rows = base, parts, rows
+
+    def __call__(self, x_TE: Tensor) -> Tensor:
+        out_TN = self._base(x_TE)
+        adapter_T = self._rows.adapter_T
+        if adapter_T is not None:
+            for part in self._parts:
+                if part.module in self._rows.modules:
+                    ops.add_lora(
+                        out_TN[:, part.begin : part.end], x_TE, part.down_SRE, part.up_SNR, part.scale_S, adapter_T
+                    )
+        return out_TN
+
+
+class AdapterSlots:
+    """The slots of a decoder, whose linears it makes adapted ones."""
+
+    def __init__(self, decoder: Decoder, size: SlotSize) -> None:
+        self._device = decoder.device
+        self._rows = _Rows()
+        self._parts: list[_Part] = []
+        self._slots: OrderedDict[Adapter, int] = OrderedDict()
+        """Resident adapters, the one that was used longest ago first."""
+        self._free = list(range(size.num_slots))
+        self._adapter_T: Tensor | None = None
+        self._size = size
+        self._adapt(decoder, decoder.config)
+
+    def use(self, plan: StepPlan) -> None:
+        """Brings the step's adapters into slots; the linears that follow compute all of its rows."""
+        if not plan.adapters:
+            self._adapter_T = self._rows.adapter_T = None
+            return
+        slot_of = np.array([*self._place(plan.adapters), -1], np.int32)
+        slots_T = np.repeat(slot_of[plan.adapters_B], np.diff(plan.query_start_B1))
+        self._adapter_T = self._rows.adapter_T = torch.from_numpy(slots_T).to(self._device)
+        self._rows.modules = frozenset().union(*(adapter.parts for adapter in plan.adapters))
+
+    def keep(self, rows_R: list[int]) -> None:
+        """The linears that follow (the head) compute these rows of the step alone."""
+        if self._adapter_T is not None:
+            self._rows.adapter_T = self._adapter_T[rows_R]
+
+    def _place(self, adapters: list[Adapter]) -> list[int]:
+        for adapter in adapters:
+            if adapter in self._slots:
+                self._slots.move_to_end(adapter)
+        for adapter in adapters:
+            if adapter not in self._slots:
+                # Those of this step were moved to the end, or are put there.
+                slot = self._free.pop() if self._free else self._slots.popitem(last=False)[1]
+                for part in self._parts:
+                    part.put(slot, adapter)
+                self._slots[adapter] = slot
+        return [self._slots[adapter] for adapter in adapters]
+
+    def _adapt(self, decoder: Decoder, config: ModelConfig) -> None:
+        hidden, inner, dim = config.hidden_size, config.intermediate_size, config.head_dim
+        queries, keys = config.num_heads * dim, config.num_kv_heads * dim
+        like = decoder.embedding_VE
+
+        def adapted(base: AnyLinear, prefix: str, rows: dict[str, int], columns: int) -> AdaptedLinear:
+            parts, begin = [], 0
+            for name, features in rows.items():
+                parts.append(_Part(prefix + name, (features, columns), begin, like, self._size))
+                begin += features
+            self._parts += parts
+            return AdaptedLinear(base, parts, self._rows)
+
+        for i, layer in enumerate(decoder.layers):
+            prefix, attention = f"model.layers.{i}.", layer.attention
+            qkv = {"self_attn.q_proj": queries, "self_attn.k_proj": keys, "self_attn.v_proj": keys}
+            attention.qkv = adapted(attention.qkv, prefix, qkv, hidden)
+            attention.out = adapted(attention.out, prefix, {"self_attn.o_proj": hidden}, queries)
+            if isinstance(mlp := layer.mlp, Mlp):
+                gate_up = ("mlp.gate_proj", "mlp.up_proj") if mlp.is_gated else ("mlp.up_proj",)
+                layer.mlp = mlp._replace(
+                    inner=adapted(mlp.inner, prefix, dict.fromkeys(gate_up, inner), hidden),
+                    down=adapted(mlp.down, prefix, {"mlp.down_proj": hidden}, inner),
+                )
+        decoder.head = adapted(decoder.head, "", {"lm_head": config.vocab_size}, hidden)

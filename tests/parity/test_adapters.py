@@ -1,0 +1,131 @@
+"""Adapters in one packed batch against the same numbers merged into the weights, and against peft where it is there."""
+
+import numpy as np
+import pytest
+
+from radixlang.runtime.lora.adapter import linears_of, read_adapter
+from radixlang.runtime.lora.names import SlotSize
+from radixlang.runtime.model_runner.torch_executor import TorchExecutor
+from radixlang.runtime.weights.open import open_checkpoint
+
+PROMPTS = [[5, 9, 31, 7], [40, 41], [5, 9, 31, 7, 90, 91, 92], [100, 7, 7], [5, 9, 31, 7]]
+WHO = [0, -1, 1, 2, 1]
+"""The adapter of each prompt; -1: the model itself. Equal prompts have different ones."""
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory, tiny_model_dir, make_adapter):
+    """Few linears of a small rank; all of them with the stabilised scale and patterns; the MLP and the head."""
+    folder = tmp_path_factory.mktemp("adapters")
+    return [
+        make_adapter(folder / "a", tiny_model_dir, rank=4, targets=("q_proj", "v_proj"), seed=1),
+        make_adapter(
+            folder / "b", tiny_model_dir, rank=8, seed=2, use_rslora=True,
+            rank_pattern={"down_proj": 3}, alpha_pattern={"k_proj": 3.0},
+        ),
+        make_adapter(folder / "c", tiny_model_dir, rank=2, targets=("down_proj", "lm_head"), seed=3),
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def adapters(folders, tiny_model_dir):
+    linears = linears_of(open_checkpoint(tiny_model_dir))
+    return [read_adapter(folder, linears) for folder in folders]
+
+
+def executor_of(path, lora=None):
+    return TorchExecutor(open_checkpoint(path), num_slots=256, dtype="float32", lora=lora)
+
+
+def adapted(plan, adapters, who):
+    """The plan with sequence b on adapters[who[b]]."""
+    used = sorted({place for place in who if place >= 0})
+    plan.adapters = [adapters[place] for place in used]
+    plan.adapters_B = np.array([used.index(place) if place >= 0 else -1 for place in who], np.int32)
+    return plan
+
+
+class AdaptedExecutor:
+    """Runs every plan of a driver with these adapters."""
+
+    def __init__(self, inner, adapters, who):
+        self._inner, self._adapters, self._who = inner, adapters, who
+        self.vocab_size, self.num_slots = inner.vocab_size, inner.num_slots
+
+    def execute(self, plan):
+        return self._inner.execute(adapted(plan, self._adapters, self._who))
+
+
+def rows_of(driver, executor, prompts):
+    run = driver(executor)
+    return run.logprobs([(run.new(), list(prompt)) for prompt in prompts])
+
+
+@pytest.fixture(scope="module")
+def merged(folders, tiny_model_dir, make_merged, driver, tmp_path_factory):
+    """What each prompt must give: the rows of the merged model, each prompt alone."""
+    paths = [make_merged(tmp_path_factory.mktemp("merged") / str(i), tiny_model_dir, f) for i, f in enumerate(folders)]
+    executors = {place: executor_of(tiny_model_dir if place < 0 else paths[place]) for place in set(WHO)}
+    return [rows_of(driver, executors[who], [prompt])[0] for who, prompt in zip(WHO, PROMPTS, strict=True)]
+
+
+def far(found, wanted):
+    return max(float(np.abs(a - b).max()) for a, b in zip(found, wanted, strict=True))
+
+
+def test_one_packed_batch_equals_the_merged_weights(driver, tiny_model_dir, adapters, merged):
+    executor = executor_of(tiny_model_dir, SlotSize(3, 8))
+    found = rows_of(driver, AdaptedExecutor(executor, adapters, WHO), PROMPTS)
+    assert far(found, merged) < 2e-5
+    assert far(found[:1], found[4:]) > 0.1  # the same prompt, and the adapter makes a difference
+
+
+def test_fewer_slots_than_adapters_change_nothing(driver, tiny_model_dir, adapters, merged):
+    executor = executor_of(tiny_model_dir, SlotSize(1, 8))
+    for _ in range(2):  # what another adapter left in the slot must be gone
+        for i, who in enumerate(WHO):
+            assert (
+                far(rows_of(driver, AdaptedExecutor(executor, adapters, [who]), [PROMPTS[i]]), merged[i : i + 1]) < 2e-5
+            )
+
+
+def test_the_adapter_used_longest_ago_gives_up_its_slot(driver, tiny_model_dir, adapters, monkeypatch):
+    from radixlang.runtime.model import adapted as module
+
+    executor = executor_of(tiny_model_dir, SlotSize(2, 8))
+    loaded = []
+    put = module._Part.put
+    monkeypatch.setattr(
+        module._Part, "put", lambda part, slot, a: (loaded.append(adapters.index(a)), put(part, slot, a))
+    )
+    for who in (0, 1, 0, 2, 0, 1):
+        rows_of(driver, AdaptedExecutor(executor, adapters, [who]), [[1, 2]])
+    changes = [a for a, b in zip(loaded, [None, *loaded], strict=False) if a != b]
+    assert changes == [0, 1, 2, 1]
+
+
+def test_a_prompt_in_chunks_and_its_decoding_keep_their_adapter(
+    driver, tiny_model_dir, adapters, folders, make_merged, tmp_path
+):
+    executor = executor_of(tiny_model_dir, SlotSize(1, 8))
+    found = driver(AdaptedExecutor(executor, adapters, [1])).greedy([PROMPTS[2]], 6, chunk=3)
+    merged = executor_of(make_merged(tmp_path / "m", tiny_model_dir, folders[1]))
+    assert found == driver(merged).greedy([PROMPTS[2]], 6)
+
+
+@pytest.mark.filterwarnings("ignore")  # peft's own
+def test_peft_gives_the_same(driver, tiny_model_dir, folders, adapters):
+    peft = pytest.importorskip("peft")
+    import torch
+    import transformers
+
+    executor = executor_of(tiny_model_dir, SlotSize(3, 8))
+    found = rows_of(driver, AdaptedExecutor(executor, adapters, WHO), PROMPTS)
+    for place, folder in enumerate(folders):
+        base = transformers.AutoModelForCausalLM.from_pretrained(tiny_model_dir, dtype=torch.float32)
+        peer = peft.PeftModel.from_pretrained(base, folder).eval()
+        for rows, prompt, who in zip(found, PROMPTS, WHO, strict=True):
+            if who == place:
+                with torch.inference_mode():
+                    wanted = torch.log_softmax(peer(torch.tensor([prompt])).logits[0].float(), -1).numpy()
+                assert np.abs(rows - wanted).max() < 2e-5
