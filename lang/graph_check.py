@@ -188,11 +188,15 @@ class _Checker:
         self.scopes.discard((node.stream, str(name)))
 
     def _fork(self, node: Node) -> None:
-        self._params(node, "size", "streams", "twin", "asking")
+        self._params(node, "size", "streams", "twin", "asking", "ready")
         asking = node.params.get("asking")
         _need(asking is None or _is_int(asking), "asking must be a number")
         _need(isinstance(node.params.get("twin", False), bool), "twin must be true or false")
-        self._begin(node)
+        streams, ready = self._begin(node), node.params.get("ready") or []
+        _need(
+            isinstance(ready, list) and all(_is_int(place) and 0 <= place < len(streams) for place in ready),
+            "ready must be places among its streams",
+        )
 
     def _switch(self, node: Node) -> None:
         self._params(node, "keys", "streams")

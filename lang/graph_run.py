@@ -118,7 +118,10 @@ class GraphRun:
             self._stream(node).set_future(params["name"], self.values[node.id], dtype)
         elif node.kind == "fork":
             children = self._stream(node).fork(
-                len(params["streams"]), asking=params.get("asking"), is_twin=bool(params.get("twin"))
+                len(params["streams"]),
+                asking=params.get("asking"),
+                ready=params.get("ready") or (),
+                is_twin=bool(params.get("twin")),
             )
             self.streams.update(zip(params["streams"], children, strict=True))
         elif node.kind == "join":

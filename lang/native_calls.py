@@ -25,7 +25,6 @@ from .sampling import SglSamplingParams
 from .token_path import Kept, Part, TokenPath, kept_of
 
 if TYPE_CHECKING:
-    from .blocking import BlockingCalls
     from .ir import SglSelect
     from .stream_executor import StreamExecutor
 
@@ -53,8 +52,8 @@ class NativeCalls:
         """The end of the last generation, where the engine keeps it: a stable token boundary."""
         self.is_last = False
         """Nothing will go on from the next generation: the engine need not keep it."""
-        self._group: str | None = None
-        """The fork that this branch began at, until its first call: the branches' first calls are one unit."""
+        self._group: dict[str, Any] = {}
+        """Of the fork that this branch began at, until its first call: the branches' first calls are one unit."""
         self._shared: KeptPath | None = None
         """The fork's text in the engine's cache, held until the first call has used it."""
 
@@ -78,20 +77,22 @@ class NativeCalls:
         calls._base = self._base
         return calls
 
-    def begin_branches(self, branches: Sequence[NativeCalls | BlockingCalls]) -> None:
+    def begin_branches(self, branches: Sequence[NativeCalls], ready: Sequence[NativeCalls] = ()) -> None:
         """Text that no call has seen is computed once, ahead of all `branches`, and kept until each has begun.
 
         Waits for nothing: the request goes out before theirs, in one group with them, so that the engine takes all of
-        them into one step, where what the first computes is there for the others.
+        them into one step, where what the first computes is there for the others. `ready`: those that are known to ask
+        at once, so that the others need not guess whether to wait for them.
         """
-        group = new_name()
+        group: dict[str, Any] = {"group": new_name()}
+        together = {**group, "group_len": len(ready) + (self.committed < len(self.stream.text_))}
         kept: KeptPath | None = None
         if self.committed < len(self.stream.text_):
             self.committed = len(self.stream.text_)
             request: dict[str, Any] = {
                 "prompt_parts": self.path.parts(),
                 "sampling_params": {"max_new_tokens": 0, "temperature": 0.0},
-                "group": group,
+                **(together if ready else group),
             }
             base = self._base
             if base is not None:
@@ -102,9 +103,8 @@ class NativeCalls:
             self.stream.run.usage.add({}, requests=0)
             self.stream.run.start(lambda: self._compute(request, base, kept))
         for branch in branches:
-            if isinstance(branch, NativeCalls):
-                branch.committed = self.committed
-                branch._group, branch._shared = group, kept
+            branch.committed = self.committed
+            branch._group, branch._shared = together if branch in ready else group, kept
 
     async def _compute(self, request: dict[str, Any], *paths: object) -> None:
         """`paths`: what must not be released before the engine has answered."""
@@ -174,8 +174,8 @@ class NativeCalls:
         kept = KeptPath(self.backend, self.stream.run.loop) if keeps else None
         if kept is not None:
             request["keep"] = kept.name
-        if self._group is not None:
-            request["group"], self._group = self._group, None
+        request |= self._group
+        self._group = {}
         return self._named(request), kept
 
     async def generate_parts(self, params: SglSamplingParams) -> tuple[list[Any], dict[str, Any]]:

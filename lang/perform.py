@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -58,21 +59,27 @@ class SyncPoint(SglExpr):
 class ForkPoint(SglExpr):
     """The children begin here.
 
-    asking: how many of them call the model, if that is known. is_twin: a child goes on as if it were the stream itself,
-    forked where that one was.
+    asking: how many of them call the model, if that is known. ready: places of those that are known to do so at once.
+    is_twin: a child goes on as if it were the stream itself, forked where that one was.
     """
 
-    def __init__(self, children: list[StreamExecutor], asking: int | None = None, *, is_twin: bool = False) -> None:
+    def __init__(
+        self,
+        children: list[StreamExecutor],
+        asking: int | None = None,
+        ready: Sequence[int] = (),
+        *,
+        is_twin: bool = False,
+    ) -> None:
         super().__init__()
         self.children = children
         self.asking = len(children) if asking is None else asking
+        self.ready = ready
         self.is_twin = is_twin
 
 
 _ROLES = (SglRoleBegin, SglRoleEnd)
 _IMMEDIATE = (SglConstantText, SglVarScopeBegin, SglVarScopeEnd, SyncPoint)
-
-
 _DEFINING = (SglGen, SglSelect, SglVarScopeBegin)
 """Expressions that have a slot each; see StreamExecutor._declare."""
 
@@ -378,7 +385,8 @@ class Performer:
             child.performer.cur_images = list(self.cur_images)
             child.calls = stream.calls.branch(child)
         if isinstance(stream.calls, NativeCalls) and self._commits(fork):
-            stream.calls.begin_branches([child.calls for child in fork.children])
+            branches = [child.calls for child in fork.children if isinstance(child.calls, NativeCalls)]
+            stream.calls.begin_branches(branches, [branches[place] for place in fork.ready])
         for child in fork.children:
             child.begin()
 

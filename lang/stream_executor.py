@@ -11,7 +11,7 @@ import asyncio
 import contextvars
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -360,11 +360,17 @@ class StreamExecutor:
     # -- forking -----------------------------------------------------------------------------------------------
 
     def fork(
-        self, size: int = 1, position_ids_offset: Any = None, *, asking: int | None = None, is_twin: bool = False
+        self,
+        size: int = 1,
+        position_ids_offset: Any = None,
+        *,
+        asking: int | None = None,
+        ready: Sequence[int] = (),
+        is_twin: bool = False,
     ) -> list[StreamExecutor]:
         """Streams that begin where this one is now. Returns at once: they start when this one has come to here.
 
-        asking, is_twin: see ForkPoint.
+        asking, ready, is_twin: see ForkPoint.
         """
         self.run.check_fork(int(size))
         children = [
@@ -386,5 +392,5 @@ class StreamExecutor:
                 child.slots = dict(self.slots)
                 child._inherited = child.slots.copy()
                 child.variables = dict(self.variables)
-            self._append(ForkPoint(list(children), asking, is_twin=is_twin))
+            self._append(ForkPoint(list(children), asking, ready, is_twin=is_twin))
         return children

@@ -18,7 +18,7 @@ from ..errors import RadixlangError
 from .config import EngineConfig
 from .engine_start import ChildSetup
 from .log import set_up_logging
-from .messages import Control, Failed, Loading, Ready, Submit
+from .messages import Control, Failed, Loading, Ready, Submit, Submits
 from .sockets import EngineSocket
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ def main(config: EngineConfig, socket: EngineSocket) -> None:
         while not stopping.is_set():
             for message in socket.receive(0.5):
                 scheduler.post(message)
-                if isinstance(message, Submit):
+                if isinstance(message, (Submit, Submits)):
                     worked = time.monotonic()
                 if isinstance(message, Control) and message.action == "shutdown":
                     return

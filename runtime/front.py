@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import itertools
 import os
-import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .. import errors
 from ..constrained.constraint import Constraint, Healed
 from .adapters import FrontAdapters
+from .choice_scores import score_choices
 from .generate_request import GenerateChunk, GenerateRequest, PromptPart
 from .generation import Generation
 from .healing import Healer
@@ -29,7 +29,6 @@ from .messages import (
     Failed,
     Finish,
     FromEngine,
-    LogprobRequest,
     Output,
     Outputs,
     Pause,
@@ -39,7 +38,7 @@ from .messages import (
     Submit,
     ToEngine,
 )
-from .sampling_params import SamplingParams
+from .outbox import Outbox
 from .sessions import Sessions
 from .text_stream import TextStream
 from .tokenizer.interface import Tokenizer
@@ -70,13 +69,13 @@ class Front:
         self.sessions = Sessions(self)
         self.adapters = FrontAdapters(self)
         self._boxes: dict[str, tuple[Mailbox, int]] = {}
+        self._outbox = Outbox(lambda message: self.link.send(message), self._boxes.__contains__, self._refuse)
         self._replies: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._healer = Healer(tokenizer)
         self._numbers = itertools.count()
         self._prefix = os.urandom(6).hex()
         self._dead: errors.RadixlangError | None = None
         self._span = lru_cache(maxsize=CACHED_SPANS)(self._encode_span)
-        self.last_message_at = time.monotonic()
 
     # -- generation
 
@@ -96,7 +95,7 @@ class Front:
         if request.sampling.heal and request.sampling.max_new_tokens:
             ids, healed = await self._heal(request, ids, has_bos)
         if not ids and request.parent is None:
-            ids = [self._empty_prompt()]
+            ids = [self.empty_prompt()]
         if request.logprobs is not None:
             request.logprobs.check(self.info["vocab_size"], request.parent_len + len(ids))
         rid = request.rid or self.new_id()
@@ -113,8 +112,12 @@ class Front:
         for index, other in running.items():
             self._boxes[other] = (box, index)
         try:
-            for other in rids:
-                self.link.send(_submit(request, other, ids, constraint, group=rid if len(rids) > 1 else request.group))
+            group = rid if len(rids) > 1 else request.group
+            submits = [_submit(request, other, ids, constraint, group=group) for other in rids]
+            if request.gather is None:
+                self._outbox.send(submits)
+            else:
+                self._outbox.add(submits, request.group, request.gather)
             while running:
                 index, output = await box.get()
                 finish = output.finish
@@ -148,58 +151,8 @@ class Front:
     async def score_choices(
         self, prompt_parts: Sequence[PromptPart], choices: Sequence[str], *, unconditional: bool, client: str = ""
     ) -> dict[str, Any]:
-        """Log-probabilities of each choice as the continuation of the prompt; shape: NativeBackend.native_score.
-
-        A choice may merge with the prompt's last tokens (" Par" + "is"): all choices are then scored from the first
-        token that differs for any of them, so that they stay comparable (token healing).
-        """
-        if not choices or not all(choices):
-            raise errors.RequestError("choices must be one or more strings, none of them empty", param="choices")
-        prompt = await self.tokenize(prompt_parts)
-        joints = [await self._joint(prompt_parts, prompt, choice) for choice in choices]
-        start = min(_common_len(prompt, joint) for joint in joints)
-        context = [] if start > 0 else [self._empty_prompt()]
-        group = self.new_id()
-        scored = await asyncio.gather(
-            *(self._score(context + joint, len(context) + start, group, client) for joint in joints)
-        )
-        alone: list[list[list[Any]] | None] = [None] * len(choices)
-        if unconditional:
-            alone = [s[0] for s in await asyncio.gather(*(self._score(j[start:], 0, group, client) for j in joints))]
-        return {
-            "choices": [
-                {
-                    "token_logprobs": lps,
-                    "unconditional": prior,
-                    "token_ids": joint[start:],
-                    "healed": len(prompt) - start,
-                }
-                for (lps, _), prior, joint in zip(scored, alone, joints, strict=True)
-            ],
-            "prompt_tokens": len(prompt),
-            "cached_tokens": max(cached for _, cached in scored),
-        }
-
-    async def _joint(self, parts: Sequence[PromptPart], prompt: list[int], choice: str) -> list[int]:
-        """The prompt and the choice, tokenized as one text where the prompt ends in text."""
-        if not parts:
-            return await self.tokenize([choice])
-        last = parts[-1]
-        if isinstance(last, str):
-            joint = await self.tokenize([*parts[:-1], last + choice])
-            if _common_len(prompt, joint) < len(joint):
-                return joint
-        return prompt + await self.tokenize([[], choice])
-
-    async def _score(self, ids: list[int], start: int, group: str, client: str) -> tuple[list[list[Any]], int]:
-        sampling = SamplingParams(max_new_tokens=0, temperature=0.0)
-        wanted = LogprobRequest(output=False, prompt_start=start)
-        request = GenerateRequest(prompt=[ids], sampling=sampling, logprobs=wanted, client=client, add_bos=False)
-        positions, cached = [], 0
-        async for chunk in self.generate(request):
-            positions.extend(chunk.prompt_logprobs)
-            cached = chunk.cached_len
-        return [[p.logprob, p.token_id, self.tokenizer.token_text(p.token_id)] for p in positions], cached
+        """Log-probabilities of each choice as the continuation of the prompt: see choice_scores."""
+        return await score_choices(self, prompt_parts, choices, unconditional=unconditional, client=client)
 
     # -- text to ids
 
@@ -232,7 +185,7 @@ class Front:
             ids = ids[1:]  # the text (a rendered chat template) began with it already
         return ids
 
-    def _empty_prompt(self) -> int:
+    def empty_prompt(self) -> int:
         """The token that stands before everything, for prompts without any."""
         bos = self.tokenizer.bos_token_id
         return bos if bos is not None else min(self.tokenizer.eos_token_ids, default=0)
@@ -290,7 +243,6 @@ class Front:
 
     def receive(self, message: FromEngine) -> None:
         """One message of the engine; on the front's loop."""
-        self.last_message_at = time.monotonic()
         if isinstance(message, Outputs):
             boxes = self._boxes
             for output in message.items:
@@ -311,12 +263,17 @@ class Front:
     def fail(self, error: errors.RadixlangError) -> None:
         """The engine is gone: all that is in flight is answered with `error`, and new requests until `Ready`."""
         self._dead = error
-        finish = Finish(type="error", message=error.message, status=error.status, code=error.code)
-        for rid, (box, index) in list(self._boxes.items()):
-            box.put(index, Output(rid=rid, token_ids=[], finish=finish))
+        for rid in list(self._boxes):
+            self._refuse(rid, error)
         for future in self._replies.values():
             if not future.done():
                 future.set_exception(error)
+
+    def _refuse(self, rid: str, error: errors.RadixlangError) -> None:
+        """Answers a request that the engine will not."""
+        box, index = self._boxes[rid]
+        finish = Finish(type="error", message=error.message, status=error.status, code=error.code, param=error.param)
+        box.put(index, Output(rid=rid, token_ids=[], finish=finish))
 
     @property
     def num_open(self) -> int:
@@ -376,10 +333,3 @@ def _submit(
         want_hidden=request.want_hidden,
         echo_steps=request.stream,
     )
-
-
-def _common_len(a: Sequence[int], b: Sequence[int]) -> int:
-    for index, (x, y) in enumerate(zip(a, b, strict=False)):
-        if x != y:
-            return index
-    return min(len(a), len(b))

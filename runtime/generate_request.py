@@ -58,6 +58,9 @@ class GenerateRequest:
     parent_len: int = 0
     group: str | None = None
     """Requests of one fork: admitted as a unit where they fit."""
+    gather: int | None = None
+    """None: it goes to the engine at once. 0: with what this pass of the event loop brings. Else: with so many of its
+    group, itself counted, or after a short while with those that came."""
     session: SessionParams | None = None
     """The session that the prompt goes on in (Sessions.generate, n must be 1)."""
     want_hidden: bool = False

@@ -73,6 +73,12 @@ class Submit(msgspec.Struct, frozen=True, tag="submit"):
     """False: one Output at the end instead of one a step (non-streaming requests)."""
 
 
+class Submits(msgspec.Struct, frozen=True, tag="submits"):
+    """Several at once: no step begins between them."""
+
+    items: list[Submit]
+
+
 class Abort(msgspec.Struct, frozen=True, tag="abort"):
     """Ends a request, exactly that id; unknown ids are remembered 30 s. Idempotent."""
 
@@ -109,7 +115,7 @@ class Control(msgspec.Struct, frozen=True, tag="control"):
     """What the action needs to know."""
 
 
-ToEngine = Submit | Abort | Pause | AbortAll | Release | Control
+ToEngine = Submit | Submits | Abort | Pause | AbortAll | Release | Control
 
 
 class TokenLogprobs(msgspec.Struct, array_like=True):

@@ -94,6 +94,8 @@ class NativeBody(msgspec.Struct):
     parent_len: int = 0
     group: str | None = None
     """Requests of one group that wait are admitted together."""
+    group_len: int = 0
+    """How many of the group come at once: they wait a little for each other, so that one step takes them in."""
     priority: int | None = None
     timeout: float | None = None
     extra_key: str | list[str] | None = None
@@ -181,9 +183,9 @@ def parse(body: NativeBody, *, client: str = "") -> NativeCall:
                 stream=body.stream,
                 client=client,
                 namespace=each("extra_key", body.extra_key, index) or body.cache_salt or "",
+                adapter=each("lora_path", body.lora_path, index) or "",
                 priority=body.priority or 0,
                 timeout_s=body.timeout if body.timeout is not None else 600.0,
-                adapter=each("lora_path", body.lora_path, index) or "",
                 session=each("session_params", body.session_params, index),
                 keep=body.keep,
                 keep_s=body.keep_s,
@@ -191,6 +193,7 @@ def parse(body: NativeBody, *, client: str = "") -> NativeCall:
                 parent=body.parent,
                 parent_len=body.parent_len,
                 group=None if body.group is None else f"{client}/{body.group}",
+                gather=body.group_len or None,
             )
         )
     if (body.keep or body.parent) and (is_batch or requests[0].sampling.n > 1):
@@ -291,7 +294,6 @@ class Answer:
     """Builds SGLang's answer of one generation from its chunks; `stream` bodies are cumulative unless `deltas`."""
 
     def __init__(self, rid: str, token_text: Callable[[int], str] | None, *, deltas: bool, has_logprobs: bool) -> None:
-        self._rid = rid
         self._token_text = token_text
         """For texts in log-probabilities; None: leave them out."""
         self._deltas = deltas

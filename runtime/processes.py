@@ -21,7 +21,7 @@ from collections.abc import Callable
 from ..errors import EngineDead, OverloadedError
 from .config import EngineConfig
 from .engine_start import PROGRAM, StartedEngine, socket_folder, start_engine
-from .messages import Abort, Control, Failed, FromEngine, Loading, Outputs, Ready, Reply, Submit, ToEngine
+from .messages import Abort, Control, Failed, FromEngine, Loading, Outputs, Ready, Reply, Submit, Submits, ToEngine
 from .poison import Suspects
 from .sockets import FrontSocket
 
@@ -71,7 +71,6 @@ class EngineSupervisor:
         self._last_answer = 0.0
         self._asked = 0.0
         self._delays: deque[float] = deque(maxlen=256)
-        self._stopping = False
         self._in_flight: dict[str, Submit] = {}
         """What the engine has to answer, in order of arrival."""
         self._suspects = Suspects()
@@ -102,18 +101,17 @@ class EngineSupervisor:
             if self.state == "loading":
                 raise OverloadedError("the model is still loading", code="loading", retry_after_s=1)
             raise EngineDead("the engine is restarting" if self.state == "restarting" else "the engine is down")
-        if isinstance(message, Submit):
-            self._suspects.check(message)
+        submits = [message] if isinstance(message, Submit) else message.items if isinstance(message, Submits) else []
+        for submit in submits:
+            self._suspects.check(submit)
         if not self._socket.send(message):
             raise EngineDead("the engine went away")
-        if isinstance(message, Submit):
-            self._in_flight[message.rid] = message
-        elif isinstance(message, Abort):
+        self._in_flight.update((submit.rid, submit) for submit in submits)
+        if isinstance(message, Abort):
             self._in_flight.pop(message.rid, None)
 
     async def stop(self, timeout_s: float = 5.0) -> None:
         """Asks the engine to end, then kills it."""
-        self._stopping = True
         self.state = "stopped"
         if self._watch is not None:
             self._watch.cancel()

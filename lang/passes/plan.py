@@ -28,7 +28,7 @@ def plan(
 
 def _plain(graph: ProgramGraph) -> ProgramGraph:
     """Without what an earlier plan noted in its nodes: it may have been for another run."""
-    noted = {"together", "asking", "last"}
+    noted = {"together", "asking", "ready", "last"}
     nodes = [
         replace(node, params={k: v for k, v in node.params.items() if k not in noted})
         if noted & set(node.params)

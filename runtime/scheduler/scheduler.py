@@ -20,7 +20,20 @@ from ...radix_cache.tree import RadixTree
 from ..config import EngineConfig
 from ..kv_events import open_kv_events
 from ..lora.names import AdapterNames
-from ..messages import Abort, AbortAll, Control, Finish, FromEngine, Outputs, Pause, Release, Reply, Submit, ToEngine
+from ..messages import (
+    Abort,
+    AbortAll,
+    Control,
+    Finish,
+    FromEngine,
+    Outputs,
+    Pause,
+    Release,
+    Reply,
+    Submit,
+    Submits,
+    ToEngine,
+)
 from ..model_runner.plan import Executor
 from ..request import Request, Status
 from ..speculation.select import make_speculator
@@ -211,6 +224,9 @@ class Scheduler:
             message = inbox.popleft()
             if isinstance(message, Submit):
                 self._submit(message)
+            elif isinstance(message, Submits):
+                for submit in message.items:
+                    self._submit(submit)
             elif isinstance(message, Abort):
                 self._abort(message.rid, message.reason)
             elif isinstance(message, Pause):

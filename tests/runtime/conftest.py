@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from radixlang.runtime.front import Front
-from radixlang.runtime.messages import Abort, Control, Finish, Output, Outputs, Reply, Submit, TokenLogprobs
+from radixlang.runtime.messages import Abort, Control, Finish, Output, Outputs, Reply, Submit, Submits, TokenLogprobs
 
 EOS, BOS, MERGED = 256, 257, 258
 
@@ -84,6 +84,10 @@ class ScriptedEngine:
         loop = asyncio.get_running_loop()
         if isinstance(message, Control):
             loop.call_soon(self.front.receive, Reply(id=message.id, data={"success": True}))
+        elif isinstance(message, Submits):
+            self.sent.pop()
+            for submit in message.items:
+                self.send(submit)
         elif isinstance(message, Submit) and not self.stall:
             for output in self.outputs(message):
                 loop.call_soon(self.front.receive, Outputs(items=[output]))
@@ -101,7 +105,11 @@ class ScriptedEngine:
         ids = list(self.reply)[: submit.sampling.max_new_tokens]
         end = self.finish or Finish(type="length", length=len(ids))
         if not ids:
-            return [Output(rid=submit.rid, token_ids=[], prompt_len=length, prompt_logprobs=scored, finish=end)]
+            output = Output(rid=submit.rid, token_ids=[], prompt_len=length, prompt_logprobs=scored, finish=end)
+            if wanted is not None and wanted.output:
+                asked = [-float(length) for _ in wanted.token_ids]
+                output.logprobs = [TokenLogprobs(-float(length), EOS, asked=asked)]
+            return [output]
         last = len(ids) - 1
         return [
             Output(

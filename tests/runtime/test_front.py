@@ -146,39 +146,6 @@ def test_a_running_id_is_refused_and_the_first_goes_on(make_front):
     asyncio.run(twice())
 
 
-def scores(front, prompt, choices, **options):
-    return asyncio.run(front.score_choices(prompt, choices, unconditional=False, **options))
-
-
-def test_choices_are_scored_on_their_own_tokens(make_front):
-    front, _ = make_front()
-    got = scores(front, ["ab"], [" x", " yz"])
-    texts = ["".join(text for _, _, text in c["token_logprobs"]) for c in got["choices"]]
-    assert texts == [" x", " yz"]
-    assert all(c["healed"] == 0 for c in got["choices"])
-
-
-def test_a_choice_that_merges_with_the_prompt_heals_it_for_all(make_front):
-    front, _ = make_front()
-    got = scores(front, ["Par i"], ["s", "x"])
-    assert [c["healed"] for c in got["choices"]] == [1, 1]
-    assert ["".join(t for _, _, t in c["token_logprobs"]) for c in got["choices"]] == ["is", "ix"]
-
-
-def test_choices_of_an_empty_prompt_are_scored_after_the_first_token(make_front):
-    front, _ = make_front()
-    got = scores(front, [], ["Yes", "No"])
-    assert ["".join(t for _, _, t in c["token_logprobs"]) for c in got["choices"]] == ["Yes", "No"]
-    assert all(lp is not None for c in got["choices"] for lp, _, _ in c["token_logprobs"])
-
-
-def test_empty_choices_are_refused(make_front):
-    front, _ = make_front()
-    for choices in ([], ["a", ""]):
-        with pytest.raises(RequestError):
-            scores(front, ["x"], choices)
-
-
 def test_paths_are_released_by_name(make_front):
     front, engine = make_front()
     asyncio.run(front.release(["p1"]))
