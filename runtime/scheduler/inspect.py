@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import ModelNotFound
 from ...radix_cache.tree import RadixTree
+from ..lora.names import namespace_of
 from .state import State
 
 _MAX_NODES = 4096
@@ -27,7 +29,11 @@ def answer(state: State, action: str, data: dict[str, Any]) -> dict[str, object]
 def _lookup(state: State, data: dict[str, Any]) -> dict[str, object]:
     """How much of a prompt the cache holds now."""
     ids = np.array(data["token_ids"], np.int32)
-    namespace = str(data.get("namespace") or "")
+    try:
+        adapter = state.adapters.of(str(data.get("adapter") or ""))
+    except ModelNotFound as error:
+        return {"success": False, "error": error.message, "code": error.code}
+    namespace = namespace_of(str(data.get("namespace") or ""), adapter)
     match = state.cache.match(ids, end=ids.size, namespace=namespace, step=state.step)
     return {
         "prompt_tokens": int(ids.size),

@@ -56,7 +56,7 @@ async def messages(service: Service, request: Request) -> Answer:
     """POST /v1/messages."""
     body = await request.struct(MessagesBody)
     service.check_fields(request)
-    service.check_model(body.model)
+    adapter = service.adapter_of(body.model)
     if body.max_tokens < 1:
         raise RequestError(f"max_tokens must be at least 1, found {body.max_tokens}", param="max_tokens")
     plan = _plan(body)
@@ -75,6 +75,7 @@ async def messages(service: Service, request: Request) -> Answer:
         messages=_conversation(body),
         plan=plan,
         sampling=sampling,
+        adapter=adapter,
         names=_NAMES,
         stream=bool(body.stream),
     )
@@ -91,7 +92,7 @@ async def messages(service: Service, request: Request) -> Answer:
 async def count_tokens(service: Service, request: Request) -> Answer:
     """POST /v1/messages/count_tokens."""
     body = await request.struct(CountBody)
-    service.check_model(body.model)
+    service.adapter_of(body.model)
     ids = await prompt_ids(service, _conversation(body), _plan(body))
     return json_response({"input_tokens": len(ids)})
 

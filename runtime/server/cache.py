@@ -26,6 +26,8 @@ class LookupBody(msgspec.Struct):
     messages: list[dict[str, Any]] | None = None
     extra_key: str | None = None
     cache_salt: str | None = None
+    lora_path: str | None = None
+    """The adapter whose prefixes are meant."""
 
 
 class PinBody(LookupBody):
@@ -55,7 +57,9 @@ async def lookup(service: Service, request: Request) -> Answer:
     body = await request.struct(LookupBody)
     ids = await front.tokenize(_prompt(service, body))
     namespace = body.extra_key or body.cache_salt or ""
-    return json_response(await front.ask("cache_lookup", {"token_ids": ids, "namespace": namespace}))
+    await front.adapters.check(body.lora_path or "")
+    asked = {"token_ids": ids, "namespace": namespace, "adapter": body.lora_path or ""}
+    return json_response(await front.ask("cache_lookup", asked))
 
 
 async def pin(service: Service, request: Request) -> Answer:
@@ -70,6 +74,7 @@ async def pin(service: Service, request: Request) -> Answer:
         sampling=SamplingParams(max_new_tokens=0, temperature=0.0),
         client=request.client,
         namespace=body.extra_key or body.cache_salt or "",
+        adapter=body.lora_path or "",
         timeout_s=service.timeout(None),
         keep=name,
         keep_s=body.ttl,

@@ -16,7 +16,7 @@ from ..messages import LogprobRequest
 from .generation import Tally, chunks_of, finish_reason, gather, usage_of
 from .http import Answer, EventStream, Request, json_response
 from .messages import prompt_ids, template_messages
-from .openai_fields import GenerationFields, check_top_logprobs, client_of, constraint_of, refuse_adapters, sampling_of
+from .openai_fields import GenerationFields, check_top_logprobs, client_of, constraint_of, sampling_of
 from .openai_logprobs import chat_logprobs
 from .program_models import chat_with, program_of
 from .route import Route
@@ -55,8 +55,7 @@ async def chat(service: Service, request: Request) -> Answer:
     program = program_of(service, body.model)
     if program is not None:
         return await chat_with(service, request, program, body)
-    service.check_model(body.model)
-    refuse_adapters(body)
+    adapter = service.adapter_of(body.model, body.lora_path)
     num_top = check_top_logprobs(bool(body.logprobs), body.top_logprobs)
     plan = plan_tools(body.tools, body.tool_choice)
     ids = await _prompt_ids(service, body, plan)
@@ -87,6 +86,7 @@ async def chat(service: Service, request: Request) -> Answer:
         stream=bool(body.stream),
         client=client_of(request.client, body),
         namespace=body.extra_key or body.cache_salt or "",
+        adapter=adapter,
         priority=body.priority or 0,
         timeout_s=service.timeout(body.timeout),
         add_bos=False,

@@ -18,7 +18,7 @@ from ..messages import LogprobRequest
 from ..native_api import MAX_BATCH
 from .generation import Generation, Tally, chunks_of, finish_reason, gather, usage_of
 from .http import Answer, EventStream, Request, json_response
-from .openai_fields import MAX_TOP_LOGPROBS, GenerationFields, client_of, constraint_of, refuse_adapters, sampling_of
+from .openai_fields import MAX_TOP_LOGPROBS, GenerationFields, client_of, constraint_of, sampling_of
 from .openai_logprobs import LegacyLogprobs
 from .route import Route
 from .service import Service
@@ -42,8 +42,7 @@ async def completions(service: Service, request: Request) -> Answer:
     """One or many prompts, n texts each."""
     body = await request.struct(CompletionBody)
     service.check_fields(request)
-    service.check_model(body.model)
-    refuse_adapters(body)
+    adapter = service.adapter_of(body.model, body.lora_path)
     _check(body)
     prompts = await _prompts(service, body)
     found = constraint_of(body)
@@ -70,6 +69,7 @@ async def completions(service: Service, request: Request) -> Answer:
             stream=bool(body.stream),
             client=client_of(request.client, body),
             namespace=body.extra_key or body.cache_salt or "",
+            adapter=adapter,
             priority=body.priority or 0,
             timeout_s=service.timeout(body.timeout),
             add_bos=False,

@@ -23,6 +23,7 @@ async def converse(
     messages: list[dict[str, Any]],
     plan: ToolPlan | None,
     sampling: dict[str, Any],
+    adapter: str,
     names: dict[str, str],
     found: FoundConstraint | None = None,
     stream: bool,
@@ -53,6 +54,7 @@ async def converse(
         constraint=found.constraint if found else None,
         stream=stream,
         client=request.client,
+        adapter=adapter,
         timeout_s=service.timeout(None),
         add_bos=False,
     )

@@ -50,7 +50,7 @@ class Checker:
         asked = _asked({name: data.pop(name) for name in _OWN_FIELDS & data.keys()})
         request.ignored.extend(sorted(data.keys() - FIELD_NAMES - {"model"}))
         self._service.check_fields(request)
-        self._service.check_model(data.get("model"))
+        self._service.adapter_of(data.get("model"))
         try:
             found = find_constraint({name: value for name, value in data.items() if name in FIELD_NAMES})
             if found is None:

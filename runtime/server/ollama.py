@@ -91,7 +91,7 @@ class OllamaEmbedBody(msgspec.Struct):
 async def chat(service: Service, request: Request) -> Answer:
     """POST /api/chat."""
     body = await request.struct(OllamaChatBody)
-    service.check_model(body.model)
+    service.adapter_of(body.model)
     if not body.messages:
         return json_response(_loaded(service, body, {"message": {"role": "assistant", "content": ""}}))
     plan = plan_tools(body.tools, body.tool_choice)
@@ -110,7 +110,7 @@ async def chat(service: Service, request: Request) -> Answer:
 async def generate(service: Service, request: Request) -> Answer:
     """POST /api/generate."""
     body = await request.struct(OllamaGenerateBody)
-    service.check_model(body.model)
+    service.adapter_of(body.model)
     for name in ("suffix", "template"):
         if getattr(body, name):
             raise RequestError(f"{name} is not served here; drop it", param=name)
@@ -228,6 +228,7 @@ async def _answer(
         logprobs=LogprobRequest(output=True, num_top=num_top) if body.logprobs else None,
         stream=streams,
         client=request.client,
+        adapter=service.adapter_of(body.model),
         timeout_s=service.timeout(None),
         add_bos=False,
     )

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from ...constrained.fields import FIELD_NAMES, FoundConstraint, find_constraint
-from ...errors import InvalidSampling, ModelNotFound, RequestError, UnsupportedContent
+from ...errors import InvalidSampling, RequestError, UnsupportedContent
 from ..sampling_params import SamplingParams
 
 MAX_TOP_LOGPROBS = 20
@@ -136,12 +136,6 @@ def constraint_of(body: GenerationFields) -> FoundConstraint | None:
 def client_of(key_holder: str, body: GenerationFields) -> str:
     """Whose share of the machine a request takes: its key's holder; on a server without keys, the user it names."""
     return key_holder or (f"user:{body.user[:256]}" if body.user else "")
-
-
-def refuse_adapters(body: GenerationFields) -> None:
-    """No adapters are loaded; a request for one must not be answered by the plain model."""
-    if body.lora_path:
-        raise ModelNotFound(f"no adapter {body.lora_path!r} is loaded", param="lora_path")
 
 
 def check_top_logprobs(wanted: bool, top: int | None) -> int:

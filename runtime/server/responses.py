@@ -31,7 +31,7 @@ async def responses(service: Service, request: Request) -> Answer:
     """One answer, whole or as events."""
     body = await request.struct(ResponsesBody)
     service.check_fields(request)
-    service.check_model(body.model)
+    adapter = service.adapter_of(body.model)
     if body.background:
         raise RequestError("background answers are not served; drop background", param="background")
     if body.max_output_tokens is not None and body.max_output_tokens < 1:
@@ -49,6 +49,7 @@ async def responses(service: Service, request: Request) -> Answer:
         messages=[*system, *said],
         plan=plan,
         sampling={name: value for name, value in given.items() if value is not None},
+        adapter=adapter,
         names=_NAMES,
         found=constraint_of(body),
         stream=bool(body.stream),

@@ -109,6 +109,33 @@ class Service:
                 f"the model {name!r} is not served here; this server has {self.model_name!r}", param="model"
             )
 
+    def adapter_of(self, model: str | None, lora_path: str | None = None) -> str:
+        """The adapter that a request means, "" for the model itself: its lora_path, or a model "name" or "base:name".
+
+        Raises ModelNotFound for a model that is not served, RequestError for two adapters.
+        """
+        named = self._adapter_named(model.removesuffix(":latest")) if model else ""
+        if not named:
+            self.check_model(model)
+            return lora_path or ""
+        if lora_path and lora_path != named:
+            raise RequestError(
+                f"model means the adapter {named!r} and lora_path {lora_path!r}; give one", param="model"
+            )
+        return named
+
+    def _adapter_named(self, model: str) -> str:
+        adapters = self.adapters
+        if not adapters or model in self.names():
+            return ""
+        after = (model.removeprefix(f"{name}:") for name in self.names() if model.startswith(f"{name}:"))
+        return next((name for name in (model, *after) if name in adapters), "")
+
+    @property
+    def adapters(self) -> dict[str, str]:
+        """Name to folder of those that are loaded."""
+        return self._front.adapters.paths if self._front is not None else {}
+
     def names(self) -> tuple[str, ...]:
         """What requests may call the model: its served name, its path, the last part of its path, "default"."""
         path = self.engine_config.model_path

@@ -40,7 +40,7 @@ async def tokenize(service: Service, request: Request) -> Answer:
     """POST /tokenize: SGLang's answer, `pieces` in llama.cpp's form when asked `with_pieces`."""
     front = service.front
     body = await request.struct(TokenizeBody)
-    service.check_model(body.model)
+    service.adapter_of(body.model)
     special = body.add_special_tokens
     if body.messages is not None:
         texts, is_batch = [render(front, template_messages(body.messages))], False
@@ -82,7 +82,7 @@ class RenderBody(msgspec.Struct):
 async def render_chat(service: Service, request: Request) -> Answer:
     """POST /v1/chat/completions/render and /apply-template: the prompt that a chat request would have."""
     body = await request.struct(RenderBody)
-    service.check_model(body.model)
+    service.adapter_of(body.model)
     ids = await prompt_ids(
         service,
         template_messages(body.messages),
@@ -98,7 +98,7 @@ async def detokenize(service: Service, request: Request) -> Answer:
     """POST /detokenize: the text under SGLang's (text), vLLM's (prompt) and llama.cpp's (content) name."""
     front = service.front
     body = await request.struct(DetokenizeBody)
-    service.check_model(body.model)
+    service.adapter_of(body.model)
     given: Any = body.tokens
     if given is None:
         raise RequestError("give tokens", param="tokens")
