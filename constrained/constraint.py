@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 WhiteSpace = Literal["compact", "fixed", "flexible"]
-OnUnsupported = Literal["error", "verify"]
+OnUnsupported = Literal["error", "verify", "narrow"]
 
 
 class Regex(msgspec.Struct, frozen=True, tag="regex"):
@@ -25,6 +25,8 @@ class JsonSchema(msgspec.Struct, frozen=True, tag="json_schema"):
     strict: bool = False
     """OpenAI's strict mode: additionalProperties is false by default; what cannot be enforced is refused."""
     on_unsupported: OnUnsupported = "error"
+    """error: refused. verify: generated under the closest wider grammar and validated. narrow: some documents that the
+    schema accepts are never written, where that lets it be served."""
 
 
 class JsonObject(msgspec.Struct, frozen=True, tag="json_object"):

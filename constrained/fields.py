@@ -270,7 +270,7 @@ def _option_unsupported(constraint: Constraint, value: Any, param: str) -> Const
     if value == "error":
         return constraint
     if not isinstance(constraint, JsonSchema):
-        raise UnsupportedGrammar("verify is an option of JSON schemas", keyword="on_unsupported", param=param)
+        raise UnsupportedGrammar(f"{value} is an option of JSON schemas", keyword="on_unsupported", param=param)
     return msgspec.structs.replace(constraint, on_unsupported=value)
 
 

@@ -18,12 +18,13 @@ from .constraint import WhiteSpace
 from .fsm.fallback import to_engine
 from .fsm.pattern import ANY, Node, Repeat, Seq
 from .fsm.pattern import parse as parse_regex
-from .json_schema.names import both, literal
+from .json_schema.names import both
 from .json_schema.normalise import normalise
 from .json_schema.normalise import parse as parse_json
-from .json_schema.patterns import ANYTHING, flatten
+from .json_schema.patterns import flatten
 from .json_schema.places import Places, first_unique
 from .json_schema.refusal import check_keys, invalid
+from .json_schema.strings import ANYTHING, literal
 from .json_schema.whitespace import engine_options
 from .tag_cursor import TagStart
 

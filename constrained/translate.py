@@ -163,7 +163,7 @@ def _nonempty(grammar: FsmGrammar) -> FsmGrammar:
 def _normalised(asked: JsonSchema) -> NormalisedSchema | Widened:
     if asked.on_unsupported == "verify":
         return widen(asked.schema, strict=asked.strict)
-    return normalise(asked.schema, strict=asked.strict)
+    return normalise(asked.schema, strict=asked.strict, may_narrow=asked.on_unsupported == "narrow")
 
 
 def _json_schema(asked: JsonSchema, vocabulary: Vocabulary) -> CompiledGrammar:

@@ -1,6 +1,6 @@
 """What a schema does not accept, as alternatives.
 
-Works on schemas as written. A `None` answer means "not known": the caller refuses, nothing is loosened.
+Works on schemas as written, keyword by keyword. A `None` answer means "not known": the caller refuses.
 """
 
 from __future__ import annotations
@@ -111,31 +111,11 @@ def without_known_type(schema: Any, context: Any, resolve: Resolve) -> Any:
     return schema
 
 
-def negate(schema: Any, resolve: Resolve, depth: int = 0, *, partly: bool = False) -> list[Schema] | None:
-    """Schemas that together accept exactly what `schema` does not; None if that cannot be said.
+def negate_keyword(key: str, value: Any) -> list[Schema] | None:
+    """Schemas that together accept exactly what one keyword refuses; None if that cannot be said.
 
-    `partly`: they may accept less, but nothing of what `schema` does.
+    For keywords that hold no schemas; those that do are `relative`'s.
     """
-    schema = resolve(schema)
-    if isinstance(schema, bool):
-        return [not schema]
-    if not isinstance(schema, dict) or depth > MAX_DEPTH:
-        return None
-    alternatives: list[Schema] = []
-    for key, value in schema.items():
-        if key not in ASSERTIONS:
-            continue
-        negated = _negate_keyword(key, value, schema, resolve, depth, partly)
-        if negated is not None:
-            alternatives += negated
-        elif not partly:
-            return None
-    return alternatives
-
-
-def _negate_keyword(
-    key: str, value: Any, schema: dict[str, Any], resolve: Resolve, depth: int, partly: bool
-) -> list[Schema] | None:
     match key:
         case "type":
             names = set(value if isinstance(value, list) else [value])
@@ -147,36 +127,8 @@ def _negate_keyword(
             return _not_values([value])
         case "enum" if isinstance(value, list):
             return _not_values(value)
-        case "required" if isinstance(value, list):
-            return [{"type": "object", "properties": {name: False}} for name in value]
-        case "properties" if isinstance(value, dict):
-            found: list[Schema] = []
-            for name, inner in value.items():
-                negated = negate(inner, resolve, depth + 1, partly=partly)
-                if negated is None:
-                    return None
-                for option in negated:
-                    if option is not False:
-                        found.append({"type": "object", "properties": {name: option}, "required": [name]})
-            return found
         case "not":
             return [value]
-        case "anyOf" if isinstance(value, list):
-            every: list[Any] = []
-            for inner in value:
-                negated = negate(inner, resolve, depth + 1, partly=partly)
-                if negated is None:
-                    return None
-                every.append(negated[0] if len(negated) == 1 else {"anyOf": negated})
-            return [{"allOf": every}]
-        case "allOf" if isinstance(value, list):
-            some: list[Schema] = []
-            for inner in value:
-                negated = negate(inner, resolve, depth + 1, partly=partly)
-                if negated is None:
-                    return None
-                some += negated
-            return some
         case "pattern" if isinstance(value, str):
             try:
                 return [{"type": "string", "pattern": complement(search_tree(value))}]
@@ -197,6 +149,10 @@ def _negate_bound(key: str, value: Any) -> list[Schema] | None:
             return [{"type": "array", "maxItems": value - 1}] if value > 0 else []
         case "maxItems":
             return [{"type": "array", "minItems": value + 1}]
+        case "minProperties":
+            return [{"type": "object", "maxProperties": value - 1}] if value > 0 else []
+        case "maxProperties":
+            return [{"type": "object", "minProperties": value + 1}]
         case "minimum":
             return [{"type": "number", "exclusiveMaximum": value}]
         case "maximum":

@@ -1,4 +1,4 @@
-"""Whether two schemas, as written, can accept the same document; and what is left of one beside the other.
+"""Whether two schemas, as written, can accept the same document.
 
 A "no" is certain; what is not known counts as yes.
 """
@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any
 
 from ...errors import GrammarError
-from .complement import MAX_DEPTH, Resolve, Schema, canonical, negate, type_of, types_of, without_known_type
+from .complement import ASSERTIONS, MAX_DEPTH, Resolve, canonical, type_of, types_of
 from .patterns import are_disjoint, matches, search_tree
+
+PLAIN = frozenset(["pattern", "format", "multipleOf", "minimum", "maximum", "minLength", "maxLength", "minItems"])
 
 
 def rivals_of(branches: list[Any], resolve: Resolve) -> dict[int, list[int]]:
@@ -35,6 +37,8 @@ def disjoint(one: Any, other: Any, resolve: Resolve, depth: int = 0) -> bool:
         for inner in first.get("allOf", []) if isinstance(first.get("allOf"), list) else []:
             if disjoint(inner, second, resolve, depth + 1):
                 return True
+        if "not" in first and within(second, first["not"], resolve, depth + 1):
+            return True
         for key in ("anyOf", "oneOf"):
             options = first.get(key)
             if isinstance(options, list) and options:
@@ -43,6 +47,38 @@ def disjoint(one: Any, other: Any, resolve: Resolve, depth: int = 0) -> bool:
                     return True
     shared = types_of(one) & types_of(other)
     return all(_disjoint_type(name, one, other, resolve, depth) for name in shared)
+
+
+def within(one: Any, other: Any, resolve: Resolve, depth: int = 0) -> bool:
+    """Whether it is certain that every document of `one` satisfies `other`."""
+    one, other = resolve(one), resolve(other)
+    if one is False or other is True or other == {}:
+        return True
+    if not isinstance(one, dict) or not isinstance(other, dict) or depth > MAX_DEPTH:
+        return False
+    parts = one.get("allOf", [])
+    if isinstance(parts, list) and any(within(part, other, resolve, depth + 1) for part in parts):
+        return True
+    return all(
+        _implies(one, key, value, resolve, depth)
+        for key, value in other.items()
+        if key in ASSERTIONS and not (key in one and key in PLAIN and canonical(one[key]) == canonical(value))
+    )
+
+
+def _implies(one: dict[str, Any], key: str, value: Any, resolve: Resolve, depth: int) -> bool:
+    match key:
+        case "type" if "integer" not in value:
+            return types_of(one) <= types_of({"type": value})
+        case "enum" | "const":
+            own, others = _constants(one), _constants({key: value})
+            return own is not None and others is not None and own <= others
+        case "required":
+            return set(value) <= set(one.get("required", []))
+        case "properties":
+            listed = one.get("properties", {})
+            return all(name in listed and within(listed[name], s, resolve, depth + 1) for name, s in value.items())
+    return False
 
 
 def told_apart(branches: list[Any]) -> bool:
@@ -178,9 +214,7 @@ def _objects_apart(one: dict[str, Any], other: dict[str, Any], resolve: Resolve,
         if name in others:
             if others[name] is False:
                 return True
-            if name in (other.get("required") or []) and disjoint(
-                properties.get(name, True), others[name], resolve, depth + 1
-            ):
+            if disjoint(properties.get(name, True), others[name], resolve, depth + 1):
                 return True
         elif other.get("additionalProperties") is False and not _is_patterned(other, name):
             return True
@@ -190,43 +224,3 @@ def _objects_apart(one: dict[str, Any], other: dict[str, Any], resolve: Resolve,
 def _is_patterned(schema: dict[str, Any], name: str) -> bool:
     patterns = schema.get("patternProperties") or {}
     return not isinstance(patterns, dict) or any(may_match(pattern, name) for pattern in patterns)
-
-
-def beyond(rival: dict[str, Any], branch: Any) -> tuple[list[Schema], bool]:
-    """What a closed `rival` refuses of `branch` for a property that it does not list; and whether that is all of it."""
-    if not isinstance(branch, dict):
-        return [], False
-    listed, own = rival.get("properties", {}), branch.get("properties", {})
-    others = [name for name in own if name not in listed and not _is_patterned(rival, name)]
-    is_all = branch.get("additionalProperties") is False and not branch.get("patternProperties")
-    return [{"type": "object", "required": [name]} for name in others], is_all
-
-
-class Rest(NamedTuple):
-    """What a branch of oneOf may be beside a rival."""
-
-    options: list[Schema]
-    is_all: bool
-    """All that the rival refuses; else a part of that, which is narrower than the schema and never wider."""
-
-
-def rest_of(rival: Any, branch: Any, resolve: Resolve) -> Rest | None:
-    """A part is enough where the rival demands a property or a type: what tells branches apart. None: not known."""
-    rival = resolve(without_known_type(rival, branch, resolve))
-    if not isinstance(rival, dict):
-        return Rest([not rival], True)
-    closed: list[Schema] = []
-    is_all = True
-    if rival.get("additionalProperties") is False:
-        closed, is_all = beyond(rival, branch)
-        rest = {k: v for k, v in rival.items() if k not in ("additionalProperties", "patternProperties")}
-        is_all = is_all and not rival.get("patternProperties")
-    else:
-        rest = rival
-    negated = negate(rest, resolve) if is_all else None
-    if negated is not None:
-        return Rest([*closed, *negated], True)
-    if closed or {"required", "type", "const", "enum"} & rest.keys():
-        options = [*closed, *(negate(rest, resolve, partly=True) or [])]
-        return Rest(options, False) if options else None
-    return None

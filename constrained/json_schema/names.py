@@ -7,18 +7,14 @@ from typing import Any
 
 from ...errors import GrammarError
 from ..fsm.determinise import determinise
-from ..fsm.pattern import ANY, END, Alt, Chars, Look, Node, Repeat, Seq
+from ..fsm.pattern import ANY, END, Alt, Look, Node, Repeat, Seq
 from .complement import ASSERTIONS, FORMATS, Resolve
-from .patterns import ANYTHING, are_disjoint, engine_pattern, flatten, matches, search_tree
+from .patterns import are_disjoint, engine_pattern, flatten, matches, search_tree
 from .refusal import no_object, unsupported
+from .strings import ANYTHING, literal
 
 MAX_OVERLAPPING = 4
 MAX_DEPTH = 8
-
-
-def literal(text: str) -> Node:
-    """The tree of one string."""
-    return Seq(tuple(Chars(((ord(c), ord(c)),)) for c in text))
 
 
 def both(positive: list[Node], negative: list[Node]) -> Node:

@@ -9,21 +9,20 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-import llguidance
-
-from ...errors import GrammarError, GrammarSyntaxError, GrammarTooLarge, UnsatisfiableGrammar
-from ..fsm.pattern import Alt, Node
+from ...errors import GrammarSyntaxError, GrammarTooLarge
 from . import checks
 from .combine import any_of, together
-from .complement import ASSERTIONS, FORMATS, OtherStrings, Schema, canonical, negate, without_known_type
+from .complement import ASSERTIONS, FORMATS, Schema, canonical
 from .counts import property_counts, unique_items
-from .disjoint import rest_of, rivals_of, told_apart
-from .names import apart, both, literal, property_names
+from .disjoint import rivals_of, told_apart
+from .names import apart, property_names
 from .numbers import holds_fraction, open_bound
-from .patterns import engine_pattern, search_tree
+from .patterns import engine_pattern
 from .references import References, escape
 from .refusal import invalid, may_both_match, too_large, unsupported
+from .relative import refused
 from .settled import settled
+from .string_patterns import string_patterns
 from .switch import Demand, switched
 from .unevaluated import closed
 
@@ -78,24 +77,27 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-def normalise(text: str, *, strict: bool = False) -> NormalisedSchema:
-    """The schema in the engine's terms. Raises a GrammarError with pointer and keyword where that cannot be exact."""
+def normalise(text: str, *, strict: bool = False, may_narrow: bool = False) -> NormalisedSchema:
+    """The schema in the engine's terms. Raises a GrammarError with pointer and keyword where that cannot be exact.
+
+    `may_narrow`: some documents may be refused that the schema accepts, where that lets it be served.
+    """
     document = parse(text)
     if not isinstance(document, dict | bool):
         raise invalid(f"a schema is an object or a boolean, found {type(document).__name__}", "", "#")
-    return _Normaliser(document, strict).run()
+    return _Normaliser(document, strict, may_narrow).run()
 
 
 class _Normaliser:
-    def __init__(self, document: Any, strict: bool) -> None:
+    def __init__(self, document: Any, strict: bool, may_narrow: bool) -> None:
         self.document = document
         self.strict = strict
+        self.may_narrow = may_narrow
         self.ignored: list[str] = []
         self.names: dict[str, str] = {}  # pointer of a reference's target → its name under $defs
         self.waiting: list[tuple[str, Any, _Place]] = []
         self.origins: dict[str, str] = {}
         self.num_nodes = 0
-        self.narrowed: GrammarError | None = None  # what it would have to be refused with otherwise
         uri = document.get("$schema", "") if isinstance(document, dict) else ""
         self.siblings_count = not any(f"draft-0{n}" in str(uri) for n in (3, 4, 6, 7))
         self.has_fractions = holds_fraction(document)
@@ -110,12 +112,7 @@ class _Normaliser:
                 definitions[name] = self.schema(node, place)
         except RecursionError:
             raise GrammarTooLarge("the schema is nested too deeply") from None
-        try:
-            root, definitions = settled(root, definitions, self.origins)
-        except UnsatisfiableGrammar:
-            if self.narrowed is None:
-                raise
-            raise self.narrowed from None  # nothing is left of what was narrowed
+        root, definitions = settled(root, definitions, self.origins)
         root = {} if root is True else root
         if definitions and isinstance(root, dict):
             root = {**root, "$defs": definitions}
@@ -183,7 +180,9 @@ class _Normaliser:
             case _ if key in PLAIN:
                 out[key] = value
             case "pattern":
-                out["pattern"] = self.pattern(value, place)
+                first, *others = string_patterns(value, f"{place.pointer}/pattern")
+                out["pattern"] = first
+                beside += [{"pattern": other} for other in others]
             case "format":
                 if value in FORMATS:
                     out["format"] = value
@@ -243,7 +242,9 @@ class _Normaliser:
     def without_unevaluated(self, node: dict[str, Any], place: _Place) -> dict[str, Any]:
         """The node with `additionalProperties` where all that is evaluated is plain to see."""
         where = f"{place.pointer}/unevaluatedProperties"
-        found = closed(node, lambda reference: self.references.find(reference, place.base, where).node)
+        found = closed(
+            node, lambda reference: self.references.find(reference, place.base, where).node, may_narrow=self.may_narrow
+        )
         if found is None:
             message = "unevaluatedProperties depends on which alternatives hold; use additionalProperties"
             raise unsupported(message, "unevaluatedProperties", where)
@@ -257,28 +258,12 @@ class _Normaliser:
         self.waiting.append((name, node, place._replace(depth=0)))
         return {"$ref": f"#/$defs/{name}"}
 
-    def pattern(self, value: Any, place: _Place) -> str:
-        pointer = f"{place.pointer}/pattern"
-        try:
-            if isinstance(value, OtherStrings):
-                return engine_pattern(both([], [Alt(tuple(map(literal, value)))]))
-            tree: Node = value if not isinstance(value, str) else search_tree(value)
-            return engine_pattern(tree)
-        except GrammarSyntaxError as error:
-            # Not Python's: the engine may know it, such as \p{L}.
-            grammar = llguidance.LLMatcher.grammar_from_regex(str(value))
-            if llguidance.LLMatcher.validate_grammar(grammar):
-                raise invalid(f"{value!r} is {error.message}", "pattern", pointer) from None
-            return str(value)
-        except GrammarTooLarge as error:
-            raise too_large(error.message, "pattern", pointer) from None
-        except GrammarError as error:
-            raise unsupported(error.message, "pattern", pointer) from None
-
     def resolve(self, node: Any) -> Any:
-        """Follows references that stand alone."""
+        """Follows references that stand alone, as all do before draft 2019-09."""
         for _ in range(8):
-            if not isinstance(node, dict) or set(node) & ASSERTIONS != {"$ref"}:
+            if not isinstance(node, dict) or "$ref" not in node:
+                break
+            if self.siblings_count and set(node) & ASSERTIONS != {"$ref"}:
                 break
             node = self.references.find(node["$ref"], "", "#").node
         return node
@@ -286,7 +271,8 @@ class _Normaliser:
     def complement(self, value: Any, key: str, node: dict[str, Any], place: _Place) -> list[Schema]:
         """What `value` refuses beside the type that `node` has, normalised."""
         checks.check_is_schema(value, f"{place.pointer}/{key}")
-        negated = negate(without_known_type(value, node, self.resolve), self.resolve)
+        context = {k: v for k, v in node.items() if k not in ("not", "if", "then", "else")}
+        negated = refused(value, context, self.resolve)
         if negated is None:
             raise unsupported(
                 f"the complement of this schema cannot be written out for {key}; say what is allowed instead",
@@ -316,16 +302,15 @@ class _Normaliser:
         for i, branch in enumerate(value):
             parts: list[Any] = [self.schema(branch, place.down("oneOf", str(i), is_closable=closable))]
             for j in rivals.get(i, ()):
-                rest = rest_of(value[j], full[i], self.resolve)
-                both_match = may_both_match(i, j, place.pointer)
+                rest = refused(value[j], full[i], self.resolve)
+                if rest is None and self.may_narrow:
+                    rest = refused(value[j], full[i], self.resolve, partly=True) or None
                 if rest is None:
-                    raise both_match
-                if not rest.is_all:
-                    self.narrowed = self.narrowed or both_match
+                    raise may_both_match(i, j, place.pointer)
                 inner = place.down("oneOf", str(j), is_closable=False)
                 without: list[Any] = []
                 others: dict[str, Any] = {}
-                any_of([self.schema(option, inner) for option in rest.options if option is not False], others, without)
+                any_of([self.schema(option, inner) for option in rest if option is not False], others, without)
                 parts.append(together(others, without))
             options.append(together({}, [p for p in parts if p is not True]))
         any_of(options, out, beside)

@@ -9,15 +9,42 @@ from ...errors import GrammarError, GrammarSyntaxError, GrammarTooLarge
 from ..fsm.determinise import alphabet_of, determinise
 from ..fsm.determinise import complement as complement_of
 from ..fsm.fallback import to_engine
-from ..fsm.pattern import ANY, END, START, Alt, Node, Repeat, Seq, char_sets, has_look, read_tree, strip_anchors
+from ..fsm.pattern import END, START, Alt, Look, Node, Seq, char_sets, has_look, read_tree, strip_anchors
 from ..fsm.regex_of import regex_of
-
-ANYTHING = Repeat(ANY, 0, None)
+from .strings import ANYTHING, listed, outside
 
 
 def search_tree(pattern: str) -> Node:
     """The tree of all strings in which `pattern` is found, without anchors or lookarounds. Raises a GrammarError."""
-    return flatten(_found(read_tree(ecma_to_python(pattern), narrow=True)))
+    return flatten(_found_tree(pattern))
+
+
+def search_trees(pattern: str) -> list[Node]:
+    """Trees that a string must match all, so that `pattern` is found in it: what looks ahead in front stands apart.
+
+    For the engine, which intersects them while it goes: one tree of them all may be huge. Raises a GrammarError.
+    """
+    tree = strip_anchors(_found_tree(pattern))
+    parts = list(tree.parts) if isinstance(tree, Seq) else [tree]
+    apart: list[Node] = []
+    for part in parts[:-1]:
+        if not isinstance(part, Look) or part.behind:
+            break
+        apart.append(_ahead(part.node, is_refused=part.negate))
+    return [*apart, flatten(Seq(tuple(parts[len(apart) :])))]
+
+
+def _ahead(node: Node, *, is_refused: bool) -> Node:
+    """Strings that begin (or do not) with what a lookahead in front of them asks for."""
+    strings = listed(node) if is_refused else None
+    if strings is not None:
+        return outside(strings, as_beginnings=True)
+    tree = flatten(Seq((node, ANYTHING)))
+    return complement(tree) if is_refused else tree
+
+
+def _found_tree(pattern: str) -> Node:
+    return _found(read_tree(ecma_to_python(pattern), narrow=True))
 
 
 def engine_pattern(tree: Node) -> str:
@@ -36,6 +63,9 @@ def flatten(tree: Node) -> Node:
 
 def complement(tree: Node) -> Node:
     """Every string that the tree does not match. Raises GrammarTooLarge."""
+    strings = listed(tree)
+    if strings is not None:
+        return outside(strings)
     alphabet = alphabet_of(char_sets(tree))
     return regex_of(complement_of(determinise(tree, alphabet)), alphabet)
 

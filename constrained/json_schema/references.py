@@ -27,6 +27,7 @@ class References:
         self._anchors: dict[tuple[str, str], Target] = {}
         self._dynamic: dict[str, int] = {}
         stack = [(document, "#", "")]
+        home = self.base_at(document, "")
         self._roots[""] = Target(document, "#", "")
         while stack:
             node, pointer, base = stack.pop()
@@ -35,6 +36,9 @@ class References:
             if not isinstance(node, dict):
                 continue
             base = self._enter(node, pointer, base)
+            reference = node.get("$ref")
+            if base != home and isinstance(reference, str):  # the same from wherever it is read
+                node["$ref"] = urljoin(base, reference)
             stack += [(child, f"{pointer}/{escape(key)}", base) for key, child in node.items() if key not in _DATA]
 
     def _enter(self, node: dict[str, Any], pointer: str, base: str) -> str:

@@ -1,18 +1,20 @@
 """`unevaluatedProperties` beside other keywords, written as `additionalProperties` over all that they evaluate.
 
-Which properties are evaluated must be plain from the schema: by itself, by `allOf` and `$ref`, and by the branches of
-one `anyOf` or `oneOf`, each of which then closes the object for itself.
+Which properties are evaluated must be plain from the schema: by itself, by `allOf` and `$ref`, and in each case that
+`anyOf`, `oneOf`, `if` and `dependentSchemas` leave open; every case then closes the object for itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import combinations
 from typing import Any, NamedTuple
 
 Find = Callable[[str], Any]
 """The schema to which a reference leads."""
 
 MAX_DEPTH = 32
+MAX_CASES = 40
 DYNAMIC = ("anyOf", "oneOf", "if", "then", "else", "dependentSchemas", "dependencies")
 
 
@@ -31,27 +33,89 @@ class Evaluated(NamedTuple):
 NOTHING = Evaluated(frozenset(), frozenset(), False)
 
 
-def closed(node: dict[str, Any], find: Find) -> dict[str, Any] | None:
-    """The node without `unevaluatedProperties`, its meaning kept or narrowed; None where it is not plain."""
+class Case(NamedTuple):
+    """Schemas that hold, and what they evaluate."""
+
+    guards: tuple[Any, ...]
+    evaluated: Evaluated
+
+
+def closed(node: dict[str, Any], find: Find, *, may_narrow: bool = False) -> dict[str, Any] | None:
+    """The node without `unevaluatedProperties`, its meaning kept; None where that is not plain.
+
+    `may_narrow`: of many alternatives of `anyOf` only one at a time need count as holding.
+    """
     rest = {key: value for key, value in node.items() if key != "unevaluatedProperties"}
     if "additionalProperties" in node:
         return rest
     demand = node["unevaluatedProperties"]
-    choices = [key for key in ("anyOf", "oneOf") if key in node]
-    if len(choices) > 1:
-        return None
-    base = evaluated({key: value for key, value in rest.items() if key not in choices}, find)
+    base = evaluated({key: value for key, value in rest.items() if key not in DYNAMIC}, find)
     if base is None:
         return None
-    if not choices:
-        return {**rest, "allOf": [*rest.get("allOf", []), _closing(base, demand)]}
-    branches = []
-    for branch in node[choices[0]]:
-        own = evaluated(branch, find)
+    cases = [Case((), base)]
+    for alternatives in _alternatives(rest, base, find, may_narrow):
+        if alternatives is None or len(cases) * len(alternatives) > MAX_CASES:
+            return None
+        cases = [Case(a.guards + b.guards, a.evaluated | b.evaluated) for a in cases for b in alternatives]
+    options: list[Any] = [{"allOf": [*case.guards, _closing(case.evaluated, demand)]} for case in cases]
+    beside = options[0]["allOf"] if len(options) == 1 else [{"anyOf": options}]
+    return {**rest, "allOf": [*rest.get("allOf", []), *beside]}
+
+
+def _alternatives(node: dict[str, Any], base: Evaluated, find: Find, may_narrow: bool) -> Iterator[list[Case] | None]:
+    """The cases of each keyword that evaluates now this, now that; None: they are not known, or too many."""
+    if "anyOf" in node:
+        branches = _cases(node["anyOf"], find)
+        yield None if branches is None else _sets([b for b in branches if (base | b.evaluated) != base], may_narrow)
+    if "oneOf" in node:
+        yield _cases(node["oneOf"], find)
+    if "if" in node:
+        met = _together([node["if"], node.get("then", True)], find)
+        otherwise = _together([node.get("else", True)], find)
+        if met is None or otherwise is None:
+            yield None
+        elif (base | met.evaluated | otherwise.evaluated) != base:
+            yield [met, Case(({"not": node["if"]}, *otherwise.guards), otherwise.evaluated)]
+    for key in ("dependentSchemas", "dependencies"):
+        for name, schema in node.get(key, {}).items():
+            own = evaluated(schema, find)
+            if own is None:
+                yield None
+            elif (base | own) != base:
+                without = {"properties": {name: False}}
+                yield [Case(({"required": [name]}, schema), own), Case((without,), NOTHING)]
+
+
+def _cases(schemas: list[Any], find: Find) -> list[Case] | None:
+    found = [_together([schema], find) for schema in schemas]
+    known = [case for case in found if case is not None]
+    return known if len(known) == len(found) else None
+
+
+def _together(schemas: list[Any], find: Find) -> Case | None:
+    whole = NOTHING
+    for schema in schemas:
+        own = evaluated(schema, find)
         if own is None:
             return None
-        branches.append({"allOf": [branch, _closing(base | own, demand)]})
-    return {**rest, "allOf": [*rest.get("allOf", []), {"anyOf": branches}]}
+        whole |= own
+    return Case(tuple(schemas), whole)
+
+
+def _sets(branches: list[Case], may_narrow: bool) -> list[Case] | None:
+    """Every set of branches that may hold at once, none of them included."""
+    if 2 ** len(branches) > MAX_CASES and not may_narrow:
+        return None
+    most = len(branches) if 2 ** len(branches) <= MAX_CASES else 1
+    found = []
+    for count in range(most + 1):
+        for chosen in combinations(branches, count):
+            guards = tuple(guard for case in chosen for guard in case.guards)
+            whole = NOTHING
+            for case in chosen:
+                whole |= case.evaluated
+            found.append(Case(guards, whole))
+    return found
 
 
 def _closing(found: Evaluated, demand: Any) -> Any:

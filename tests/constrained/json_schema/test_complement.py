@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from radixlang.constrained.json_schema.complement import negate
-from radixlang.constrained.json_schema.disjoint import disjoint, told_apart
+from radixlang.constrained.json_schema.disjoint import disjoint, told_apart, within
+from radixlang.constrained.json_schema.relative import refused
 
 VALUES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-3, 3), st.sampled_from([0.5, "a", "ab", "b", ""])),
@@ -32,6 +32,15 @@ SCHEMAS = st.recursive(
     ),
     lambda inner: st.one_of(
         st.builds(lambda p: {"properties": p}, st.dictionaries(st.sampled_from("pq"), inner, max_size=2)),
+        st.builds(
+            lambda p, more: {"type": "object", "properties": p, "additionalProperties": more},
+            st.dictionaries(st.sampled_from("pq"), inner, max_size=2),
+            st.one_of(st.just(False), inner),
+        ),
+        st.builds(lambda s: {"patternProperties": {"^p": s}}, inner),
+        st.builds(lambda s: {"items": s}, inner),
+        st.builds(lambda p, s: {"prefixItems": p, "items": s}, st.lists(inner, min_size=1, max_size=2), inner),
+        st.builds(lambda s: {"oneOf": s}, st.lists(inner, min_size=1, max_size=3)),
         st.builds(lambda k, s: {k: s}, st.sampled_from(["anyOf", "allOf"]), st.lists(inner, min_size=1, max_size=3)),
         st.builds(lambda s: {"not": s}, inner),
         st.builds(lambda a, b: {**a, **b} if isinstance(a, dict) and isinstance(b, dict) else a, inner, inner),
@@ -48,17 +57,39 @@ def without_patterns(schema) -> bool:
     return "pattern" not in str(schema)
 
 
-@settings(max_examples=150, deadline=None)
-@given(SCHEMAS, st.lists(VALUES, max_size=10))
-def test_the_complement_accepts_exactly_what_the_schema_refuses(schema, values) -> None:
-    negated = negate(schema, same)
-    if negated is None or not without_patterns(negated):
+@settings(max_examples=400, deadline=None)
+@given(SCHEMAS, st.one_of(st.just(True), SCHEMAS), st.lists(VALUES, max_size=10))
+def test_the_complement_is_exactly_what_the_schema_refuses_of_a_context(schema, context, values) -> None:
+    found = refused(schema, context, same)
+    if found is None or not without_patterns(found):
         return
-    json.dumps(negated)
-    validator = Draft202012Validator(schema)
-    others = [Draft202012Validator(option) for option in negated]
+    json.dumps(found)
+    asked, given_beside = Draft202012Validator(schema), Draft202012Validator(context)
+    options = [Draft202012Validator(option) for option in found]
     for value in values:
-        assert any(other.is_valid(value) for other in others) != validator.is_valid(value), value
+        if given_beside.is_valid(value):
+            assert any(option.is_valid(value) for option in options) != asked.is_valid(value), value
+
+
+@settings(max_examples=200, deadline=None)
+@given(SCHEMAS, SCHEMAS, st.lists(VALUES, max_size=10))
+def test_a_part_of_the_complement_never_reaches_into_the_schema(schema, context, values) -> None:
+    found = refused(schema, context, same, partly=True) or []
+    if not without_patterns(found):
+        return
+    asked, given_beside = Draft202012Validator(schema), Draft202012Validator(context)
+    options = [Draft202012Validator(option) for option in found]
+    for value in values:
+        if given_beside.is_valid(value) and any(option.is_valid(value) for option in options):
+            assert not asked.is_valid(value), value
+
+
+@settings(max_examples=200, deadline=None)
+@given(SCHEMAS, SCHEMAS, st.lists(VALUES, max_size=10))
+def test_what_lies_within_a_schema_satisfies_it(one, other, values) -> None:
+    if within(one, other, same):
+        for value in values:
+            assert not Draft202012Validator(one).is_valid(value) or Draft202012Validator(other).is_valid(value), value
 
 
 @settings(max_examples=150, deadline=None)

@@ -237,7 +237,10 @@ UNSUPPORTED = [
     ({"not": {"items": {"type": "integer"}}}, "not"),
     ({"type": "object", "minProperties": 2}, "minProperties"),
     (
-        {"if": {"properties": {"a": {"const": 1}}}, "then": {"properties": {"b": {}}}, "unevaluatedProperties": False},
+        {
+            "anyOf": [{"anyOf": [{"properties": {"a": True}}, {"properties": {"b": True}}]}, {"required": ["c"]}],
+            "unevaluatedProperties": False,
+        },
         "unevaluatedProperties",
     ),
     ({"oneOf": [{"multipleOf": 2}, {"multipleOf": 3}]}, "oneOf"),

@@ -7,13 +7,17 @@ from hypothesis import strategies as st
 from radixlang.constrained.fsm.determinise import alphabet_of, determinise
 from radixlang.constrained.fsm.pattern import char_sets
 from radixlang.constrained.fsm.utf8 import to_bytes
-from radixlang.constrained.json_schema.patterns import are_disjoint, search_tree
+from radixlang.constrained.json_schema.patterns import are_disjoint, search_tree, search_trees
+from radixlang.constrained.json_schema.strings import listed, outside
 
 TEXTS = st.lists(st.text(st.sampled_from("ab/1٣é\n\u2028 -"), max_size=6), max_size=15)
 
 
 def accepts(pattern: str, text: str) -> bool:
-    tree = search_tree(pattern)
+    return matches(search_tree(pattern), text)
+
+
+def matches(tree, text: str) -> bool:
     alphabet = alphabet_of(char_sets(tree))
     return to_bytes(determinise(tree, alphabet), alphabet).accepts(text.encode())
 
@@ -48,3 +52,31 @@ def test_ecma_spellings_are_read() -> None:
 )
 def test_disjoint_patterns_are_known(one: str, other: str, expected: bool) -> None:
     assert are_disjoint(search_tree(one), search_tree(other)) == expected
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["^(?!aa|b)[ab]{1,3}$", "^(?!ab$)(?=.*b)[ab]*$", "(?!a)b", "^(?!(?:a|ab)/?)", "^(?![ab]{2})(?!b)a*b?$", "^(?=a)"],
+)
+@settings(max_examples=30, deadline=None)
+@given(texts=TEXTS)
+def test_what_looks_ahead_in_front_stands_apart(pattern: str, texts: list[str]) -> None:
+    trees = search_trees(pattern)
+    for text in texts:
+        if "\n" not in text and "\u2028" not in text:
+            assert all(matches(tree, text) for tree in trees) == (re.search(pattern, text) is not None), text
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.text("ab", max_size=4), min_size=1, max_size=5), st.lists(st.text("abc", max_size=5), max_size=10))
+def test_what_is_outside_a_set_of_strings(strings: list[str], texts: list[str]) -> None:
+    others, longer = outside(strings), outside(strings, as_beginnings=True)
+    for text in [*texts, *strings]:
+        assert matches(others, text) == (text not in strings)
+        assert matches(longer, text) == (not text.startswith(tuple(strings)))
+
+
+def test_few_strings_are_listed() -> None:
+    assert listed(search_tree("^(?:ab|c[de]f?)$")) == ["ab", "cd", "cdf", "ce", "cef"]
+    assert listed(search_tree("^a*$")) is None
+    assert listed(search_tree("^[a-z]$")) is None

@@ -7,7 +7,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from radixlang.constrained.constraint import JsonSchema
-from radixlang.errors import GrammarError
+from radixlang.errors import GrammarError, UnsupportedGrammar
 
 KEYS = ["a", "b", "c", "x-1"]
 VALUES = [1, 2, "s", True]
@@ -93,6 +93,42 @@ EXACT = {
     },
 }
 
+EXACT |= {
+    "unevaluatedProperties beside anyOf": obj(
+        anyOf=[
+            {"properties": {"a": {"type": "integer"}}, "required": ["a"]},
+            {"properties": {"b": {"type": "string"}}, "required": ["b"]},
+        ],
+        unevaluatedProperties=False,
+    ),
+    "unevaluatedProperties beside if": obj(
+        **{
+            "if": {"properties": {"a": {"const": 1}}, "required": ["a"]},
+            "then": {"properties": {"b": True}},
+            "else": {"properties": {"c": True}},
+        },
+        unevaluatedProperties=False,
+    ),
+    "unevaluatedProperties beside dependentSchemas": obj(
+        properties={"a": True}, dependentSchemas={"a": {"properties": {"b": True}}}, unevaluatedProperties=False
+    ),
+    "oneOf with lists of other things": {
+        "oneOf": [
+            {"type": "array", "items": {"type": "string"}},
+            {"type": "array", "items": {"type": "null"}, "minItems": 1},
+            obj(),
+        ]
+    },
+    "oneOf of which one branch requires what the other refuses": {
+        "oneOf": [
+            obj(properties={"a": {"const": 1}, "b": {}}, required=["a"]),
+            obj(properties={"a": {"type": "string"}}),
+            {"type": "string"},
+        ]
+    },
+    "not a schema with a oneOf": obj(**{"not": {"oneOf": [{"required": ["a"]}, {"required": ["b"]}]}}),
+}
+
 
 def accepted_in_some_order(accepts, grammar, document) -> bool:
     """The engine fixes the order of listed keys."""
@@ -121,10 +157,11 @@ NARROWER = {
             obj(properties={"b": {"type": "string"}}, required=["b"]),
         ]
     },
-    "unevaluatedProperties beside anyOf": obj(
+    "unevaluatedProperties beside many alternatives": obj(
         anyOf=[
             {"properties": {"a": {"type": "integer"}}, "required": ["a"]},
             {"properties": {"b": {"type": "string"}}, "required": ["b"]},
+            *({"properties": {f"p{i}": {"type": "string"}}, "required": [f"p{i}"]} for i in range(5)),
         ],
         unevaluatedProperties=False,
     ),
@@ -132,9 +169,17 @@ NARROWER = {
 
 
 @pytest.mark.parametrize("name", NARROWER)
+def test_what_would_be_narrower_is_refused_unless_asked_for(compiler, name: str) -> None:
+    with pytest.raises(UnsupportedGrammar) as caught:
+        compiler.compile(JsonSchema(json.dumps(NARROWER[name])))
+    assert caught.value.pointer.startswith("#")
+    assert caught.value.keyword in ("oneOf", "unevaluatedProperties")
+
+
+@pytest.mark.parametrize("name", NARROWER)
 def test_what_is_narrower_accepts_nothing_invalid_and_most_of_what_is_valid(compiler, accepts, name: str) -> None:
     schema = NARROWER[name]
-    grammar = compiler.compile(JsonSchema(json.dumps(schema)))
+    grammar = compiler.compile(JsonSchema(json.dumps(schema), on_unsupported="narrow"))
     validator = Draft202012Validator(schema)
     assert not [d for d in DOCUMENTS if not validator.is_valid(d) and accepts(grammar, json.dumps(d))]
     one_each = {json.dumps(d, sort_keys=True): d for d in DOCUMENTS if validator.is_valid(d)}.values()
