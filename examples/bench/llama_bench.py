@@ -24,6 +24,9 @@ class LlamaBench:
         self._run(prompt=32, output=1, batch=1)
         self.start_s = time.perf_counter() - started
 
+    def can_measure(self, workload: str) -> bool:
+        return workload.startswith(("prefill", "decode", "context"))
+
     def measure(self, kind: str, size: int) -> float:
         """Tokens a second: of a prompt of `size` tokens; of `size` requests that decode from 128 to 256, or of one from
         context `size` on."""

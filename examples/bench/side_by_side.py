@@ -7,6 +7,7 @@
 Prints medians over the rounds, their spread, and ratios to the best peer; writes bench-results/side_by_side.json.
 decode_N: tokens a second while N requests decode (context 128 to 256): the time of 1 + 128 tokens less that
 of 1, after prompts that are cached.
+chat_1: real questions one after another, 128 tokens each, prompts included.
 context_N: the same of one request from context N on, on engines started anew for one request of that length.
 """
 
@@ -23,7 +24,7 @@ from pathlib import Path
 from engines import ENGINES as WHOLE
 from engines import Missing
 from llama_bench import LlamaBench
-from workloads import REUSE, PerfectCache, Workload, plain
+from workloads import REUSE, PerfectCache, Workload, plain, questions
 
 OUT = Path("bench-results")
 ENGINES = {**WHOLE, LlamaBench.name: LlamaBench}
@@ -36,6 +37,7 @@ NAMES = [
     *(f"prefill_{n}" for n in PREFILLS),
     *(f"decode_{n}" for n in BATCHES),
     f"context_{LONG}",
+    "chat_1",
     *REUSE,
 ]
 
@@ -78,6 +80,9 @@ def measure(engine, name: str, seed: int) -> dict[str, float]:
         first = run_waves(engine, plain(batch, context, 1), seed)
         both = run_waves(engine, plain(batch, context, 1 + DECODE_TOKENS), seed)
         return {**both, "value": batch * DECODE_TOKENS / (both["seconds"] - first["seconds"])}
+    if kind == "chat":
+        got = run_waves(engine, questions, seed)
+        return {**got, "value": got["output"] / got["seconds"]}
     got = run_waves(engine, REUSE[name], seed)
     return {**got, "value": got["seconds"]}
 
@@ -87,7 +92,7 @@ def run_all(engine, workloads: list[str], seed: int, values: dict) -> None:
     if not isinstance(engine, LlamaBench):
         run_waves(engine, plain(2, 64, 4), seed)  # warm-up
     for workload in workloads:
-        if not (isinstance(engine, LlamaBench) and workload in REUSE):
+        if not isinstance(engine, LlamaBench) or engine.can_measure(workload):
             got = measure(engine, workload, seed + 10 * NAMES.index(workload))
             values[workload].setdefault(engine.name, []).append(got)
 
@@ -148,7 +153,7 @@ def report(values: dict, starts: dict, memory: dict) -> None:
     for workload, by_engine in values.items():
         medians = {e: statistics.median(r["value"] for r in runs) for e, runs in by_engine.items()}
         spread = {e: max(r["value"] for r in runs) / min(r["value"] for r in runs) for e, runs in by_engine.items()}
-        is_rate = workload.startswith(("prefill", "decode", "context"))
+        is_rate = workload not in REUSE
         peers = [v for e, v in medians.items() if e != "radixlang"]
         ratio = float("nan")
         if peers and "radixlang" in medians:

@@ -36,6 +36,29 @@ def plain(batch: int, prompt: int, output: int) -> Workload:
     return waves
 
 
+QUESTIONS = (
+    "How does a lock on a canal lift a boat?",
+    "Write a short letter that asks a neighbour to water my plants.",
+    "Explain to a child why the sky is blue.",
+    "List five things to check before a long bicycle tour.",
+    "What is the difference between a virus and a bacterium?",
+    "Write a Python function that counts the words of a text.",
+    "Tell a story about a lighthouse keeper and a storm.",
+    "How do I make a simple tomato soup?",
+)
+
+
+def questions(rng: random.Random) -> Waves:
+    """Real questions in the chat's template, one after another, 128 tokens each: one person who reads along."""
+    from radixlang.runtime.store.resolve import resolve_model
+    from radixlang.runtime.tokenizer.open import open_tokenizer
+
+    tokenizer = open_tokenizer(resolve_model("smollm2-135m-instruct"))
+    for question in rng.sample(QUESTIONS, len(QUESTIONS)):
+        chat = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
+        yield [Request(list(tokenizer.encode(chat)), 128)]
+
+
 def multi_turn(rng: random.Random) -> Waves:
     """8 chats of 4 turns: each turn brings 64 new tokens and 32 of answer."""
     chats = [words(rng, 96) for _ in range(8)]
