@@ -6,9 +6,10 @@ One server and one engine in this process, both with an empty cache before each 
 that of the medians. `plain` is what one writes without a frontend: whole prompts as text, branches in threads,
 one connection a thread; an option is chosen as SGLang's frontend does it, by the log-probabilities of two calls.
 
-Limits: compiled at most 0.9 and remote at most 0.85 of plain's time where a program forks; remote computes the prompt
-tokens that nobody can spare, and at most one more a call (the row that is read); 100 us of the interpreter's own time a
-node; 1,000 programs at once on at most 8 threads.
+Limits: compiled at most 0.9 and remote at most 0.85 of plain's time where a program forks, remote at most 1.0 where it
+does not; remote computes the prompt tokens that nobody can spare, and at most one more a call (the row that is read);
+100 us of the interpreter's own time a node; 1,000 programs at once on at most 8 threads. A way whose text is not that
+of the plain calls is marked: what their tokens were, the text alone does not say, and other answers take other steps.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ import httpx
 
 import radixlang as sgl
 from radixlang.lang.backend.base_backend import NativeBackend
-from radixlang.runtime.messages import Outputs, Submit
+from radixlang.runtime.messages import Outputs, Submit, Submits
 
 MODEL = "smollm2-135m-instruct"
 ESSAY = " ".join(f"In street {i} the trees give shade, clean the air and keep the houses cool." for i in range(12))
@@ -48,7 +49,7 @@ CALL = r"(population|capital|area)\((France|Italy|Japan)\)"
 def multi_turn(s):
     s += ESSAY + "\n"
     for i, question in enumerate(["What is it about?", "Who gains?", "What does it cost?", "What is missing?"]):
-        s += f"Q: {question}\nA:" + sgl.gen(f"a{i}", max_tokens=16, ignore_eos=True) + "\n"
+        s += f"{question} The" + sgl.gen(f"a{i}", max_tokens=16, ignore_eos=True) + "\n"
 
 
 @sgl.function
@@ -114,12 +115,13 @@ class Plain:
     def each(self, work: Callable[..., Any], *values: Any) -> list[Any]:
         return list(self.pool.map(work, *values))
 
-    def multi_turn(self) -> None:
+    def multi_turn(self) -> str:
         text = ESSAY + "\n"
         for question in ["What is it about?", "Who gains?", "What does it cost?", "What is missing?"]:
-            text = self.gen(f"{text}Q: {question}\nA:", 16) + "\n"
+            text = self.gen(f"{text}{question} The", 16) + "\n"
+        return text
 
-    def tree_of_thought(self) -> None:
+    def tree_of_thought(self) -> str:
         text = ESSAY + "\nHow should a town pay for more trees?\n"
 
         def step(plan: str, j: int) -> str:
@@ -130,25 +132,29 @@ class Plain:
             self.each(lambda j: step(made, j), range(2))
 
         self.each(plan, range(3))
+        return text
 
-    def judge_fork_join(self) -> None:
+    def judge_fork_join(self) -> str:
         text = "Essay: " + ESSAY + "\n"
 
         def judge(what: str) -> str:
             return self.select(self.gen(f"{text}Its {what}:", 8) + "\nThe grade is", GRADES)
 
         grades = self.each(judge, ["clarity", "depth", "style", "use"])
-        self.gen(f"{text}The essay is{max(grades, key=grades.count)} because", 12)
+        return self.gen(f"{text}The essay is{max(grades, key=grades.count)} because", 12)
 
-    def agents(self) -> None:
+    def agents(self) -> str:
+        tools = TOOLS + "\n"
+
         def agent(country: str) -> None:
-            text = TOOLS + "\n"
+            text = tools
             for i in range(3):
                 text = self.gen(f"{text}\nTask {i} about {country}. Thought:", 8)
                 text = self.gen(text + "\nCall: ", 12, regex=CALL) + " gave 42; sure: "
                 text = self.gen(text, 3, regex="(yes|no)")
 
         self.each(agent, ["France", "Italy", "Japan"])
+        return tools
 
 
 # -- measuring
@@ -174,13 +180,17 @@ class Watch:
         front.link.send, front.receive = self.send, self.receive  # type: ignore[method-assign]
 
     def _sent(self, message: Any) -> None:
-        if isinstance(message, Submit):
-            before = self.paths[self.kept[message.parent]][: message.parent_len] if message.parent else []
-            self.paths[message.rid] = [*before, *message.token_ids]
-            self.prompts[message.rid] = len(self.paths[message.rid])
-            if message.keep:
-                self.kept[message.keep] = message.rid
+        for submit in message.items if isinstance(message, Submits) else [message]:
+            if isinstance(submit, Submit):
+                self._submitted(submit)
         self.send(message)
+
+    def _submitted(self, message: Submit) -> None:
+        before = self.paths[self.kept[message.parent]][: message.parent_len] if message.parent else []
+        self.paths[message.rid] = [*before, *message.token_ids]
+        self.prompts[message.rid] = len(self.paths[message.rid])
+        if message.keep:
+            self.kept[message.keep] = message.rid
 
     def _received(self, message: Any) -> None:
         for output in message.items if isinstance(message, Outputs) else ():
@@ -210,15 +220,15 @@ def finish(state: Any) -> Any:
 
 
 def compare(name: str, engine: sgl.Engine, server: sgl.RuntimeEndpoint, plain: Plain, rounds: int) -> dict[str, Any]:
-    """Times, round trips and prefilled tokens of one program."""
+    """Times, round trips, steps and prefilled tokens of one program; and the text that each way gave."""
     program = globals()[name]
     compiled = program.compile(mode="graph")
-    ways: dict[str, tuple[Any, Callable[[], Any]]] = {
-        "interpreted": (engine, lambda: finish(program.run(temperature=0, backend=engine)).usage.round_trips),
-        "compiled": (engine, lambda: finish(compiled.run(temperature=0, backend=engine)).usage.round_trips),
-        "http": (server, lambda: finish(compiled.run(temperature=0, backend=server)).usage.round_trips),
-        "remote": (server, lambda: finish(compiled.run(temperature=0, backend=server, remote=True)).usage.round_trips),
-        "plain": (server, lambda: trips_of(plain, name)),
+    ways: dict[str, tuple[Any, Callable[[], tuple[int, str]]]] = {
+        "interpreted": (engine, lambda: told(program.run(temperature=0, backend=engine))),
+        "compiled": (engine, lambda: told(compiled.run(temperature=0, backend=engine))),
+        "http": (server, lambda: told(compiled.run(temperature=0, backend=server))),
+        "remote": (server, lambda: told(compiled.run(temperature=0, backend=server, remote=True))),
+        "plain": (server, lambda: told_of(plain, name)),
     }
     found: dict[str, Any] = {way: {"seconds": []} for way in ways}
     for turn in range(rounds + 1):
@@ -226,12 +236,13 @@ def compare(name: str, engine: sgl.Engine, server: sgl.RuntimeEndpoint, plain: P
             backend.flush_cache()
             before = stats(backend)
             begun = time.perf_counter()
-            trips = run()
+            trips, text = run()
             seconds = time.perf_counter() - begun
             after = stats(backend)
             prefilled = after["prompt_tokens_total"] - before["prompt_tokens_total"]
             prefilled -= after["cached_tokens_total"] - before["cached_tokens_total"]
-            found[way].update(round_trips=trips, prefilled=prefilled)
+            found[way].update(round_trips=trips, prefilled=prefilled, text=text)
+            found[way]["steps"] = after["num_steps"] - before["num_steps"]
             if turn:  # the first warms up
                 found[way]["seconds"].append(seconds)
     for way in ways:
@@ -240,10 +251,15 @@ def compare(name: str, engine: sgl.Engine, server: sgl.RuntimeEndpoint, plain: P
     return found
 
 
-def trips_of(plain: Plain, name: str) -> int:
+def told(state: Any) -> tuple[int, str]:
+    """Round trips and text."""
+    return finish(state).usage.round_trips, state.text()
+
+
+def told_of(plain: Plain, name: str) -> tuple[int, str]:
     before = plain.num_calls
-    getattr(plain, name)()
-    return plain.num_calls - before
+    text = getattr(plain, name)()
+    return plain.num_calls - before, text
 
 
 def stats(backend: Any) -> dict[str, Any]:
@@ -314,35 +330,35 @@ def main() -> int:
     print(f"interpreter: {costs['interpreted']:.0f} us a node, compiled {costs['compiled']:.0f} us (limit 100)")
     print(f"1,000 programs at once: {threads} threads more (limit 8), {seconds:.2f} s of CPU")
     broken = [costs["interpreted"] > 100, threads > 8]
-    told: dict[str, Any] = {"overhead_us": costs, "batch_threads": threads}
+    results: dict[str, Any] = {"overhead_us": costs, "batch_threads": threads}
     engine = sgl.Engine(model_path=options.model)
     runtime = sgl.Runtime(model_path=options.model, port=options.port)
     try:
         server, plain = runtime.endpoint, Plain(runtime.url)
-        print(f"\n{'program':18}{'way':13}{'seconds':>9}{'of plain':>10}{'trips':>7}{'prefilled':>11}")
+        print(f"\n{'program':18}{'way':13}{'seconds':>9}{'of plain':>10}{'trips':>7}{'steps':>7}{'prefilled':>11}")
         for name in ("multi_turn", "tree_of_thought", "judge_fork_join", "agents"):
             engine.flush_cache()
             with Watch(engine) as watch:
                 finish(globals()[name].compile(mode="graph").run(temperature=0, backend=engine, remote=True))
             least, calls = watch.unavoidable(), len(watch.paths)
             found = compare(name, engine, server, plain, options.rounds)
-            base = found["plain"]["median_s"]
+            base, said = found["plain"]["median_s"], found["plain"]["text"]
             for way, one in found.items():
                 ratio = one["median_s"] / base
-                print(
-                    f"{name:18}{way:13}{one['median_s']:9.3f}{ratio:10.2f}{one['round_trips']:7}{one['prefilled']:11}"
-                )
-            print(f"{name:18}unavoidable {least:41} (and a row read for each of {calls} calls)")
-            told[name] = {**found, "unavoidable": least, "calls": calls}
+                counts = f"{one['round_trips']:7}{one['steps']:7}{one['prefilled']:11}"
+                same = "" if one.pop("text") == said else "  (another text)"
+                print(f"{name:18}{way:13}{one['median_s']:9.3f}{ratio:10.2f}{counts}{same}")
+            print(f"{name:18}unavoidable {least:48} (and a row read for each of {calls} calls)")
+            results[name] = {**found, "unavoidable": least, "calls": calls}
             broken.append(found["remote"]["prefilled"] > least + calls)
-            if name != "multi_turn":
-                broken += [found["compiled"]["median_s"] > 0.9 * base, found["remote"]["median_s"] > 0.85 * base]
+            limits = {"remote": 1.0} if name == "multi_turn" else {"compiled": 0.9, "remote": 0.85}
+            broken += [found[way]["median_s"] > limit * base for way, limit in limits.items()]
     finally:
         runtime.shutdown()
         engine.shutdown()
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:
-            json.dump(told, file, indent=1)
+            json.dump(results, file, indent=1)
     print(f"{sum(broken)} of {len(broken)} limits broken")
     return 1 if any(broken) else 0
 
