@@ -15,8 +15,6 @@
 namespace rx::RX_ISA {
 namespace {
 
-constexpr float kMasked = -1e30f;  // score of a key that is not seen; maximum of a state without keys
-
 // A thread's scratch. Sizes in StateShape; everything 64-byte aligned.
 struct Scratch {
     float* states;    // of (row, head) pairs
@@ -86,40 +84,28 @@ struct Tile {
     alignas(64) float keep[kVecPad], take[kVecPad];  // factors of the state and of the span's result
 };
 
-// Scores -> weights of one pair; returns the span's maximum. Lane sums go to `lanes`.
-template <class Panels>
-inline float weigh(Panels& panels, float* scores, int index, const Tile& tile, float softcap, VecF& lanes) {
-    const int first = tile.first / kLanes * kLanes, last = (tile.last + kLanes - 1) / kLanes * kLanes;
+// The scores of one pair as they are compared: capped, and kMasked where the pair does not see. Returns their maximum.
+inline float mask(float* scores, int index, const Tile& tile, int first, int last, float softcap) {
     if (softcap > 0) {
         const VecF cap = set1(softcap * 1.44269504f);
         for (int i = first; i < last; i += kLanes) store(scores + i, mul(cap, tanh(load(scores + i))));
     }
     for (int i = first; i < tile.begin[index]; ++i) scores[i] = kMasked;
     for (int i = tile.end[index]; i < last; ++i) scores[i] = kMasked;
-    VecF high = set1(kMasked);
-    for (int i = first; i < last; i += kLanes) high = max(high, load(scores + i));
-    const float maximum = reduce_max(high);
-    // A pair that sees nothing of this span: its scores are all kMasked and its weights must be 0, not 1.
-    const VecF base = set1(maximum > 0.5f * kMasked ? maximum : 0.0f);
-    lanes = zero();
-    for (int i = first; i < last; i += kLanes) {
-        const VecF w = weight_of(sub(load(scores + i), base));
-        lanes = add(lanes, w);
-        store(scores + i, w);
-    }
-    panels.store_weights(index, scores, first, last);
-    return maximum;
+    return reduce_max(first == 0 && last == kSpan ? greatest(scores, 0, kSpan) : greatest(scores, first, last));
 }
 
 template <class Panels>
 void compute_tile(Panels& panels, const uint8_t* queries, Tile& tile, const Scratch& scratch, float softcap, bool single,
                   Ahead& ahead) {
-    ahead.step();
-    panels.scores(queries, tile.count, tile.first, tile.last, scratch.scores);
+    panels.scores(queries, tile.count, tile.first, tile.last, scratch.scores, ahead);
     alignas(64) float old[kVecPad], now[kVecPad], span[kVecPad];
     VecF lanes[kTileRows];
+    const int first = tile.first / kLanes * kLanes, last = (tile.last + kLanes - 1) / kLanes * kLanes;
+    // All maxima first: each is a long chain of dependent instructions, and so they overlap.
+    for (int i = 0; i < tile.count; ++i) span[i] = mask(scratch.scores + i * kSpan, i, tile, first, last, softcap);
     for (int i = 0; i < tile.count; ++i) {
-        span[i] = weigh(panels, scratch.scores + i * kSpan, i, tile, softcap, lanes[i]);
+        lanes[i] = panels.weigh(i, scratch.scores + i * kSpan, first, last, base_of(span[i]));
         old[i] = *tile.states[i].maximum;
         now[i] = span[i] > old[i] ? span[i] : old[i];
     }
@@ -188,7 +174,12 @@ void attend_with(const AttendCall& call) {
         for (int pair = 0; pair < pairs; ++pair) {
             const int row = call.row_begin + pair / group, head = (call.head_begin + h) * group + pair % group;
             const int index = h * pairs + pair;
-            panels.set_query(call.queries + row * call.query_stride + head * kv.head_dim, scale,
+            const float* query = call.queries + row * call.query_stride + head * kv.head_dim;
+            // Two rows on: the hardware does not foresee the step from row to row.
+            if (row + 2 < call.row_end) {
+                for (int i = 0; i < kv.head_dim; i += 16) prefetch(query + 2 * call.query_stride + i);
+            }
+            panels.set_query(query, scale,
                              scratch.queries + static_cast<size_t>(index) * Panels::query_bytes(kv));
             clear(state_at(scratch.states + static_cast<size_t>(index) * stride, padded), padded);
         }
@@ -207,9 +198,9 @@ void attend_with(const AttendCall& call) {
         KvEntry entries[kSpan];
         const int keys = seen - span * kSpan < kSpan ? seen - span * kSpan : kSpan;
         for (int i = 0; i < keys; ++i) entries[i] = kv.entry(call.layer, call.slots[span * kSpan + i]);
+        ahead.begin(keys, heads * (Panels::steps(keys) + 2 * tiles));
         for (int h = 0; h < heads; ++h) {
             const int kv_head = call.head_begin + h;
-            ahead.begin(keys, Panels::steps(keys) + 2 * tiles);
             panels.fill(entries, keys, kv_head, tiles == 1, ahead);
             for (int from = 0; from < pairs; from += kTileRows) {
                 Tile tile;
@@ -244,8 +235,11 @@ void attend_with(const AttendCall& call) {
             const int row = call.row_begin + pair / group, head = (call.head_begin + h) * group + pair % group;
             const float* state = scratch.states + (static_cast<size_t>(h) * pairs + pair) * stride;
             if (call.result == kFinal) {
-                finish(state_at(const_cast<float*>(state), padded), kv.head_dim, padded,
-                       call.out + row * call.out_stride + head * kv.head_dim);
+                float* out = call.out + row * call.out_stride + head * kv.head_dim;
+                if (row + 2 < call.row_end) {
+                    for (int i = 0; i < kv.head_dim; i += 16) prefetch_write(out + 2 * call.out_stride + i);
+                }
+                finish(state_at(const_cast<float*>(state), padded), kv.head_dim, padded, out);
             } else {
                 memcpy(call.states[row] + call.state_offset + static_cast<int64_t>(head) * stride, state, sizeof(float) * stride);
             }
@@ -258,16 +252,21 @@ void attend_with(const AttendCall& call) {
 size_t attend_scratch(const KvLayout& kv, int group) {
     Scratch unused;
     size_t panel_bytes = FloatPanels::bytes(kv);
-#if RX_DOT_PANELS
-    panel_bytes = panel_bytes > PairPanels<true>::bytes(kv) ? panel_bytes : PairPanels<true>::bytes(kv);
+#if RX_PAIR_PANELS
+    panel_bytes = panel_bytes > PairPanels::bytes(kv) ? panel_bytes : PairPanels::bytes(kv);
+#endif
+#if RX_BYTE_PANELS
+    panel_bytes = panel_bytes > BytePanels::bytes(kv) ? panel_bytes : BytePanels::bytes(kv);
 #endif
     return lay_out(kv, pairs_at_once(kv, group), panel_bytes, nullptr, unused);
 }
 
 void attend(const AttendCall& call) {
-#if RX_DOT_PANELS
-    if (call.kv->type == kKvBF16) return attend_with<PairPanels<false>>(call);
-    if (call.kv->type == kKvInt8) return attend_with<PairPanels<true>>(call);
+#if RX_PAIR_PANELS
+    if (call.kv->type == kKvBF16) return attend_with<PairPanels>(call);
+#endif
+#if RX_BYTE_PANELS
+    if (call.kv->type == kKvInt8) return attend_with<BytePanels>(call);
 #endif
     attend_with<FloatPanels>(call);
 }

@@ -1,11 +1,11 @@
-// Panels for bf16 and int8 KV on CPUs with bfloat16 dot products: two dimensions (of K) or two keys (of V) in every 32-bit
-// lane. Codes of 8 bits are bfloat16 exactly; their scales join the scores (K) and the weights (V), so that int8 costs half
-// the memory traffic and the same products.
+// Panels for bf16 KV on CPUs with bfloat16 dot products: two dimensions (of K) or two keys (of V) in every 32-bit lane.
 //
 //   K        [padded_dim / 2][kSpan]   lane = dimensions 2i and 2i + 1 of one key: a transpose of the entries' 32-bit words
 //   V        [kSpan / 2][padded_dim]   lane = one dimension of keys 2i and 2i + 1. Each 32 dimensions of an entry are stored
 //                                      so that the unpack instructions give them in order: see store_value_order
 //   queries  [padded_dim / 2] pairs, scaled          weights  bf16 [tile row][kSpan]
+//
+// When a single tile reads a span, there are no panels: it takes both from the entries, through registers.
 
 #pragma once
 
@@ -18,30 +18,15 @@ RX_INLINE void store_value_order(uint16_t* out, const float* v) {
     _mm512_storeu_si512(out, _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7), natural));
 }
 
-// 16 codes as floats. K is stored with 128 added, V is not.
-RX_INLINE VecF load_key_codes(const uint8_t* p) {
-    const __m128i codes = _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)), _mm_set1_epi8(-128));
-    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(codes));
-}
-RX_INLINE VecF load_value_codes(const uint8_t* p) {
-    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
-}
-
-template <bool Int8>
 class PairPanels {
 public:
     PairPanels(const KvLayout& kv, uint8_t* memory, uint8_t* weights)
         : kv_(kv),
           keys_(reinterpret_cast<int32_t*>(memory)),
           values_(keys_ + kSpan * kv.padded_dim / 2),
-          staging_(reinterpret_cast<uint8_t*>(values_ + kSpan * kv.padded_dim / 2)),
-          key_scales_(reinterpret_cast<float*>(staging_ + 16 * sizeof(uint16_t) * kv.padded_dim)),
-          value_scales_(key_scales_ + kSpan + 64),
           weights_(reinterpret_cast<uint16_t*>(weights)) {}
 
-    static size_t bytes(const KvLayout& kv) {
-        return sizeof(int32_t) * kv.padded_dim * kSpan + 16 * sizeof(uint16_t) * kv.padded_dim + 2 * sizeof(float) * (kSpan + 64);
-    }
+    static size_t bytes(const KvLayout& kv) { return sizeof(int32_t) * kv.padded_dim * kSpan; }
     const KvLayout& kv() const { return kv_; }
     static size_t query_bytes(const KvLayout& kv) { return sizeof(uint16_t) * kv.padded_dim; }
 
@@ -54,35 +39,24 @@ public:
     // of fill
     static constexpr int steps(int keys) { return (keys + 15) / 16 + (keys + 31) / 32; }
 
-    // `once`: a single tile will read the values, which then are taken from the entries as they are read.
+    // `once`: a single tile will read them.
     void fill(const KvEntry* entries, int keys, int head, bool once, Ahead& ahead) {
-        const int dim = kv_.padded_dim, element = Int8 ? 1 : 2;
-        const size_t key_offset = static_cast<size_t>(head) * dim * element;
-        const size_t value_offset = static_cast<size_t>(kv_.num_kv_heads + head) * dim * element;
+        const int dim = kv_.padded_dim;
+        key_offset_ = sizeof(uint16_t) * static_cast<size_t>(head * dim);
+        value_offset_ = sizeof(uint16_t) * static_cast<size_t>((kv_.num_kv_heads + head) * dim);
+        entries_ = once ? entries : nullptr;
+        num_keys_ = keys;
+        if (once) return;
         for (int from = 0; from < keys; from += 16) {
             ahead.step();
             const uint8_t* rows[16];
-            for (int i = 0; i < 16; ++i) {
-                const KvEntry& entry = entries[from + i < keys ? from + i : keys - 1];
-                rows[i] = entry.data + key_offset;
-                if (Int8) {
-                    key_scales_[from + i] = entry.scales[head];
-                    value_scales_[from + i] = entry.scales[kv_.num_kv_heads + head];
-                }
-            }
-            if (Int8) widen_keys(rows);
-            for (int d = 0; d < dim; d += 32) {
-                transpose(rows, d * 2, keys_ + d / 2 * kSpan + from, kSpan);
-            }
+            rows_at(entries, from, rows);
+            for (int d = 0; d < dim; d += 32) transpose(rows, d * 2, keys_ + d / 2 * kSpan + from, kSpan);
         }
-        entries_ = once ? entries : nullptr;
-        keys_in_place_ = keys;
-        value_offset_ = value_offset;
         for (int key = 0; key < keys; key += 2) {
             if (key % 32 == 0) ahead.step();
-            if (once) continue;
             int32_t* out = values_ + key / 2 * dim;
-            const Pair pair = pair_at(entries, key, keys, value_offset);
+            const Pair pair = pair_at(entries, key);
             for (int d = 0; d < dim; d += 32) {
                 __m512i low, high;
                 pair.load(d, low, high);
@@ -92,8 +66,18 @@ public:
         }
     }
 
-    void scores(const uint8_t* queries, int count, int first, int last, float* out) const {
+    void scores(const uint8_t* queries, int count, int first, int last, float* out, Ahead& ahead) const {
         first = first / kLanes * kLanes;
+        if (entries_ != nullptr) {
+            for (int key = first; key < last; key += kLanes) {
+                ahead.step();
+                FloatPanels::for_rows(count, [&](auto rows) {
+                    multiply_in_place<decltype(rows)::value>(queries, key, out);
+                });
+            }
+            return;
+        }
+        ahead.step();
         for (int key = first; key < last; key += kLanes * 4) {
             const int vectors = (last - key + kLanes - 1) / kLanes;
             FloatPanels::for_rows(count, [&](auto rows) {
@@ -105,11 +89,10 @@ public:
         }
     }
 
-    void store_weights(int row, const float* w, int first, int last) {
-        uint16_t* out = weights_ + row * kSpan;
-        for (int i = first; i < last; i += kLanes) {
-            store_bf16(out + i, Int8 ? mul(load(w + i), load(value_scales_ + i)) : load(w + i));
-        }
+    VecF weigh(int row, const float* scores, int first, int last, VecF base) {
+        // Nearly all tiles are whole: with constants the loops unroll.
+        if (first == 0 && last == kSpan) return weigh_keys(row, scores, 0, kSpan, base);
+        return weigh_keys(row, scores, first, last, base);
     }
 
     void values(int count, int first, int last, float* const* sums, const float* keep, const float* take) const {
@@ -128,18 +111,27 @@ public:
     }
 
 private:
-    // Replaces 16 rows of codes by copies in bfloat16.
-    void widen_keys(const uint8_t** rows) {
-        const int dim = kv_.padded_dim;
-        for (int i = 0; i < 16; ++i) {
-            uint8_t* out = staging_ + i * dim * 2;
-            const uint8_t* codes = rows[i];
-            for (int d = 0; d < dim; d += 32) {
-                const __m512i wide = (__m512i)_mm512_cvtne2ps_pbh(load_key_codes(codes + d + 16), load_key_codes(codes + d));
-                _mm512_storeu_si512(out + d * 2, wide);
-            }
-            rows[i] = out;
+    RX_INLINE_MEMBER VecF weigh_keys(int row, const float* scores, int first, int last, VecF base) const {
+        uint16_t* out = weights_ + row * kSpan;
+        VecF sums = zero();
+        int i = first;
+        RX_UNROLL for (; i + 2 * kLanes <= last; i += 2 * kLanes) {
+            const VecF a = coarse_weight_of(sub(load(scores + i), base));
+            const VecF b = coarse_weight_of(sub(load(scores + i + 16), base));
+            sums = add(add(sums, a), b);
+            _mm512_storeu_si512(out + i, (__m512i)_mm512_cvtne2ps_pbh(b, a));
         }
+        if (i < last) {
+            const VecF a = coarse_weight_of(sub(load(scores + i), base));
+            sums = add(sums, a);
+            store_bf16(out + i, a);
+        }
+        return sums;
+    }
+
+    // K of 16 keys; the last one stands for those behind it.
+    RX_INLINE_MEMBER void rows_at(const KvEntry* entries, int from, const uint8_t** rows) const {
+        for (int i = 0; i < 16; ++i) rows[i] = entries[from + i < num_keys_ ? from + i : num_keys_ - 1].data + key_offset_;
     }
 
     // V of two keys.
@@ -147,23 +139,13 @@ private:
         const uint8_t *even, *odd;
         // Dimensions [d, d + 32): a pair of bfloat16 in every lane.
         RX_INLINE_MEMBER void load(int d, __m512i& low, __m512i& high) const {
-            if (Int8) {
-                low = code_pairs(even + d, odd + d);
-                high = code_pairs(even + d + 16, odd + d + 16);
-                return;
-            }
             const __m512i a = _mm512_loadu_si512(even + d * 2), b = _mm512_loadu_si512(odd + d * 2);
             low = _mm512_unpacklo_epi16(a, b);
             high = _mm512_unpackhi_epi16(a, b);
         }
-        // A small whole number as a float has nothing in its lower half: two of them make a pair of bfloat16.
-        RX_INLINE __m512i code_pairs(const uint8_t* even, const uint8_t* odd) {
-            const __m512i a = _mm512_castps_si512(load_value_codes(even)), b = _mm512_castps_si512(load_value_codes(odd));
-            return _mm512_or_si512(_mm512_srli_epi32(a, 16), b);
-        }
     };
-    RX_INLINE Pair pair_at(const KvEntry* entries, int key, int keys, size_t value_offset) {
-        return {entries[key].data + value_offset, entries[key + 1 < keys ? key + 1 : key].data + value_offset};
+    RX_INLINE_MEMBER Pair pair_at(const KvEntry* entries, int key) const {
+        return {entries[key].data + value_offset_, entries[key + 1 < num_keys_ ? key + 1 : key].data + value_offset_};
     }
 
     static __m512i pair(const void* p) {
@@ -189,11 +171,28 @@ private:
             }
         }
         RX_UNROLL for (int r = 0; r < Rows; ++r) {
-            RX_UNROLL for (int v = 0; v < Vectors; ++v) {
-                if (Int8) acc[r][v] = mul(acc[r][v], load(key_scales_ + key + v * 16));
-                store(out + r * kSpan + key + v * 16, acc[r][v]);
+            RX_UNROLL for (int v = 0; v < Vectors; ++v) store(out + r * kSpan + key + v * 16, acc[r][v]);
+        }
+    }
+
+    // The same sums in the same order, of 16 keys that are transposed on the way.
+    template <int Rows>
+    __attribute__((noinline)) void multiply_in_place(const uint8_t* queries, int key, float* out) const {
+        const uint8_t* rows[16];
+        rows_at(entries_, key, rows);
+        VecF acc[Rows];
+        RX_UNROLL for (int r = 0; r < Rows; ++r) acc[r] = fresh_zero();
+        const int dim = kv_.padded_dim;
+        for (int d = 0; d < dim; d += 32) {
+            VecI words[16];
+            transpose_words(rows, d * 2, words);
+            RX_UNROLL for (int w = 0; w < 16; ++w) {
+                RX_UNROLL for (int r = 0; r < Rows; ++r) {
+                    acc[r] = dot2_bf16(acc[r], words[w], pair(queries + (r * dim + d + w * 2) * 2));
+                }
             }
         }
+        RX_UNROLL for (int r = 0; r < Rows; ++r) store(out + r * kSpan + key, acc[r]);
     }
 
     template <int Rows, int Vectors, bool InPlace>
@@ -205,7 +204,7 @@ private:
         for (int key = first / 2 * 2; key < last; key += 2) {
             __m512i x[Vectors];
             if (InPlace) {
-                const Pair pair = pair_at(entries_, key, keys_in_place_, value_offset_);
+                const Pair pair = pair_at(entries_, key);
                 RX_UNROLL for (int v = 0; v < Vectors; v += 2) pair.load(d + v * 16, x[v], x[v + 1]);
             } else {
                 const int32_t* value = values_ + key / 2 * kv_.padded_dim + d;
@@ -226,12 +225,10 @@ private:
 
     const KvLayout& kv_;
     int32_t *keys_, *values_;
-    uint8_t* staging_;                   // int8: K of 16 keys as bfloat16
-    float *key_scales_, *value_scales_;  // int8: of the span's keys; a vector may run over into the 64 behind
     uint16_t* weights_;
-    const KvEntry* entries_ = nullptr;  // V is read in place
-    int keys_in_place_ = 0;
-    size_t value_offset_ = 0;
+    const KvEntry* entries_ = nullptr;  // a single tile reads them in place
+    int num_keys_ = 0;                  // of the span
+    size_t key_offset_ = 0, value_offset_ = 0;
 };
 
 }  // namespace rx::RX_ISA

@@ -2,9 +2,10 @@
 //
 //   FloatPanels  float arithmetic, for every instruction set and every KV type
 //                K  [dimension][kSpan keys]          V  [key][padded_dim]          weights  float [tile row][kSpan]
-//   PairPanels   bfloat16 dot products of pairs, for bf16 and int8 KV where the CPU has them (attention_pairs.h)
+//   PairPanels   bfloat16 dot products of pairs, for bf16 KV where the CPU has them (attention_pairs.h)
+//   BytePanels   int8 dot products of fours, for int8 KV where the CPU has them (attention_bytes.h)
 //
-// A panel class offers: bytes, query_bytes, set_query, fill, scores, store_weights, values.
+// A panel class offers: bytes, query_bytes, set_query, fill, scores, weigh, values.
 
 #pragma once
 
@@ -38,6 +39,28 @@ RX_INLINE VecF weight_of(VecF x) {
 #endif
 }
 
+constexpr float kMasked = -1e30f;  // score of a key that is not seen; maximum of a state without keys
+
+RX_INLINE VecF greatest(const float* scores, int first, int last) {
+    VecF high = set1(kMasked);
+    RX_UNROLL for (int i = first; i < last; i += kLanes) high = max(high, load(scores + i));
+    return high;
+}
+
+// What scores are taken relative to. A row that sees nothing of a span has only kMasked there, and its weights must be 0.
+RX_INLINE VecF base_of(float maximum) { return set1(maximum > 0.5f * kMasked ? maximum : 0.0f); }
+
+#if defined(__AVX512F__)
+// 2^x for weights that are rounded to fewer bits anyway: degree 3 on [-0.5, 0.5], relative error 7.5e-5.
+RX_INLINE VecF coarse_weight_of(VecF x) {
+    const VecF n = round(x), r = sub(x, n);
+    VecF p = fma(set1(5.5171669e-2f), r, set1(2.4261113e-1f));
+    p = fma(p, r, set1(6.9326099e-1f));
+    p = fma(p, r, set1(9.9992807e-1f));
+    return scale2(p, n);
+}
+#endif
+
 // One head of a KV entry as floats, `dim` of them (a multiple of 32).
 RX_INLINE void load_head(const KvLayout& kv, KvEntry entry, int head, int is_value, float* out) {
     const int dim = kv.padded_dim, index = is_value * kv.num_kv_heads + head;
@@ -63,51 +86,53 @@ RX_INLINE void load_head(const KvLayout& kv, KvEntry entry, int head, int is_val
 }
 
 // Slots lie scattered over the pool, so the hardware foresees little, and keys are used faster than they arrive. So they
-// are fetched in the order in which they will be used (span, head, key), kLead of them ahead, a few at each step of the
-// work; the stream ends with the first span of the thread's next call.
+// are fetched in the order of the spans, kLead keys ahead, a few at each step of the work; the stream ends with the first
+// span of the thread's next call.
 class Ahead {
 public:
     static constexpr int kLead = kSpan;
 
     // `first`: position of the call's first key; `keys`: how many it reads. The call before has fetched those of the first
-    // span and head.
-    Ahead(const AttendCall& call, int first, int keys)
-        : call_(call), kv_(*call.kv), slots_(call.slots + first), left_(keys), head_(call.head_begin) {
-        span_keys_ = left_ < kSpan ? left_ : kSpan;
-        key_ = fetched_ = span_keys_;
+    // span.
+    Ahead(const AttendCall& call, int first, int keys) : call_(call), kv_(*call.kv), slots_(call.slots + first), left_(keys) {
+        const int64_t head_bytes = kv_.padded_dim * (kv_.type == kKvF32 ? 4 : kv_.type == kKvInt8 ? 1 : 2);
+        bytes_ = (call.head_end - call.head_begin) * head_bytes;
+        offset_ = call.head_begin * head_bytes;
+        key_ = span_keys_ = left_ < kSpan ? left_ : kSpan;
+        next_offset_ = call.next_head * head_bytes;
+        value_offset_ = kv_.num_kv_heads * head_bytes;
+        fetched_ = span_keys_;
     }
 
-    // The next `keys` keys of a head are worked on now, in `steps` steps.
+    // The next `keys` keys are worked on now, in `steps` steps.
     void begin(int keys, int steps) {
         done_ += keys;
         per_step_ = (done_ + kLead - fetched_ + steps - 1) / steps;
     }
     RX_INLINE_MEMBER void step() {
-        for (int i = 0; i < per_step_ && fetched_ < done_ + kLead; ++i) {
+        const int end = fetched_ + per_step_ < done_ + kLead ? fetched_ + per_step_ : done_ + kLead;
+        for (; fetched_ < end; ++fetched_) {
             if (key_ >= span_keys_ && !next_span()) return;
             const KvEntry entry = kv_.entry(call_.layer, slots_[key_++]);
-            const int64_t bytes = kv_.padded_dim * (kv_.type == kKvF32 ? 4 : kv_.type == kKvInt8 ? 1 : 2);
-            for (int64_t at = 0; at < bytes; at += 64) prefetch_far(entry.data + head_ * bytes + at);
-            for (int64_t at = 0; at < bytes; at += 64) prefetch_far(entry.data + (kv_.num_kv_heads + head_) * bytes + at);
+            const uint8_t *keys = entry.data + offset_, *values = keys + value_offset_;
+            for (int64_t at = 0; at < bytes_; at += 64) prefetch_far(keys + at);
+            for (int64_t at = 0; at < bytes_; at += 64) prefetch_far(values + at);
             if (kv_.type == kKvInt8) prefetch_far(entry.scales);
-            ++fetched_;
         }
     }
 
 private:
-    // The same keys of the next head, or the next span, or that of the next call; false at the end.
+    // The next span, or that of the next call; false at the end.
     bool next_span() {
         if (left_ == 0) return false;
         key_ = 0;
-        if (++head_ < call_.head_end) return true;
         slots_ += span_keys_;
         left_ -= span_keys_;
         span_keys_ = left_ < kSpan ? left_ : kSpan;
-        head_ = call_.head_begin;
         if (left_ > 0) return true;
         slots_ = call_.next_slots;
         span_keys_ = call_.next_keys;
-        head_ = call_.next_head;
+        offset_ = next_offset_;
         return span_keys_ > 0;
     }
 
@@ -115,7 +140,8 @@ private:
     const KvLayout& kv_;
     const int32_t* slots_;  // of the span that is fetched
     int left_;              // keys of the call from that span on
-    int head_, span_keys_, key_;
+    int span_keys_, key_;
+    int64_t offset_, next_offset_, value_offset_, bytes_;  // of the heads' K in an entry; from K to V; of K and of V
     int fetched_, done_ = 0, per_step_ = 0;
 };
 
@@ -162,7 +188,8 @@ public:
     }
 
     // Scores of keys [first, last), rounded out to whole vectors: `out` is [kTileRows][kSpan].
-    void scores(const uint8_t* queries, int count, int first, int last, float* out) const {
+    void scores(const uint8_t* queries, int count, int first, int last, float* out, Ahead& ahead) const {
+        ahead.step();
         const float* q = reinterpret_cast<const float*>(queries);
         first = first / kLanes * kLanes;
         for (int key = first; key < last; key += kLanes * kTileVectors) {
@@ -177,9 +204,16 @@ public:
         }
     }
 
-    void store_weights(int row, const float* w, int first, int last) {
+    // Scores of whole vectors, relative to `base` -> weights; returns their sums by lane. May overwrite the scores.
+    VecF weigh(int row, const float* scores, int first, int last, VecF base) {
         float* out = weights_ + row * kSpan;
-        for (int i = first; i < last; i += kLanes) store(out + i, load(w + i));
+        VecF sums = zero();
+        for (int i = first; i < last; i += kLanes) {
+            const VecF w = weight_of(sub(load(scores + i), base));
+            sums = add(sums, w);
+            store(out + i, w);
+        }
+        return sums;
     }
 
     // sums[row] = keep * sums[row] + take * (weights . V), or weights . V without factors.
@@ -266,8 +300,15 @@ private:
 }  // namespace rx::RX_ISA
 
 #if defined(__AVX512BF16__)
-#define RX_DOT_PANELS 1
+#define RX_PAIR_PANELS 1
 #include "attention_pairs.h"
 #else
-#define RX_DOT_PANELS 0
+#define RX_PAIR_PANELS 0
+#endif
+
+#if defined(__AVX512VNNI__)
+#define RX_BYTE_PANELS 1
+#include "attention_bytes.h"
+#else
+#define RX_BYTE_PANELS 0
 #endif

@@ -26,7 +26,7 @@ void store_head(const KvLayout& kv, const float* x, int index, int is_value, KvE
         }
         case kKvBF16: {
             uint16_t* out = reinterpret_cast<uint16_t*>(entry.data) + index * dim;
-#if RX_DOT_PANELS
+#if RX_PAIR_PANELS
             if (is_value != 0) {
                 for (int i = 0; i < dim; i += 32) store_value_order(out + i, x + i);
                 break;
@@ -41,7 +41,11 @@ void store_head(const KvLayout& kv, const float* x, int index, int is_value, KvE
             break;
         }
         default: {
-            entry.scales[index] = quantise(x, dim, is_value != 0 ? 0 : 0x80, entry.data + index * dim);
+            uint8_t* codes = entry.data + index * dim;
+            entry.scales[index] = quantise(x, dim, is_value != 0 ? 0 : 0x80, codes);
+#if RX_BYTE_PANELS
+            for (int i = 0; is_value != 0 && i < dim; i += 64) value_order(codes + i, dim - i < 64 ? dim - i : 64);
+#endif
         }
     }
 }

@@ -104,8 +104,8 @@ RX_INLINE VecF high_bf16(VecI x) {
     return _mm512_castsi512_ps(_mm512_and_si512(x, _mm512_set1_epi32((int)0xffff0000u)));
 }
 
-// out[j * stride + i] = word j of rows[i] + offset (bytes), for i and j below kLanes: a transpose of 32-bit words.
-RX_INLINE void transpose(const uint8_t* const* rows, int64_t offset, int32_t* out, int stride) {
+// Lane i of out[j] = word j of 32 bits of rows[i] + offset (bytes), for i and j below kLanes.
+RX_INLINE void transpose_words(const uint8_t* const* rows, int64_t offset, VecI (&out)[16]) {
     __m512i r[16], t[16];
     RX_UNROLL for (int i = 0; i < 16; ++i) r[i] = _mm512_loadu_si512(rows[i] + offset);
     RX_UNROLL for (int i = 0; i < 8; ++i) {
@@ -122,11 +122,18 @@ RX_INLINE void transpose(const uint8_t* const* rows, int64_t offset, int32_t* ou
         const __m512i a = _mm512_shuffle_i32x4(r[i], r[4 + i], 0x88), b = _mm512_shuffle_i32x4(r[i], r[4 + i], 0xdd);
         const __m512i c = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0x88);
         const __m512i d = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0xdd);
-        _mm512_storeu_si512(out + i * stride, _mm512_shuffle_i32x4(a, c, 0x88));
-        _mm512_storeu_si512(out + (4 + i) * stride, _mm512_shuffle_i32x4(b, d, 0x88));
-        _mm512_storeu_si512(out + (8 + i) * stride, _mm512_shuffle_i32x4(a, c, 0xdd));
-        _mm512_storeu_si512(out + (12 + i) * stride, _mm512_shuffle_i32x4(b, d, 0xdd));
+        out[i] = _mm512_shuffle_i32x4(a, c, 0x88);
+        out[4 + i] = _mm512_shuffle_i32x4(b, d, 0x88);
+        out[8 + i] = _mm512_shuffle_i32x4(a, c, 0xdd);
+        out[12 + i] = _mm512_shuffle_i32x4(b, d, 0xdd);
     }
+}
+
+// The same into memory: vector j at out + j * stride.
+RX_INLINE void transpose(const uint8_t* const* rows, int64_t offset, int32_t* out, int stride) {
+    VecI words[16];
+    transpose_words(rows, offset, words);
+    RX_UNROLL for (int j = 0; j < 16; ++j) storei(out + j * stride, words[j]);
 }
 
 }  // namespace rx::RX_ISA
