@@ -93,6 +93,7 @@ class NativeCalls:
                 "prompt_parts": self.path.parts(),
                 "sampling_params": {"max_new_tokens": 0, "temperature": 0.0},
                 **(together if ready else group),
+                **self._adapter(),
             }
             base = self._base
             if base is not None:
@@ -122,6 +123,11 @@ class NativeCalls:
     async def end(self) -> None:
         """Nothing more will be asked: the engine may forget the stream's path."""
         self._base = self._shared = None
+
+    def _adapter(self) -> dict[str, str]:
+        """What run() says, for calls that are no gen's."""
+        adapter = self.stream.default_sampling_para.lora_path
+        return {} if adapter is None else {"lora_path": adapter}
 
     def _named(self, request: dict[str, Any]) -> dict[str, Any]:
         return {"rid": new_name(), "stream": False, "stream_deltas": True, **request}
@@ -229,7 +235,10 @@ class NativeCalls:
         if isinstance(method, ConstrainedDecoding):
             return await self._generate_choice(expr, context)
         answer = await self.backend.native_score(
-            self.path.parts(), expr.choices, unconditional=method.requires_unconditional_logprobs
+            self.path.parts(),
+            expr.choices,
+            unconditional=method.requires_unconditional_logprobs,
+            **self._adapter(),
         )
         scored = answer["choices"]
         inputs = [option["token_logprobs"] for option in scored]
@@ -259,6 +268,7 @@ class NativeCalls:
             temperature=expr.temperature,
             seed=expr.seed,
             constraint={"type": "choice", "choices": expr.choices},
+            **self._adapter(),
         )
         text, meta = await self.generate(params, context, None)
         return ChoicesDecision(text, meta)

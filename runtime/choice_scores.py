@@ -24,7 +24,13 @@ _Scores = dict[int, float]
 
 
 async def score_choices(
-    front: Front, prompt_parts: Sequence[PromptPart], choices: Sequence[str], *, unconditional: bool, client: str = ""
+    front: Front,
+    prompt_parts: Sequence[PromptPart],
+    choices: Sequence[str],
+    *,
+    unconditional: bool,
+    client: str = "",
+    adapter: str = "",
 ) -> dict[str, Any]:
     """Shape: NativeBackend.native_score. Raises RequestError without choices, or for an empty one.
 
@@ -38,7 +44,7 @@ async def score_choices(
     start = min(_common_len(prompt, joint) for joint in joints)
     before = prompt[:start] or [front.empty_prompt()]
     tails = [joint[start:] for joint in joints]
-    scorer = _Scorer(front, client)
+    scorer = _Scorer(front, client, adapter)
     scored, alone = await asyncio.gather(scorer.tails(before, tails), scorer.alone(tails if unconditional else []))
     return {
         "choices": [
@@ -70,9 +76,10 @@ async def _joint(front: Front, parts: Sequence[PromptPart], prompt: list[int], c
 class _Scorer:
     """The requests of one choice."""
 
-    def __init__(self, front: Front, client: str) -> None:
+    def __init__(self, front: Front, client: str, adapter: str) -> None:
         self._front = front
         self._client = client
+        self._adapter = adapter
         self.cached_len = 0
         """The most prompt tokens that any of them found in the cache."""
 
@@ -110,6 +117,7 @@ class _Scorer:
             sampling=SamplingParams(max_new_tokens=0, temperature=0.0),
             logprobs=LogprobRequest(output=True, prompt_start=start, token_ids=tuple(wanted)),
             client=self._client,
+            adapter=self._adapter,
             add_bos=False,
             gather=0,
         )

@@ -149,10 +149,18 @@ class Front:
         return shorter, (cut.num_tokens, cut.text)
 
     async def score_choices(
-        self, prompt_parts: Sequence[PromptPart], choices: Sequence[str], *, unconditional: bool, client: str = ""
+        self,
+        prompt_parts: Sequence[PromptPart],
+        choices: Sequence[str],
+        *,
+        unconditional: bool,
+        client: str = "",
+        adapter: str = "",
     ) -> dict[str, Any]:
         """Log-probabilities of each choice as the continuation of the prompt: see choice_scores."""
-        return await score_choices(self, prompt_parts, choices, unconditional=unconditional, client=client)
+        return await score_choices(
+            self, prompt_parts, choices, unconditional=unconditional, client=client, adapter=adapter
+        )
 
     # -- text to ids
 

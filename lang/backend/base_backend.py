@@ -175,9 +175,14 @@ class NativeBackend(BaseBackend):
         raise NotImplementedError
 
     async def native_score(
-        self, prompt_parts: Sequence[str | list[int]], choices: Sequence[str], *, unconditional: bool
+        self,
+        prompt_parts: Sequence[str | list[int]],
+        choices: Sequence[str],
+        *,
+        unconditional: bool,
+        lora_path: str | None = None,
     ) -> dict[str, Any]:
-        """Scores continuations.
+        """Scores continuations, with the adapter of that name if one is given.
 
         {"choices": [{"token_logprobs": [[logprob, id, text], …], "unconditional": [[…]] | None, "token_ids":
         the ids that continue the prompt's, after dropping its last `healed` tokens, "healed": int}, …],

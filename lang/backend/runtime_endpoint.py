@@ -148,9 +148,15 @@ class RuntimeEndpoint(NativeBackend):
         await self._post("/v1/programs", {"name": name, "graph": graph})
 
     async def native_score(
-        self, prompt_parts: Sequence[str | list[int]], choices: Sequence[str], *, unconditional: bool
+        self,
+        prompt_parts: Sequence[str | list[int]],
+        choices: Sequence[str],
+        *,
+        unconditional: bool,
+        lora_path: str | None = None,
     ) -> dict[str, Any]:
-        body = {"prompt_parts": list(prompt_parts), "choices": list(choices), "unconditional": unconditional}
+        body: dict[str, Any] = {"prompt_parts": list(prompt_parts), "choices": list(choices)}
+        body |= {"unconditional": unconditional, **({} if lora_path is None else {"lora_path": lora_path})}
         answer: dict[str, Any] = await self._post("/score_choices", body)
         return answer
 

@@ -34,9 +34,16 @@ class FrontBackend(NativeBackend):
                 yield body
 
     async def native_score(
-        self, prompt_parts: Sequence[str | list[int]], choices: Sequence[str], *, unconditional: bool
+        self,
+        prompt_parts: Sequence[str | list[int]],
+        choices: Sequence[str],
+        *,
+        unconditional: bool,
+        lora_path: str | None = None,
     ) -> dict[str, Any]:
-        return await self.front.score_choices(prompt_parts, choices, unconditional=unconditional, client=self.client)
+        return await self.front.score_choices(
+            prompt_parts, choices, unconditional=unconditional, client=self.client, adapter=lora_path or ""
+        )
 
     async def native_release(self, paths: list[str]) -> None:
         await self.front.release(paths)

@@ -29,6 +29,8 @@ class ChoicesBody(msgspec.Struct):
     prompt_parts: list[str | list[int]] | None = None
     unconditional: bool = False
     """Also score each choice by itself."""
+    lora_path: str | None = None
+    """The adapter that scores them."""
 
 
 class AbortBody(msgspec.Struct):
@@ -104,7 +106,9 @@ async def score_choices(service: Service, request: Request) -> Answer:
     if len(body.choices) > native_api.MAX_BATCH:
         raise RequestError(f"at most {native_api.MAX_BATCH} choices a request", param="choices")
     parts: list[PromptPart] = [body.text] if body.text is not None else list(body.prompt_parts or [])
-    work = front.score_choices(parts, body.choices, unconditional=body.unconditional, client=request.client)
+    work = front.score_choices(
+        parts, body.choices, unconditional=body.unconditional, client=request.client, adapter=body.lora_path or ""
+    )
     return json_response(await request.guard(work))
 
 

@@ -159,8 +159,9 @@ class CharModel(NativeBackend):
             "meta_info": {**meta, "completion_tokens": num, "finish_reason": finish},
         }
 
-    async def native_score(self, prompt_parts, choices, *, unconditional):
-        self.requests.append({"score": self.text_of(prompt_parts), "choices": list(choices)})
+    async def native_score(self, prompt_parts, choices, *, unconditional, lora_path=None):
+        told = {} if lora_path is None else {"lora_path": lora_path}
+        self.requests.append({"score": self.text_of(prompt_parts), "choices": list(choices), **told})
         scored = [
             {
                 "token_logprobs": [[-(ord(c) % 7) / 10, ord(c), c] for c in choice],

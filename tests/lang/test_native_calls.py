@@ -236,3 +236,21 @@ def test_without_a_rule_the_likeliest_answer_is_the_best(scripted):
 
     with pytest.raises(sgl.ProgramError, match="best_by"):
         p.run()["a"]
+
+
+def test_the_adapter_of_a_run_and_of_a_gen_reach_the_backend(native):
+    backend = native(lambda prompt: "xy")
+
+    @sgl.function
+    def p(s):
+        s += "q" + sgl.gen("a", max_tokens=1) + sgl.gen("b", max_tokens=1, lora_path="own")
+        s += sgl.select("c", ["x", "yz"]) + "."
+        branches = s.fork(2)
+        branches += sgl.gen("d", max_tokens=1)
+        branches.join()
+
+    p.run(lora_path="all").sync()
+    assert [request.get("lora_path") for request in backend.requests] == ["all", "own", *["all"] * 4]
+    backend.requests.clear()
+    p.run().sync()
+    assert [request.get("lora_path") for request in backend.requests] == [None, "own", *[None] * 4]

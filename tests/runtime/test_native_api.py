@@ -83,7 +83,6 @@ def test_a_constraint_of_the_language_and_a_parameter_conflict():
 
 def test_images_are_refused_not_dropped():
     assert isinstance(refusal(text="a", image_data="x"), UnsupportedContent)
-    assert refusal(text="a", lora_path="nope").status == 404
 
 
 def test_log_probabilities_start_where_asked():
