@@ -6,9 +6,9 @@ S slots, E features in, N features out.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from .registry import find
+from .registry import best, find
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -116,15 +116,21 @@ def linear_w4(x_TE: Tensor, packed_NE: Tensor, scale_NG: Tensor, offset_NG: Tens
     return out
 
 
-def linear_w8a8(x_TE: Tensor, weight_NE: Tensor, scale_N: Tensor, bias_N: Tensor | None) -> Tensor:
+def linear_w8a8(x_TE: Tensor, weight_NE: Tensor, scale_NG: Tensor, bias_N: Tensor | None) -> Tensor:
     """x · (scale · weight)ᵀ + bias, both factors in 8 bits (int8, or FP8 e4m3): [T, N] in x's dtype.
 
-    Rows of x are quantised here, symmetrically, with one scale each; weight_NE holds one float32 scale an output.
+    Rows of x are quantised here, symmetrically, with one scale for each of the G equal groups of inputs that share a
+    float32 scale in the weight; a group has a multiple of 32 inputs, or is the whole row.
     """
-    out: Tensor = find("linear_w8a8", x_TE.device.type, x_TE, weight_NE, scale_N, bias_N)(
-        x_TE, weight_NE, scale_N, bias_N
+    out: Tensor = find("linear_w8a8", x_TE.device.type, x_TE, weight_NE, scale_NG, bias_N)(
+        x_TE, weight_NE, scale_NG, bias_N
     )
     return out
+
+
+def computes_as_stored(op: Literal["linear_w4", "linear_w8a8"], weight: Tensor) -> bool:
+    """Whether a kernel of `op` takes the weight where it lies; elsewhere plain torch is faster on dense weights."""
+    return best(op, weight.device.type, None, weight, None, None).rank > 0
 
 
 def moe(

@@ -50,11 +50,16 @@ def implementations(op: str) -> list[Implementation]:
     return list(_table.get(op, ()))
 
 
-def find(op: str, device: str, *args: Any, **options: Any) -> Kernel:
-    """The best implementation of `op` on `device` that takes these arguments."""
+def best(op: str, device: str, *args: Any, **options: Any) -> Implementation:
+    """The first implementation of `op` on `device` that takes these arguments."""
     for implementation in _table.get(op, ()):
         if implementation.device in ("any", device) and (
             implementation.fits is None or implementation.fits(*args, **options)
         ):
-            return implementation.kernel
+            return implementation
     raise InternalError(f"no implementation of {op} runs on {device}; kernels.load was not called")
+
+
+def find(op: str, device: str, *args: Any, **options: Any) -> Kernel:
+    """What computes `op` on `device` for these arguments."""
+    return best(op, device, *args, **options).kernel

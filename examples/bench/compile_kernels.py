@@ -75,7 +75,7 @@ def launches(capability: int) -> None:
         groups = torch.zeros(256, 4096 // 32, dtype=torch.float16)
         matmul.linear_w4(x[:size], pack_w4(torch.zeros(256, 4096), 32), groups, groups, None)
         for kind8 in (torch.int8, *fp8):
-            matmul.linear_w8a8(x[:size], quantise_rows(torch.ones(256, 4096), kind8)[0], torch.zeros(256), None)
+            matmul.linear_w8a8(x[:size], quantise_rows(torch.ones(256, 4096), kind8)[0], torch.zeros(256, 1), None)
     grouped.moe(
         x, torch.zeros(4, 512, 4096, dtype=BF16), torch.zeros(4, 4096, 256, dtype=BF16),
         torch.zeros(66, 2, dtype=torch.int32), torch.zeros(66, 2), "silu",

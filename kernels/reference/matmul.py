@@ -30,19 +30,25 @@ def linear_w4(x_ME: Tensor, packed_NE: Tensor, scale_NG: Tensor, offset_NG: Tens
     return (out_MN if bias_N is None else out_MN + bias_N.float()).to(x_ME.dtype)
 
 
-def quantise_rows(x_ME: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """(int8 or float8_e4m3fn rows, float32 [M] scales): symmetric, the largest of a row on the type's largest."""
+def quantise_rows(x_ME: Tensor, dtype: torch.dtype, groups: int = 1) -> tuple[Tensor, Tensor]:
+    """(int8 or float8_e4m3fn rows, float32 [M, G] scales): symmetric, the largest of a group on the type's largest."""
     largest = 127.0 if dtype == torch.int8 else 448.0
-    scale_M = (x_ME.float().abs().amax(-1) / largest).clamp(min=1e-30)
-    steps = x_ME.float() / scale_M.unsqueeze(-1)
+    x_MGE = x_ME.float().view(len(x_ME), groups, -1)
+    scale_MG = (x_MGE.abs().amax(-1) / largest).clamp(min=1e-30)
+    steps = x_MGE / scale_MG.unsqueeze(-1)
     if dtype == torch.int8:
         steps = steps.round()
-    return steps.clamp(-largest, largest).to(dtype), scale_M
+    return steps.clamp(-largest, largest).to(dtype).view(x_ME.shape), scale_MG
 
 
-def linear_w8a8(x_ME: Tensor, weight_NE: Tensor, scale_N: Tensor, bias_N: Tensor | None) -> Tensor:
-    steps_ME, scale_M = quantise_rows(x_ME, weight_NE.dtype)
-    out_MN = (steps_ME.double() @ weight_NE.double().T).float() * scale_M.unsqueeze(-1) * scale_N
+def linear_w8a8(x_ME: Tensor, weight_NE: Tensor, scale_NG: Tensor, bias_N: Tensor | None) -> Tensor:
+    groups = scale_NG.shape[1]
+    steps_ME, scale_MG = quantise_rows(x_ME, weight_NE.dtype, groups)
+    out_MN = torch.zeros(len(x_ME), len(weight_NE), device=x_ME.device)
+    parts = zip(steps_ME.chunk(groups, 1), weight_NE.chunk(groups, 1), strict=True)
+    for group, (x_Mg, weight_Ng) in enumerate(parts):
+        products_MN = (x_Mg.double() @ weight_Ng.double().T).float()
+        out_MN += products_MN * scale_MG[:, group, None] * scale_NG[:, group]
     return (out_MN if bias_N is None else out_MN + bias_N.float()).to(x_ME.dtype)
 
 

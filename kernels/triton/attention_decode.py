@@ -11,16 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-BLOCK_N = 64
-"""Slots at once."""
-
-
-@triton.jit
-def _capped(x, softcap):
-    """softcap * tanh(x / softcap)"""
-    e = tl.exp(-2.0 * tl.abs(x / softcap))
-    t = (1.0 - e) / (1.0 + e)
-    return softcap * tl.where(x >= 0, t, -t)
+from .attention_blocks import BLOCK_N, _add_blocks
 
 
 @triton.jit
@@ -71,28 +62,10 @@ def _split(
     most = tl.full([GROUP_PAD], float("-inf"), tl.float32)
     total = tl.zeros([GROUP_PAD], tl.float32)
     acc = tl.zeros([GROUP_PAD, DIM_PAD], tl.float32)
-    for at in range(begin, end, BLOCK):
-        n = at + tl.arange(0, BLOCK)
-        inside = n < end
-        slot = tl.load(table + n, mask=inside, other=0).to(tl.int64)
-        k_at = (slot * (2 * KV_HEADS) + kv_head) * DIM
-        k = tl.load(kv_ptr + k_at[None, :] + d[:, None], mask=inside[None, :] & in_dim[:, None], other=0.0)
-        scores = tl.dot(q, k.to(q.dtype), input_precision="ieee") * softmax_scale
-        if HAS_SCALE:
-            scores *= tl.load(scale_ptr + slot * (2 * KV_HEADS) + kv_head, mask=inside, other=0.0)[None, :]
-        if HAS_CAP:
-            scores = _capped(scores, softcap)
-        scores = tl.where(inside[None, :], scores, float("-inf"))
-        peak = tl.maximum(most, tl.max(scores, 1))
-        p = tl.exp(scores - peak[:, None])
-        shrink = tl.exp(most - peak)
-        total = total * shrink + tl.sum(p, 1)
-        if HAS_SCALE:
-            p *= tl.load(scale_ptr + slot * (2 * KV_HEADS) + KV_HEADS + kv_head, mask=inside, other=0.0)[None, :]
-        v_at = (slot * (2 * KV_HEADS) + KV_HEADS + kv_head) * DIM
-        v = tl.load(kv_ptr + v_at[:, None] + d[None, :], mask=inside[:, None] & in_dim[None, :], other=0.0)
-        acc = acc * shrink[:, None] + tl.dot(p.to(q.dtype), v.to(q.dtype), input_precision="ieee")
-        most = peak
+    acc, most, total = _add_blocks(
+        q, acc, most, total, begin, end, kv_ptr, scale_ptr, table, kv_head, softmax_scale, softcap, 0, 0, 0, None, 0, 0,
+        KV_HEADS, DIM, DIM_PAD, BLOCK, "end", HAS_SCALE, HAS_CAP, False,
+    )  # fmt: skip
     place = (sequence * HEADS + head) * SPLITS + split
     is_empty = total == 0.0
     tl.store(

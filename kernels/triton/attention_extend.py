@@ -10,80 +10,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .attention_decode import _capped
+from .attention_blocks import BLOCK_N, _add_blocks
 
 TILE_M = 64
 """Rows times heads of a group, of one program."""
-BLOCK_N = 64
-
-
-@triton.jit
-def _blocks(
-    q,
-    acc,
-    most,
-    total,
-    begin,
-    end,
-    kv_ptr,
-    scale_ptr,
-    table,
-    tree_ptr,
-    tree_stride,
-    packed_row,
-    position,
-    base,
-    kv_head,
-    softmax_scale,
-    softcap,
-    window,
-    KV_HEADS: tl.constexpr,
-    DIM: tl.constexpr,
-    DIM_PAD: tl.constexpr,
-    BLOCK: tl.constexpr,
-    MASKED: tl.constexpr,
-    HAS_SCALE: tl.constexpr,
-    HAS_CAP: tl.constexpr,
-    HAS_TREE: tl.constexpr,
-):
-    """Slots [begin, end) added to the running softmax; without MASKED every row sees all of them."""
-    d = tl.arange(0, DIM_PAD)
-    in_dim = d < DIM
-    for at in range(begin, end, BLOCK):
-        n = at + tl.arange(0, BLOCK)
-        inside = n < end
-        slot = tl.load(table + n, mask=inside, other=0).to(tl.int64)
-        k_at = (slot * (2 * KV_HEADS) + kv_head) * DIM
-        k = tl.load(kv_ptr + k_at[None, :] + d[:, None], mask=inside[None, :] & in_dim[:, None], other=0.0)
-        scores = tl.dot(q, k.to(q.dtype), input_precision="ieee") * softmax_scale
-        if HAS_SCALE:
-            scores *= tl.load(scale_ptr + slot * (2 * KV_HEADS) + kv_head, mask=inside, other=0.0)[None, :]
-        if HAS_CAP:
-            scores = _capped(scores, softcap)
-        if MASKED:
-            visible = inside[None, :] & (n[None, :] <= position[:, None])
-            visible &= (window <= 0) | (n[None, :] > position[:, None] - window)
-            if HAS_TREE:
-                own = n[None, :] - base
-                word = tl.load(
-                    tree_ptr + packed_row.to(tl.int64)[:, None] * tree_stride + own // 32,
-                    mask=inside[None, :] & (own >= 0),
-                    other=-1,
-                )
-                visible &= (own < 0) | (((word >> (own % 32)) & 1) != 0)
-            scores = tl.where(visible, scores, float("-inf"))
-        peak = tl.maximum(most, tl.max(scores, 1))
-        safe = tl.where(peak == float("-inf"), 0.0, peak)
-        p = tl.exp(scores - safe[:, None])
-        shrink = tl.exp(most - safe)
-        total = total * shrink + tl.sum(p, 1)
-        if HAS_SCALE:
-            p *= tl.load(scale_ptr + slot * (2 * KV_HEADS) + KV_HEADS + kv_head, mask=inside, other=0.0)[None, :]
-        v_at = (slot * (2 * KV_HEADS) + KV_HEADS + kv_head) * DIM
-        v = tl.load(kv_ptr + v_at[:, None] + d[None, :], mask=inside[:, None] & in_dim[None, :], other=0.0)
-        acc = acc * shrink[:, None] + tl.dot(p.to(q.dtype), v.to(q.dtype), input_precision="ieee")
-        most = peak
-    return acc, most, total
 
 
 @triton.jit
@@ -141,22 +71,22 @@ def _extend(
     clear = tl.minimum(clear, last)
     full = tl.minimum(full, last)
     if begin < clear:
-        acc, most, total = _blocks(
-            q, acc, most, total, begin, clear, kv_ptr, scale_ptr, table, tree_ptr, tree_stride, packed_row, position,
-            base, kv_head, softmax_scale, softcap, window,
-            KV_HEADS, DIM, DIM_PAD, BLOCK, True, HAS_SCALE, HAS_CAP, HAS_TREE,
+        acc, most, total = _add_blocks(
+            q, acc, most, total, begin, clear, kv_ptr, scale_ptr, table, kv_head, softmax_scale, softcap, position,
+            window, base, tree_ptr, tree_stride, packed_row,
+            KV_HEADS, DIM, DIM_PAD, BLOCK, "rows", HAS_SCALE, HAS_CAP, HAS_TREE,
         )  # fmt: skip
     if clear < full:
-        acc, most, total = _blocks(
-            q, acc, most, total, clear, full, kv_ptr, scale_ptr, table, tree_ptr, tree_stride, packed_row, position,
-            base, kv_head, softmax_scale, softcap, window,
-            KV_HEADS, DIM, DIM_PAD, BLOCK, False, HAS_SCALE, HAS_CAP, HAS_TREE,
+        acc, most, total = _add_blocks(
+            q, acc, most, total, clear, full, kv_ptr, scale_ptr, table, kv_head, softmax_scale, softcap, position,
+            window, base, tree_ptr, tree_stride, packed_row,
+            KV_HEADS, DIM, DIM_PAD, BLOCK, "none", HAS_SCALE, HAS_CAP, HAS_TREE,
         )  # fmt: skip
     if full < last:
-        acc, most, total = _blocks(
-            q, acc, most, total, full, last, kv_ptr, scale_ptr, table, tree_ptr, tree_stride, packed_row, position,
-            base, kv_head, softmax_scale, softcap, window,
-            KV_HEADS, DIM, DIM_PAD, BLOCK, True, HAS_SCALE, HAS_CAP, HAS_TREE,
+        acc, most, total = _add_blocks(
+            q, acc, most, total, full, last, kv_ptr, scale_ptr, table, kv_head, softmax_scale, softcap, position,
+            window, base, tree_ptr, tree_stride, packed_row,
+            KV_HEADS, DIM, DIM_PAD, BLOCK, "rows", HAS_SCALE, HAS_CAP, HAS_TREE,
         )  # fmt: skip
     out = acc / tl.where(total == 0.0, 1.0, total)[:, None]
     tl.store(out_ptr + at * out_stride + head[:, None] * DIM + d[None, :], out.to(out_ptr.dtype.element_ty), mask=here)

@@ -57,7 +57,7 @@ def _grouped(
 
 def rows_of_tile(rows: int, num_groups: int) -> int:
     """A tile that the average group fills about once."""
-    return min(64, max(16, triton.next_power_of_2(rows // num_groups)))
+    return int(min(64, max(16, triton.next_power_of_2(rows // num_groups))))
 
 
 def _linear(

@@ -1,7 +1,7 @@
 """Linears with weights of few bits. M rows, E features in, N features out, g inputs that share a scale.
 
 w4: affine groups of 4-bit integers, w = scale * q + offset (GGUF Q4_0 and Q4_1, GPTQ, AWQ), times bf16 or fp16 rows.
-w8a8: int8 or FP8 (e4m3) weights with one scale an output, times rows quantised here with one scale a row.
+w8a8: int8 or FP8 (e4m3) weights with a scale for each of G groups of inputs, times rows quantised here alike.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 from .kv_store import _round_half_even
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def _w4(
     x_ptr, packed_ptr, scale_ptr, offset_ptr, bias_ptr, out_ptr,
     rows, features_out, features_in, x_stride,
@@ -63,77 +63,97 @@ def linear_w4(x_ME: Tensor, packed_NE: Tensor, scale_NG: Tensor, offset_NG: Tens
 
 @triton.jit
 def _quantise_rows(
-    x_ptr, out_ptr, scale_ptr, x_stride, SIZE: tl.constexpr, PAD: tl.constexpr, LARGEST: tl.constexpr,
-    IS_INT8: tl.constexpr,
+    x_ptr, out_ptr, scale_ptr, x_stride, GROUPS: tl.constexpr, SIZE: tl.constexpr, PAD: tl.constexpr,
+    LARGEST: tl.constexpr, IS_INT8: tl.constexpr,
 ):  # fmt: skip
-    row = tl.program_id(0).to(tl.int64)
+    row, group = tl.program_id(0).to(tl.int64), tl.program_id(1)
     e = tl.arange(0, PAD)
-    x = tl.load(x_ptr + row * x_stride + e, mask=e < SIZE, other=0.0).to(tl.float32)
+    x = tl.load(x_ptr + row * x_stride + group * SIZE + e, mask=e < SIZE, other=0.0).to(tl.float32)
     scale = tl.maximum(tl.max(tl.abs(x), 0) / LARGEST, 1e-30)
     steps = x / scale
     if IS_INT8:
         steps = _round_half_even(steps)
     steps = tl.minimum(tl.maximum(steps, -LARGEST), LARGEST)
-    tl.store(out_ptr + row * SIZE + e, steps.to(out_ptr.dtype.element_ty), mask=e < SIZE)
-    tl.store(scale_ptr + row, scale)
+    tl.store(out_ptr + (row * GROUPS + group) * SIZE + e, steps.to(out_ptr.dtype.element_ty), mask=e < SIZE)
+    tl.store(scale_ptr + row * GROUPS + group, scale)
 
 
-def quantise_rows(x_ME: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """(int8 or float8_e4m3fn rows, float32 [M] scales): symmetric, the largest of a row on the type's largest."""
-    rows, size = x_ME.shape
-    out = torch.empty(rows, size, dtype=dtype, device=x_ME.device)
-    scale_M = torch.empty(rows, dtype=torch.float32, device=x_ME.device)
+def quantise_rows(x_ME: Tensor, dtype: torch.dtype, groups: int = 1) -> tuple[Tensor, Tensor]:
+    """(int8 or float8_e4m3fn rows, float32 [M, G] scales): symmetric, the largest of a group on the type's largest."""
+    rows, features = x_ME.shape
+    size = features // groups
+    out = torch.empty(rows, features, dtype=dtype, device=x_ME.device)
+    scale_MG = torch.empty(rows, groups, dtype=torch.float32, device=x_ME.device)
     if rows:
         is_int8 = dtype == torch.int8
-        _quantise_rows[(rows,)](
-            x_ME, out, scale_M, x_ME.stride(0), SIZE=size, PAD=triton.next_power_of_2(size),
-            LARGEST=127.0 if is_int8 else 448.0, IS_INT8=is_int8, num_warps=4,
+        _quantise_rows[(rows, groups)](
+            x_ME, out, scale_MG, x_ME.stride(0), GROUPS=groups, SIZE=size, PAD=triton.next_power_of_2(size),
+            LARGEST=127.0 if is_int8 else 448.0, IS_INT8=is_int8, num_warps=4 if size > 512 else 1,
         )  # fmt: skip
-    return out, scale_M
+    return out, scale_MG
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def _w8a8(
     x_ptr, x_scale_ptr, w_ptr, w_scale_ptr, bias_ptr, out_ptr, rows, features_out, features_in,
-    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, IS_INT8: tl.constexpr, HAS_BIAS: tl.constexpr,
+    GROUPS: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, IS_INT8: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
 ):  # fmt: skip
+    """A step of BLOCK_K inputs lies within one group of them."""
     m = tl.program_id(1) * BLOCK_M + tl.arange(0, BLOCK_M)
     n = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
     k = tl.arange(0, BLOCK_K)
     in_m, in_n = m < rows, n < features_out
-    acc = tl.zeros([BLOCK_M, BLOCK_N], tl.int32 if IS_INT8 else tl.float32)
+    x_at = x_ptr + m.to(tl.int64)[:, None] * features_in + k[None, :]
+    w_at = w_ptr + n.to(tl.int64)[None, :] * features_in + k[:, None]
+    x_scale_at, w_scale_at = x_scale_ptr + m.to(tl.int64) * GROUPS, w_scale_ptr + n.to(tl.int64) * GROUPS
+    size = features_in // GROUPS
+    acc = tl.zeros([BLOCK_M, BLOCK_N], tl.int32 if IS_INT8 and GROUPS == 1 else tl.float32)
     for at in range(0, features_in, BLOCK_K):
         here = at + k < features_in
-        x = tl.load(
-            x_ptr + m.to(tl.int64)[:, None] * features_in + (at + k)[None, :],
-            mask=in_m[:, None] & here[None, :], other=0.0,
-        )  # fmt: skip
-        w = tl.load(
-            w_ptr + n.to(tl.int64)[None, :] * features_in + (at + k)[:, None],
-            mask=in_n[None, :] & here[:, None], other=0.0,
-        )  # fmt: skip
+        x = tl.load(x_at + at, mask=in_m[:, None] & here[None, :], other=0.0)
+        w = tl.load(w_at + at, mask=in_n[None, :] & here[:, None], other=0.0)
         if IS_INT8:
-            acc += tl.dot(x, w, out_dtype=tl.int32)
+            products = tl.dot(x, w, out_dtype=tl.int32)
         else:
-            acc += tl.dot(x, w, out_dtype=tl.float32)
-    out = acc.to(tl.float32) * tl.load(x_scale_ptr + m, mask=in_m, other=0.0)[:, None]
-    out *= tl.load(w_scale_ptr + n, mask=in_n, other=0.0)[None, :]
+            # Hopper's tensor cores keep 14 bits of FP8 sums: they are taken over into float32 at each step.
+            products = tl.dot(x, w, out_dtype=tl.float32, max_num_imprecise_acc=BLOCK_K)
+        if GROUPS == 1:
+            acc += products
+        else:
+            x_scale = tl.load(x_scale_at + at // size, mask=in_m, other=0.0)
+            w_scale = tl.load(w_scale_at + at // size, mask=in_n, other=0.0)
+            acc += products.to(tl.float32) * x_scale[:, None] * w_scale[None, :]
+    out = acc.to(tl.float32)
+    if GROUPS == 1:
+        out *= tl.load(x_scale_at, mask=in_m, other=0.0)[:, None]
+        out *= tl.load(w_scale_at, mask=in_n, other=0.0)[None, :]
     if HAS_BIAS:
         out += tl.load(bias_ptr + n, mask=in_n, other=0.0).to(tl.float32)[None, :]
     at = out_ptr + m.to(tl.int64)[:, None] * features_out + n[None, :]
     tl.store(at, out.to(out_ptr.dtype.element_ty), mask=in_m[:, None] & in_n[None, :])
 
 
-def linear_w8a8(x_ME: Tensor, weight_NE: Tensor, scale_N: Tensor, bias_N: Tensor | None) -> Tensor:
+def fits_w8a8(x_ME: Tensor | None, weight_NE: Tensor, scale_NG: Tensor | None, bias_N: Tensor | None) -> bool:
+    """Tensor cores know FP8 from Ada (8.9) on."""
+    is_fp8 = weight_NE.dtype == torch.float8_e4m3fn
+    return not (is_fp8 and weight_NE.is_cuda and torch.cuda.get_device_capability(weight_NE.device) < (8, 9))
+
+
+def linear_w8a8(x_ME: Tensor, weight_NE: Tensor, scale_NG: Tensor, bias_N: Tensor | None) -> Tensor:
     """See `kernels.ops.linear_w8a8`."""
     rows, features_in = x_ME.shape
-    steps_ME, scale_M = quantise_rows(x_ME, weight_NE.dtype)
+    groups = scale_NG.shape[1]
+    steps_ME, scale_MG = quantise_rows(x_ME, weight_NE.dtype, groups)
     out_MN = torch.empty(rows, len(weight_NE), dtype=x_ME.dtype, device=x_ME.device)
     block_m = min(128, max(16, triton.next_power_of_2(rows)))
     block_n = 128 if rows > 64 else 64
+    size = features_in // groups
+    block_k = 128 if groups == 1 else min(128, size & -size)
+    assert block_k >= 32
     _w8a8[(triton.cdiv(len(weight_NE), block_n), triton.cdiv(rows, block_m))](
-        steps_ME, scale_M, weight_NE, scale_N, bias_N, out_MN, rows, len(weight_NE), features_in,
-        BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_K=128, IS_INT8=weight_NE.dtype == torch.int8,
+        steps_ME, scale_MG, weight_NE, scale_NG, bias_N, out_MN, rows, len(weight_NE), features_in,
+        GROUPS=groups, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_K=block_k, IS_INT8=weight_NE.dtype == torch.int8,
         HAS_BIAS=bias_N is not None, num_warps=8 if block_m * block_n > 8192 else 4, num_stages=3,
     )  # fmt: skip
     return out_MN

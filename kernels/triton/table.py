@@ -16,7 +16,7 @@ def register_all() -> None:
     add("add_rms_norm", norm.add_rms_norm)
     add("gated", activation.gated)
     add("linear_w4", matmul.linear_w4)
-    add("linear_w8a8", matmul.linear_w8a8)
+    add("linear_w8a8", matmul.linear_w8a8, fits=matmul.fits_w8a8)
     add("moe", grouped.moe)
     add("add_lora", grouped.add_lora)
     add("sample_rows", sampling.sample_rows)

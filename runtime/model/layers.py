@@ -16,9 +16,6 @@ from ..weights.blocks import BLOCK, read_nibbles
 from ..weights.checkpoint import Checkpoint
 from .config import ModelConfig
 
-_COMPUTES_NIBBLES = {"cuda"}
-"""Device types with a kernel for 4-bit weights; elsewhere plain torch is faster on dense ones."""
-
 
 class Weights:
     """A checkpoint's tensors as torch ones; remembers which were read, so that none is overlooked."""
@@ -45,8 +42,9 @@ class Weights:
         return torch.from_numpy(array).to(self.device, wanted)
 
     def keeps_nibbles(self, names: Sequence[str]) -> bool:
-        """Whether linears of these weights are computed on as they are stored: 4-bit groups, on a GPU."""
-        if self.device.type not in _COMPUTES_NIBBLES or not all(name in self.unread for name in names):
+        """Whether linears of these weights are computed on as they are stored: 4-bit groups, by a kernel."""
+        nothing = torch.empty((0, 0), dtype=torch.uint8, device=self.device)
+        if not ops.computes_as_stored("linear_w4", nothing) or not all(name in self.unread for name in names):
             return False
         packed = [self.checkpoint.packed(name) for name in names]
         return all(p.format in ("Q4_0", "Q4_1", "A4") and p.shape[1] % (2 * BLOCK) == 0 for p in packed)
@@ -56,7 +54,30 @@ class Weights:
         self._read(name, shape)
         packed = self.checkpoint.packed(name)
         codes_NE, scales_NG, offsets_NG = map(torch.from_numpy, read_nibbles(packed.format, packed.data))
-        return pack_w4(codes_NE.to(self.device), BLOCK), scales_NG.to(self.device), offsets_NG.to(self.device)
+        dtype = torch.float32 if packed.format == "A4" else torch.float16  # as stored; offsets are stored or -8 scales
+        packed_NE = pack_w4(codes_NE.to(self.device), BLOCK)
+        return packed_NE, scales_NG.to(self.device, dtype), offsets_NG.to(self.device, dtype)
+
+    def take_eights(self, names: Sequence[str], rows: Sequence[int], columns: int) -> tuple[Tensor, Tensor] | None:
+        """(weights of 8 bits as `ops.linear_w8a8` wants them, scales) of several linears as one.
+
+        None, and nothing is read, where no kernel computes on them so.
+        """
+        if not all(name in self.unread for name in names):
+            return None
+        tells = [self.checkpoint.packed(name).eights for name in names]
+        found = [eights for tell in tells if tell is not None and (eights := tell()) is not None]
+        if len(found) < len(names) or len({(e.is_float, e.scales_NG.shape[1]) for e in found}) > 1:
+            return None
+        dtype, groups = torch.float8_e4m3fn if found[0].is_float else torch.int8, found[0].scales_NG.shape[1]
+        if groups > 1 and columns // groups % 32:
+            return None
+        if not ops.computes_as_stored("linear_w8a8", torch.empty((0, 0), dtype=dtype, device=self.device)):
+            return None
+        for name, n in zip(names, rows, strict=True):
+            self._read(name, (n, columns))
+        weight_NE = torch.cat([torch.from_numpy(e.codes_NK.copy()).to(self.device) for e in found]).view(dtype)
+        return weight_NE, torch.cat([torch.from_numpy(e.scales_NG.copy()).to(self.device) for e in found])
 
     def _read(self, name: str, shape: tuple[int, ...]) -> None:
         if name not in self.unread:
@@ -87,6 +108,17 @@ class NibbleLinear(NamedTuple):
         return ops.linear_w4(x_TE, self.packed_NE, self.scale_NG, self.offset_NG, self.bias_N)
 
 
+class EightLinear(NamedTuple):
+    """8-bit weights as stored; rows are rounded to 8 bits as well."""
+
+    weight_NE: Tensor
+    scale_NG: Tensor
+    bias_N: Tensor | None
+
+    def __call__(self, x_TE: Tensor) -> Tensor:
+        return ops.linear_w8a8(x_TE, self.weight_NE, self.scale_NG, self.bias_N)
+
+
 class AnyLinear(Protocol):
     """From [T, E] to [T, N]."""
 
@@ -104,6 +136,8 @@ def load_linear(weights: Weights, names: Sequence[str], rows: Sequence[int], col
             for name, n in zip(names, rows, strict=True)
         ]
         bias_N = torch.cat(biases)
+    if (eights := weights.take_eights([f"{name}.weight" for name in names], rows, columns)) is not None:
+        return EightLinear(*eights, bias_N)
     if weights.keeps_nibbles([f"{name}.weight" for name in names]):
         parts = [weights.take_nibbles(f"{name}.weight", n, columns) for name, n in zip(names, rows, strict=True)]
         packed_NE, scale_NG, offset_NG = (torch.cat(same) for same in zip(*parts, strict=True))

@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,16 @@ from numpy.typing import NDArray
 from ..model.config import ModelConfig
 from .blocks import BLOCK, block_bytes
 from .gguf_header import BLOCKS
+
+
+class Eights(NamedTuple):
+    """A linear of 8 bits whose inputs are rounded to 8 bits as well (W8A8), as its file stores it."""
+
+    codes_NK: NDArray[np.uint8]
+    """Bytes of int8, or of FP8 (E4M3)."""
+    is_float: bool
+    scales_NG: NDArray[np.float32]
+    """Of G equal groups of inputs; finite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +50,8 @@ class PackedTensor:
     """What `data` gives: a view of the mapped file, or what checks it or makes its bytes."""
     widened: bool = False
     """Whether it is float32 only because its file's format is not computed on."""
+    eights: Callable[[], Eights | None] | None = None
+    """For a kernel that multiplies 8 bits by 8 bits; None: the file asks for no such arithmetic."""
 
     @property
     def data(self) -> NDArray[np.uint8]:

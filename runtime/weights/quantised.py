@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ...errors import BadCheckpoint, UnsupportedModel
 from .blocks import BLOCK, make_blocks
+from .checkpoint import Eights
 
 Floats = NDArray[np.float32]
 Arrays = Mapping[str, NDArray[Any]]
@@ -66,6 +67,8 @@ class Scheme(NamedTuple):
     """GPTQ: added to stored zeros."""
     block: tuple[int, int] = (128, 128)
     """Rows and columns that share a scale, where scales are blocks."""
+    rounds_inputs: bool = False
+    """Whether linears of 8 bits are meant to be multiplied by inputs of 8 bits."""
 
 
 def scheme_of(config: object, path: Path) -> Scheme | None:
@@ -79,12 +82,21 @@ def scheme_of(config: object, path: Path) -> Scheme | None:
     if method == "awq" and bits == 4 and str(config.get("version", "gemm")).lower() == "gemm":
         return Scheme("awq")
     if method in ("compressed-tensors", "fp8"):
-        return Scheme("stored", block=_block(config))
+        return Scheme("stored", block=_block(config), rounds_inputs=method == "fp8" or _rounds_inputs(config))
     raise UnsupportedModel(
         f"{path}: quantization {str(method)[:40]!r} with {str(bits)[:10]} bits is not read; GPTQ (2, 4, 8 bits), "
         "AWQ (gemm), compressed-tensors and FP8 are",
         param="model",
     )
+
+
+def _rounds_inputs(config: Mapping[str, Any]) -> bool:
+    groups = config.get("config_groups")
+    inputs = [
+        group.get("input_activations") if isinstance(group, Mapping) else None
+        for group in (groups.values() if isinstance(groups, Mapping) else ())
+    ]
+    return bool(inputs) and all(isinstance(found, Mapping) and found.get("num_bits") == 8 for found in inputs)
 
 
 def _block(config: Mapping[str, Any]) -> tuple[int, int]:
@@ -146,6 +158,30 @@ class QuantisedLinear:
             return integers.blocks(form)
         except _MISFITS as error:
             raise self._bad(error) from None
+
+    def eights(self) -> Eights | None:
+        """None where inputs are not rounded, or the groups of a scale are not equal. Raises BadCheckpoint."""
+        weight = self.arrays.get("weight")
+        if not self.scheme.rounds_inputs or weight is None:
+            return None
+        try:
+            if "weight_zero_point" in self.arrays and self.arrays["weight_zero_point"].any():
+                return None
+            outputs, inputs = self.shape
+            scales = self.arrays.get("weight_scale_inv", self.arrays.get("weight_scale"))
+            if scales is None:
+                raise ValueError("no scales")
+            scales = scales.astype(np.float32)
+            block = self._block(scales)
+            scales = scales.repeat(block[0], 0)[:outputs] if block else _by_rows(scales, outputs)
+            if not np.isfinite(scales).all():
+                raise ValueError("a scale that is not finite")
+        except _MISFITS as error:
+            raise self._bad(error) from None
+        groups = scales.shape[1]
+        if inputs % groups or (block and inputs % block[1]):
+            return None
+        return Eights(weight.view(np.uint8), weight.dtype == np.uint8, np.ascontiguousarray(scales))
 
     def _bad(self, error: Exception) -> BadCheckpoint:
         return BadCheckpoint(f"{self.where}: quantised tensors that do not fit together ({error}); download it again")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ...errors import BadCheckpoint, ModelNotFound, UnsupportedModel
 from ..model.config import ModelConfig
 from ..model.hf_config import config_from_hf
-from .checkpoint import PackedTensor
+from .checkpoint import Eights, PackedTensor
 from .dequant import dequantise
 from .pages import SampledFile, forget_pages
 from .quantised import SUFFIXES, QuantisedLinear, is_ignored, scheme_of
@@ -100,6 +100,7 @@ class SafetensorsCheckpoint:
                 shape,
                 lambda: self._made(source.linear, form)[source.first : source.last],
                 widened=form is None,
+                eights=lambda: self._eights(source),
             )
         stored = self._stored[source.shard][source.tensor]
         data = self._arrays[source.shard][stored.start : stored.start + stored.nbytes]
@@ -138,6 +139,13 @@ class SafetensorsCheckpoint:
         assert self._scheme is not None
         arrays = {suffix: self._array(shard, name) for suffix, (shard, name) in self._linears[linear].items()}
         return QuantisedLinear(self._scheme, arrays, f"{self.path}: {linear}")
+
+    def _eights(self, source: _Source) -> Eights | None:
+        found = self._linear(source.linear).eights()
+        if found is None:
+            return None
+        rows = slice(source.first, source.last)
+        return Eights(found.codes_NK[rows], found.is_float, found.scales_NG[rows])
 
     def _form(self, linear: str) -> str | None:
         if linear not in self._forms:

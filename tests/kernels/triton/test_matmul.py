@@ -34,18 +34,22 @@ def test_w4(rows: int, features_in: int, features_out: int, group: int, has_bias
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn], ids=str)
-@pytest.mark.parametrize(("rows", "features_in", "features_out"), [(1, 64, 40), (20, 200, 70)])
-def test_w8a8(dtype: torch.dtype, rows: int, features_in: int, features_out: int, error: Error) -> None:
+@pytest.mark.parametrize(
+    ("rows", "features_in", "features_out", "groups"), [(1, 64, 40, 1), (20, 200, 70, 1), (3, 96, 40, 3)]
+)
+def test_w8a8(dtype: torch.dtype, rows: int, features_in: int, features_out: int, groups: int, error: Error) -> None:
     torch.manual_seed(1)
-    weight, scale = reference.quantise_rows(torch.randn(features_out, features_in), dtype)
+    weight, scale = reference.quantise_rows(torch.randn(features_out, features_in), dtype, groups)
     x, bias = torch.randn(rows, features_in), torch.randn(features_out)
     x[0] = 0  # a row of zeros has no scale
     # The interpreter cuts what a GPU rounds to FP8, so the rows are taken as the kernel makes them.
-    steps, row_scale = matmul.quantise_rows(x, dtype)
-    exact = steps.double() @ weight.double().T * row_scale.double().unsqueeze(-1) * scale.double() + bias.double()
+    steps, row_scale = matmul.quantise_rows(x, dtype, groups)
+    size = features_in // groups
+    wide = weight.double() * scale.double().repeat_interleave(size, 1)
+    exact = (steps.double() * row_scale.double().repeat_interleave(size, 1)) @ wide.T + bias.double()
     assert error(matmul.linear_w8a8(x, weight, scale, bias), exact) < 1e-5
     assert error(reference.linear_w8a8(x, weight, scale, bias), exact) < (1e-5 if dtype == torch.int8 else 0.1)
-    unquantised = x.double() @ (weight.double() * scale.double().unsqueeze(-1)).T + bias.double()
+    unquantised = x.double() @ wide.T + bias.double()
     assert error(exact, unquantised) < (0.02 if dtype == torch.int8 else 0.1)
 
 

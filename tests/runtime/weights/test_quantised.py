@@ -214,6 +214,55 @@ def test_fp8_in_blocks_with_a_rest():
     np.testing.assert_array_equal(linear.dense(), base * np.kron(scale, np.ones((16, 16), np.float32))[:40, :70])
 
 
+EIGHT_BIT_INPUTS = {"weights": {"num_bits": 8}, "input_activations": {"num_bits": 8, "dynamic": True}}
+
+
+def test_which_checkpoints_round_their_inputs():
+    def rounds(**config):
+        return scheme_of(config, "here").rounds_inputs
+
+    assert rounds(quant_method="fp8")
+    assert rounds(quant_method="compressed-tensors", config_groups={"group_0": EIGHT_BIT_INPUTS})
+    weights_only = {"weights": {"num_bits": 8}, "input_activations": None}
+    assert not rounds(quant_method="compressed-tensors", config_groups={"group_0": weights_only})
+    assert not rounds(
+        quant_method="compressed-tensors", config_groups={"group_0": EIGHT_BIT_INPUTS, "group_1": weights_only}
+    )
+    assert not rounds(quant_method="gptq", bits=4)
+
+
+@given(st.sampled_from([(1, 1), (40, 1), (3, 4), (40, 4)]), st.booleans())
+def test_eights_are_the_numbers_of_dense(shape, is_float):
+    random = np.random.default_rng(5)
+    codes = random.integers(0, 120, (40, 64)).astype(np.uint8)
+    weight = codes if is_float else codes.view(np.int8)
+    scale = random.uniform(0.5, 2, shape).astype(np.float32)
+    scheme = Scheme("stored", block=(16, 16), rounds_inputs=True)
+    linear = QuantisedLinear(scheme, {"weight": weight, "weight_scale": scale}, "here")
+    found = linear.eights()
+    assert found.is_float == is_float
+    ones = {"weight": weight, "weight_scale": np.ones(1, np.float32)}
+    whole = QuantisedLinear(Scheme("stored"), ones, "here").dense()
+    assert np.array_equal(found.codes_NK, codes)
+    size = 64 // found.scales_NG.shape[1]
+    np.testing.assert_array_equal(linear.dense(), whole * found.scales_NG.repeat(size, 1))
+
+
+def test_what_has_no_equal_groups_or_zeros_of_its_own_is_not_multiplied_in_eight_bits():
+    weight, scheme = np.zeros((40, 70), np.int8), Scheme("stored", block=(16, 16), rounds_inputs=True)
+
+    def eights(scheme=scheme, **arrays):
+        return QuantisedLinear(scheme, {"weight": weight, **arrays}, "here").eights()
+
+    rows = np.ones((40, 1), np.float32)
+    assert eights(weight_scale=rows) is not None
+    assert eights(weight_scale=np.ones((3, 5), np.float32)) is None
+    assert eights(weight_scale=rows, weight_zero_point=np.ones((40, 1), np.int8)) is None
+    assert eights(Scheme("stored"), weight_scale=rows) is None
+    with pytest.raises(BadCheckpoint, match="not finite"):
+        eights(weight_scale=rows * np.inf)
+
+
 def test_nvfp4():
     random = np.random.default_rng(5)
     codes = random.integers(0, 16, (8, 32))
