@@ -130,7 +130,7 @@ class App:
                 response = await route.handler(self.service, request)
             if isinstance(response, Response):
                 status = response.status
-                await write_response(self._bodyless(request, response), send, self._headers(request))
+                await write_response(response, send, self._headers(request), with_body=request.method != "HEAD")
             else:
                 writer = StreamWriter(response, send, self._headers(request), style)
                 status = await self.service.sweeper.write(request, writer)
@@ -147,12 +147,6 @@ class App:
             metrics.http_requests_active.dec()
             metrics.http_requests.labels(label, request.method if label != "unknown" else "other").inc()
             metrics.http_responses.labels(str(status)).inc()
-
-    @staticmethod
-    def _bodyless(request: Request, response: Response) -> Response:
-        if request.method == "HEAD":
-            return Response(b"", response.status, response.content_type, response.headers)
-        return response
 
     def _check_host(self, request: Request) -> None:
         """A server on loopback answers loopback names only: DNS rebinding makes a browser send others."""

@@ -10,7 +10,7 @@ import msgspec
 from ... import __version__
 from ...errors import RequestError
 from ..store.catalog import list_models
-from .http import Answer, Request, json_response, text_response
+from .http import Answer, Request, json_response
 from .route import Route
 from .service import Service
 
@@ -92,16 +92,10 @@ async def version(service: Service, request: Request) -> Answer:
     return json_response({"version": __version__})
 
 
-async def root(service: Service, request: Request) -> Answer:
-    """GET /."""
-    return text_response("radixlang is running")
-
-
 def routes() -> list[Route]:
     return [
         Route(path="/api/tags", handler=tags, methods=("GET",), style="ollama", summary="Models (Ollama)"),
         Route(path="/api/show", handler=show, body=OllamaShowBody, style="ollama", summary="One model (Ollama)"),
         Route(path="/api/ps", handler=ps, methods=("GET",), style="ollama", summary="Loaded models (Ollama)"),
         Route(path="/api/version", handler=version, methods=("GET",), style="ollama", is_open=True, summary="Version"),
-        Route(path="/", handler=root, methods=("GET",), is_open=True, summary="A sign of life"),
     ]

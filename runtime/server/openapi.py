@@ -29,9 +29,36 @@ _ERROR = {
     },
 }
 
+_TURNS = {"messages": [{"role": "user", "content": "Say hello."}]}
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "/v1/chat/completions": {**_TURNS, "max_tokens": 16},
+    "/v1/completions": {"prompt": "The capital of France is", "max_tokens": 8, "temperature": 0},
+    "/v1/responses": {"input": "Say hello.", "max_output_tokens": 16},
+    "/v1/messages": {"model": "", **_TURNS, "max_tokens": 16},
+    "/v1/messages/count_tokens": {"model": "", **_TURNS},
+    "/v1/embeddings": {"input": "Hello"},
+    "/v1/score": {"query": "Is the sky blue?", "items": [" Yes.", " No."], "label_token_ids": [1, 2]},
+    "/generate": {"text": "The year is", "sampling_params": {"max_new_tokens": 8, "regex": " [0-9]{4}"}},
+    "/score_choices": {"prompt_parts": ["The sky is"], "choices": [" blue", " green"]},
+    "/encode": {"text": "Hello"},
+    "/v1/cache/lookup": {"text": "The capital of France is"},
+    "/tokenize": {"prompt": "Hello"},
+    "/v1/tokenize": {"prompt": "Hello"},
+    "/detokenize": {"tokens": [19556]},
+    "/v1/detokenize": {"tokens": [19556]},
+    "/v1/chat/completions/render": _TURNS,
+    "/apply-template": _TURNS,
+    "/api/chat": {**_TURNS, "stream": False, "options": {"num_predict": 16}},
+    "/api/generate": {"prompt": "Say hello.", "stream": False, "options": {"num_predict": 16}},
+    "/api/embed": {"input": "Hello"},
+    "/api/show": {"model": ""},
+    "/open_session": {"capacity_of_str_len": 1000},
+}
+"""Bodies that a server of text answers as they are; an empty model stands for the served one."""
 
-def document(routes: list[Route]) -> dict[str, Any]:
-    """OpenAPI 3.1 of these routes."""
+
+def document(routes: list[Route], model: str = "") -> dict[str, Any]:
+    """OpenAPI 3.1 of these routes. model: the name in the examples."""
     kinds = sorted({r.body for r in routes if r.body is not None}, key=lambda kind: kind.__name__)
     _, components = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
     names = dict(zip(kinds, (kind.__name__ for kind in kinds), strict=True))
@@ -55,7 +82,10 @@ def document(routes: list[Route]) -> dict[str, Any]:
                 ]
             if route.body is not None and method != "GET":
                 schema = {"$ref": f"#/components/schemas/{names[route.body]}"}
-                operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+                content: dict[str, Any] = {"schema": schema}
+                if path in EXAMPLES:
+                    content["example"] = {k: v or model if k == "model" else v for k, v in EXAMPLES[path].items()}
+                operation["requestBody"] = {"required": True, "content": {"application/json": content}}
             paths.setdefault(path, {})[method.lower()] = operation
     return {
         "openapi": "3.1.0",
@@ -89,7 +119,7 @@ def route_of(routes: list[Route]) -> Route:
     """The route that tells all of them, itself included."""
 
     async def openapi(service: Service, request: Request) -> Answer:
-        return json_response(with_programs(document([*routes, own]), service))
+        return json_response(with_programs(document([*routes, own], service.model_name), service))
 
     own = Route(path="/openapi.json", handler=openapi, methods=("GET",), summary="This document")
     return own

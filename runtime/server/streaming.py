@@ -35,8 +35,10 @@ def error_events(error: BaseException) -> bytes:
     return event(error_body(error)) + DONE
 
 
-async def write_response(response: Response, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
-    """A whole answer."""
+async def write_response(
+    response: Response, send: Send, headers: list[tuple[bytes, bytes]], *, with_body: bool = True
+) -> None:
+    """A whole answer; without its body to HEAD, whose headers are those of GET."""
     raw = [
         (b"content-type", response.content_type.encode()),
         (b"content-length", str(len(response.body)).encode()),
@@ -44,7 +46,7 @@ async def write_response(response: Response, send: Send, headers: list[tuple[byt
         *((k.encode(), v.encode("latin-1", "replace")) for k, v in response.headers.items()),
     ]
     await send({"type": "http.response.start", "status": response.status, "headers": raw})
-    await send({"type": "http.response.body", "body": response.body})
+    await send({"type": "http.response.body", "body": response.body if with_body else b""})
 
 
 class StreamWriter:
