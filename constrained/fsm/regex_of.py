@@ -7,7 +7,7 @@ from .charset import Ranges, ranges_of
 from .determinise import Alphabet, CharDfa
 from .pattern import EMPTY, NOTHING, Alt, Chars, Node, Repeat, Seq
 
-MAX_STATES = 60
+MAX_STATES = 300
 MAX_NODES = 20_000
 
 

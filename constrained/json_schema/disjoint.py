@@ -10,9 +10,10 @@ from itertools import combinations
 from typing import Any
 
 from ...errors import GrammarError
-from .complement import ASSERTIONS, MAX_DEPTH, Resolve, canonical, type_of, types_of
+from .complement import ASSERTIONS, MAX_DEPTH, TYPES, Resolve, canonical, type_of, types_of
 from .patterns import are_disjoint, matches, search_tree
 
+MAX_KIND_DEPTH = 4
 PLAIN = frozenset(["pattern", "format", "multipleOf", "minimum", "maximum", "minLength", "maxLength", "minItems"])
 
 
@@ -26,16 +27,17 @@ def rivals_of(branches: list[Any], resolve: Resolve) -> dict[int, list[int]]:
     return rivals
 
 
-def disjoint(one: Any, other: Any, resolve: Resolve, depth: int = 0) -> bool:
-    """Whether it is certain that no document satisfies both."""
-    one, other = resolve(one), resolve(other)
+def disjoint(one: Any, other: Any, resolve: Resolve, depth: int = 0, among: frozenset[str] = frozenset(TYPES)) -> bool:
+    """Whether it is certain that no document of the types `among` satisfies both."""
+    one, other = modern(resolve(one)), modern(resolve(other))
     if one is False or other is False:
         return True
     if not isinstance(one, dict) or not isinstance(other, dict) or depth > MAX_DEPTH:
         return False
+    shared = among & kinds_of(one, resolve) & kinds_of(other, resolve)
     for first, second in ((one, other), (other, one)):
         for inner in first.get("allOf", []) if isinstance(first.get("allOf"), list) else []:
-            if disjoint(inner, second, resolve, depth + 1):
+            if disjoint(inner, second, resolve, depth + 1, shared):
                 return True
         if "not" in first and within(second, first["not"], resolve, depth + 1):
             return True
@@ -43,10 +45,31 @@ def disjoint(one: Any, other: Any, resolve: Resolve, depth: int = 0) -> bool:
             options = first.get(key)
             if isinstance(options, list) and options:
                 merged = [{**{k: v for k, v in first.items() if k != key}, "allOf": [option]} for option in options]
-                if all(disjoint(option, second, resolve, depth + 2) for option in merged):
+                if all(disjoint(option, second, resolve, depth + 2, shared) for option in merged):
                     return True
-    shared = types_of(one) & types_of(other)
     return all(_disjoint_type(name, one, other, resolve, depth) for name in shared)
+
+
+def kinds_of(schema: Any, resolve: Resolve, depth: int = 0) -> frozenset[str]:
+    """The types that a document of the schema may have, as far as can be seen."""
+    schema = resolve(schema)
+    found = types_of(schema)
+    if not isinstance(schema, dict) or depth > MAX_KIND_DEPTH:
+        return found
+    for part in schema.get("allOf", []):
+        found &= kinds_of(part, resolve, depth + 1)
+    for key in ("anyOf", "oneOf"):
+        if schema.get(key):
+            found &= frozenset().union(*(kinds_of(option, resolve, depth + 1) for option in schema[key]))
+    return found
+
+
+def modern(schema: Any) -> Any:
+    """The schema with a list of `items` under the name that it has today."""
+    if not isinstance(schema, dict) or not isinstance(schema.get("items"), list):
+        return schema
+    rest = {key: value for key, value in schema.items() if key not in ("items", "additionalItems")}
+    return {**rest, "prefixItems": schema["items"], "items": schema.get("additionalItems", True)}
 
 
 def within(one: Any, other: Any, resolve: Resolve, depth: int = 0) -> bool:
@@ -127,7 +150,7 @@ def _disjoint_type(name: str, one: dict[str, Any], other: dict[str, Any], resolv
     if name == "string":
         return _lengths_apart(one, other, "Length") or _patterns_apart(one, other, first, second)
     if name == "array":
-        return _lengths_apart(one, other, "Items")
+        return _lengths_apart(one, other, "Items") or _items_apart(one, other, resolve, depth)
     if name == "object":
         return _objects_apart(one, other, resolve, depth) or _objects_apart(other, one, resolve, depth)
     return False
@@ -174,6 +197,18 @@ def _lengths_apart(one: dict[str, Any], other: dict[str, Any], unit: str) -> boo
         return _number(low) and _number(high) and bool(low > high)
 
     return is_above(one, other) or is_above(other, one)
+
+
+def _items_apart(one: dict[str, Any], other: dict[str, Any], resolve: Resolve, depth: int) -> bool:
+    """Whether an item that both demand, or one does, differs."""
+    first, second = one.get("prefixItems", []), other.get("prefixItems", [])
+    least = max(one.get("minItems", 0), other.get("minItems", 0))
+    for i in range(min(int(least), max(len(first), len(second)) + 1)):
+        mine = first[i] if i < len(first) else one.get("items", True)
+        theirs = second[i] if i < len(second) else other.get("items", True)
+        if disjoint(mine, theirs, resolve, depth + 1):
+            return True
+    return False
 
 
 def _patterns_apart(

@@ -120,9 +120,10 @@ def _found(node: Node) -> Node:
 
 
 def ecma_to_python(pattern: str) -> str:
-    r"""ECMA-262's spellings that Python writes otherwise: `(?<name>…)`, `\/`, `\u{…}`, `\cX`."""
+    r"""ECMA-262's spellings that Python writes otherwise: `(?<name>…)`, `\/`, `\u{…}`, `\cX`, `[\w-.]`."""
     result: list[str] = []
     i = 0
+    in_class = False
     while i < len(pattern):
         pair = pattern[i : i + 2]
         if pair.startswith("\\") and len(pair) == 2:
@@ -140,12 +141,16 @@ def ecma_to_python(pattern: str) -> str:
                 i += 1
             elif pair == "\\/":
                 result.append("/")
+            elif in_class and pair[1] in "wWdDsS" and pattern[i : i + 1] == "-" and pattern[i + 1 : i + 2] != "]":
+                result.append(pair + "\\-")  # no range begins with a class
+                i += 1
             else:
                 result.append(pair)
         elif pattern.startswith("(?<", i) and pattern[i + 3 : i + 4] not in ("=", "!"):
             result.append("(?P<")
             i += 3
         else:
+            in_class = pattern[i] != "]" if in_class else pattern[i] == "["
             result.append(pattern[i])
             i += 1
     return "".join(result)

@@ -11,12 +11,23 @@ from typing import Any
 
 from ...errors import GrammarError
 from .complement import ASSERTIONS, FORMATS, MAX_DEPTH, Resolve, Schema, canonical, negate_keyword, without_known_type
-from .disjoint import disjoint
+from .disjoint import disjoint, kinds_of, modern
 from .patterns import matches, search_tree
 
 MAX_PAIRS = 6  # of a refused oneOf's branches: two of them may hold at once
 LEANS = frozenset(["additionalProperties", "additionalItems", "items", "then", "else", "minContains", "maxContains"])
 """Keywords whose meaning depends on others beside them."""
+
+_KEYWORDS = {
+    "array": "items prefixItems additionalItems minItems maxItems uniqueItems contains minContains maxContains "
+    "unevaluatedItems",
+    "object": "properties required additionalProperties patternProperties propertyNames minProperties maxProperties "
+    "unevaluatedProperties dependentRequired dependentSchemas dependencies",
+    "string": "pattern format minLength maxLength",
+    "number": "minimum maximum exclusiveMinimum exclusiveMaximum multipleOf",
+}
+SPEAKS_OF = {key: frozenset([kind]) for kind, keys in _KEYWORDS.items() for key in keys.split()}
+"""The one type that a keyword can refuse documents of."""
 
 
 def refused(
@@ -27,7 +38,7 @@ def refused(
     [True]: nothing satisfies both. []: whatever satisfies `context` satisfies `schema`. None: that cannot be said.
     `partly`: they may accept less, but nothing of what `schema` does.
     """
-    schema, context = resolve(schema), resolve(context)
+    schema, context = modern(resolve(schema)), modern(resolve(context))
     if isinstance(schema, bool):
         return [not schema] if not schema else []
     if not isinstance(schema, dict) or depth > MAX_DEPTH:
@@ -52,8 +63,11 @@ class _Refused:
 
     def all(self) -> list[Schema] | None:
         found: list[Schema] = []
+        kinds = kinds_of(self.context, self.resolve)
         for key, value in self.schema.items():
             if key not in ASSERTIONS or (key not in LEANS and _same(value, self.context.get(key, _MISSING))):
+                continue
+            if not SPEAKS_OF.get(key, kinds) & kinds:
                 continue
             options = self.keyword(key, value)
             if options is not None:
@@ -190,8 +204,6 @@ class _Refused:
         return found
 
     def items(self, key: str, value: Any) -> list[Schema] | None:
-        if isinstance(self.context.get("items"), list) or isinstance(self.schema.get("items"), list):
-            return None  # the older form of prefixItems
         of_context = self.context.get("items", True)
         prefix, own = self.context.get("prefixItems", []), self.schema.get("prefixItems", [])
         found: list[Schema] = []

@@ -40,6 +40,7 @@ SCHEMAS = st.recursive(
         st.builds(lambda s: {"patternProperties": {"^p": s}}, inner),
         st.builds(lambda s: {"items": s}, inner),
         st.builds(lambda p, s: {"prefixItems": p, "items": s}, st.lists(inner, min_size=1, max_size=2), inner),
+        st.builds(lambda s, n: {"items": s, "minItems": n}, inner, st.integers(0, 2)),
         st.builds(lambda s: {"oneOf": s}, st.lists(inner, min_size=1, max_size=3)),
         st.builds(lambda k, s: {k: s}, st.sampled_from(["anyOf", "allOf"]), st.lists(inner, min_size=1, max_size=3)),
         st.builds(lambda s: {"not": s}, inner),

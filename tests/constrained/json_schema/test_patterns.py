@@ -44,6 +44,8 @@ def test_where_validators_differ_what_is_accepted_satisfies_both(pattern: str, t
 def test_ecma_spellings_are_read() -> None:
     assert accepts(r"^(?<year>\u{31}\x31)\/$", "11/")
     assert accepts(r"^\cJ$", "\n")
+    assert accepts(r"^[\w-.]+/[\d-a]$", "a-.b/-")
+    assert not accepts(r"^[\w-.]$", "/")
 
 
 @pytest.mark.parametrize(
