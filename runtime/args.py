@@ -80,7 +80,9 @@ class _Help:
 
     def __str__(self) -> str:
         default, text = self._field.default, field_help(self._kind).get(self._field.name, "")
-        if default not in (None, False, True, ()) and "default" not in text.lower():
+        if isinstance(default, bool):
+            default = "on" if default else "off"
+        if default not in (None, ()) and "default" not in text.lower():
             text += f" Default: {default}."
         return text
 

@@ -29,9 +29,9 @@ class EngineConfig:
     model_path: str = "smollm2-135m-instruct"
     """A name of the model store, a GGUF file, a Hugging Face directory or hub id."""
     tokenizer_path: str | None = None
-    """Where the tokenizer lies, when not with the model."""
+    """Where the tokenizer lies; default: with the model."""
     chat_template: str | None = None
-    """Jinja file or registered template name that replaces the model's own."""
+    """Jinja file or registered template name; default: the model's own."""
     context_length: int | None = None
     """Tokens of prompt and output together; default: the model's own limit."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -55,13 +55,13 @@ class EngineConfig:
     chunked_prefill_size: int = 512
     """Token budget of one step: decode rows and prefill chunks together."""
     itl_target_ms: float = 100.0
-    """Time between tokens that prompts may cost the running requests: their chunks are cut to it. 0: no target."""
+    """Milliseconds between tokens of running requests: chunks of prompts are cut to keep them. 0: no target."""
     page_size: int = 1
     """KV slots handed out together; a power of two."""
     disable_radix_cache: bool = False
     """Share nothing: the baseline to measure against."""
     radix_eviction_policy: str = "program-gdsf"
-    """Which unlocked leaf goes first."""
+    """Which unlocked leaf goes first: program-gdsf, lru, lfu, slru, tlru."""
     kv_events_config: str | None = None
     """JSON of where the cache's events go, for routers, in vLLM's fields; "{}": to port 5557. Default: off."""
     schedule_policy: Literal["lpm", "fcfs"] = "lpm"
@@ -75,7 +75,7 @@ class EngineConfig:
     speculative_algorithm: str = "auto"
     """Who guesses tokens: tree (what followed before), ngram (repeated text), draft (a small model), auto, none."""
     speculative_draft_model_path: str | None = None
-    """The small model that drafts, of the same tokenizer; also used by auto."""
+    """The small model that drafts, of the same tokenizer; also used by auto. Default: none."""
     speculative_num_draft_tokens: int = 16
     """Guessed tokens that a step tries for one request, at most; how many it does try follows what pays."""
     random_seed: int | None = None
@@ -83,13 +83,14 @@ class EngineConfig:
     quantize: Literal["none", "w4", "w8"] = "none"
     """Round an unquantised model to 4 or 8 bits at load; native executor only."""
     weight_cache: bool = True
-    """Keep packed weights in the cache folder (RADIXLANG_WEIGHT_CACHE_GB, 32) and map them next time."""
+    """Keep packed weights in the cache folder (RADIXLANG_WEIGHT_CACHE_GB GB at most, 32 by itself) and map them next
+    time."""
     load_format: Literal["auto", "dummy"] = "auto"
     """dummy: random weights (benchmarks)."""
     enable_lora: bool = False
     """Serve LoRA adapters; --lora-paths implies it."""
     lora_paths: tuple[str, ...] = ()
-    """Adapters of the start: name=folder, or a folder alone, which is then the name."""
+    """Adapters of the start: name=folder, or a folder alone, which is then the name. Default: none."""
     max_loras_per_batch: int = 8
     """Adapters of one step; requests of others wait."""
     max_lora_rank: int = 0
@@ -160,7 +161,7 @@ class ServerConfig:
     admin_api_key: str | None = None
     """Key of the operators' routes (flush_cache, abort_request, adapters); default: the API key."""
     api_key_file: str | None = None
-    """File whose first line is the API key, so that it stands in no process list."""
+    """File whose first line is the API key, so that it stands in no process list. Default: none."""
     served_model_name: str | None = None
     """What requests call the model; default: model_path as given."""
     max_body_mb: float = 64.0
@@ -182,7 +183,8 @@ class ServerConfig:
     log_requests: bool = True
     """One log line a request, without its text."""
     programs: tuple[str, ...] = ()
-    """Python files whose @function programs are published: POST /programs/NAME, and NAME as a model of the chat API."""
+    """Python files whose @function programs are published: POST /programs/NAME, and NAME as a model of the chat API.
+    Default: none."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:

@@ -26,6 +26,17 @@ def test_every_field_has_a_docstring_and_a_default(kind):
         assert field.default is not dataclasses.MISSING, field.name
 
 
+def test_the_help_of_every_option_tells_its_default():
+    parser = argparse.ArgumentParser()
+    for kind in (EngineConfig, ServerConfig):
+        add_options(parser, kind, title=kind.__name__)
+    for action in parser._actions[1:]:
+        assert "default" in str(action.help).lower(), action.option_strings
+    told = {action.dest: str(action.help) for action in parser._actions}
+    assert told["page_size"].endswith("Default: 1.")  # 1 == True: these two were taken for flags once
+    assert told["num_threads"].endswith("Default: 0.")
+
+
 def test_no_option_belongs_to_two():
     engine, server = ({f.name for f in dataclasses.fields(k)} for k in (EngineConfig, ServerConfig))
     assert not engine & server
