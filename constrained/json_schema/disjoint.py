@@ -17,6 +17,22 @@ MAX_KIND_DEPTH = 4
 PLAIN = frozenset(["pattern", "format", "multipleOf", "minimum", "maximum", "minLength", "maxLength", "minItems"])
 
 
+def beside_node(branch: Any, node: dict[str, Any]) -> Any:
+    """A branch with what the schema that holds it says plainly of the same document."""
+    if not isinstance(branch, dict):
+        return branch
+    out = dict(branch)
+    if "type" in node:
+        out.setdefault("type", node["type"])
+    if "required" in node:
+        out["required"] = [*node["required"], *branch.get("required", [])]
+    if "properties" in node:
+        out["properties"] = {**node["properties"], **branch.get("properties", {})}
+    if node.get("additionalProperties") is False and "patternProperties" not in node:
+        out.setdefault("additionalProperties", False)
+    return out
+
+
 def rivals_of(branches: list[Any], resolve: Resolve) -> dict[int, list[int]]:
     """For each branch those that may accept a document that it accepts."""
     rivals: dict[int, list[int]] = {}

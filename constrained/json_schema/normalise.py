@@ -14,7 +14,7 @@ from . import checks
 from .combine import any_of, together
 from .complement import ASSERTIONS, FORMATS, Schema, canonical
 from .counts import property_counts, unique_items
-from .disjoint import rivals_of, told_apart
+from .disjoint import beside_node, rivals_of, told_apart
 from .names import apart, property_names
 from .numbers import holds_fraction, open_bound
 from .patterns import engine_pattern
@@ -287,9 +287,7 @@ class _Normaliser:
     ) -> None:
         """Alternatives, each without what the others accept unless that is nothing."""
         closable = place.is_closable and not node.keys() & set(OBJECT_KEYWORDS)
-        context = {k: v for k, v in node.items() if k in ("type", "required")}
-        branches = [self.resolve(branch) for branch in value]
-        full = [{**context, **b} if isinstance(b, dict) else b for b in branches]
+        full = [beside_node(self.resolve(branch), node) for branch in value]
         apart_already = told_apart(full)
         rivals = rivals_of([] if apart_already or len(value) > MAX_ONE_OF else full, self.resolve)
         if len(value) > MAX_ONE_OF and not apart_already:

@@ -89,7 +89,8 @@ class _Refused:
                 return None if isinstance(target, dict) and "$ref" in target else self.inner(target, self.context)
             case "required":
                 known = self.context.get("required", [])
-                return [{"type": "object", "properties": {name: False}} for name in value if name not in known]
+                missing = [name for name in value if name not in known and not self.is_told_by_property(name)]
+                return [{"type": "object", "properties": {name: False}} for name in missing]
             case "properties":
                 return self.properties(value)
             case "additionalProperties":
@@ -113,6 +114,17 @@ class _Refused:
             case "format" if value not in FORMATS:
                 return []
         return negate_keyword(key, value)
+
+    def is_demanded(self, name: str) -> bool:
+        """The schema requires what the context does not."""
+        return name in self.schema.get("required", []) and name not in self.context.get("required", [])
+
+    def is_told_by_property(self, name: str) -> bool:
+        """What `properties` refuses of it says already that it may be missing."""
+        schema, of_context = self.schema.get("properties", {}).get(name), self.of_property(name)
+        if schema is None or of_context is False or not self.is_demanded(name):
+            return False
+        return bool(self.inner(schema, of_context))
 
     def other_values(self, values: list[Any]) -> list[Schema]:
         """Those of the context's that are not among these."""
@@ -151,8 +163,11 @@ class _Refused:
     def properties(self, schemas: dict[str, Any]) -> list[Schema] | None:
         found: list[Schema] = []
         for name, schema in schemas.items():
-            options = self.inner(schema, self.of_property(name))
-            if options is not None:
+            of_context = self.of_property(name)
+            options = [] if of_context is False else self.inner(schema, of_context)
+            if options and self.is_demanded(name):  # missing or wrong: one alternative, which does not multiply
+                found.append({"type": "object", "properties": {name: _any(options)}})
+            elif options is not None:
                 found += [_with_property(name, option) for option in options]
             elif not self.partly:
                 return None
@@ -230,6 +245,10 @@ _MISSING = object()
 
 def _same(one: Any, other: Any) -> bool:
     return other is not _MISSING and isinstance(one, type(other)) and canonical(one) == canonical(other)
+
+
+def _any(options: list[Schema]) -> Schema:
+    return True if True in options else options[0] if len(options) == 1 else {"anyOf": options}
 
 
 def _with_property(name: str, option: Schema) -> Schema:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from .complement import TYPES, canonical
+from .complement import TYPES, canonical, types_of
 
 
 class Demand(NamedTuple):
@@ -23,6 +23,8 @@ class _Condition(NamedTuple):
     values: tuple[Any, ...]
     is_met_without: bool
     """The condition holds where the property is missing."""
+    is_met_by_others: bool
+    """It holds for what is no object."""
     then: Any
     otherwise: Any
 
@@ -51,25 +53,28 @@ def _condition(place: int, part: Any) -> _Condition | None:
     if not isinstance(asked, dict) or not {"then", "else"} & part.keys():
         return None
     properties = asked.get("properties")
-    if not asked.keys() <= {"properties", "required"} or not isinstance(properties, dict) or len(properties) != 1:
+    if not asked.keys() <= {"properties", "required", "type"} or asked.get("type", "object") != "object":
+        return None
+    if not isinstance(properties, dict) or len(properties) != 1:
         return None
     ((name, value),) = properties.items()
-    if not isinstance(value, dict) or len(value) != 1 or not value.keys() <= {"const", "enum"}:
+    if not isinstance(value, dict) or len(value.keys() & {"const", "enum"}) != 1:
+        return None
+    if not value.keys() <= {"const", "enum", "type"} or types_of(value) != types_of({**value, "type": list(TYPES)}):
         return None
     if asked.get("required", [name]) != [name]:
         return None
     values = [value["const"]] if "const" in value else value["enum"]
     if not isinstance(values, list) or not all(isinstance(v, str | int | bool) for v in values):
         return None
-    return _Condition(
-        place, name, tuple(values), "required" not in asked, part.get("then", True), part.get("else", True)
-    )
+    branches = part.get("then", True), part.get("else", True)
+    return _Condition(place, name, tuple(values), "required" not in asked, "type" not in asked, *branches)
 
 
 def _cases(name: str, conditions: list[_Condition]) -> list[list[Demand]]:
     """One case for the values that the same conditions ask for, one for all others, one without the property.
 
-    And one for what is no object: there every condition holds.
+    And one for what is no object.
     """
     groups: dict[tuple[bool, ...], list[Any]] = {}
     for value in {canonical(v): v for condition in conditions for v in condition.values}.values():
@@ -93,5 +98,5 @@ def _cases(name: str, conditions: list[_Condition]) -> list[list[Demand]]:
     other = {**objects, "properties": {name: {"not": {"enum": every}}}, "required": [name]}
     cases.append(case(other, (False,) * len(conditions)))
     cases.append(case({**objects, "properties": {name: False}}, tuple(c.is_met_without for c in conditions)))
-    cases.append(case({"type": [t for t in TYPES if t != "object"]}, (True,) * len(conditions)))
+    cases.append(case({"type": [t for t in TYPES if t != "object"]}, tuple(c.is_met_by_others for c in conditions)))
     return cases

@@ -216,3 +216,38 @@ def test_a_corner_that_nothing_fits_leaves_the_rest(check_schema) -> None:
         "$defs": {"yes": {"type": "boolean"}},
     }
     check_schema(schema, valid=[{"b": 1}, {}, 5], invalid=[{"a": []}, {"a": True}, {"b": "x"}])
+
+
+@pytest.mark.parametrize("asked", [{}, {"type": "object"}, {"type": "object", "required": ["a"]}])
+def test_many_conditions_on_one_property_are_cases(check_schema, asked) -> None:
+    def condition(value: str, name: str) -> dict:
+        return {"if": {"properties": {"a": {"type": "string", "const": value}}, **asked}, "then": {"required": [name]}}
+
+    schema = {"type": ["object", "null"], "allOf": [condition(f"v{i}", f"p{i}") for i in range(12)]}
+    without = [None, {}] if "required" in asked else [None] if "type" in asked else []
+    check_schema(
+        schema,
+        valid=[
+            {"a": "v1", "p1": 1},
+            {"a": "w"},
+            {"a": 1},
+            {f"p{i}": 1 for i in range(12)},
+            *without,
+        ],
+        invalid=[{"a": "v1"}, {"a": "v2", "p1": 1}, *([] if {} in without else [{}, {"p0": 1}])],
+    )
+
+
+def test_many_exclusive_properties_do_not_multiply(check_schema) -> None:
+    branches = [{"properties": {f"p{i}": {"type": "integer"}}, "additionalProperties": False} for i in range(23)]
+    check_schema(
+        {"type": "object", "oneOf": branches},
+        valid=[{"p1": 1}, {"p22": 5}],
+        invalid=[{}, {"p1": 1, "p2": 1}, {"p1": "x"}],
+    )
+    wanted = [{"properties": {f"p{i}": {"type": "integer"}}, "required": [f"p{i}"]} for i in range(9)]
+    check_schema(
+        {"type": "object", "oneOf": wanted, "properties": {f"p{i}": {"type": ["integer", "null"]} for i in range(9)}},
+        valid=[{"p1": 1}, {"p2": 1, "p5": None}],
+        invalid=[{}, {"p1": 1, "p2": 1}, {"p1": None}],
+    )
