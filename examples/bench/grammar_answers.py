@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,14 @@ def schemas_to_ask(folder: Path | None, most: int) -> list[tuple[str, str]]:
 def _is_valid(schema: Any, text: str) -> bool:
     import jsonschema
 
-    chosen = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
+    def multiple_of(_validator: Any, step: float, value: Any, _schema: Any) -> Iterator[Any]:
+        """Exact, in decimals: in binary fractions 1.2 is no multiple of 0.0001."""
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if is_number and Decimal(str(value)) % Decimal(str(step)):
+            yield jsonschema.ValidationError(f"{value} is no multiple of {step}")
+
+    found = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
+    chosen = jsonschema.validators.extend(found, {"multipleOf": multiple_of})
     return bool(chosen(schema).is_valid(json.loads(text)))
 
 
@@ -87,6 +95,8 @@ def judge(engine: radixlang.Engine, asked: list[tuple[str, str]], temperatures: 
             answer = engine.generate("An example as JSON: ", fields)
         except RadixlangError as error:
             verdict.refused[error.code or type(error).__name__] += 1
+            if error.status != 400:
+                print(f"FAILED {name} at {temperature}: {error}", flush=True)
             return
         reason = answer["meta_info"]["finish_reason"]["type"]
         verdict.ended[reason] += 1
