@@ -268,7 +268,7 @@ class NativeCalls:
             temperature=expr.temperature,
             seed=expr.seed,
             constraint={"type": "choice", "choices": expr.choices},
-            **self._adapter(),
+            lora_path=self.stream.default_sampling_para.lora_path,
         )
         text, meta = await self.generate(params, context, None)
         return ChoicesDecision(text, meta)

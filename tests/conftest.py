@@ -200,7 +200,8 @@ def write_merged(folder, model, adapter):
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps(own))
     for name in ("generation_config.json", "tokenizer.json", "tokenizer_config.json"):
-        (folder / name).write_bytes((model / name).read_bytes())
+        if (model / name).is_file():
+            (folder / name).write_bytes((model / name).read_bytes())
     return folder
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ...errors import ConfigError, InternalError
 from . import structs
+from .adapters import AdapterTables
 from .load import MESSAGE_BYTES, instruction_set, load
 
 if TYPE_CHECKING:
@@ -50,9 +51,19 @@ class NativeStep:
     """One loaded model with its KV pool and threads. One call at a time."""
 
     def __init__(
-        self, model: structs.Model, *, num_slots: int, kv_dtype: str, num_threads: int, max_tokens: int
+        self,
+        model: structs.Model,
+        *,
+        num_slots: int,
+        kv_dtype: str,
+        num_threads: int,
+        max_tokens: int,
+        num_adapters: int = 0,
     ) -> None:
-        """`model` and what it points to must outlive this. Raises ConfigError when memory or threads are short."""
+        """`model` and what it points to must outlive this. num_adapters: of a step, at most.
+
+        Raises ConfigError when memory or threads are short.
+        """
         self._library = load()
         structs.check_sizes(self._library)
         self.instruction_set = instruction_set()
@@ -72,6 +83,7 @@ class NativeStep:
             )
         self.kv_bytes_per_token = int(self._library.rx_step_entry_bytes(self._handle)) * model.num_layers
         self._plan = structs.Plan()
+        self._adapters = AdapterTables(model.num_layers, num_adapters)
 
     def run(self, plan: StepPlan) -> StepResults:
         """Raises InternalError for a plan that is not sound, and what `fill_masks` raises; the next plan may run then.
@@ -124,6 +136,11 @@ class NativeStep:
             ("groups", np.array(plan.groups, np.int32).reshape(-1, 3)),
         ):
             self._place(name, array, np.int32, keep)
+        target.num_adapters = len(plan.adapters)
+        if plan.adapters:
+            self._place("adapters", self._adapters.tables(plan.adapters), np.uint64, keep)
+            self._place("sequence_adapters", plan.adapters_B, np.int32, keep)
+            assert len(plan.adapters_B) == num_sequences
         target.num_tokens, target.num_sequences = num_tokens, num_sequences
         target.table_height, target.table_width = plan.page_table.shape
         target.num_groups = len(plan.groups)

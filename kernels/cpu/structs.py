@@ -92,12 +92,13 @@ class StepOptions(ctypes.Structure):
 _PLAN_ADDRESSES = (
     *("token_ids", "positions", "slots", "query_start", "kv_lens", "table_rows", "page_table"),
     *("groups", "samples", "scores", "bias_ids", "bias_values", "penalty_ids", "penalty_counts", "logprob_ids"),
-    *("masks", "hidden_rows"),
+    *("masks", "hidden_rows", "adapters", "sequence_adapters"),
     *("sampled_ids", "logprobs", "top_ids", "top_logprobs", "id_logprobs", "hidden"),
 )
 _PLAN_SIZES = (
     *("num_tokens", "num_sequences", "table_height", "table_width", "num_groups", "num_samples", "num_scores"),
     *("num_masks", "mask_words", "num_hidden", "max_top", "num_biases", "num_penalties", "num_logprob_ids"),
+    "num_adapters",
 )
 
 
@@ -129,6 +130,8 @@ SAMPLE = np.dtype(
     ]
 )
 """rx::Sample."""
+ADAPTER_PART = np.dtype([("down", "<u8"), ("up", "<u8"), ("rank", "<i4"), ("columns", "<i4")])
+"""rx::AdapterPart."""
 SCORE = np.dtype([("row", "<i4"), ("target", "<i4"), ("num_top", "<i4"), ("reserved", "<i4"), ("logprob_ids", _SLICE)])
 """rx::Score."""
 
@@ -136,6 +139,6 @@ SCORE = np.dtype([("row", "<i4"), ("target", "<i4"), ("num_top", "<i4"), ("reser
 def check_sizes(library: ctypes.CDLL) -> None:
     """Asserts that these mirrors and the library's structs have the same sizes."""
     ours = [ctypes.sizeof(Model), ctypes.sizeof(Layer), ctypes.sizeof(Plan), SAMPLE.itemsize, SCORE.itemsize]
-    ours.append(ctypes.sizeof(StepOptions))
+    ours += [ctypes.sizeof(StepOptions), ADAPTER_PART.itemsize]
     theirs = [library.rx_struct_bytes(i) for i in range(len(ours))]
     assert ours == theirs, f"structs of csrc/ and structs.py differ: {theirs} against {ours} bytes"

@@ -36,10 +36,11 @@ Status guarded(char* message, int32_t capacity, const F& f) {
 
 extern "C" {
 
-// Sizes of the structs that Python mirrors, in the order Model, Layer, Plan, Sample, Score, StepOptions.
+// Sizes of the structs that Python mirrors, in the order Model, Layer, Plan, Sample, Score, StepOptions, AdapterPart.
 int64_t rx_struct_bytes(int32_t which) {
-    static constexpr int64_t kBytes[] = {sizeof(Model), sizeof(Layer), sizeof(Plan), sizeof(Sample), sizeof(Score), sizeof(StepOptions)};
-    return which >= 0 && which < 6 ? kBytes[which] : -1;
+    static constexpr int64_t kBytes[] = {sizeof(Model), sizeof(Layer),       sizeof(Plan),       sizeof(Sample),
+                                         sizeof(Score), sizeof(StepOptions), sizeof(AdapterPart)};
+    return which >= 0 && which < 7 ? kBytes[which] : -1;
 }
 
 // Makes a step on the instruction set of kernels_for_this_cpu. `model` and what it points to must outlive it.

@@ -63,6 +63,7 @@ const char* Step::check_layers(const Plan& p) const {
     if (!all_in(p.token_ids, p.num_tokens, 0, vocab_size)) return "a token outside the vocabulary";
     if (!all_in(p.slots, p.num_tokens, 0, static_cast<int>(options_.num_slots))) return "a slot outside the KV pool";
     if (!all_in(p.positions, p.num_tokens, 0, model_.max_context)) return "a position outside the model's context";
+    if (p.num_adapters > 0 && !all_in(p.sequence_adapters, p.num_sequences, -1, p.num_adapters)) return "an adapter that is not there";
     return check_sequences(p, options_.num_slots);
 }
 

@@ -39,14 +39,18 @@ void Step::head_chunk(int begin, int end, int thread) {
     for (int i = mine.begin; i < mine.end; ++i) {
         normalise(model_.final_norm, x_ + static_cast<int64_t>(rows[i].row) * model_.hidden_size, model_.hidden_size, worker.row);
         linear_.prepare_rows(worker.row, 0, i, i + 1, input);
+        if (adapters_.any()) adapters_.shrink(weight, rows[i].row, i, worker.row, own ? thread : -1);
     }
     if (!own) pool_.barrier();
 
     const bool scaled = model_.logit_scale != 1.0f || model_.logit_softcap > 0;
     multiply(weight, input, whole, kStore, 1.0f, logits_, logits_stride_, thread);
+    const Range strips = split(weight.packed_columns / kStrip, threads, thread);
+    const int from = strips.begin * kStrip, to = std::min(strips.end * kStrip, model_.vocab_size);
+    for (int i = 0; adapters_.any() && i < whole; ++i) {
+        adapters_.expand(weight, rows[i].row, i, from, to, 1.0f, logits_ + i * logits_stride_, own ? thread : -1);
+    }
     if (scaled) {
-        const Range strips = split(weight.packed_columns / kStrip, threads, thread);
-        const int from = strips.begin * kStrip, to = std::min(strips.end * kStrip, model_.vocab_size);
         for (int i = 0; i < whole && from < to; ++i) {
             step_.scale_logits(logits_ + i * logits_stride_ + from, to - from, model_.logit_scale, model_.logit_softcap);
         }
@@ -57,7 +61,9 @@ void Step::head_chunk(int begin, int end, int thread) {
             if (task % threads != thread) continue;
             const int n = std::min(kGatherIds, rows[i].ids_count - at);
             float* out = logits_ + i * logits_stride_ + at;
-            linear_.gather(weight, input, i, head_work_.ids.data() + rows[i].ids_begin + at, n, out);
+            const int32_t* ids = head_work_.ids.data() + rows[i].ids_begin + at;
+            linear_.gather(weight, input, i, ids, n, out);
+            if (adapters_.any()) adapters_.gather(weight, rows[i].row, i, ids, n, out, own ? thread : -1);
             if (scaled) step_.scale_logits(out, n, model_.logit_scale, model_.logit_softcap);
         }
     }

@@ -36,6 +36,13 @@ struct Score {
     Slice logprob_ids;  // of logprob_ids, and of the output id_logprobs
 };
 
+// What an adapter adds to one projection: out += up (down x). Rank 0: nothing.
+struct AdapterPart {
+    const float* down;  // [rank, features in]
+    const float* up;    // [rank, columns]: transposed, and times the adapter's scale
+    int32_t rank, columns;
+};
+
 // Log-probabilities of samples (first) and scores (after them) lie in the same output arrays.
 struct Plan {
     const int32_t *token_ids, *positions, *slots;  // [num_tokens]
@@ -51,6 +58,8 @@ struct Plan {
     const int32_t* logprob_ids;
     const uint32_t* masks;  // [num_masks, mask_words]
     const int32_t* hidden_rows;
+    const AdapterPart* const* adapters;  // [num_adapters]: each a table of all its parts, see lora.h
+    const int32_t* sequence_adapters;    // [num_sequences]: of adapters, or -1; read when there are adapters
     // Outputs.
     int32_t* sampled_ids;     // [num_samples]
     float* logprobs;          // [num_samples + num_scores]
@@ -65,6 +74,7 @@ struct Plan {
     int32_t num_masks, mask_words;
     int32_t num_hidden, max_top;
     int32_t num_biases, num_penalties, num_logprob_ids;  // lengths of the flat arrays
+    int32_t num_adapters;
 };
 
 }  // namespace rx

@@ -25,6 +25,7 @@ Step::Step(const Model& model, const Kernels& kernels, const StepOptions& option
       query_width_(model.num_heads * model.head_dim),
       key_width_(model.num_kv_heads * model.head_dim),
       pool_(options.num_threads),
+      adapters_(model, options.num_threads, options.max_tokens),
       workers_(static_cast<size_t>(options.num_threads)),
       next_item_(new std::atomic<int>[static_cast<size_t>(model.num_layers)]) {
     reserve();
@@ -123,6 +124,7 @@ void Step::begin_layers(const Plan& plan) {
     num_rows_ = plan.num_tokens;
     clock_.start();
     small_ = plan.num_tokens <= kSmallRows;
+    adapters_.begin(plan, kSmallRows, kHeadRows);
     attention_work_.build(plan, model_.num_kv_heads, model_.num_heads / model_.num_kv_heads, pool_.size(), state_capacity_);
     row_states_.resize(static_cast<size_t>(plan.num_tokens));
     const int64_t row_floats = static_cast<int64_t>(kv_.padded_dim + kStateExtra) * model_.num_heads;
@@ -169,6 +171,7 @@ void Step::attention(const Layer& layer, int index, int thread) {
     const Activations input = normed_input(layer.attention_norm, layer.qkv, thread);
     mark(Phase::kNorms, thread);
     multiply(layer.qkv, input, plan_->num_tokens, kStore, 1.0f, qkv_, qkv_width_, thread);
+    expand(layer.qkv, 1.0f, qkv_, qkv_width_, thread);
     pool_.barrier();
     mark(Phase::kQkv, thread);
     rotate_and_store(layer, index, thread);
@@ -180,7 +183,9 @@ void Step::attention(const Layer& layer, int index, int thread) {
     const Activations attended = activations_for(layer.output, plan_->num_tokens, thread);
     const Range rows = small_ ? Range{0, plan_->num_tokens} : split(plan_->num_tokens, pool_.size(), thread);
     for (int r = rows.begin; r < rows.end; ++r) {
-        linear_.prepare_rows(attention_row(r, workers_[thread].row), 0, r, r + 1, attended);
+        const float* row = attention_row(r, workers_[thread].row);
+        linear_.prepare_rows(row, 0, r, r + 1, attended);
+        if (adapters_.any()) adapters_.shrink(layer.output, r, r, row, small_ ? thread : -1);
     }
     if (!small_) pool_.barrier();
     mark(Phase::kQuantise, thread);
@@ -282,7 +287,11 @@ void Step::mlp(const Layer& layer, int thread) {
     const Activations input = normed_input(layer.mlp_norm, layer.gate_up, thread);
     mark(Phase::kNorms, thread);
     const Epilogue epilogue = layer.gate_up.order == kGateUp ? kGated : kAct;
-    multiply(layer.gate_up, input, plan_->num_tokens, epilogue, 1.0f, gated_, model_.intermediate_size, thread);
+    if (adapters_.any()) {
+        multiply_inner(layer.gate_up, input, epilogue, thread);
+    } else {
+        multiply(layer.gate_up, input, plan_->num_tokens, epilogue, 1.0f, gated_, model_.intermediate_size, thread);
+    }
     pool_.barrier();
     mark(Phase::kGateUp, thread);
     const Activations gated = input_of(gated_, model_.intermediate_size, layer.down, thread);
@@ -304,6 +313,7 @@ Activations Step::normed_input(const Norm& norm, const Weight& weight, int threa
     for (int r = rows.begin; r < rows.end; ++r) {
         normalise(norm, x_ + static_cast<int64_t>(r) * model_.hidden_size, model_.hidden_size, row);
         linear_.prepare_rows(row, 0, r, r + 1, out);
+        if (adapters_.any()) adapters_.shrink(weight, r, r, row, small_ ? thread : -1);
     }
     if (!small_) pool_.barrier();
     return out;
@@ -313,6 +323,9 @@ Activations Step::input_of(const float* x, int64_t stride, const Weight& weight,
     const Activations out = activations_for(weight, plan_->num_tokens, thread);
     const Range rows = small_ ? Range{0, plan_->num_tokens} : split(plan_->num_tokens, pool_.size(), thread);
     linear_.prepare_rows(x + rows.begin * stride, stride, rows.begin, rows.end, out);
+    if (adapters_.any()) {
+        for (int r = rows.begin; r < rows.end; ++r) adapters_.shrink(weight, r, r, x + r * stride, small_ ? thread : -1);
+    }
     if (!small_) pool_.barrier();
     return out;
 }
@@ -321,8 +334,10 @@ void Step::add_to_residual(const Weight& weight, const Activations& input, const
     const int hidden = model_.hidden_size;
     if (post.weight == nullptr) {
         multiply(weight, input, plan_->num_tokens, kAdd, model_.residual_multiplier, x_, hidden, thread);
+        expand(weight, model_.residual_multiplier, x_, hidden, thread);
     } else {
         multiply(weight, input, plan_->num_tokens, kStore, 1.0f, products_, hidden, thread);
+        expand(weight, 1.0f, products_, hidden, thread);
         pool_.barrier();
         const Range rows = split(plan_->num_tokens, pool_.size(), thread);
         for (int64_t r = rows.begin; r < rows.end; ++r) {
@@ -332,6 +347,42 @@ void Step::add_to_residual(const Weight& weight, const Activations& input, const
         }
     }
     pool_.barrier();
+}
+
+// What the rows' adapters add to the columns that this thread has computed.
+void Step::expand(const Weight& weight, float multiplier, float* out, int64_t stride, int thread) {
+    if (!adapters_.any()) return;
+    const Range strips = split(weight.packed_columns / kStrip, pool_.size(), thread);
+    for (int r = 0; r < plan_->num_tokens; ++r) {
+        adapters_.expand(weight, r, r, strips.begin * kStrip, strips.end * kStrip, multiplier, out + r * stride, small_ ? thread : -1);
+    }
+}
+
+// Gate and up of a step with adapters: rows that they change are activated behind that, runs of others as ever.
+void Step::multiply_inner(const Weight& weight, const Activations& input, Epilogue epilogue, int thread) {
+    const Range strips = split(weight.packed_columns / kStrip, pool_.size(), thread);
+    const Weight raw = Adapters::raw(weight);
+    const int rows = plan_->num_tokens, width = model_.intermediate_size;
+    for (int begin = 0, end = 0; begin < rows && !strips.empty(); begin = end) {
+        const bool changed = adapters_.changes_inner(weight, begin);
+        while (end < rows && adapters_.changes_inner(weight, end) == changed) ++end;
+        LinearCall call{};
+        call.weight = changed ? &raw : &weight;
+        call.input = &input;
+        call.row_begin = begin;
+        call.row_end = end;
+        call.column_begin = strips.begin * kStrip;
+        call.column_end = strips.end * kStrip;
+        call.epilogue = changed ? kStore : epilogue;
+        call.activation = model_.activation;
+        call.out = changed ? adapters_.inner() : gated_;
+        call.out_stride = changed ? adapters_.inner_stride() : width;
+        linear_.linear(call);
+        for (int r = begin; changed && r < end; ++r) {
+            adapters_.activate(weight, r, call.column_begin, call.column_end, model_.activation,
+                               gated_ + static_cast<int64_t>(r) * width, small_ ? thread : -1);
+        }
+    }
 }
 
 void Step::multiply(const Weight& weight, const Activations& input, int rows, Epilogue epilogue, float multiplier, float* out,

@@ -11,6 +11,7 @@
 
 #include "attention.h"
 #include "isa.h"
+#include "lora.h"
 #include "memory.h"
 #include "model.h"
 #include "phases.h"
@@ -95,6 +96,8 @@ private:
     void add_to_residual(const Weight& weight, const Activations& input, const Norm& post, int thread);
     void multiply(const Weight& weight, const Activations& input, int rows, Epilogue epilogue, float multiplier, float* out,
                   int64_t stride, int thread);
+    void expand(const Weight& weight, float multiplier, float* out, int64_t stride, int thread);
+    void multiply_inner(const Weight& weight, const Activations& input, Epilogue epilogue, int thread);
     void normalise(const Norm& norm, const float* x, int n, float* y) const;
     const float* attention_row(int row, float* scratch) const;
 
@@ -105,6 +108,7 @@ private:
     const StepOptions options_;
     const int qkv_width_, query_width_, key_width_;
     ThreadPool pool_;
+    Adapters adapters_;
     std::vector<Worker> workers_;
 
     Reserve kv_memory_, scratch_;

@@ -55,13 +55,8 @@ def load_executor(config: EngineConfig, checkpoint: Checkpoint, *, lora: SlotSiz
         return _torch(config, checkpoint, why="--executor torch", lora=lora)
     if on_gpu:
         return _cuda(config, checkpoint, lora)
-    if lora is not None:
-        if config.executor == "native":
-            raise ConfigError("--enable-lora: drop --executor native, torch computes adapters", param="executor")
-        logger.warning("--enable-lora: torch computes %s, the native step takes no adapters", checkpoint.path.name)
-        return _torch(config, checkpoint, why="--enable-lora", lora=lora)
     try:
-        return _native(config, checkpoint)
+        return _native(config, checkpoint, lora)
     except (UnsupportedModel, ImportError, OSError) as error:
         if config.executor == "native":
             raise ConfigError(f"--executor native: {error}", param="executor") from error
@@ -72,14 +67,16 @@ def load_executor(config: EngineConfig, checkpoint: Checkpoint, *, lora: SlotSiz
                 param="quantize",
             ) from error
         logger.warning("the native step does not run %s here (%s); torch does", checkpoint.path.name, error)
-        return _torch_or_transformers(config, checkpoint, why=str(error))
+        return _torch_or_transformers(config, checkpoint, why=str(error), lora=lora)
 
 
-def _torch_or_transformers(config: EngineConfig, checkpoint: Checkpoint, *, why: str) -> Executor:
+def _torch_or_transformers(
+    config: EngineConfig, checkpoint: Checkpoint, *, why: str, lora: SlotSize | None
+) -> Executor:
     try:
-        return _torch(config, checkpoint, why=why)
+        return _torch(config, checkpoint, why=why, lora=lora)
     except UnsupportedModel as error:
-        if not checkpoint.path.is_dir() or importlib.util.find_spec("transformers") is None:
+        if lora is not None or not checkpoint.path.is_dir() or importlib.util.find_spec("transformers") is None:
             raise
         logger.warning("our decoder does not run %s (%s); transformers' does", checkpoint.path.name, error)
         return _transformers(config, checkpoint, why=str(error))
@@ -101,7 +98,7 @@ def _foreign(config: EngineConfig, checkpoint: Checkpoint) -> Executor:
     return _transformers(config, checkpoint, why=f"{kind} is no family of ours")
 
 
-def _native(config: EngineConfig, checkpoint: Checkpoint) -> Executor:
+def _native(config: EngineConfig, checkpoint: Checkpoint, lora: SlotSize | None) -> Executor:
     from .native import NativeExecutor
 
     if config.quantize != "none":
@@ -118,7 +115,7 @@ def _native(config: EngineConfig, checkpoint: Checkpoint) -> Executor:
             checkpoint.path.name, len(widened), widened[0],
         )  # fmt: skip
     num_slots = _num_slots(config, checkpoint.config, weight_bytes, kv_dtype, free_memory())
-    return NativeExecutor(checkpoint, config, num_slots)
+    return NativeExecutor(checkpoint, config, num_slots, lora)
 
 
 def _need(extras: str, packages: tuple[str, ...], why: str) -> None:
@@ -191,9 +188,9 @@ def _cuda(config: EngineConfig, checkpoint: Checkpoint, lora: SlotSize | None) -
     if importlib.util.find_spec("triton") is None:
         logger.warning("triton is not installed: plain torch runs on the GPU; pip install 'radixlang[gpu]'")
         return _torch(config, checkpoint, why="--device cuda", lora=lora)
-    from .cuda.load import load_cuda
+    from .cuda.load import load_cuda, stored_bytes
 
-    check_weights(place.weight_bytes, place.free_bytes)
+    check_weights(stored_bytes(checkpoint, _BYTES[place.dtype]), place.free_bytes)
     return load_cuda(
         config,
         checkpoint,

@@ -8,6 +8,7 @@ from ...kernels.cpu.describe import ModelDescription
 from ...kernels.cpu.pack import pack_model
 from ...kernels.cpu.step import NativeStep, StepResults
 from ..config import EngineConfig
+from ..lora.names import SlotSize
 from ..weights.checkpoint import Checkpoint
 from .plan import Logprobs, StepOutput, StepPlan
 
@@ -18,7 +19,9 @@ _MIN_ROWS = 4096
 class NativeExecutor:
     """Implements `Executor`: batch-invariant to the last bit. Not thread-safe."""
 
-    def __init__(self, checkpoint: Checkpoint, config: EngineConfig, num_slots: int) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, config: EngineConfig, num_slots: int, lora: SlotSize | None = None
+    ) -> None:
         """Raises UnsupportedModel (NativeUnavailable where there is no library), WeightMismatch or BadCheckpoint for a
         checkpoint that the step does not run, ConfigError when the memory does not suffice."""
         if num_slots < 1:
@@ -43,6 +46,7 @@ class NativeExecutor:
             num_slots=num_slots,
             kv_dtype=kv_dtype,
             num_threads=threads,
+            num_adapters=0 if lora is None else lora.num_slots,
             max_tokens=max(_MIN_ROWS, config.chunked_prefill_size + config.max_running_requests),
         )
         self.vocab_size = model.vocab_size

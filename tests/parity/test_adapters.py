@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
+from radixlang.errors import UnsupportedModel
+from radixlang.runtime.config import EngineConfig
 from radixlang.runtime.lora.adapter import linears_of, read_adapter
 from radixlang.runtime.lora.names import SlotSize
+from radixlang.runtime.model_runner.native import NativeExecutor
 from radixlang.runtime.model_runner.torch_executor import TorchExecutor
 from radixlang.runtime.weights.open import open_checkpoint
 
@@ -33,8 +36,21 @@ def adapters(folders, tiny_model_dir):
     return [read_adapter(folder, linears) for folder in folders]
 
 
-def executor_of(path, lora=None):
+def torch_executor(path, lora=None):
     return TorchExecutor(open_checkpoint(path), num_slots=256, dtype="float32", lora=lora)
+
+
+def native_executor(path, lora=None):
+    config = EngineConfig(model_path=str(path), executor="native", kv_cache_dtype="float32", weight_cache=False)
+    try:
+        return NativeExecutor(open_checkpoint(path), config, 256, lora)
+    except UnsupportedModel as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module", params=[torch_executor, native_executor], ids=["torch", "native"])
+def executor_of(request):
+    return request.param
 
 
 def adapted(plan, adapters, who):
@@ -65,7 +81,7 @@ def rows_of(driver, executor, prompts):
 def merged(folders, tiny_model_dir, make_merged, driver, tmp_path_factory):
     """What each prompt must give: the rows of the merged model, each prompt alone."""
     paths = [make_merged(tmp_path_factory.mktemp("merged") / str(i), tiny_model_dir, f) for i, f in enumerate(folders)]
-    executors = {place: executor_of(tiny_model_dir if place < 0 else paths[place]) for place in set(WHO)}
+    executors = {place: torch_executor(tiny_model_dir if place < 0 else paths[place]) for place in set(WHO)}
     return [rows_of(driver, executors[who], [prompt])[0] for who, prompt in zip(WHO, PROMPTS, strict=True)]
 
 
@@ -73,14 +89,14 @@ def far(found, wanted):
     return max(float(np.abs(a - b).max()) for a, b in zip(found, wanted, strict=True))
 
 
-def test_one_packed_batch_equals_the_merged_weights(driver, tiny_model_dir, adapters, merged):
+def test_one_packed_batch_equals_the_merged_weights(driver, executor_of, tiny_model_dir, adapters, merged):
     executor = executor_of(tiny_model_dir, SlotSize(3, 8))
     found = rows_of(driver, AdaptedExecutor(executor, adapters, WHO), PROMPTS)
     assert far(found, merged) < 2e-5
     assert far(found[:1], found[4:]) > 0.1  # the same prompt, and the adapter makes a difference
 
 
-def test_fewer_slots_than_adapters_change_nothing(driver, tiny_model_dir, adapters, merged):
+def test_fewer_slots_than_adapters_change_nothing(driver, executor_of, tiny_model_dir, adapters, merged):
     executor = executor_of(tiny_model_dir, SlotSize(1, 8))
     for _ in range(2):  # what another adapter left in the slot must be gone
         for i, who in enumerate(WHO):
@@ -92,7 +108,7 @@ def test_fewer_slots_than_adapters_change_nothing(driver, tiny_model_dir, adapte
 def test_the_adapter_used_longest_ago_gives_up_its_slot(driver, tiny_model_dir, adapters, monkeypatch):
     from radixlang.runtime.model import adapted as module
 
-    executor = executor_of(tiny_model_dir, SlotSize(2, 8))
+    executor = torch_executor(tiny_model_dir, SlotSize(2, 8))
     loaded = []
     put = module._Part.put
     monkeypatch.setattr(
@@ -105,7 +121,7 @@ def test_the_adapter_used_longest_ago_gives_up_its_slot(driver, tiny_model_dir, 
 
 
 def test_a_prompt_in_chunks_and_its_decoding_keep_their_adapter(
-    driver, tiny_model_dir, adapters, folders, make_merged, tmp_path
+    driver, executor_of, tiny_model_dir, adapters, folders, make_merged, tmp_path
 ):
     executor = executor_of(tiny_model_dir, SlotSize(1, 8))
     found = driver(AdaptedExecutor(executor, adapters, [1])).greedy([PROMPTS[2]], 6, chunk=3)
@@ -114,7 +130,7 @@ def test_a_prompt_in_chunks_and_its_decoding_keep_their_adapter(
 
 
 @pytest.mark.filterwarnings("ignore")  # peft's own
-def test_peft_gives_the_same(driver, tiny_model_dir, folders, adapters):
+def test_peft_gives_the_same(driver, executor_of, tiny_model_dir, folders, adapters):
     peft = pytest.importorskip("peft")
     import torch
     import transformers
@@ -129,3 +145,38 @@ def test_peft_gives_the_same(driver, tiny_model_dir, folders, adapters):
                 with torch.inference_mode():
                     wanted = torch.log_softmax(peer(torch.tensor([prompt])).logits[0].float(), -1).numpy()
                 assert np.abs(rows - wanted).max() < 2e-5
+
+
+@pytest.mark.parametrize("name", ["llama-tied-biased", "gemma2", "qwen3", "phi3", "olmo2", "mixtral"])
+def test_families(driver, executor_of, make_family, make_adapter, make_merged, tmp_path, name):
+    """Norms behind a block, biases, fused projections, experts beside adapted attention."""
+    path = make_family(name).path
+    targets = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj") if name == "phi3" else None
+    if name == "mixtral":
+        targets = ("q_proj", "k_proj", "v_proj", "o_proj")
+    folder = make_adapter(tmp_path / "a", path, rank=3, seed=5, **({} if targets is None else {"targets": targets}))
+    checkpoint = open_checkpoint(path)
+    adapter = read_adapter(folder, linears_of(checkpoint))
+    found = rows_of(driver, AdaptedExecutor(executor_of(path, SlotSize(1, 4)), [adapter], [0, -1]), [PROMPTS[2]] * 2)
+    merged = torch_executor(make_merged(tmp_path / "m", path, folder))
+    assert far(found[:1], rows_of(driver, merged, [PROMPTS[2]])) < 1e-4
+    assert far(found[1:], rows_of(driver, torch_executor(path), [PROMPTS[2]])) < 1e-4
+
+
+def test_an_adapted_head_under_a_mask(
+    driver, executor_of, make_sample, tiny_model_dir, adapters, folders, make_merged, tmp_path
+):
+    """Few allowed tokens: only their columns of the head are computed."""
+    merged = torch_executor(make_merged(tmp_path / "m", tiny_model_dir, folders[2]))
+    wanted = rows_of(driver, merged, [PROMPTS[0]])[0][-1]
+    executor = executor_of(tiny_model_dir, SlotSize(3, 8))
+    random = np.random.default_rng(3)
+    for _ in range(8):
+        allowed = random.choice(executor.vocab_size, 3, replace=False)
+        run = driver(executor)
+        plan = adapted(run.plan([(run.new(), list(PROMPTS[0]))]), adapters, [2])
+        plan.masks_MW = np.zeros((1, -(-executor.vocab_size // 32)), np.uint32)
+        for token in allowed.tolist():
+            plan.masks_MW[0, token // 32] |= np.uint32(1 << token % 32)
+        plan.samples = [make_sample(len(PROMPTS[0]) - 1, mask_row=0)]
+        assert executor.execute(plan).token_ids_S.tolist() == [allowed[np.argmax(wanted[allowed])]]
