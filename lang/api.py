@@ -348,11 +348,14 @@ def set_default_backend(backend: Any) -> None:
 def call(name: str, **kwargs: Any) -> ProgramState:
     """Runs the program that the backend keeps under `name` (CompiledProgram.register), in one request.
 
-    `kwargs`: the program's arguments, and options of run.
+    `kwargs`: the program's arguments, and options of run. In a program that is traced it is a node, whose values are
+    read as call(…)["x"], and `kwargs` are arguments alone.
     """
     from .compiler import call_program
+    from .tracer import current_trace
 
-    return call_program(name, kwargs)
+    trace = current_trace()
+    return call_program(name, kwargs) if trace is None else trace.call_by_name(name, kwargs)  # type: ignore[return-value]
 
 
 def flush_cache(backend: BaseBackend | None = None) -> bool:

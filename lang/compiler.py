@@ -23,6 +23,7 @@ from .remote_run import RemoteRun
 from .run_options import SAMPLING_OPTIONS, RunOptions
 from .state import ProgramState
 from .stream_executor import StreamExecutor
+from .tools import Tool
 from .waiting import wait
 
 if TYPE_CHECKING:
@@ -89,7 +90,15 @@ class CompiledProgram:
         backend = resolve_backend(options.backend)
         if remote:
             check_arguments(chosen, own)
-            return run_remote({"graph": graph_data(chosen)}, backend, own, options, chosen.outputs, chosen.types)
+            return run_remote(
+                {"graph": graph_data(chosen)},
+                backend,
+                own,
+                options,
+                chosen.outputs,
+                chosen.types,
+                tools=tools_of(chosen),
+            )
         return run_graph(chosen, backend, own, options)
 
     def _with_backend(self, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -134,8 +143,15 @@ class CompiledProgram:
         run_on_loop(host.native_register_program(name, graph_data(self.plan())))
 
 
+def tools_of(graph: ProgramGraph) -> dict[str, list[Tool]]:
+    """Of gens with tools, by the names of their values."""
+    named = [(node.params.get("name"), graph.code.get(node.params.get("key", -1), {})) for node in graph.nodes]
+    return {name: code["tools"] for name, code in named if name and "tools" in code}
+
+
 def graph_data(graph: ProgramGraph) -> dict[str, Any]:
-    """The graph as JSON data."""
+    """The graph as JSON data, for where the model is. TraceError if it holds Python."""
+    graph.refuse_code("a server")
     data: dict[str, Any] = json.loads(graph.to_json())
     return data
 
@@ -171,6 +187,8 @@ def run_remote(
     options: RunOptions,
     names: list[str],
     types: dict[str, Any],
+    *,
+    tools: dict[str, list[Tool]] | None = None,
 ) -> ProgramState:
     """One request for a whole program. `program`: {"graph": …} or {"name": …}."""
     host = _host(backend)
@@ -184,7 +202,7 @@ def run_remote(
         **({"timeout": options.timeout_s + SERVER_GRACE_S} if options.timeout_s is not None else {}),
     }
     root = StreamExecutor(host, arguments, options.sampling(), stream=options.stream, run=options.run_context())
-    root.submit(RemoteRun(request, names, types))
+    root.submit(RemoteRun(request, names, types, tools or {}))
     root.sync_future().add_done_callback(lambda _: _end(root))
     root.end_stream()
     if not options.use_thread:
@@ -217,9 +235,6 @@ def compile_program(
         raise ValueError(f'mode is "auto" or "graph", not {mode!r}')
     try:
         graph = trace_program(program, arguments).graph
-        for node in graph.nodes:
-            if "code" in node.params:
-                raise TraceError(f"{node.params['code']} is code, which a graph cannot carry", where=node.source)
         return CompiledProgram(program, graph, None, outputs, backend)
     except TraceError as error:
         if mode == "graph":

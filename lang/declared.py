@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from .ir import SglExpr, SglExprList, SglGen, SglSelect, SglSeparateReasoning, SglSwitch, SglTogether, SglVarScopeBegin
+from .ir import (
+    SglAction,
+    SglExpr,
+    SglExprList,
+    SglGen,
+    SglSelect,
+    SglSeparateReasoning,
+    SglSwitch,
+    SglTogether,
+    SglVarScopeBegin,
+)
 from .remote_run import RemoteRun
 from .slot import Slot
 
@@ -22,7 +32,9 @@ def declared(expr: SglExpr, scope: str) -> list[Slot]:
         slots = [slot for case in expr.all_cases() for slot in declared(case, scope)]
         return [shared.setdefault(slot.name, slot) if slot.name else slot for slot in slots]
     if isinstance(expr, RemoteRun):
-        return [Slot(name, dtype=expr.types.get(name)) for name in expr.names]
+        return [Slot(name, dtype=expr.types.get(name), tools=expr.tools.get(name)) for name in expr.names]
+    if isinstance(expr, SglAction):
+        return [Slot("", node=expr.graph_node)]
     if isinstance(expr, SglGen):
         slot = Slot(scope + expr.name if expr.name else "", expr.where, dtype=expr.options.get("dtype"))
         slot.node, slot.tools = expr.graph_node, expr.options.get("tools")

@@ -30,7 +30,7 @@ ASKING = frozenset({"gen", "select"})
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """One step of a stream. Kinds: text, arg, gen, select, var, op, set, role_begin, role_end, scope_begin, scope_end,
-    image, fork, join, switch."""
+    image, fork, join, switch, tool, call. One that runs Python says which, as its parameter `code`."""
 
     id: int
     kind: str
@@ -70,6 +70,8 @@ class ProgramGraph:
     """Names that the root stream defines."""
     types: dict[str, Any] = field(default_factory=dict)
     """Python types of values, by name; they stay in this process."""
+    code: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """By the `key` of nodes that use Python (checks, tools): the functions; they stay in this process."""
 
     @property
     def edges(self) -> list[tuple[int, int, str]]:
@@ -131,6 +133,16 @@ class ProgramGraph:
                 break
         return text
 
+    def refuse_code(self, where: str, *, kept: bool = False) -> None:
+        """TraceError for the first node that runs Python, which `where` does not have; with `kept`, unless it is in
+        `code`."""
+        for node in self.nodes:
+            if "code" in node.params and not (kept and node.params.get("key") in self.code):
+                told = (
+                    f"node {node.id} ({node.kind}) runs {node.params['code']}: Python code, which {where} does not have"
+                )
+                raise TraceError(told, where=node.source)
+
     # -- forms -------------------------------------------------------------------------------------------------
 
     def run(
@@ -144,22 +156,19 @@ class ProgramGraph:
         return run_graph(self, resolve_backend(backend), dict(args or {}), RunOptions(options))
 
     def to_json(self) -> str:
-        """The graph as JSON; TraceError if a node holds code, such as a check."""
-        nodes = []
-        for node in self.nodes:
-            if "code" in node.params:
-                raise TraceError(f"{node.params['code']} is code, which a graph cannot carry", where=node.source)
-            nodes.append(
-                {
-                    "id": node.id,
-                    "kind": node.kind,
-                    "stream": node.stream,
-                    "params": node.params,
-                    "after": node.after,
-                    "data": list(node.data),
-                    "source": node.source,
-                }
-            )
+        """The graph as JSON. Of Python that nodes run, such as checks, it has the names alone: see `refuse_code`."""
+        nodes = [
+            {
+                "id": node.id,
+                "kind": node.kind,
+                "stream": node.stream,
+                "params": node.params,
+                "after": node.after,
+                "data": list(node.data),
+                "source": node.source,
+            }
+            for node in self.nodes
+        ]
         whole = {
             "version": FORMAT_VERSION,
             "name": self.name,

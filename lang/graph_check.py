@@ -23,6 +23,7 @@ _IN_CASES = frozenset({"text", "var", "gen", "select", "role_begin", "role_end",
 
 def check_graph(graph: ProgramGraph) -> None:
     """Raises TraceError, with the number of the node, for the first thing that is wrong."""
+    graph.refuse_code("a server")
     _names("inputs", graph.inputs)
     _names("outputs", graph.outputs)
     checker = _Checker(graph)
@@ -75,7 +76,7 @@ class _Checker:
         check(node)
         name = node.params.get("name")
         _need(name is None or _is_name(name), "name must be a text")
-        if node.kind in ("arg", "op") or (name and node.kind in ("gen", "select", "scope_end")):
+        if node.kind in ("arg", "op", "call") or (name and node.kind in ("gen", "select", "scope_end")):
             self.valued.add(node.id)
 
     def _place(self, node: Node) -> None:
@@ -134,7 +135,10 @@ class _Checker:
     def _set(self, node: Node) -> None:
         self._params(node, "name", "value")
         _need(_is_name(node.params.get("name")), "it needs a name")
-        todo = [node.params.get("value")]
+        self._template(node, node.params.get("value"))
+
+    def _template(self, node: Node, value: Any) -> None:
+        todo = [value]
         while todo:
             part = todo.pop()
             if isinstance(part, list):
@@ -147,11 +151,20 @@ class _Checker:
                 todo += part.values()
 
     def _gen(self, node: Node) -> None:
-        self._params(node, "name", "together", "last", *SAMPLING_NAMES)
+        self._params(node, "name", "together", "last", "repair", "best_of", "tools", "key", *SAMPLING_NAMES)
+        tools, best_of = node.params.get("tools") or [], node.params.get("best_of")
+        _need(isinstance(tools, list) and all(map(_is_name, tools)), "tools must be names")
+        _need(best_of is None or (_is_int(best_of) and best_of == node.params.get("n")), "best_of must be its n")
         for mark in ("together", "last"):
             _need(isinstance(node.params.get(mark, False), bool), f"{mark} must be true or false")
         dtype = node.params.get("dtype")
         _need(dtype in (None, "int", "float", "bool", "str", "string"), "dtype must be int, float, bool or str")
+
+    def _call(self, node: Node) -> None:
+        self._params(node, "program", "args")
+        _need(_is_name(node.params.get("program")), "it needs the name of a program")
+        _need(isinstance(node.params.get("args"), dict), "args must be an object")
+        self._template(node, node.params["args"])
 
     def _select(self, node: Node) -> None:
         self._params(node, "name", "choices", "temperature", "method", "seed")
@@ -220,5 +233,5 @@ class _Checker:
 
 _KINDS = frozenset({
     "text", "arg", "var", "op", "set", "gen", "select", "role_begin", "role_end", "scope_begin", "scope_end", "fork",
-    "switch", "join",
+    "switch", "join", "call",
 })  # fmt: skip

@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from ..errors import TraceError
+from .actions import SglCall, SglRunTools
 from .captured import fill
 from .choices import (
     constrained_decoding,
@@ -67,6 +68,7 @@ class GraphRun:
 
     def __init__(self, graph: ProgramGraph, root: StreamExecutor, arguments: dict[str, Any]) -> None:
         check_arguments(graph, arguments)
+        graph.refuse_code("this copy of the graph", kept=True)
         self.graph = graph
         self.root = root
         self.arguments = arguments
@@ -139,7 +141,7 @@ class GraphRun:
     def _defined(self, node: Node, slots: Iterator[Slot]) -> None:
         """Gens, selects and begins of scopes have a slot each, in order; an end of a scope has that of its begin."""
         name = node.params.get("name")
-        if node.kind in ("gen", "select"):
+        if node.kind in ("gen", "select", "tool", "call"):
             self.values[node.id] = next(slots).future
         elif node.kind == "scope_begin":
             self._scopes[(node.stream, name)] = next(slots)
@@ -162,13 +164,18 @@ class GraphRun:
             sampling = {name: value for name, value in params.items() if name in SAMPLING_NAMES}
             name = params.get("name")
             dtype = self.graph.types.get(name) if name else None
-            options = {"dtype": dtype or sampling.get("dtype"), "last": params.get("last")}
+            options = {"dtype": dtype or sampling.get("dtype"), **self.graph.code.get(params.get("key", -1), {})}
+            options |= {option: params.get(option) for option in ("last", "repair", "best_of")}
             expr: SglExpr = SglGen(name, options=options, **sampling)
         elif node.kind == "select":
             method = METHODS.get(params["method"] or "")
             expr = SglSelect(params["name"], params["choices"], params["temperature"], method, params.get("seed"))
         elif node.kind == "var":
             expr = SglFuture(self.values[node.data[0]])
+        elif node.kind == "tool":
+            expr = SglRunTools(self.values[node.data[0]], self.graph.code[params["key"]]["tools"])
+        elif node.kind == "call":
+            expr = SglCall(params["program"], params["args"], [self.values[i] for i in node.data])
         elif node.kind == "switch":
             expr = self._switch(node)
         elif node.kind in _PLAIN:

@@ -13,7 +13,9 @@ from .sampling import SglSamplingParams, unset_sampling_params
 from .source_location import user_location
 
 if TYPE_CHECKING:
+    from .perform import Performer
     from .program import SglFunction as SglFunction
+    from .slot import QueueItem
     from .state import ProgramState
 
 __all__ = [
@@ -246,6 +248,13 @@ class SglSeparateReasoning(SglExpr):
 
     def __repr__(self) -> str:
         return f"SeparateReasoning(model_type={self.model_type}, expr={self.expr!r})"
+
+
+class SglAction(SglExpr):
+    """What performs itself; it has one value."""
+
+    async def perform(self, performer: Performer, item: QueueItem) -> None:
+        raise NotImplementedError
 
 
 class SglInline(SglExpr):

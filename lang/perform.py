@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Sequence
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ProgramError
@@ -17,6 +15,7 @@ from .choices import total_logprob
 from .generation import generate
 from .global_config import global_config
 from .ir import (
+    SglAction,
     SglCommitLazy,
     SglConcateAndAppend,
     SglConstantText,
@@ -39,43 +38,13 @@ from .ir import (
 )
 from .media import encode_image, encode_video
 from .native_calls import NativeCalls
-from .remote_run import RemoteRun
+from .points import ForkPoint, SyncPoint
 from .slot import QueueItem, Slot
 from .speculation import ChatSpeculation, CompletionSpeculation
 from .together import generate_together
 
 if TYPE_CHECKING:
     from .stream_executor import StreamExecutor
-
-
-class SyncPoint(SglExpr):
-    """`reached` is done when everything before it has run."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.reached: Future[None] = Future()
-
-
-class ForkPoint(SglExpr):
-    """The children begin here.
-
-    asking: how many of them call the model, if that is known. ready: places of those that are known to do so at once.
-    is_twin: a child goes on as if it were the stream itself, forked where that one was.
-    """
-
-    def __init__(
-        self,
-        children: list[StreamExecutor],
-        asking: int | None = None,
-        ready: Sequence[int] = (),
-        *,
-        is_twin: bool = False,
-    ) -> None:
-        super().__init__()
-        self.children = children
-        self.asking = len(children) if asking is None else asking
-        self.ready = ready
-        self.is_twin = is_twin
 
 
 _ROLES = (SglRoleBegin, SglRoleEnd)
@@ -166,8 +135,8 @@ class Performer:
             await self._switch(expr, item)
         elif isinstance(expr, SglTogether):
             await self._together(expr, item)
-        elif isinstance(expr, RemoteRun):
-            await expr.perform(self.stream)
+        elif isinstance(expr, SglAction):
+            await expr.perform(self, item)
         elif isinstance(expr, (SglImage, SglVideo)):
             await self._media(expr, context)
         elif isinstance(expr, SglCommitLazy):
@@ -243,9 +212,7 @@ class Performer:
         if self.cur_role is not None:
             raise ValueError(f"role {role!r} begins inside role {self.cur_role!r}: nested roles are not allowed")
         if not self.stream.messages_ and role != "system" and template.default_system_prompt:
-            self._role_begin("system", template)
-            self.fill(template.default_system_prompt)
-            self._role_end("system", template)
+            self.add_message("system", template.default_system_prompt, template)
         self.cur_role = role
         prefix, _ = template.get_prefix_and_suffix(role, self.stream.messages_)
         self.fill(prefix, is_prefix=True)
@@ -265,6 +232,11 @@ class Performer:
             content = [{"type": "text", "text": content}, *urls]
             self.cur_images = []
         self.stream.messages_.append({"role": role, "content": content})
+
+    def add_message(self, role: str, content: str, template: ChatTemplate) -> None:
+        self._role_begin(role, template)
+        self.fill(content)
+        self._role_end(role, template)
 
     # -- calls -------------------------------------------------------------------------------------------------
 

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BudgetExceeded, Cancelled, ProgramError, ProgramTimeout, RadixlangError
 from .group import GatheredList
-from .ir import SglExpr
+from .ir import SglAction
 
 if TYPE_CHECKING:
     from .backend.base_backend import NativeBackend
+    from .perform import Performer
+    from .slot import QueueItem
     from .stream_executor import StreamExecutor
+    from .tools import Tool
 
 
 ERROR_CODES: dict[type[ProgramError], str] = {
@@ -21,21 +24,26 @@ ERROR_CODES: dict[type[ProgramError], str] = {
 """What an API calls the ways a program ends early."""
 
 
-class RemoteRun(SglExpr):
+class RemoteRun(SglAction):
     """Appended to an empty stream, it fills it: text, messages and values are those of the run."""
 
-    def __init__(self, request: dict[str, Any], names: list[str], types: dict[str, Any]) -> None:
+    def __init__(
+        self, request: dict[str, Any], names: list[str], types: dict[str, Any], tools: dict[str, list[Tool]]
+    ) -> None:
         super().__init__()
         self.request = request
         self.names = names
         """Names that the run is known to define; others come with its end."""
         self.types = types
+        self.tools = tools
+        """Of gens with tools, by name."""
 
     def __repr__(self) -> str:
         return "RemoteRun()"
 
-    async def perform(self, stream: StreamExecutor) -> None:
+    async def perform(self, performer: Performer, item: QueueItem) -> None:
         """Sends the request and takes what comes. Raises what the run failed with."""
+        stream = performer.stream
         backend: NativeBackend = stream.backend  # type: ignore[assignment]  # run_remote has checked it
         result: dict[str, Any] | None = None
         events = backend.native_run_program(self.request)

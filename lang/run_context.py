@@ -52,6 +52,8 @@ class RunContext:
         self.on_event = on_event
         self.tape = tape
         self.cache = cache
+        self.calls_left: int | None = None
+        """How many programs one that this run calls may call; None: what the backend allows."""
         self.ret_value: Future[Any] = Future()
         """What the body returned."""
         self._streams: weakref.WeakSet[StreamExecutor] = weakref.WeakSet()

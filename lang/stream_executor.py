@@ -29,7 +29,8 @@ from .ir import (
 )
 from .names import new_name
 from .native_calls import NativeCalls
-from .perform import ForkPoint, Performer, SyncPoint
+from .perform import Performer
+from .points import ForkPoint, SyncPoint
 from .run_context import RunContext
 from .sampling import SglSamplingParams
 from .slot import QueueItem, Slot

@@ -118,7 +118,7 @@ def apply_op(method: str, args: list[Any], value: Any) -> Any:
         if method == "replace" and isinstance(value, str) and len(value) * max(len(str(args[1])), 1) > MAX_OP_CHARS:
             raise ValueError(f"the text would be longer than {MAX_OP_CHARS} characters")
         return getattr(value, method)(*args)
-    except (IndexError, ValueError, TypeError, AttributeError) as error:
+    except (IndexError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise ProgramError(f".{method}: {error}") from error
 
 

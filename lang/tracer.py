@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from ..errors import TraceError, UndefinedVariable
 from .backend.base_backend import BaseBackend
 from .captured import PLACE, capture
-from .dtype import apply_dtype
 from .graph import MIN_CACHED_PREFIX_CHARS, Node, ProgramGraph
 from .ir import (
     SglConcateAndAppend,
@@ -33,9 +31,9 @@ from .ir import (
     role_expr,
 )
 from .run_context import MAX_STREAMS
-from .sampling import SglSamplingParams
 from .source_location import user_location
 from .symbols import Symbol, split_text
+from .traced_gen import gen_params
 from .traced_group import TracedNode, TracerGroup
 
 if TYPE_CHECKING:
@@ -94,6 +92,12 @@ class Trace:
         state = self.new_stream(None)
         state.ret_value = program.func(state, *call.args[1:], **call.kwargs)
         return state
+
+    def call_by_name(self, name: str, kwargs: dict[str, Any]) -> Symbol:
+        """A node that runs a program which the backend keeps; its value are that run's values, by name."""
+        template, nodes = capture(kwargs)
+        stream = self.new_stream(None).stream
+        return Symbol(self, self.add("call", stream, None, nodes, program=name, args=template), name)
 
 
 class TracerProgramState:
@@ -167,7 +171,7 @@ class TracerProgramState:
             name = self._full(expr.name)
             if name and expr.options.get("dtype") is not None:
                 self.graph.types[name] = expr.options["dtype"]
-            node = self._add("gen", name=name, **_gen_params(expr))
+            node = self._add("gen", name=name, **gen_params(expr, self.graph.code))
             self._define(expr.name, node)
             self._capture(node, expr.options.get("grammar"))
         elif isinstance(expr, SglSelect):
@@ -320,6 +324,16 @@ class TracerProgramState:
 
     set_var = __setitem__
 
+    def run_tools(self, name: str) -> Symbol:
+        """A node that runs the calls in the value of a gen with tools; its value is the list of answers."""
+        symbol = self[name]
+        key = self.graph.nodes[symbol.node].params.get("key") if isinstance(symbol, Symbol) else None
+        tools = self.graph.code.get(key, {}).get("tools") if key is not None else None
+        if tools is None:
+            raise TraceError(f"{name!r} is no gen with tools", where=user_location())
+        told = "the tools " + ", ".join(tool.name for tool in tools)
+        return Symbol(self.trace, self._add("tool", [symbol.node], code=told, key=key), f"run_tools({name})")
+
     def __contains__(self, name: str) -> bool:
         return name in self.variables
 
@@ -327,30 +341,6 @@ class TracerProgramState:
         if name.startswith("__"):
             raise AttributeError(name)
         raise TraceError(f"s.{name} needs a running program, which a trace is not", where=user_location())
-
-
-def _gen_params(expr: SglGen) -> dict[str, Any]:
-    """What a gen says, as JSON can hold it; code under "code"."""
-    params: dict[str, Any] = {}
-    for field in dataclasses.fields(expr.sampling_params):
-        value = getattr(expr.sampling_params, field.name)
-        if value is not None:
-            params[field.name] = value
-    if "dtype" in params:
-        params |= _constraint_of(params.pop("dtype"))
-    for option in ("check", "tools", "best_of"):
-        if expr.options.get(option) is not None:
-            params["code"] = f"gen({option}=...)"
-    return params
-
-
-def _constraint_of(dtype: Any) -> dict[str, Any]:
-    """A dtype as fields that need no Python type: one of the four simple names, a regex or a schema."""
-    resolved = apply_dtype(SglSamplingParams(dtype=dtype), native=False)
-    simple = resolved.dtype
-    if simple is not None:
-        return {"dtype": simple if isinstance(simple, str) else simple.__name__}
-    return {"regex": resolved.regex} if resolved.regex is not None else {"json_schema": resolved.json_schema}
 
 
 def trace_program(

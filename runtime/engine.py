@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import logging
 import queue
@@ -21,7 +20,6 @@ from .front import Front
 from .messages import Control, FromEngine, ToEngine
 from .programs.front_backend import FrontBackend
 from .programs.host import ProgramHost
-from .programs.request import read_body
 
 logger = logging.getLogger(__name__)
 
@@ -46,9 +44,8 @@ class Engine(FrontBackend):
         scheduler = self._assembled.scheduler
         files = self._assembled.files
         info = {**files.info, **self._assembled.facts}
-        super().__init__(Front(_InProcess(scheduler.post), files.tokenizer, info))
+        super().__init__(Front(_InProcess(scheduler.post), files.tokenizer, info), host=ProgramHost())
         self.tokenizer = files.tokenizer
-        self._programs = ProgramHost()
         self._thread = threading.Thread(target=self._run, name="radixlang-scheduler", daemon=True)
         self._thread.start()
 
@@ -202,14 +199,9 @@ class Engine(FrontBackend):
     def get_model_name(self) -> str:
         return self.config.model_path
 
-    async def native_run_program(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        run = self._programs.run(self._programs.prepare(read_body(request)), self)
-        async with contextlib.aclosing(run) as events:
-            async for event in events:
-                yield event
-
     async def native_register_program(self, name: str, graph: dict[str, Any]) -> None:
-        self._programs.register(name, graph)
+        assert self.host is not None
+        self.host.register(name, graph)
 
     async def native_flush_cache(self) -> bool:
         return await self.front.flush_cache()

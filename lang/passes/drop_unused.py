@@ -25,6 +25,9 @@ def drop_unused(graph: ProgramGraph, outputs: Sequence[str]) -> ProgramGraph:
     wanted = _Wanted(graph)
     for name in outputs:
         wanted.name(name)
+    for node in graph.nodes:
+        if node.kind == "tool":  # what it does is not seen here
+            wanted.node(node.id)
     wanted.close()
     kept = [wanted.trimmed(node) for node in graph.nodes if node.id in wanted.nodes or node.kind == "arg"]
     dropped = [node for node in graph.nodes if node.id not in wanted.nodes and node.kind != "arg"]

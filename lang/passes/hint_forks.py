@@ -43,14 +43,14 @@ def _ready(graph: ProgramGraph) -> set[int]:
     """Streams whose first call is a gen that needs nothing but arguments."""
     waits: set[int] = set()
     for node in graph.nodes:
-        if node.kind in ("gen", "select", "scope_end") or waits.intersection(node.data):
+        if node.kind in ("gen", "select", "scope_end", "tool", "call") or waits.intersection(node.data):
             waits.add(node.id)
     return {stream for stream, nodes in streams(graph).items() if _asks_at_once(nodes, waits)}
 
 
 def _asks_at_once(nodes: list[Node], waits: set[int]) -> bool:
     for node in nodes:
-        if node.kind in ("gen", "select", "fork", "switch", "image"):
+        if node.kind in ("gen", "select", "fork", "switch", "image", "tool", "call"):
             return node.kind == "gen"
         if node.kind == "var" and waits.intersection(node.data):
             return False

@@ -8,6 +8,8 @@ from ..graph import ProgramGraph
 from .rebuild import streams
 
 _CONSTRAINTS = ("regex", "json_schema", "ebnf", "structural_tag", "constraint", "dtype")
+_OWN = {"key", "best_of"}
+"""What only a call of its own can do."""
 
 
 def join_gens(graph: ProgramGraph) -> ProgramGraph:
@@ -25,6 +27,7 @@ def join_gens(graph: ProgramGraph) -> ProgramGraph:
         for node in nodes if stream not in cases else ():
             if node.kind == "gen":
                 is_constrained = any(node.params.get(name) is not None for name in _CONSTRAINTS)
+                is_constrained &= not _OWN & set(node.params)
                 if is_constrained and is_open:
                     marked.add(node.id)
                 is_open = is_constrained and node.id not in used

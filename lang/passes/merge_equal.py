@@ -33,7 +33,7 @@ def merge_equal(graph: ProgramGraph, temperature: float, n: int = 1) -> ProgramG
 def _is_determined(node: Node, temperature: float, n: int) -> bool:
     if node.kind == "gen":
         own = node.params.get("temperature")
-        if (node.params.get("n") or n) != 1 or "code" in node.params:
+        if (node.params.get("n") or n) != 1 or "key" in node.params:
             return False
         return float(temperature if own is None else own) <= _EPSILON
     return node.kind != "select" or float(node.params["temperature"]) <= _EPSILON

@@ -25,7 +25,7 @@ def rebuild(graph: ProgramGraph, nodes: Iterable[Node], moved: Mapping[int, int]
             old, seen = moved[old], seen + 1
         return ids.get(old)
 
-    result = ProgramGraph(graph.name, list(graph.inputs), outputs=list(graph.outputs), types=dict(graph.types))
+    result = replace(graph, inputs=list(graph.inputs), outputs=list(graph.outputs), nodes=[])
     for node in kept:
         after = None if node.after is None else at(node.after)
         data = [at(i) for i in node.data]

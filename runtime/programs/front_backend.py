@@ -9,18 +9,24 @@ from typing import Any
 from ...lang.backend.base_backend import NativeBackend
 from .. import native_api, native_run
 from ..front import Front
+from .host import ProgramHost
+from .request import read_body
 
 
 class FrontBackend(NativeBackend):
-    """client: whose share of the machine the calls take. timeout_s: of each call; None: what it says itself."""
+    """client: whose share of the machine the calls take. timeout_s: of each call; None: what it says itself. host: of
+    the programs that a run may call."""
 
     keeps_paths = True
     joins_gens = True
 
-    def __init__(self, front: Front, client: str = "", timeout_s: float | None = None) -> None:
+    def __init__(
+        self, front: Front, client: str = "", timeout_s: float | None = None, host: ProgramHost | None = None
+    ) -> None:
         super().__init__()
         self.front = front
         self.client = client
+        self.host = host
         self.timeout_s = timeout_s
 
     async def native_generate(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
@@ -32,6 +38,13 @@ class FrontBackend(NativeBackend):
         async with contextlib.aclosing(native_run.stream(self.front, call)) as bodies:
             async for body in bodies:
                 yield body
+
+    async def native_run_program(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        assert self.host is not None
+        run = self.host.run(self.host.prepare(read_body(request)), self)
+        async with contextlib.aclosing(run) as events:
+            async for event in events:
+                yield event
 
     async def native_score(
         self,

@@ -155,6 +155,7 @@ def _graph_of(program: SglFunction, types: Mapping[str, Any]) -> ProgramGraph | 
         return None
     try:
         state = trace_program(program, {})
+        state.graph.refuse_code("a server's graph")
         state.graph.to_json()
     except (ProgramError, TraceError, TypeError, ValueError, AttributeError) as error:
         logger.info("%s is run by its Python: %s", program.__name__, error)

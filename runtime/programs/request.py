@@ -35,6 +35,8 @@ class ProgramLimits:
     """Sum of max_new_tokens over all generations."""
     text_chars: int = 1 << 20
     """Text of one stream, and of the arguments together."""
+    calls: int = 256
+    """Programs that it calls by name, with those that they call."""
 
 
 class BudgetBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -64,6 +66,8 @@ class RunBody(msgspec.Struct):
     run_id: str | None = None
     """The name to cancel it by; given by the server where missing."""
     budget: BudgetBody | None = None
+    calls: int | None = None
+    """Of a run that a run calls: how many programs it may call itself; never more than the limit."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -77,6 +81,8 @@ class ProgramRequest:
     timeout_s: float | None
     run_id: str | None = None
     program: SglFunction | None = None
+    calls_left: int = 0
+    """For each program that it calls: how many that may call."""
 
 
 def read_body(data: object) -> RunBody:
@@ -131,7 +137,16 @@ def read_request(body: RunBody, known: dict[str, ProgramGraph], limits: ProgramL
         is_streamed=body.stream,
         timeout_s=body.timeout,
         run_id=body.run_id,
+        calls_left=_calls_left(graph, limits.calls if body.calls is None else min(body.calls, limits.calls)),
     )
+
+
+def _calls_left(graph: ProgramGraph, allowed: int) -> int:
+    """What is left of `allowed` for each of the programs that the graph calls. RequestError where it is too few."""
+    num = sum(node.kind == "call" for node in graph.nodes)
+    if num > allowed:
+        raise RequestError(f"the program calls {num} others; at most {allowed} are allowed", param="graph")
+    return (allowed - num) // max(num, 1)
 
 
 def _budget(body: BudgetBody | None) -> Budget | None:

@@ -79,7 +79,7 @@ async def call(service: Service, request: Request) -> Answer:
 def backend_of(service: Service, request: Request, prepared: ProgramRequest) -> FrontBackend:
     """What the calls of a run go to."""
     timeout_s = prepared.timeout_s if prepared.timeout_s is not None else service.config.request_timeout
-    return FrontBackend(service.front, request.client, timeout_s)
+    return FrontBackend(service.front, request.client, timeout_s, host_of(service))
 
 
 async def whole_run(service: Service, prepared: ProgramRequest, backend: FrontBackend) -> dict[str, Any]:

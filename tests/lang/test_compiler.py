@@ -138,16 +138,26 @@ def test_a_graph_is_drawn_as_one_file():
     assert page.count("<rect") == len(tips.compile().graph.nodes)
 
 
-def test_code_is_not_in_graphs(native):
-    native(lambda prompt: "12")
+def test_code_stays_in_this_process(hosted):
+    backend = hosted(lambda prompt: "12")
 
     @sgl.function
     def p(s):
         s += sgl.gen("n", check=lambda text: text == "12")
 
-    assert p.compile().run()["n"] == "12"
-    with pytest.raises(sgl.TraceError, match=r"check=.*test_compiler\.py"):
-        p.compile(mode="graph")
+    compiled = p.compile(mode="graph")
+    assert compiled.run()["n"] == "12"
+    backend.requests.clear()
+    told = r"node 0 \(gen\) runs gen\(check=<lambda>\).*test_compiler\.py:\d+"
+    with pytest.raises(sgl.TraceError, match=told):
+        compiled.run(remote=True)
+    with pytest.raises(sgl.TraceError, match=told):
+        compiled.register("p")
+    again = sgl.ProgramGraph.from_json(compiled.graph.to_json())
+    assert again.to_json() == compiled.graph.to_json()
+    with pytest.raises(sgl.TraceError, match=told):
+        again.run()
+    assert backend.requests == []
 
 
 def test_what_a_program_without_a_graph_begins_with_is_a_hint(native):

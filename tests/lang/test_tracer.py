@@ -95,15 +95,6 @@ def test_what_needs_a_value_is_refused_with_its_line(use):
         p.trace()
 
 
-def test_code_in_a_gen_cannot_be_written_as_json():
-    @sgl.function
-    def p(s):
-        s += sgl.gen("a", check=lambda text: True)
-
-    with pytest.raises(sgl.TraceError, match="check"):
-        p.trace().graph.to_json()
-
-
 def test_forms_for_people():
     state = tips.trace()
     for form in ("text", "mermaid", "dot"):
