@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ def _is_valid(schema: Any, text: str) -> bool:
     def multiple_of(_validator: Any, step: float, value: Any, _schema: Any) -> Iterator[Any]:
         """Exact, in decimals: in binary fractions 1.2 is no multiple of 0.0001."""
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if is_number and Decimal(str(value)) % Decimal(str(step)):
+        if is_number and Fraction(str(value)) % Fraction(str(step)):
             yield jsonschema.ValidationError(f"{value} is no multiple of {step}")
 
     found = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
