@@ -55,6 +55,12 @@ def hash_of(token_ids) -> int:
     return prefix_hash
 
 
+def start_of(plan: StepPlan, b: int) -> int:
+    """Hash of an empty prefix: with an adapter, K and V of the first token are others already."""
+    adapter = plan.adapters[plan.adapters_B[b]] if plan.adapters and plan.adapters_B[b] >= 0 else None
+    return 0 if adapter is None else int(adapter.digest, 16) & MASK
+
+
 class ShadowExecutor:
     """Each slot holds (token, position, hash of the whole prefix), and is read through the page table like attention.
 
@@ -100,12 +106,13 @@ class ShadowExecutor:
         self.token[plan.slots_T] = plan.token_ids_T
         self.position[plan.slots_T] = plan.positions_T
         order = sorted(range(num_tokens), key=lambda row: int(plan.positions_T[row]))
+        starts = [start_of(plan, b) for b in range(plan.kv_lens_B.size)]
         owner = np.repeat(np.arange(plan.kv_lens_B.size), np.diff(plan.query_start_B1))
         for row in order:  # a position at a time over the batch, so that sharing within the step sees what is written
             b, position, slot = int(owner[row]), int(plan.positions_T[row]), int(plan.slots_T[row])
             table = plan.page_table[plan.table_rows_B[b]]
             assert int(table[position]) == slot, "a row writes a slot that its table does not name"
-            before = self.prefix[int(table[position - 1])] if position else 0
+            before = self.prefix[int(table[position - 1])] if position else starts[b]
             self.prefix[slot] = hashes[row] = mix(before, int(plan.token_ids_T[row]))
         for b in range(plan.kv_lens_B.size):
             last = int(plan.query_start_B1[b + 1]) - 1
@@ -113,7 +120,7 @@ class ShadowExecutor:
             assert int(plan.positions_T[last]) == length - 1
             slots = plan.page_table[plan.table_rows_B[b], :length]
             assert np.array_equal(self.position[slots], np.arange(length)), "a slot holds another position"
-            expected = 0
+            expected = starts[b]
             for slot in slots.tolist():
                 expected = mix(expected, int(self.token[slot]))
                 assert self.prefix[slot] == expected, "a slot was computed behind another prefix"
