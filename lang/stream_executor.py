@@ -266,8 +266,11 @@ class StreamExecutor:
     @property
     def is_settled(self) -> bool:
         """Nothing is queued or running."""
-        with self._lock:
-            return not self._running
+        return not self._running
+
+    def queued(self) -> list[SglExpr]:
+        """What waits behind what runs."""
+        return [item.expr for item in list(self._queue)]
 
     def sync_future(self) -> Future[None]:
         """Done when everything appended so far has run or failed."""

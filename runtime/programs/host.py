@@ -100,10 +100,16 @@ class ProgramHost:
             run.cancel_by_user()
         return run is not None
 
-    async def run(self, request: ProgramRequest, backend: NativeBackend) -> AsyncGenerator[dict[str, Any], None]:
+    async def run(
+        self,
+        request: ProgramRequest,
+        backend: NativeBackend,
+        on_begin: Callable[[StreamExecutor], None] | None = None,
+    ) -> AsyncGenerator[dict[str, Any], None]:
         """Events: started, then gen, piece and value of nodes as they come, then done, which holds everything.
 
-        Raises what the program failed with. Leaving the generator early cancels what still runs.
+        on_begin: is given the root stream. Raises what the program failed with. Leaving the generator early cancels
+        what still runs.
         """
         events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         loop = asyncio.get_running_loop()
@@ -119,6 +125,8 @@ class ProgramHost:
             backend, request.arguments, request.options.sampling(), stream=request.is_streamed, run=run
         )
         watch: asyncio.Task[None] | None = None
+        if on_begin is not None:
+            on_begin(root)
         try:
             yield {"event": "started", "run_id": run_id}
             if request.timeout_s is not None:

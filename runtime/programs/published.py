@@ -18,6 +18,7 @@ from ...errors import ConfigError, ModelNotFound, ProgramError, RequestError, Tr
 from ...lang.dtype import convert, json_schema_of
 from ...lang.graph import ProgramGraph
 from ...lang.program import SglFunction
+from ...lang.symbols import Symbol
 from ...lang.tracer import trace_program
 
 logger = logging.getLogger(__name__)
@@ -26,14 +27,15 @@ _PLAIN = (str, int, float, bool)
 
 
 class Published:
-    """One program. `graph`: what is run for it; None where it needs its Python."""
+    """One program. `graph`: what is run for it; None where it needs its Python. `returned`: the name of the value that
+    its body returns, where a trace can see that."""
 
     def __init__(self, program: SglFunction) -> None:
         self.program = program
         self.name = program.__name__
         self.doc = inspect.cleandoc(program.__doc__ or "")
         self._types = _types_of(program)
-        self.graph = _graph_of(program, self._types)
+        self.graph, self.returned = _graph_of(program, self._types)
 
     def schema(self) -> dict[str, Any]:
         """Of the arguments, as one JSON object. A parameter without a type is text."""
@@ -149,19 +151,23 @@ def _types_of(program: SglFunction) -> dict[str, Any]:
     return {name: hints.get(name, Any if name == "messages" else str) for name in program.arg_names}
 
 
-def _graph_of(program: SglFunction, types: Mapping[str, Any]) -> ProgramGraph | None:
-    """The traced program, if it is one whose run needs no Python: text in, values out, nothing returned."""
+def _graph_of(program: SglFunction, types: Mapping[str, Any]) -> tuple[ProgramGraph | None, str | None]:
+    """The traced program, if it is one whose run needs no Python: text in, values out, nothing returned. And the name
+    of the root's value that is returned, if that is what the trace says."""
     if program.is_async or any(kind not in _PLAIN and not _is_text(kind) for kind in types.values()):
-        return None
+        return None, None
     try:
         state = trace_program(program, {})
         state.graph.refuse_code("a server's graph")
         state.graph.to_json()
     except (ProgramError, TraceError, TypeError, ValueError, AttributeError) as error:
         logger.info("%s is run by its Python: %s", program.__name__, error)
-        return None
+        return None, None
+    if isinstance(state.ret_value, Symbol):
+        node = state.graph.nodes[state.ret_value.node]
+        return None, node.params.get("name") if node.kind == "gen" and node.stream == 0 else None
     has_defaults = len(state.graph.inputs) < len(program.arg_names)
-    return None if state.ret_value is not None or has_defaults else state.graph
+    return None if state.ret_value is not None or has_defaults else state.graph, None
 
 
 def _is_text(kind: Any) -> bool:

@@ -5,6 +5,7 @@ The answer is what the body returns; without that, the last assistant message; w
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ import msgspec
 
 from ...errors import RequestError
 from ..programs.published import Published
+from ..programs.saying import Saying
 from .http import Answer, EventStream, Request, json_response
 from .programs import backend_of, host_of, whole_run
 from .service import Service
@@ -50,7 +52,7 @@ def cards(service: Service) -> list[dict[str, Any]]:
 
 
 async def chat_with(service: Service, request: Request, program: Published, body: ChatBody) -> Answer:
-    """One run of `program`, told as a chat completion; a stream gives the answer in one piece, when it is known."""
+    """One run of `program`, told as a chat completion; a stream gives the answer as it grows, see programs.saying."""
     for name in _REFUSED:
         if getattr(body, name, None):
             raise RequestError(f"{program.name} is a program, which takes no {name}", param=name)
@@ -61,11 +63,13 @@ async def chat_with(service: Service, request: Request, program: Published, body
     if limit is not None:
         sampling["max_new_tokens"] = limit
     arguments = program.of_messages([m for m in body.messages or [] if isinstance(m, dict)])
-    prepared = host_of(service).prepare_published(program, arguments, sampling, timeout=service.timeout(body.timeout))
-    done = whole_run(service, prepared, backend_of(service, request, prepared))
+    prepared = host_of(service).prepare_published(
+        program, arguments, sampling, timeout=service.timeout(body.timeout), stream=bool(body.stream)
+    )
+    backend = backend_of(service, request, prepared)
     head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": program.name}
     if not body.stream:
-        result = await request.guard(done)
+        result = await request.guard(whole_run(service, prepared, backend))
         message = {"role": "assistant", "content": answer_of(result), "refusal": None}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
         return json_response(
@@ -73,16 +77,23 @@ async def chat_with(service: Service, request: Request, program: Published, body
         )
     with_usage = bool(body.stream_options and body.stream_options.include_usage)
 
+    def chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+        return event(_encode({**head, "object": "chat.completion.chunk", "choices": [choice]}))
+
     async def frames() -> AsyncIterator[bytes]:
-        result = await done
-        deltas: list[tuple[dict[str, Any], str | None]] = [
-            ({"role": "assistant", "content": ""}, None),
-            ({"content": answer_of(result)}, None),
-            ({}, "stop"),
-        ]
-        for delta, finish in deltas:
-            choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
-            yield event(_encode({**head, "object": "chat.completion.chunk", "choices": [choice]}))
+        saying, sent, result = Saying(program.returned), "", dict[str, Any]()
+        async with contextlib.aclosing(host_of(service).run(prepared, backend, saying.begin)) as events:
+            async for one in events:
+                known = saying.text()
+                if one["event"] == "done":
+                    result, known = one, answer_of(one)
+                if not sent and (known or result):
+                    yield chunk({"role": "assistant", "content": ""})
+                if len(known) > len(sent) and known.startswith(sent):
+                    yield chunk({"content": known[len(sent) :]})
+                    sent = known
+        yield chunk({}, "stop")
         if with_usage:
             last: dict[str, Any] = {**head, "object": "chat.completion.chunk", "choices": [], "usage": _usage(result)}
             yield event(_encode(last))

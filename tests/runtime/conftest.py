@@ -76,8 +76,10 @@ class ByteTokenizer:
 class ScriptedEngine:
     """Answers a Submit with the bytes of `reply`, one token a message; remembers what it was sent."""
 
-    def __init__(self, reply=b"ok", finish=None, stall=False):
+    def __init__(self, reply=b"ok", finish=None, stall=False, passes=0):
+        """passes: of the loop, before each message."""
         self.reply, self.finish, self.stall, self.sent, self.front = reply, finish, stall, [], None
+        self.passes = passes
 
     def send(self, message):
         self.sent.append(message)
@@ -89,8 +91,19 @@ class ScriptedEngine:
             for submit in message.items:
                 self.send(submit)
         elif isinstance(message, Submit) and not self.stall:
+            if self.passes:
+                self.tell(loop, self.outputs(message), self.passes)
+                return
             for output in self.outputs(message):
                 loop.call_soon(self.front.receive, Outputs(items=[output]))
+
+    def tell(self, loop, outputs, passes):
+        if passes:
+            loop.call_soon(self.tell, loop, outputs, passes - 1)
+            return
+        self.front.receive(Outputs(items=outputs[:1]))
+        if outputs[1:]:
+            self.tell(loop, outputs[1:], self.passes)
 
     def outputs(self, submit):
         length, wanted = len(submit.token_ids), submit.logprobs

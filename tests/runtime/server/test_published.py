@@ -35,7 +35,28 @@ def broken(s, q):
 def talk(s, messages):
     for m in messages:
         s += m["role"] + ":" + m["content"] + "/"
-    s += sgl.gen("a", max_tokens=2)
+    s += sgl.gen("a", max_tokens=4)
+
+@sgl.function
+def returned(s, q):
+    s += q + sgl.gen("a", max_tokens=4) + " and " + sgl.gen("b", max_tokens=1)
+    return s["a"]
+
+@sgl.function
+def twice(s, q):
+    s += sgl.user(q) + sgl.assistant("First " + sgl.gen("a", max_tokens=3))
+    s += sgl.user("More?") + sgl.assistant("Then " + sgl.gen("b", max_tokens=4) + ".")
+
+@sgl.function
+def looped(s, messages):
+    for m in messages:
+        s += sgl.user(m["content"])
+        s += sgl.assistant(sgl.gen("a", max_tokens=4))
+
+@sgl.function
+def decided(s, q):
+    s += q + sgl.gen("a", max_tokens=2)
+    s += sgl.assistant("Yes" if s["a"] == "he" else "No")
 '''
 
 
@@ -104,6 +125,15 @@ def test_events_stream_from_interpreted_programs_too(published):
     assert events[-1]["result"] == {"all": ["he", "he"]}
 
 
+def test_events_of_a_published_graph_carry_its_nodes(published):
+    client = published(reply=b"hello", passes=20)
+    nodes = client.get("/v1/programs/ask").json()["graph"]["nodes"]
+    (asking,) = (node["id"] for node in nodes if node["kind"] == "gen")
+    events = client.events("/programs/ask", {"question": "why?"})
+    told = [(e["event"], e["node"]) for e in events if e["event"] in ("gen", "piece", "value")]
+    assert told == [("gen", asking), *[("piece", asking)] * 5, ("value", asking)]
+
+
 def test_a_program_is_a_model_of_the_chat_api(published):
     client = published(reply=b"hello")
     assert [m["id"] for m in client.get("/v1/models").json()["data"]][1:3] == ["ask", "count"]
@@ -117,9 +147,40 @@ def test_a_program_is_a_model_of_the_chat_api(published):
     assert client.post("/v1/chat/completions", body).json()["choices"][0]["message"]["content"] == "he2.0"
     body = {"model": "talk", "messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]}
     told = client.post("/v1/chat/completions", body).json()
-    assert told["program"]["text"] == "user:a/user:b/he"
+    assert told["program"]["text"] == "user:a/user:b/hell"
     events = client.events("/v1/chat/completions", {"model": "ask", "messages": [{"role": "user", "content": "x"}]})
     assert "".join(e["choices"][0]["delta"].get("content", "") for e in events) == "hello"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("ask", ["h", "e", "l", "l", "o"]),
+        ("talk", ["h", "e", "l", "l"]),
+        ("returned", ["h", "e", "l", "l"]),
+        ("twice", ["Then ", "h", "e", "l", "l", "."]),
+        ("looped", ["h", "e", "l", "l"]),
+        ("decided", ["Yes"]),
+        ("later", ["he2.0"]),
+    ],
+)
+def test_a_chat_gets_the_answer_as_it_grows(published, name, said):
+    client = published(reply=b"hello", passes=20)
+    text = json.dumps({"q": "a", "k": 2}) if name == "later" else "x"
+    body = {"model": name, "messages": [{"role": "user", "content": text}]}
+    whole = client.post("/v1/chat/completions", body).json()["choices"][0]["message"]["content"]
+    choices = [e["choices"][0] for e in client.events("/v1/chat/completions", body)]
+    pieces = [c["delta"]["content"] for c in choices[1:-1]]
+    assert choices[0]["delta"] == {"role": "assistant", "content": ""}
+    assert choices[-1] == {"index": 0, "delta": {}, "logprobs": None, "finish_reason": "stop"}
+    assert "".join(pieces) == whole
+    assert "".join(pieces) == "".join(said)
+    assert len(pieces) >= len(said) - 1  # text that the program wrote may come with what is generated
+
+
+def test_a_chat_that_fails_before_it_says_anything_is_an_error(published):
+    body = {"model": "broken", "messages": [{"role": "user", "content": "x"}], "stream": True}
+    assert published(reply=b"hello").post("/v1/chat/completions", body).status_code == 500
 
 
 @pytest.mark.parametrize(
