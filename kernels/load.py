@@ -9,6 +9,7 @@ from functools import cache
 def load_kernels() -> None:
     """Imports torch, and triton where there is a CUDA device. Cheap when called again."""
     import importlib.util
+    import os
 
     import torch
 
@@ -16,6 +17,8 @@ def load_kernels() -> None:
 
     table.register_all()
     if torch.cuda.is_available() and importlib.util.find_spec("triton") is not None:
+        # Fused multiply-adds, as the kernels are tested: triton 3.9 warns that 3.10 changes its default.
+        os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
         from .triton import table as triton_table
 
         triton_table.register_all()

@@ -29,32 +29,52 @@ class Paged:
     tiles: Tensor
     """[N, 5]: first packed row, rows, position of the first, row of the page table, position of the first own row."""
     longest: int
-    """Slots of the longest sequence of one row; sizes the split."""
+    """Slots that a sequence of one row may have; sizes the split."""
+    tile_rows: int
+    """Rows of a tile, at most."""
     tree_TW: Tensor | None = None
     """Bit j of a row: it sees own row j of its sequence, in drafts that branch; None: causal."""
 
 
+_ALIGNED = 4
+"""Entries: every index tensor begins at 16 bytes: Triton compiles a kernel anew for each pattern of alignment."""
+
+
+MAX_HEAD_DIM = 256
+"""A larger head does not fit into what a program of the GPU's kernels may hold."""
+TILES = (64, 128)
+"""Rows times heads of a group that one program takes. The larger tile reads K and V half as often."""
+
+
+def rows_of_tile(group: int, longest: int) -> int:
+    """Rows of a tile in a step whose longest sequence has so many."""
+    small, large = (max(1, tile // group) for tile in TILES)
+    return large if longest > small else small
+
+
 def describe(
-    query_start_B1: Int32, kv_lens_B: Int32, table_rows_B: Int32, page_table: Tensor, rows_of_tile: int
+    query_start_B1: Int32,
+    kv_lens_B: Int32,
+    table_rows_B: Int32,
+    page_table: Tensor,
+    group: int,
 ) -> Paged:
-    """From a plan's arrays; one transfer. See StepPlan."""
+    """From a plan's arrays; one transfer. See StepPlan. group: query heads of a kv head."""
     counts = np.diff(query_start_B1)
     single = np.flatnonzero(counts == 1)
+    tile_rows = rows_of_tile(group, int(counts.max(initial=0)))
     tiles = []
     for b in np.flatnonzero(counts > 1).tolist():
         first, count, base = int(query_start_B1[b]), int(counts[b]), int(kv_lens_B[b] - counts[b])
-        for at in range(0, count, rows_of_tile):
-            tiles.append((first + at, min(rows_of_tile, count - at), base + at, int(table_rows_B[b]), base))
-    parts = [query_start_B1[single], kv_lens_B[single], table_rows_B[single], np.array(tiles, np.int32).ravel()]
+        for at in range(0, count, tile_rows):
+            tiles.append((first + at, min(tile_rows, count - at), base + at, int(table_rows_B[b]), base))
+    parts = np.zeros((3, -(-len(single) // _ALIGNED) * _ALIGNED), np.int32)
+    parts[:, : len(single)] = query_start_B1[single], kv_lens_B[single], table_rows_B[single]
+    flat = torch.from_numpy(np.concatenate([parts.ravel(), np.array(tiles, np.int32).ravel()]))
     device = page_table.device
-    flat = torch.from_numpy(np.concatenate(parts).astype(np.int32, copy=False))
     flat = flat.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else flat
-    n = len(single)
+    rows_B, lengths_B, table_rows = flat[: parts.size].view(parts.shape)[:, : len(single)]
+    # The width of the table and not the longest sequence: so the split is the one that was compiled for graphs.
     return Paged(
-        page_table,
-        flat[:n],
-        flat[n : 2 * n],
-        flat[2 * n : 3 * n],
-        flat[3 * n :].view(-1, 5),
-        int(kv_lens_B[single].max(initial=0)),
+        page_table, rows_B, lengths_B, table_rows, flat[parts.size :].view(-1, 5), page_table.shape[1], tile_rows
     )

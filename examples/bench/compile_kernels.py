@@ -20,7 +20,7 @@ from triton.runtime.jit import JITFunction
 from radixlang.kernels.paged import describe
 from radixlang.kernels.reference.batch import PackedBatch
 from radixlang.kernels.reference.matmul import pack_w4, quantise_rows
-from radixlang.kernels.triton import activation, attention, attention_extend, grouped, kv_store, matmul, norm, sampling
+from radixlang.kernels.triton import activation, attention, grouped, kv_store, matmul, norm, sampling
 
 BF16 = torch.bfloat16
 
@@ -51,7 +51,7 @@ def launches(capability: int) -> None:
     heads, kv_heads, dim = 32, 8, 128
     starts, lengths, rows = (np.array(x, np.int32) for x in ([0, 1, 2, 66], [100, 200, 300], [0, 1, 2]))
     table = torch.zeros(4, 512, dtype=torch.int32)
-    pages = describe(starts, lengths, rows, table, attention_extend.rows_of_tile(heads // kv_heads))
+    pages = describe(starts, lengths, rows, table, heads // kv_heads)
     batch = PackedBatch([], torch.zeros(66, dtype=torch.int64), pages)
     q = torch.zeros(66, heads, dim, dtype=BF16)
     fp8 = [torch.float8_e4m3fn] if capability >= 89 else []

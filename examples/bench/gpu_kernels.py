@@ -50,7 +50,6 @@ def batch(rows: list[int], cached: list[int], max_context: int):
     """A packed batch over scattered slots, and the number of slots."""
     from radixlang.kernels.paged import describe
     from radixlang.kernels.reference.batch import PackedBatch
-    from radixlang.kernels.triton.attention_extend import rows_of_tile
 
     lengths = np.array([r + c for r, c in zip(rows, cached, strict=True)], np.int32)
     total = int(lengths.sum())
@@ -61,7 +60,7 @@ def batch(rows: list[int], cached: list[int], max_context: int):
     starts = np.concatenate(([0], np.cumsum(rows))).astype(np.int32)
     paged = describe(
         starts, lengths, np.arange(len(rows), dtype=np.int32), torch.tensor(table, device="cuda"),
-        rows_of_tile(HEADS // KV_HEADS),
+        HEADS // KV_HEADS,
     )  # fmt: skip
     return PackedBatch([], torch.zeros(int(starts[-1]), dtype=torch.int64, device="cuda"), paged), total
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..paged import MAX_HEAD_DIM
 from ..reference.batch import PackedBatch
 from . import attention_decode, attention_extend
 
@@ -18,8 +19,8 @@ def _processors(index: int) -> int:
 
 
 def fits(q_THD: Tensor, kv_SCD: Tensor, scale_SC: Tensor | None, batch: PackedBatch, **_: Any) -> bool:
-    """The batch names its pages; a head of more than 256 dimensions does not fit in a program's memory."""
-    return batch.paged is not None and q_THD.shape[-1] <= 256
+    """The batch names its pages, and the head is not too large."""
+    return batch.paged is not None and q_THD.shape[-1] <= MAX_HEAD_DIM
 
 
 def attention(
@@ -47,7 +48,7 @@ def attention(
         )  # fmt: skip
     if len(paged.tiles):
         attention_extend.attend(
-            out_THD, q_THD, kv_SCD, scale_SC, tiles=paged.tiles, page_table=paged.page_table, tree_TW=paged.tree_TW,
-            scale=scale, window=window, softcap=softcap,
+            out_THD, q_THD, kv_SCD, scale_SC, tiles=paged.tiles, tile_rows=paged.tile_rows, page_table=paged.page_table,
+            tree_TW=paged.tree_TW, scale=scale, window=window, softcap=softcap,
         )  # fmt: skip
     return out_THD

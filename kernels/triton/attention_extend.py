@@ -10,10 +10,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..paged import TILES
 from .attention_blocks import BLOCK_N, _add_blocks
-
-TILE_M = 64
-"""Rows times heads of a group, of one program."""
 
 
 @triton.jit
@@ -92,11 +90,6 @@ def _extend(
     tl.store(out_ptr + at * out_stride + head[:, None] * DIM + d[None, :], out.to(out_ptr.dtype.element_ty), mask=here)
 
 
-def rows_of_tile(group: int) -> int:
-    """Rows that one program takes."""
-    return max(1, TILE_M // group)
-
-
 def attend(
     out_THD: Tensor,
     q_THD: Tensor,
@@ -104,6 +97,7 @@ def attend(
     scale_SC: Tensor | None,
     *,
     tiles: Tensor,
+    tile_rows: int,
     page_table: Tensor,
     tree_TW: Tensor | None = None,
     scale: float,
@@ -112,13 +106,14 @@ def attend(
 ) -> None:
     """Fills the tiles' rows of out_THD.
 
-    tiles: int32 [N, 5]: first packed row, rows (at most `rows_of_tile`), position of the first row, row of the page
+    tiles: int32 [N, 5]: first packed row, rows (at most tile_rows), position of the first row, row of the page
     table, position of the sequence's first own row. tree_TW: int32 words, bit j of a row: it sees own row j of its
     sequence (drafts that branch); None: causal.
     """
     _, heads, dim = q_THD.shape
     kv_heads = kv_SCD.shape[1] // 2
     group = heads // kv_heads
+    tile = max(TILES[0], triton.next_power_of_2(tile_rows * group))
     assert q_THD.stride()[1:] == (dim, 1)
     assert out_THD.is_contiguous()
     _extend[(len(tiles), kv_heads)](
@@ -126,6 +121,6 @@ def attend(
         q_THD.stride(0), out_THD.stride(0), page_table.stride(0), 0 if tree_TW is None else tree_TW.stride(0),
         scale, softcap, window,
         KV_HEADS=kv_heads, GROUP=group, DIM=dim, DIM_PAD=triton.next_power_of_2(dim),
-        TILE=max(TILE_M, triton.next_power_of_2(group)), BLOCK=BLOCK_N,
-        HAS_SCALE=scale_SC is not None, HAS_CAP=softcap > 0, HAS_TREE=tree_TW is not None, num_warps=4, num_stages=2,
+        TILE=tile, BLOCK=BLOCK_N, HAS_SCALE=scale_SC is not None, HAS_CAP=softcap > 0, HAS_TREE=tree_TW is not None,
+        num_warps=4 if tile <= 64 else 8, num_stages=2,
     )  # fmt: skip

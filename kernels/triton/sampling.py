@@ -102,7 +102,7 @@ def _tie(row, vocab, least, wanted, BLOCK: tl.constexpr):
     return found
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["mask_stride", "words"])
 def _sample(
     logits_ptr, logit_rows_ptr, work_ptr, numbers_ptr, integers_ptr, random_ptr, masks_ptr,
     bias_ids_ptr, bias_ptr, ids_ptr, counts_ptr, out_ptr,
@@ -255,7 +255,7 @@ def _logsumexp(logits_ptr, out_ptr, stride, vocab, BLOCK: tl.constexpr):
     tl.store(out_ptr + tl.program_id(0), largest.to(tl.float64) + tl.log(total))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def _gather(logits_ptr, rows_ptr, ids_ptr, lse_ptr, out_ptr, stride, count, BLOCK: tl.constexpr):
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     here = i < count

@@ -135,12 +135,12 @@ class Decoder:
             pending_TE = layer(x_TE, pending_TE, step, pool)
         return x_TE if pending_TE is None else x_TE.add_(pending_TE, alpha=self.config.residual_multiplier)
 
-    def logits(self, hidden_RE: Tensor) -> Tensor:
-        """float32 [R, V] of rows that passed `norm`."""
-        logits_RV = self.head(hidden_RE).float()
+    def logits(self, hidden_RE: Tensor, out_RV: Tensor | None = None) -> Tensor:
+        """float32 [R, V] of rows that passed `norm`; out_RV: where to put them."""
+        logits_RV = self.head(hidden_RE).float() if out_RV is None else out_RV.copy_(self.head(hidden_RE))
         if self.config.logit_divisor != 1.0:
             logits_RV /= self.config.logit_divisor
         if self.config.logit_softcap:
             cap = self.config.logit_softcap
-            logits_RV = torch.tanh(logits_RV / cap) * cap
+            logits_RV.div_(cap).tanh_().mul_(cap)
         return logits_RV

@@ -16,6 +16,9 @@ from ..weights.blocks import BLOCK, read_nibbles
 from ..weights.checkpoint import Checkpoint
 from .config import ModelConfig
 
+NIBBLES = ("Q4_0", "Q4_1", "A4")
+"""Formats of 4-bit groups that `ops.linear_w4` computes on."""
+
 
 class Weights:
     """A checkpoint's tensors as torch ones; remembers which were read, so that none is overlooked."""
@@ -47,7 +50,7 @@ class Weights:
         if not ops.computes_as_stored("linear_w4", nothing) or not all(name in self.unread for name in names):
             return False
         packed = [self.checkpoint.packed(name) for name in names]
-        return all(p.format in ("Q4_0", "Q4_1", "A4") and p.shape[1] % (2 * BLOCK) == 0 for p in packed)
+        return all(p.format in NIBBLES and p.shape[1] % (2 * BLOCK) == 0 for p in packed)
 
     def take_nibbles(self, name: str, *shape: int) -> tuple[Tensor, Tensor, Tensor]:
         """(packed as `ops.linear_w4` wants it, scales, offsets) of a weight that `keeps_nibbles`."""

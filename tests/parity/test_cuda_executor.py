@@ -21,7 +21,6 @@ import itertools
 
 from safetensors.torch import load_file, save_file
 
-from radixlang.errors import ConfigError
 from radixlang.kernels import ops, registry
 from radixlang.kernels.load import load_kernels
 from radixlang.kernels.reference import matmul as reference_matmul
@@ -33,7 +32,6 @@ from radixlang.runtime.model.decoder import Decoder
 from radixlang.runtime.model.kv_pool import KvPool
 from radixlang.runtime.model_runner.cuda.executor import CudaExecutor
 from radixlang.runtime.model_runner.cuda.graphs import sizes
-from radixlang.runtime.model_runner.cuda.load import check_device
 from radixlang.runtime.model_runner.plan import ScorePlan
 from radixlang.runtime.model_runner.torch_executor import TorchExecutor
 from radixlang.runtime.sampling_params import SamplingParams
@@ -71,15 +69,12 @@ def triton_everywhere() -> Iterator[None]:
 
 
 def build(checkpoint: Checkpoint, kv_dtype: torch.dtype = torch.float32) -> CudaExecutor:
-    from radixlang.kernels.triton.attention_extend import rows_of_tile
-
     config = checkpoint.config
     with torch.inference_mode():
         decoder = Decoder(checkpoint, dtype=torch.float32, device=torch.device(DEVICE))
         pool = KvPool(config, SLOTS + 1, kv_dtype, torch.device(DEVICE))
     return CudaExecutor(
-        decoder, pool, num_rows=ROWS, max_context=CONTEXT, page_size=1,
-        rows_of_tile=rows_of_tile(config.num_heads // config.num_kv_heads), uses_graphs=True,
+        decoder, pool, num_rows=ROWS, max_context=CONTEXT, page_size=1, uses_graphs=True,
     )  # fmt: skip
 
 
@@ -311,13 +306,3 @@ def test_a_graph_is_chosen_for_every_batch() -> None:
         assert found == sorted(set(found))
         assert found[-1] == largest
         assert all(b - a <= max(8, a // 3) for a, b in itertools.pairwise(found))
-
-
-@pytest.mark.parametrize(
-    ("capability", "kv_dtype", "words"),
-    [((7, 5), "bfloat16", "8.0 or newer: --device cpu"), ((8, 0), "fp8", "--kv-cache-dtype int8")],
-)
-def test_a_gpu_that_lacks_something_is_told(capability: tuple[int, int], kv_dtype: str, words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
-        check_device("Some GPU", capability, kv_dtype)
-    check_device("H200", (9, 0), kv_dtype)

@@ -72,7 +72,6 @@ class CudaExecutor:
         num_rows: int,
         max_context: int,
         page_size: int,
-        rows_of_tile: int,
         uses_graphs: bool,
         adapters: AdapterSlots | None = None,
     ) -> None:
@@ -83,9 +82,14 @@ class CudaExecutor:
         self.num_slots = pool.num_slots - 1
         self.hidden_size = decoder.config.hidden_size
         self.kv_bytes_per_token = pool.bytes_per_token
-        self._rows_of_tile = rows_of_tile
+        self._group = decoder.config.num_heads // decoder.config.num_kv_heads
         self._is_cuda = self._device.type == "cuda"
-        self._stream = torch.cuda.Stream(self._device) if self._is_cuda else None  # type: ignore[no-untyped-call]
+        self._stream = self._copies = None
+        if self._is_cuda:
+            self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+            self._copies = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+            # Weights and pool were filled on the stream that is current now.
+            self._stream.wait_stream(torch.cuda.current_stream(self._device))
         self._uses_graphs = uses_graphs
         name = torch.cuda.get_device_name(self._device) if self._is_cuda else "cpu"
         self.device = f"{self._device} ({name}, {str(decoder.embedding_VE.dtype).removeprefix('torch.')})"
@@ -99,7 +103,7 @@ class CudaExecutor:
         with torch.inference_mode(), self._on_stream():
             self._mirror = PageMirror(num_rows, width, self.num_slots, self._device)
             self._graphs = DecodeGraphs(
-                self._num_rows, self._mirror, self.num_slots, width, self._logits_of_all,
+                self._num_rows, self._mirror, self.num_slots, self.vocab_size, self._logits_of_all,
                 captures=self._uses_graphs and self._is_cuda,
             )  # fmt: skip
 
@@ -152,7 +156,7 @@ class CudaExecutor:
         ids_T, positions_T, slots_T = send([plan.token_ids_T, plan.positions_T, plan.slots_T], self._device)
         if relays:
             self._relay(ids_T, plan)
-        paged = describe(plan.query_start_B1, plan.kv_lens_B, plan.table_rows_B, self._mirror.table, self._rows_of_tile)
+        paged = describe(plan.query_start_B1, plan.kv_lens_B, plan.table_rows_B, self._mirror.table, self._group)
         hidden_TE = self._decoder.forward(ids_T, slots_T, PackedBatch([], positions_T, paged), self._pool)
         rows = sorted({s.row for s in plan.samples})
         launched.place = {row: i for i, row in enumerate(rows)}
@@ -165,9 +169,9 @@ class CudaExecutor:
             rows, samples = send([plan.relay_rows, plan.relay_samples], self._device)
             ids_T.index_copy_(0, rows.long(), self._drawn_S[samples.long()])
 
-    def _logits_of_all(self, ids_T: Tensor, slots_T: Tensor, batch: PackedBatch) -> Tensor:
+    def _logits_of_all(self, ids_T: Tensor, slots_T: Tensor, batch: PackedBatch, out_TV: Tensor) -> None:
         hidden_TE = self._decoder.forward(ids_T, slots_T, batch, self._pool)
-        return self._decoder.logits(self._decoder.norm(hidden_TE))
+        self._decoder.logits(self._decoder.norm(hidden_TE), out_TV)
 
     def _logits(self, hidden_TE: Tensor, rows: list[int]) -> Tensor:
         (there,) = send([np.array(rows, np.int32)], self._device)
@@ -210,7 +214,7 @@ class CudaExecutor:
         for gathered in [launched.sampled, *launched.scored]:
             if gathered is not None:
                 wanted += [gathered.values_N, gathered.top_ids_RK]
-        launched.fetched = Fetched(wanted)
+        launched.fetched = Fetched(wanted, self._copies)
 
     def close(self) -> None:
         """Frees weights, pool and graphs; the executor must not be used again."""

@@ -1,7 +1,7 @@
 """Decode steps as CUDA graphs: one for each of a few batch sizes, smaller batches padded to the next.
 
-A graph replays what was captured on the same addresses, so its inputs and outputs are tensors of its own. Off CUDA the
-same buckets run without capture: tests see padding and staging as they are on a GPU.
+A graph replays what was captured on the same addresses, so its inputs are tensors of its own; the logits of all graphs
+are rows of one tensor. Off CUDA the same buckets run without capture: tests see padding and staging as on a GPU.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from .staging import send
 
 logger = logging.getLogger(__name__)
 
-Forward = Callable[[Tensor, Tensor, PackedBatch], Tensor]
-"""Token ids, slots and batch to logits of every row."""
+Forward = Callable[[Tensor, Tensor, PackedBatch, Tensor], object]
+"""Token ids, slots and batch; the logits of every row are put into the last."""
 
 
 def sizes(largest: int) -> list[int]:
@@ -37,8 +37,8 @@ def sizes(largest: int) -> list[int]:
 class Bucket:
     """Decode steps of up to `size` sequences."""
 
-    def __init__(self, size: int, mirror: PageMirror, spare_slot: int, longest: int) -> None:
-        """longest: the longest sequence there may be; it sizes the split of attention once for all."""
+    def __init__(self, size: int, mirror: PageMirror, spare_slot: int, logits_RV: Tensor) -> None:
+        """logits_RV: shared by the buckets, as many rows as the largest has."""
         device = mirror.table.device
         # Rows: token ids, positions, slots, lengths, rows of the page table.
         idle = np.array([[0], [0], [spare_slot], [1], [mirror.spare_row]], np.int32)
@@ -48,9 +48,11 @@ class Bucket:
         self._ids, positions, self._slots, lengths, table_rows = self._inputs
         rows = torch.arange(size, dtype=torch.int32, device=device)
         tiles = torch.zeros(0, 5, dtype=torch.int32, device=device)
-        self._batch = PackedBatch([], positions, Paged(mirror.table, rows, lengths, table_rows, tiles, longest))
+        # The width of the table sizes the split of attention, once for all.
+        longest = mirror.table.shape[1]
+        self._batch = PackedBatch([], positions, Paged(mirror.table, rows, lengths, table_rows, tiles, longest, 1))
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._logits: Tensor | None = None
+        self._logits_RV = logits_RV[:size]
 
     @property
     def token_ids(self) -> Tensor:
@@ -59,11 +61,12 @@ class Bucket:
 
     def capture(self, forward: Forward, pool: Any) -> Any:
         """Runs once to compile and tune, then records. Returns the memory pool, shared by all graphs."""
-        forward(self._ids, self._slots, self._batch)
+        forward(self._ids, self._slots, self._batch, self._logits_RV)
         torch.cuda.synchronize()
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, pool=pool):
-            self._logits = forward(self._ids, self._slots, self._batch)
+        # Other threads may use the device meanwhile: the one that fetches results does.
+        with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
+            forward(self._ids, self._slots, self._batch, self._logits_RV)
         return self._graph.pool()
 
     def fill(self, plan: StepPlan) -> None:
@@ -75,21 +78,21 @@ class Bucket:
     def run(self, forward: Forward) -> Tensor:
         """Logits [size, V], valid until the next run of any bucket."""
         if self._graph is None:
-            return forward(self._ids, self._slots, self._batch)
-        self._graph.replay()
-        assert self._logits is not None
-        return self._logits
+            forward(self._ids, self._slots, self._batch, self._logits_RV)
+        else:
+            self._graph.replay()
+        return self._logits_RV
 
 
 class DecodeGraphs:
     """The buckets, largest captured first so that the smaller ones find their memory there."""
 
     def __init__(
-        self, largest: int, mirror: PageMirror, spare_slot: int, longest: int, forward: Forward, *, captures: bool
+        self, largest: int, mirror: PageMirror, spare_slot: int, vocab_size: int, forward: Forward, *, captures: bool
     ) -> None:
         started = time.perf_counter()
-        self._forward = forward
-        self._buckets = [Bucket(size, mirror, spare_slot, longest) for size in sizes(largest)]
+        logits_RV = torch.empty(largest, vocab_size, dtype=torch.float32, device=mirror.table.device)
+        self._buckets = [Bucket(size, mirror, spare_slot, logits_RV) for size in sizes(largest)]
         if captures:
             pool: Any = None
             gc.collect()

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 
 import numpy as np
 import torch
 
 from ....errors import ConfigError
-from ....kernels.paged import describe
+from ....kernels.paged import MAX_HEAD_DIM, describe
 from ....kernels.reference.batch import PackedBatch
 from ...config import EngineConfig
 from ...lora.names import SlotSize
 from ...model.adapted import AdapterSlots
 from ...model.decoder import Decoder
 from ...model.kv_pool import KvPool, kv_bytes_per_token
+from ...model.layers import NIBBLES
 from ...weights.checkpoint import Checkpoint
 from .executor import CudaExecutor
+from .sample_arrays import draw_from_all
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +50,15 @@ def check_device(name: str, capability: tuple[int, int], kv_dtype: str) -> None:
         )
 
 
+def stored_bytes(checkpoint: Checkpoint, dense: int) -> int:
+    """Of the weights on the device, about: as stored where kernels compute on that, else `dense` bytes a number."""
+    total = 0.0
+    for tensor in map(checkpoint.packed, checkpoint.names()):
+        a_number = 0.625 if tensor.format in NIBBLES else 1.0 if tensor.eights is not None else dense
+        total += a_number * math.prod(tensor.shape)
+    return int(total)
+
+
 def load_cuda(
     config: EngineConfig,
     checkpoint: Checkpoint,
@@ -62,50 +74,82 @@ def load_cuda(
 
     Raises ConfigError, WeightMismatch or UnsupportedModel.
     """
-    from ....kernels.triton.attention_extend import rows_of_tile
-
     device = torch.device("cuda", torch.cuda.current_device())
     check_device(torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device), kv_dtype)
     model = checkpoint.config
-    with torch.inference_mode():
-        decoder = Decoder(checkpoint, dtype=TYPES[dtype], device=device, served_context=config.context_length)
-        adapters = None if lora is None else AdapterSlots(decoder, lora)
-        tile = rows_of_tile(model.num_heads // model.num_kv_heads)
-        peak = _peak_bytes(decoder, config, TYPES[kv_dtype], tile)
-        free = int(torch.cuda.mem_get_info(device)[0])
-        logger.info("a step takes up to %.0f MiB beside weights and KV", peak / 2**20)
-        num_slots = plan_slots(free - peak, kv_bytes_per_token(model, TYPES[kv_dtype]))
-        pool = KvPool(model, num_slots + 1, TYPES[kv_dtype], device)
-    return CudaExecutor(
-        decoder,
-        pool,
-        num_rows=config.max_running_requests,
-        max_context=min(config.context_length or model.max_context, num_slots),
-        page_size=config.page_size,
-        rows_of_tile=tile,
-        uses_graphs=not config.disable_cuda_graph,
-        adapters=adapters,
-    )
+    check_heads(model.head_dim)
+    try:
+        with torch.inference_mode():
+            decoder = Decoder(checkpoint, dtype=TYPES[dtype], device=device, served_context=config.context_length)
+            adapters = None if lora is None else AdapterSlots(decoder, lora)
+            step_bytes = _step_bytes(decoder, config, TYPES[kv_dtype])
+            free = int(torch.cuda.mem_get_info(device)[0])
+            logger.info("a step takes up to %.0f MiB beside weights and KV", step_bytes / 2**20)
+            check_step(step_bytes, free, config)
+            num_slots = plan_slots(free - step_bytes, kv_bytes_per_token(model, TYPES[kv_dtype]))
+            pool = KvPool(model, num_slots + 1, TYPES[kv_dtype], device)
+        return CudaExecutor(
+            decoder,
+            pool,
+            num_rows=config.max_running_requests,
+            max_context=min(config.context_length or model.max_context, num_slots),
+            page_size=config.page_size,
+            uses_graphs=not config.disable_cuda_graph,
+            adapters=adapters,
+        )
+    except torch.OutOfMemoryError as error:
+        raise ConfigError(
+            f"the memory of {torch.cuda.get_device_name(device)} ran out at start ({str(error).splitlines()[0]}); "
+            "lower --mem-fraction-static, --chunked-prefill-size or --max-running-requests, or take a smaller model",
+            param="mem_fraction_static",
+        ) from None
 
 
-def _peak_bytes(decoder: Decoder, config: EngineConfig, kv_dtype: torch.dtype, rows_of_tile: int) -> int:
-    """Of the largest prompt chunk, and of the logits of the largest batch: run once over a pool of that size."""
-    rows = config.chunked_prefill_size
-    device = decoder.device
-    pool = KvPool(decoder.config, rows, kv_dtype, device)
+def check_heads(head_dim: int) -> None:
+    """Raises ConfigError for heads that the kernels do not take."""
+    if head_dim > MAX_HEAD_DIM:
+        raise ConfigError(
+            f"the model's heads have {head_dim} dimensions, the GPU's kernels take up to {MAX_HEAD_DIM}: "
+            "--executor torch for plain torch on this GPU",
+            param="executor",
+        )
+
+
+def check_step(step_bytes: int, free_bytes: int, config: EngineConfig) -> None:
+    """Raises ConfigError where the largest step does not fit beside the weights."""
+    if step_bytes >= free_bytes:
+        raise ConfigError(
+            f"a step of --chunked-prefill-size {config.chunked_prefill_size} tokens and --max-running-requests "
+            f"{config.max_running_requests} needs {step_bytes / 2**30:.1f} GiB beside the weights; "
+            f"{free_bytes / 2**30:.1f} GiB are free: lower one of them",
+            param="chunked_prefill_size",
+        )
+
+
+def _step_bytes(decoder: Decoder, config: EngineConfig, kv_dtype: torch.dtype) -> int:
+    """What steps need beside weights and pool, by running the largest; compiles the kernels that graphs do not run."""
+    chunk, largest, model = config.chunked_prefill_size, config.max_running_requests, decoder.config
+    pool = KvPool(model, max(chunk, largest, 2), kv_dtype, decoder.device)
+    _peak_bytes(decoder, pool, 2, largest)
+    needed = _peak_bytes(decoder, pool, chunk, largest)
+    if not config.disable_cuda_graph:
+        needed += _peak_bytes(decoder, pool, largest, largest)  # graphs share memory of their own
+    del pool
+    torch.cuda.empty_cache()
+    table = (largest + 1) * (config.context_length or model.max_context)
+    return needed + 4 * (table + largest * model.vocab_size)  # and the logits of all graphs
+
+
+def _peak_bytes(decoder: Decoder, pool: KvPool, rows: int, largest: int) -> int:
+    """Of a prompt of so many tokens, and of drawing for the largest batch that it may be in."""
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
-    counting = torch.arange(rows, dtype=torch.int32, device=device)
-    paged = describe(
-        np.array([0, rows], np.int32), np.array([rows], np.int32), np.array([0], np.int32), counting[None], rows_of_tile
-    )
+    counting = torch.arange(rows, dtype=torch.int32, device=decoder.device)
+    starts, lengths, table_rows = (np.array(x, np.int32) for x in ([0, rows], [rows], [0]))
+    group = decoder.config.num_heads // decoder.config.num_kv_heads
+    paged = describe(starts, lengths, table_rows, counting[None], group)
     hidden_TE = decoder.forward(torch.zeros_like(counting), counting, PackedBatch([], counting, paged), pool)
-    largest = min(rows, config.max_running_requests)
-    logits_RV = decoder.logits(decoder.norm(hidden_TE[:largest]))
+    draw_from_all(decoder.logits(decoder.norm(hidden_TE[:largest])))
     torch.cuda.synchronize()
-    # The sampler's copy of the logits comes beside them.
-    peak = torch.cuda.max_memory_allocated() - before + logits_RV.nbytes
-    del hidden_TE, logits_RV, pool
-    torch.cuda.empty_cache()
-    return peak
+    return torch.cuda.max_memory_allocated() - before

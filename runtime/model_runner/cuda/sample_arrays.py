@@ -60,6 +60,22 @@ def draw(logits_RV: Tensor, place: dict[int, int], plan: StepPlan) -> Tensor:
     )  # fmt: skip
 
 
+def draw_from_all(logits_RV: Tensor) -> None:
+    """A draw and a log-probability of every row: compiles what later steps run, and takes the memory they take."""
+    rows, vocab = logits_RV.shape
+    device = logits_RV.device
+    rows_R = torch.arange(rows, dtype=torch.int32, device=device)
+    numbers_R6 = torch.tensor([[1.0, 0.9, 0.0, 0.0, 0.0, 1.0]] * rows, device=device)
+    integers_R6 = torch.zeros(rows, 6, dtype=torch.int32, device=device)
+    masks_MW = torch.full((1, -(-vocab // 32)), -1, dtype=torch.int32, device=device)
+    none = rows_R[:0]
+    ops.sample_rows(
+        logits_RV, rows_R, numbers_R6, integers_R6, torch.zeros(rows, dtype=torch.float64, device=device),
+        masks_MW=masks_MW, bias_ids=none, bias_values=none.float(), penalty_ids=none, penalty_counts=none,
+    )  # fmt: skip
+    ops.logprobs_of(logits_RV, rows_R, rows_R)
+
+
 def _is_plain_greedy(plan: SamplePlan) -> bool:
     is_greedy = plan.temperature == 0.0 or plan.top_k == 1
     return is_greedy and plan.mask_row < 0 and not len(plan.bias_ids) and not len(plan.penalty_ids)

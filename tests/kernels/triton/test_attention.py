@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from radixlang.kernels import paged
 from radixlang.kernels.reference import attention as reference
 from radixlang.kernels.reference.batch import Extend, PackedBatch
-from radixlang.kernels.triton import attention, attention_decode, attention_extend
+from radixlang.kernels.triton import attention, attention_decode
 
 Error = Callable[[torch.Tensor, torch.Tensor], float]
 TOLERANCE = {torch.float32: 2e-6, torch.float16: 2e-3, torch.bfloat16: 1.5e-2}
@@ -43,9 +43,7 @@ class Case:
             sequences.append(Extend(int(starts[b]), int(starts[b + 1]), torch.tensor(mine.astype(np.int64))))
             positions += range(cached, cached + rows)
         self.q = torch.randn(len(positions), heads, dim).to(dtype)
-        pages = paged.describe(
-            starts, lengths, self.table_rows, torch.tensor(table), attention_extend.rows_of_tile(heads // kv_heads)
-        )
+        pages = paged.describe(starts, lengths, self.table_rows, torch.tensor(table), heads // kv_heads)
         self.batch = PackedBatch(sequences, torch.tensor(positions), pages)
 
     def exact(self, **options: float) -> torch.Tensor:
