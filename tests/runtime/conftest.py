@@ -85,7 +85,11 @@ class ScriptedEngine:
         self.sent.append(message)
         loop = asyncio.get_running_loop()
         if isinstance(message, Control):
-            loop.call_soon(self.front.receive, Reply(id=message.id, data={"success": True}))
+            told = {"success": True}
+            if message.action in ("load_adapter", "unload_adapter"):  # as an engine without adapters
+                param = "lora_path" if message.action == "load_adapter" else "lora_name"
+                told = {"success": False, "error": "adapters are not served", "param": param, "code": None}
+            loop.call_soon(self.front.receive, Reply(id=message.id, data=told))
         elif isinstance(message, Submits):
             self.sent.pop()
             for submit in message.items:
