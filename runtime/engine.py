@@ -116,6 +116,19 @@ class Engine(FrontBackend):
     def flush_cache(self) -> bool:
         return lang_loop.run(self.front.flush_cache())
 
+    def load_lora_adapter(self, lora_name: str, lora_path: str) -> dict[str, str]:
+        """From now on requests may name it as their `lora_path`. Name to folder of all that are loaded.
+
+        `lora_path`: a folder as peft saves it. Raises RequestError for one that does not fit, or a name that is taken.
+        """
+        lang_loop.run(self.front.adapters.load(lora_name, lora_path))
+        return self.front.adapters.paths
+
+    def unload_lora_adapter(self, lora_name: str) -> dict[str, str]:
+        """Raises RequestError for an unknown one, and while requests use it."""
+        lang_loop.run(self.front.adapters.unload(lora_name))
+        return self.front.adapters.paths
+
     def open_session(
         self, capacity_of_str_len: int, session_id: str | None = None, *, timeout: float | None = None
     ) -> str:
@@ -225,6 +238,10 @@ def engine_config(options: dict[str, Any]) -> EngineConfig:
 
     Raises ConfigError naming an unknown one and those that exist.
     """
+    paths = options.get("lora_paths")
+    if paths is not None:
+        named = [f"{name}={path}" for name, path in paths.items()] if isinstance(paths, dict) else paths
+        options = {**options, "lora_paths": tuple(named)}
     known = {f.name for f in dataclasses.fields(EngineConfig)}
     idle = {f.name for f in dataclasses.fields(ServerConfig)}
     idle |= {flag.removeprefix("--").replace("-", "_") for flag in IGNORED_FLAGS}

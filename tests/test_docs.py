@@ -20,7 +20,7 @@ _INCLUDED = re.compile(r'--8<-- "([^"]+)"')
 
 @pytest.fixture(scope="module")
 def engine():
-    engine = sgl.Engine(model_path="smollm2-135m-instruct")
+    engine = sgl.Engine(model_path="smollm2-135m-instruct", enable_lora=True)
     yield engine
     engine.shutdown()
 
