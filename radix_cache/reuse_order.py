@@ -2,13 +2,15 @@
 
 Belady's rule on estimates. When a path is needed next is known best of what a waiting request will begin with (now) and
 of paths that a live program holds (it will come back: after as long as programs usually take, or, where that varies
-widely, the sooner the less time has passed); then of prefixes that were used more than once (their mean interval, a
-deep token counting as more because attention makes it dearer to recompute: the cost of GreedyDual-Size-Frequency,
-Cherkasova 1998); and least of what was used once: how much of such tokens ever comes back, and after how long, is
-measured. What is overdue is as far away as it is late (Mockingjay's rule, Shah 2022), so that nothing stays for ever.
+widely, the sooner the less time has passed); then of prefixes that were used more than twice, where such intervals
+foretell the next one (their mean interval, a deep token counting as more because attention makes it dearer to
+recompute: the cost of GreedyDual-Size-Frequency, Cherkasova 1998). What is overdue is as far away as it is late
+(Mockingjay's rule, Shah 2022), so that nothing stays for ever.
 
-Paths of programs that ended are a class of their own: nobody else may ever read them, or everybody may; that, too, is
-measured, and not assumed.
+Of all else only its class is known: how often it was used, and whether programs alone used it that have ended. How much
+of a class comes back, and after how long, is measured; within a class the least recently used goes first. People who
+chat come back when they like: there the next interval has little to do with those before, which is measured, too, and
+then prefixes that were used often are a class like any other.
 """
 
 from __future__ import annotations
@@ -22,7 +24,10 @@ _ATTENTION_TOKENS = 4096.0  # depth at which attention costs as much as the rest
 _PATIENCE = 8.0  # usual waits of a program after which its path counts as late
 _SHORTEST_WAIT = 64.0  # ticks that a program may always take
 _WINDOW = 64.0  # how many measurements an average remembers
+_LONG_WINDOW = 256.0
 _REGULAR = 2  # uses after which the mean interval is believed
+_NEW, _ENDED, _FIRST_AGAIN, _NUM_CLASSES = 0, 1, 2, 6  # the last four: 1, 2 … 3, 4 … 7 and more uses
+_SURE = 0.5  # powers of two: intervals that are foretold so well are believed in any case
 _RARELY = 1.0 / 256.0  # the lowest chance of coming back that is believed
 
 
@@ -76,8 +81,43 @@ class _Waits:
         return 2.0**self._log if self._square else 0.0
 
 
+class _Foresight:
+    """How far intervals are off what the ones before were, and off the usual one, in powers of two."""
+
+    __slots__ = ("_by_own", "_by_usual", "_count", "_usual")
+
+    def __init__(self) -> None:
+        self._by_own, self._by_usual = 2.0 * _SURE, 0.0  # it must be shown
+        self._usual = 0.0
+        self._count = 1.0
+
+    def add(self, interval: float, gap: float) -> None:
+        log_gap = math.log2(gap)
+        self._count = min(_LONG_WINDOW, self._count + 1.0)
+        weight = 1.0 / self._count
+        self._by_own += (abs(log_gap - math.log2(interval)) - self._by_own) * weight
+        self._by_usual += (abs(log_gap - self._usual) - self._by_usual) * weight
+        self._usual += (log_gap - self._usual) * weight
+
+    @property
+    def is_good(self) -> bool:
+        """The intervals of a prefix tell more of its next one than those of the others do."""
+        return self._by_own <= max(self._by_usual, _SURE)
+
+
+class _Class:
+    """Nodes of which no more is known than what became of others like them."""
+
+    __slots__ = ("fate", "queue")
+
+    def __init__(self) -> None:
+        self.queue = BucketQueue()
+        """By last_use."""
+        self.fate = _Fate()
+
+
 class ReuseOrder:
-    """An EvictionOrder of seven queues; a node lies in the one or two that its class says."""
+    """An EvictionOrder of several queues; a node lies in the one or two that its class says."""
 
     remembers = True
 
@@ -86,21 +126,14 @@ class ReuseOrder:
         """By -due: the farthest next use first."""
         self._late = BucketQueue()
         """By due: the longest overdue first."""
-        self._new = BucketQueue()
-        """By last_use, of what was used once."""
-        self._again = BucketQueue()
-        """By last_use, of what was used a few times."""
-        self._ended = BucketQueue()
-        """By last_use, of what only programs used that ended."""
         self._leased = BucketQueue()
         """By last_use, of what live programs hold, where their waits vary."""
         self._pinned = BucketQueue()
+        self._classes = [_Class() for _ in range(_NUM_CLASSES)]
         self._seq = 0
         self._len = 0
-        self._fate_new = _Fate()
-        self._fate_again = _Fate()
-        self._fate_ended = _Fate()
         self._waits = _Waits()
+        self._foresight = _Foresight()
         self._tick = 0
 
     def __len__(self) -> int:
@@ -112,27 +145,25 @@ class ReuseOrder:
         self._seq += 1
         node.heap_seq = self._seq
         if node.pins:
-            self._pinned.push(node.last_use, node)
+            self._enter(self._pinned, node.last_use, node)
         elif node.leases or node.is_wanted:
             if self._waits.vary and not node.is_wanted:
-                self._leased.push(node.last_use, node)
+                self._enter(self._leased, node.last_use, node)
             else:
                 node.due = self._tick if node.is_wanted else node.last_use + self._waits.mean
-                self._far.push(-node.due, node)
-                self._late.push(node.due + _PATIENCE * max(_SHORTEST_WAIT, self._waits.mean), node)
-        elif node.hits >= _REGULAR:
+                self._enter(self._far, -node.due, node)
+                self._enter(self._late, node.due + _PATIENCE * max(_SHORTEST_WAIT, self._waits.mean), node)
+        elif node.hits >= _REGULAR and self._foresight.is_good:
             node.due = node.last_use + node.interval / (1.0 + node.end / _ATTENTION_TOKENS)
-            self._far.push(-node.due, node)
-            self._late.push(node.due, node)
+            self._enter(self._far, -node.due, node)
+            self._enter(self._late, node.due, node)
         else:
-            queue = self._again if node.hits else self._ended if node.interval else self._new
-            queue.push(node.last_use, node)
-            if queue.size > 3 * self._len + 64:
-                queue.compact()
-            return
-        for queue in (self._far, self._late, self._leased, self._pinned):
-            if queue.size > 3 * self._len + 64:
-                queue.compact()
+            self._enter(self._classes[_class_of(node, node.hits)].queue, node.last_use, node)
+
+    def _enter(self, queue: BucketQueue, number: float, node: Node) -> None:
+        queue.push(number, node)
+        if queue.size > 3 * self._len + 64:
+            queue.compact()
 
     def drop(self, node: Node) -> None:
         if node.heap_seq:
@@ -141,16 +172,11 @@ class ReuseOrder:
 
     def pop(self, tick: int) -> Node | None:
         chosen, distance = self._pinned, -math.inf
-        if self._new.size and (number := self._new.head()) is not None:
-            chosen, distance = self._new, tick - number + self._fate_new.distance
-        if self._ended.size and (number := self._ended.head()) is not None:
-            away = tick - number + self._fate_ended.distance
-            if away > distance:
-                chosen, distance = self._ended, away
-        if self._again.size and (number := self._again.head()) is not None:
-            away = tick - number + self._fate_again.distance
-            if away > distance:
-                chosen, distance = self._again, away
+        for each in self._classes:
+            if each.queue.size and (number := each.queue.head()) is not None:
+                away = tick - number + each.fate.distance
+                if away > distance:
+                    chosen, distance = each.queue, away
         if self._leased.size and (number := self._leased.head()) is not None:
             away = tick - number + self._waits.typical
             if away > distance:
@@ -169,25 +195,33 @@ class ReuseOrder:
     def used(self, node: Node, tick: int) -> None:
         self._tick = tick
         gap = float(max(1, tick - node.last_use))
-        if node.hits < _REGULAR:
-            first = self._fate_ended if node.interval else self._fate_new
-            (self._fate_again if node.hits else first).returned(node.key.size, gap)
-            self._fate_again.entered(node.key.size)
-        if node.hits:
-            node.interval += (gap - node.interval) / min(8.0, node.hits + 1.0)
+        hits, size, classes = node.hits, node.key.size, self._classes
+        classes[_class_of(node, hits)].fate.returned(size, gap)
+        classes[_class_of(node, hits + 1)].fate.entered(size)
+        if hits >= _REGULAR and not node.lock and not node.children:  # one that could have been evicted
+            self._foresight.add(node.interval, gap)
+        if hits:
+            node.interval += (gap - node.interval) / min(8.0, hits + 1.0)
         else:
             node.interval = gap
 
     def entered(self, num_tokens: int) -> None:
-        self._fate_new.entered(num_tokens)
+        self._classes[_NEW].fate.entered(num_tokens)
 
     def resumed(self, waited: int) -> None:
         self._waits.add(float(max(1, waited)))
 
     def ended(self, node: Node) -> None:
         node.interval = 1.0
-        self._fate_ended.entered(node.key.size)
+        self._classes[_ENDED].fate.entered(node.key.size)
 
     def nodes(self) -> list[Node]:
-        queues = (self._far, self._new, self._again, self._ended, self._leased, self._pinned)
-        return [node for queue in queues for node in queue.nodes()]
+        queues = [each.queue for each in self._classes]
+        return [node for queue in (*queues, self._far, self._leased, self._pinned) for node in queue.nodes()]
+
+
+def _class_of(node: Node, hits: int) -> int:
+    """Of a node that was used so often."""
+    if hits:
+        return min(_FIRST_AGAIN - 1 + hits.bit_length(), _NUM_CLASSES - 1)
+    return _ENDED if node.interval else _NEW
