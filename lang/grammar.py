@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..errors import GrammarError, ProgramError
+from ..errors import GrammarError, ProgramError, UndefinedVariable
 from .closed_schema import closed_text
 from .dtype import apply_dtype, json_schema_of
 from .grammar_tree import (
@@ -88,6 +88,17 @@ class Grammar:
         found = self._read_regular(text) if self.is_regular else self._read_rules(text)
         if found is None:
             raise ProgramError(f"{text!r} does not fit its grammar; was it cut by max_tokens?")
+        return found
+
+    def capture_in(self, text: Any, place: int) -> str:
+        """The capture that `names` has at `place`. UndefinedVariable where the text does not have it.
+
+        text: as a gen gives it, perhaps a list.
+        """
+        name = self.names()[place][0]
+        found = self.read(str(text[0] if isinstance(text, list) else text))[name]
+        if found is None:
+            raise UndefinedVariable(f"{name!r} is in no part of the text that was taken")
         return found
 
     def _read_regular(self, text: str) -> dict[str, str | None] | None:

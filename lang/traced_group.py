@@ -47,9 +47,12 @@ class TracerGroup:
         elif mode == "gather_variable":
             inherited = self.parent.variables
             names = {n: None for s in self.states for n, v in s.variables.items() if inherited.get(n) is not v}
-            self.parent._join(self.states, mode, list(names))
+            defined = [(n, s.variables[n]) for n in names for s in self.states if n in s.variables]
+            full = dict.fromkeys(each for n, value in defined for each in _full(n, value))
+            self.parent._join(self.states, mode, list(full))
             for name in names:
                 self.parent.variables[name] = [state.variables.get(name) for state in self.states]
+            for name in full:
                 self.parent._output(name)
         else:
             raise ValueError(f"join knows the modes gather_variable and concate_and_append, not {mode!r}")
@@ -69,6 +72,18 @@ class TracerGroup:
         if name.startswith("__"):
             raise AttributeError(name)
         raise TraceError(f"group.{name} needs a running program, which a trace is not", where=user_location())
+
+
+def _full(name: str, value: Any) -> Iterator[str]:
+    """`name`; for a program that ran inline under it, or for several that were gathered, the names of its values."""
+    if isinstance(value, dict):
+        for inner, part in value.items():
+            yield from _full(f"{name}.{inner}", part)
+    elif isinstance(value, list) and any(isinstance(part, (dict, list)) for part in value):
+        for part in value:
+            yield from _full(name, part) if part is not None else ()
+    else:
+        yield name
 
 
 @dataclasses.dataclass(frozen=True)

@@ -209,10 +209,13 @@ class TracerProgramState:
         """Each captured part becomes an op on the gen's text."""
         if grammar is None or not grammar.names():
             return
-        if not grammar.is_regular:
-            raise TraceError("captures in rules, JSON or XML are not in graphs", where=user_location())
+        how: dict[str, Any] = {}
+        if not grammar.is_regular:  # there is no pattern that reads them
+            how = {"code": "the captures of a grammar with rules, JSON or XML", "key": len(self.graph.code)}
+            self.graph.code[how["key"]] = {"grammar": grammar}
+        pattern = grammar.pattern() if grammar.is_regular else ""
         for place, (name, dtype) in enumerate(grammar.names()):
-            found = self.trace.add("op", -1, None, [node], method="capture", args=[grammar.pattern(), place])
+            found = self.trace.add("op", -1, None, [node], method="capture", args=[pattern, place], **how)
             full = self._full(name) or name
             if dtype is not None:
                 self.graph.types[full] = dtype
@@ -310,9 +313,13 @@ class TracerProgramState:
     # -- reading -----------------------------------------------------------------------------------------------
 
     def __getitem__(self, name: str) -> Any:
-        if name not in self.variables:
-            raise UndefinedVariable(f"no variable {name!r} in this program so far", where=user_location())
-        return self.variables[name]
+        if name in self.variables:
+            return self.variables[name]
+        scope, dot, inner = name.partition(".")
+        found = self.variables.get(scope)
+        if dot and isinstance(found, dict) and inner in found:
+            return found[inner]
+        raise UndefinedVariable(f"no variable {name!r} in this program so far", where=user_location())
 
     get_var = __getitem__
 

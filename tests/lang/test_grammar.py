@@ -207,6 +207,40 @@ def test_captures_are_values_of_graphs_remotely_too(hosted):
             state["mark"]
 
 
+@pytest.mark.parametrize(
+    ("make", "text", "value"),
+    [
+        (lambda: g.seq("Sum: ", arithmetic().capture("x"), g.opt(g.lit("!").capture("loud"))), "Sum: (1+2)", "(1+2)"),
+        (lambda: g.seq(g.json({"type": "object"}).capture("x"), g.opt(g.lit("!").capture("loud"))), '{"a": 1}', None),
+        (
+            lambda: g.seq(g.xml("<!ELEMENT a (#PCDATA)>").capture("x"), g.opt(g.lit("!").capture("loud"))),
+            "<a>b</a>",
+            None,
+        ),
+    ],
+    ids=["rules", "json", "xml"],
+)
+def test_captures_of_rules_json_and_xml_are_values_of_graphs(hosted, make, text, value):
+    backend = hosted(lambda prompt: text)
+
+    @sgl.function
+    def p(s):
+        s += sgl.gen("whole", grammar=make(), max_tokens=40)
+        s += " so " + s["x"]
+
+    compiled = p.compile(mode="graph")
+    state, plain = compiled.run(), p.run()
+    assert state["x"] == plain["x"] == (value or text)
+    assert state.value("x") == plain.value("x")
+    assert state.text() == plain.text() == f"{text} so {state['x']}"
+    with pytest.raises(sgl.ProgramError):
+        state["loud"]
+    backend.requests.clear()
+    with pytest.raises(sgl.TraceError, match=r"\(op\) runs the captures of a grammar.*test_grammar\.py"):
+        compiled.run(remote=True)
+    assert backend.requests == []
+
+
 def test_a_capture_that_takes_too_long_ends(monkeypatch):
     from radixlang.lang import symbols
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +24,9 @@ STEPS = st.recursive(
         st.tuples(st.just("call"), TEXTS),
         st.tuples(st.just("row"), st.lists(st.tuples(TEXTS, st.integers(0, 3)), min_size=1, max_size=3)),
         st.tuples(st.just("switch"), TEXTS),
+        st.tuples(st.just("inline"), TEXTS),
+        st.tuples(st.just("tools"), TEXTS),
+        st.tuples(st.just("several"), st.integers(1, 3)),
     ),
     lambda inner: st.tuples(
         st.sampled_from(["gather", "concat", "vote", "leave"]),
@@ -35,6 +39,12 @@ STEPS = st.recursive(
 @sgl.function
 def inner(s, q):
     s += "Q" + q + sgl.gen("a", max_tokens=3) + "." + sgl.gen("b", max_tokens=2)
+
+
+@sgl.tool
+def shout(what: str) -> str:
+    """Says it louder."""
+    return what.upper() + "!"
 
 
 def grow(s, steps, names, prefix=""):
@@ -68,6 +78,18 @@ def grow(s, steps, names, prefix=""):
         elif kind == "call":
             state = inner(q=value)
             s += state["a"] + "," + state["b"].strip()
+        elif kind == "inline":
+            s += inner.inline(q=value, into=name)
+            s += s[name]["b"] + "~"
+            names.append(f"{name}.a")
+        elif kind == "tools":
+            s += value + sgl.gen(name, tools=[shout], max_tokens=99)
+            s += sgl.user("CALL" + sgl.gen(f"{name}c", tools=[shout], max_tokens=99))
+            s.run_tools(f"{name}c")
+            names += [name, f"{name}c"]
+        elif kind == "several":
+            s += sgl.gen(name, n=value, max_tokens=2) + sgl.gen(f"{name}b", check=bool, repair=1, max_tokens=1)
+            names.append(f"{name}b")
         elif kind == "switch":
             s += sgl.select(name + "t", ["x", "y"])
             s += sgl.switch(
@@ -119,6 +141,8 @@ SETTINGS = settings(max_examples=120, deadline=None, suppress_health_check=[Heal
 
 
 def reply(prompt):
+    if prompt.endswith("CALL"):
+        return json.dumps({"name": "shout", "arguments": {"what": prompt[-9:-4]}})
     return f"{len(prompt) % 7}{prompt[-2:]}."
 
 
@@ -148,6 +172,15 @@ def test_interpreted_equals_compiled_equals_remote(hosted, steps, data):
     part = program.compile(mode="graph", outputs=chosen)
     assert told(part.run(q="q", temperature=0), chosen) == told(interpreted, chosen)
     again = sgl.ProgramGraph.from_json(part.plan(temperature=0).to_json())
+    assert again.to_json() == part.plan(temperature=0).to_json()
+    for graph, refused in (
+        (again, lambda: again.run(backend, {"q": "q"})),
+        (compiled.graph, lambda: compiled.run(q="q", remote=True)),
+    ):
+        if any("code" in node.params for node in graph.nodes):
+            with pytest.raises(sgl.TraceError, match="Python code"):
+                refused()
+            return
     assert told(again.run(backend, {"q": "q"}, temperature=0), chosen) == told(interpreted, chosen)
 
     remote = compiled.run(q="q", temperature=0, remote=True)
