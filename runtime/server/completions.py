@@ -16,6 +16,7 @@ from ..generate_request import GenerateChunk, GenerateRequest
 from ..merge import merge
 from ..messages import LogprobRequest
 from ..native_api import MAX_BATCH
+from ..sampling_params import MAX_N
 from .generation import Generation, Tally, chunks_of, finish_reason, gather, usage_of
 from .http import Answer, EventStream, Request, json_response
 from .openai_fields import MAX_TOP_LOGPROBS, GenerationFields, client_of, constraint_of, sampling_of
@@ -91,6 +92,8 @@ def _check(body: CompletionBody) -> None:
     if body.best_of is not None:
         if body.best_of < (body.n or 1):
             raise RequestError("best_of must be at least n", param="best_of")
+        if body.best_of > MAX_N:  # before anything is made for each of them
+            raise RequestError(f"best_of must be at most {MAX_N}, found {body.best_of}", param="best_of")
         if body.stream and body.best_of > (body.n or 1):
             raise RequestError("best_of above n cannot be streamed", param="best_of")
 

@@ -140,7 +140,7 @@ CORPUS = [
     ("logprobs-1000", TEXT, {"prompt": "a", "logprobs": 1000}, 400, "logprobs"),
     ("logprobs-bool", TEXT, {"prompt": "a", "logprobs": True}, 400, "logprobs"),
     ("best-of-low", TEXT, {"prompt": "a", "n": 3, "best_of": 1}, 400, "best_of"),
-    ("best-of-huge", TEXT, {"prompt": "a", "best_of": 10**6}, 400, "n|best_of"),
+    ("best-of-huge", TEXT, {"prompt": "a", "best_of": 10**9}, 400, "best_of"),
     ("suffix", TEXT, {"prompt": "a", "suffix": "b"}, 400, "suffix"),
     ("native-nothing", NATIVE, {"sampling_params": {}}, 400, "text"),
     ("native-both", NATIVE, {"text": "a", "input_ids": [1]}, 400, "text"),
