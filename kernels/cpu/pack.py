@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LAYOUT_VERSION = 2
+LAYOUT_VERSION = 3
 """Of csrc/pack.h: a change of any layout there is a change here."""
 _MAGIC = b"radixlang packed weights\n"
 _HEADER = 64

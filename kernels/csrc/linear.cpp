@@ -11,7 +11,7 @@ static size_t rounded(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
 size_t activation_bytes(ActivationForm form, int rows, int depth) {
     const size_t elements = (size_t)rows * padded_depth(depth);
     const size_t groups = elements / kGroup;
-    if (form == kInt8) return rounded(elements) + 2 * rounded(groups * 4) + rounded((groups + rows) * 2) + rounded(rows * 4);
+    if (form == kInt8) return rounded(groups * sizeof(Int8Group)) + rounded((groups + rows) * 2) + rounded(rows * 4);
     return rounded(elements * (form == kActBF16 ? 2 : 4));
 }
 
@@ -21,15 +21,13 @@ Activations activations_in(void* memory, ActivationForm form, int rows, int dept
     a.rows = rows;
     a.depth = depth;
     a.padded_depth = padded_depth(depth);
-    const size_t elements = (size_t)rows * a.padded_depth, per_group = rounded(elements / kGroup * 4);
+    const size_t groups = (size_t)rows * (a.padded_depth / kGroup);
     char* p = (char*)memory;
     if (form == kInt8) {
-        a.codes = (int8_t*)p;
-        p += rounded(elements);
-        a.scales = (float*)p;
-        a.starts = (int32_t*)(p + per_group);
-        a.sums = (int16_t*)(p + 2 * per_group);
-        a.sum_units = (float*)(p + 2 * per_group + rounded((elements / kGroup + rows) * 2));
+        a.int8 = (Int8Group*)p;
+        p += rounded(groups * sizeof(Int8Group));
+        a.sums = (int16_t*)p;
+        a.sum_units = (float*)(p + rounded((groups + rows) * 2));
     } else {
         a.dense = p;
     }

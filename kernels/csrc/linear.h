@@ -25,6 +25,10 @@ namespace rx {
 constexpr int kGroup = 32;
 constexpr int kStrip = 32;
 
+// Scales of activations have three significant bits: the first two bits of the float's mantissa, the others are zero. So a
+// weight's scale times one of kMantissas numbers, made once, times a power of two is the scale of a product.
+constexpr int kMantissas = 4, kMantissaShift = 21;
+
 // How weights are stored (also in the packed file: never renumber). 16/32: float type of the scales d. Codes and scales
 // are exact; offsets m are integers of 13 bits and a sign in units of their column: within 1/16382 of the column's largest.
 enum WeightKind : int32_t {
@@ -62,15 +66,20 @@ struct Weight {
 // What prepare_rows makes.
 enum ActivationForm : int32_t { kInt8 = 0, kActBF16 = 1, kActF32 = 2 };
 
+// 32 activations in int8. Scale and start lie beside the codes so that one address serves all three.
+struct Int8Group {
+    int8_t codes[kGroup];  // round(x / scale)
+    float scale;           // max|x| / 127 rounded up to three significant bits
+    int32_t start;         // -8 * sum of the codes: takes the 8 off codes of weights that are stored with it
+};
+
 // Prepared rows. Lay it over memory of your own with activations_in; the pointers are for the kernels.
 struct Activations {
-    int8_t* codes;   // kInt8: [rows, padded K]; a group is round(x / scale), scale = max|x| / 127
-    float* scales;   // kInt8: [rows, groups]
-    int32_t* starts; // kInt8: [rows, groups], -8 * sum of the codes: takes the 8 off codes that are stored with it
-    int16_t* sums;   // kInt8: [rows, groups rounded up to even], scale * sum of the codes in units of sum_units[row]:
-                     //        what a weight's offset m multiplies
-    float* sum_units;  // kInt8: [rows]
-    void* dense;     // kActBF16, kActF32: [rows, padded K]
+    Int8Group* int8;   // kInt8: [rows, groups]
+    int16_t* sums;     // kInt8: [rows, groups rounded up to even], scale * sum of the codes in units of sum_units[row]:
+                       //        what a weight's offset m multiplies
+    float* sum_units;  // kInt8: [rows]; NaN for a row with what is not finite, or beyond 2^60
+    void* dense;       // kActBF16, kActF32: [rows, padded K]
     int32_t form;
     int32_t rows;         // capacity
     int32_t depth;        // K
@@ -113,8 +122,8 @@ struct LinearKernels {
     // The form in which this instruction set wants the rows of a weight of `kind`.
     ActivationForm (*activation_form)(int32_t kind);
 
-    // x row r at x + (r - row_begin) * x_stride -> row r of `out`, for r in [row_begin, row_end). NaN and infinities give
-    // NaN scales: they spread to the outputs of that row, never beyond.
+    // x row r at x + (r - row_begin) * x_stride -> row r of `out`, for r in [row_begin, row_end). NaN and infinities spread
+    // to the outputs of that row, never beyond.
     void (*prepare_rows)(const float* x, int64_t x_stride, int row_begin, int row_end, const Activations& out);
 
     void (*linear)(const LinearCall& call);

@@ -1,6 +1,7 @@
 // The linear layers for one instruction set: walks strips and rows, picks the micro-kernel, finishes the results.
 
 #include "isa.h"
+#include "linear_dense.h"
 #include "linear_epilogue.h"
 #include "linear_micro.h"
 #include "linear_prepare.h"
@@ -10,33 +11,60 @@ namespace rx::RX_ISA {
 constexpr int kBlockColumns = kVectors * kLanes;  // columns of one micro-kernel: 32, 16 or 8
 
 // The larger micro-kernels are functions of their own: they need every register. For one or two rows a call would cost.
-template <class T, bool Apart, int Rows>
-RX_NOINLINE void micro_call(const uint8_t* strip, const uint8_t* lines, int groups, const RowView& a, int column, float* out) {
-    micro<T, Apart, Rows, kVectors>(strip, lines, groups, a, column, out);
+template <class T, int Rows>
+RX_NOINLINE void few_rows_call(const uint8_t* strip, int groups, const RowView& a, int column, float* out) {
+    micro_few<T, Rows, kVectors>(strip, groups, a, column, out);
+}
+template <class T, int Rows>
+RX_NOINLINE void many_rows_call(const uint8_t* strip, const StripTables& tables, int groups, const RowView& a, int column,
+                                float* out) {
+    micro_many<T, Rows, kVectors>(strip, tables, groups, a, column, out);
 }
 
-// micro<T, Apart, n, kVectors> for n = rows.
-template <class T, bool Apart, int Rows = kMaxRows>
-RX_INLINE void micro_rows(int rows, const uint8_t* strip, const uint8_t* lines, int groups, const RowView& a, int column,
-                          float* out) {
+// The micro-kernel for `rows` rows, at most kMaxRows.
+template <class T, int Rows = kMaxRows>
+RX_INLINE void few_rows(int rows, const uint8_t* strip, int groups, const RowView& a, int column, float* out) {
     if constexpr (Rows > 1) {
-        if (rows < Rows) return micro_rows<T, Apart, Rows - 1>(rows, strip, lines, groups, a, column, out);
+        if (rows < Rows) return few_rows<T, Rows - 1>(rows, strip, groups, a, column, out);
     }
     if constexpr (Rows > 2) {
-        micro_call<T, Apart, Rows>(strip, lines, groups, a, column, out);
+        few_rows_call<T, Rows>(strip, groups, a, column, out);
     } else {
-        micro<T, Apart, Rows, kVectors>(strip, lines, groups, a, column, out);
+        micro_few<T, Rows, kVectors>(strip, groups, a, column, out);
     }
 }
 
-// A strip's lines of offsets, one after the other. They fit a buffer on the stack up to kApartGroups groups.
-constexpr int kApartGroups = 256;
-template <class T>
-RX_INLINE void copy_offsets(const uint8_t* strip, int groups, uint8_t* lines) {
-    for (int pair = 0; pair < (groups + 1) / 2; pair++, lines += kLine) {
-        const uint8_t* line = strip + kLine * (1 + pair) + pair * 2 * T::kBytes;
-        for (int i = 0; i < kLine; i += (int)sizeof(VecI)) storei((int32_t*)(lines + i), load_codes(line + i));
+// The same for a block of many: no block has less than half of kMaxRows.
+template <class T, int Rows = kMaxRows>
+RX_INLINE void many_rows(int rows, const uint8_t* strip, const StripTables& tables, int groups, const RowView& a, int column,
+                         float* out) {
+    if constexpr (Rows > (kMaxRows + 1) / 2) {
+        if (rows < Rows) return many_rows<T, Rows - 1>(rows, strip, tables, groups, a, column, out);
     }
+    many_rows_call<T, Rows>(strip, tables, groups, a, column, out);
+}
+
+// From more rows on, tables are worth making.
+constexpr int kManyRows = 2 * kMaxRows;
+
+// The tables of a strip fit a buffer on the stack up to kTableGroups groups.
+constexpr int kTableGroups = 512;
+struct TableMemory {
+    alignas(64) uint8_t offsets[kTableGroups / 2 * kLine];
+    alignas(64) int32_t scales[kTableGroups * kMantissas * kStrip];
+};
+
+template <class T>
+RX_INLINE StripTables make_tables(const uint8_t* strip, int groups, TableMemory& memory) {
+    for (int g = 0; g < groups; g++) {
+        const uint8_t* tile = strip + (T::kOffsets ? kLine * (1 + g / 2 + 1) : 0) + g * T::kBytes;
+        if constexpr (kScaleTables) scale_table<T>(tile, memory.scales + g * kMantissas * kStrip);
+        if (!T::kOffsets || g % 2) continue;
+        const uint8_t* line = tile - kLine;
+        for (int i = 0; i < kLine; i += (int)sizeof(VecI))
+            storei((int32_t*)(memory.offsets + g / 2 * kLine + i), load_codes(line + i));
+    }
+    return {memory.offsets, memory.scales};
 }
 
 template <int Kind, int Rows = kMaxRows>
@@ -86,18 +114,16 @@ static void linear_quantised(const LinearCall& call) {
     for (int strip = call.column_begin / kStrip; strip < last; strip++) {
         const uint8_t* tiles = w.tiles + strip * w.strip_bytes;
         const uint8_t* next = rows > kMaxRows && strip + 1 < last ? tiles + w.strip_bytes : nullptr;
-        if constexpr (T::kOffsets) {
-            if (rows > kMaxRows && groups <= kApartGroups) {
-                alignas(64) uint8_t lines[kApartGroups / 2 * kLine];
-                copy_offsets<T>(tiles, groups, lines);
-                each_block(call, strip, next, [&](int n, int row, int column, float* y) {
-                    micro_rows<T, true>(n, tiles, lines, groups, rows_from(*call.input, row), column, y);
-                });
-                continue;
-            }
+        if (rows > kManyRows && groups <= kTableGroups) {
+            TableMemory memory;
+            const StripTables tables = make_tables<T>(tiles, groups, memory);
+            each_block(call, strip, next, [&](int n, int row, int column, float* y) {
+                many_rows<T>(n, tiles, tables, groups, rows_from(*call.input, row), column, y);
+            });
+            continue;
         }
         each_block(call, strip, next, [&](int n, int row, int column, float* y) {
-            micro_rows<T, false>(n, tiles, nullptr, groups, rows_from(*call.input, row), column, y);
+            few_rows<T>(n, tiles, groups, rows_from(*call.input, row), column, y);
         });
     }
 }
@@ -137,13 +163,13 @@ static void one_row(const Weight& w, const uint8_t* tiles, const RowView& a, int
         case kF32: return micro_dense<kF32, 1, Vectors>(tiles, depth, a, column, y);
         case kBF16: return micro_dense<kBF16, 1, Vectors>(tiles, depth, a, column, y);
         case kF16: return micro_dense<kF16, 1, Vectors>(tiles, depth, a, column, y);
-        case kW4Sym16: return micro<Tile<kW4Sym16>, false, 1, Vectors>(tiles, nullptr, groups, a, column, y);
-        case kW4Affine16: return micro<Tile<kW4Affine16>, false, 1, Vectors>(tiles, nullptr, groups, a, column, y);
-        case kW4Affine32: return micro<Tile<kW4Affine32>, false, 1, Vectors>(tiles, nullptr, groups, a, column, y);
-        case kW8Sym16: return micro<Tile<kW8Sym16>, false, 1, Vectors>(tiles, nullptr, groups, a, column, y);
-        case kW8Affine16: return micro<Tile<kW8Affine16>, false, 1, Vectors>(tiles, nullptr, groups, a, column, y);
-        case kW8Sym32: return micro<Tile<kW8Sym32>, false, 1, Vectors>(tiles, nullptr, groups, a, column, y);
-        case kW8Affine32: return micro<Tile<kW8Affine32>, false, 1, Vectors>(tiles, nullptr, groups, a, column, y);
+        case kW4Sym16: return micro_few<Tile<kW4Sym16>, 1, Vectors>(tiles, groups, a, column, y);
+        case kW4Affine16: return micro_few<Tile<kW4Affine16>, 1, Vectors>(tiles, groups, a, column, y);
+        case kW4Affine32: return micro_few<Tile<kW4Affine32>, 1, Vectors>(tiles, groups, a, column, y);
+        case kW8Sym16: return micro_few<Tile<kW8Sym16>, 1, Vectors>(tiles, groups, a, column, y);
+        case kW8Affine16: return micro_few<Tile<kW8Affine16>, 1, Vectors>(tiles, groups, a, column, y);
+        case kW8Sym32: return micro_few<Tile<kW8Sym32>, 1, Vectors>(tiles, groups, a, column, y);
+        case kW8Affine32: return micro_few<Tile<kW8Affine32>, 1, Vectors>(tiles, groups, a, column, y);
     }
 }
 

@@ -9,9 +9,14 @@
 
 namespace rx::RX_ISA {
 
-// One group: codes = round(x / scale) with scale = max|x| / 127. The maximum is taken over the bits as integers, where NaN
-// is larger than infinity, so that neither is lost.
-RX_INLINE void quantise_group(const float* x, int8_t* codes, float* scale, int32_t* start) {
+// From here on a row counts as not finite: scales stay where products of two of them neither overflow nor vanish.
+constexpr uint32_t kBelowScale = (1u << kMantissaShift) - 1;
+constexpr float kLargest = 0x1p60f, kSmallest = 0x1p-60f;
+
+// One group: codes = round(x / scale), scale = max|x| / 127 rounded up to three significant bits (see scale_table). Returns
+// the bits of the maximum: as integers, where NaN is larger than infinity, so that neither is lost. A group of zeros, or
+// of what is no number, has scale 1.
+RX_INLINE int32_t quantise_group(const float* x, Int8Group& out) {
     constexpr int kCount = kGroup / kLanes;
     VecF v[kCount];
     VecI bits = set1i(0);
@@ -22,24 +27,32 @@ RX_INLINE void quantise_group(const float* x, int8_t* codes, float* scale, int32
     int32_t top = reduce_maxi(bits);
     float largest;
     memcpy(&largest, &top, 4);
-    // Below 1e-30 the inverse would overflow; such a group is zero.
-    VecF inverse = set1(largest >= 1e-30f ? 127.0f / largest : 0.0f);
+    const bool usable = largest >= kSmallest && largest <= kLargest;
+    out.scale = 1.0f;
+    if (usable) {
+        const float exact = largest / 127.0f;
+        uint32_t rounded;
+        memcpy(&rounded, &exact, 4);
+        rounded = (rounded + kBelowScale) & ~kBelowScale;
+        memcpy(&out.scale, &rounded, 4);
+    }
+    VecF inverse = set1(usable ? 1.0f / out.scale : 0.0f);
     VecI total = set1i(0);
     RX_UNROLL for (int i = 0; i < kCount; i++) {
         VecI q = to_int(mul(v[i], inverse));
-        store_int8(codes + i * kLanes, q);
+        store_int8(out.codes + i * kLanes, q);
         total = addi(total, q);
     }
-    *scale = largest / 127.0f;
-    *start = -8 * reduce_addi(total);
+    out.start = -8 * reduce_addi(total);
+    return top;
 }
 
 // A row's sums of activations (scale * sum of codes, the sum being -start / 8) as integers in a unit of the row. `groups`
 // entries, and a zero when that is odd.
-static void quantise_sums(const float* scales, const int32_t* starts, int groups, int16_t* sums, float* unit) {
+static void quantise_sums(const Int8Group* row, int groups, int16_t* sums, float* unit) {
     uint32_t top = 0;
     for (int g = 0; g < groups; g++) {
-        const float sum = scales[g] * (float)starts[g];
+        const float sum = row[g].scale * (float)row[g].start;
         uint32_t bits;
         memcpy(&bits, &sum, 4);
         bits &= 0x7fffffff;
@@ -47,10 +60,10 @@ static void quantise_sums(const float* scales, const int32_t* starts, int groups
     }
     float largest;
     memcpy(&largest, &top, 4);
-    const float inverse = largest >= 1e-30f && top < 0x7f800000 ? -(float)kOffsetLimit / largest : 0.0f;
+    const float inverse = largest >= kSmallest ? -(float)kOffsetLimit / largest : 0.0f;
     *unit = largest * 0.125f / kOffsetLimit;
     for (int g = 0; g < groups; g++)
-        sums[g] = inverse != 0 ? (int16_t)lrintf(scales[g] * (float)starts[g] * inverse) : 0;
+        sums[g] = inverse != 0 ? (int16_t)lrintf(row[g].scale * (float)row[g].start * inverse) : 0;
     if (groups % 2) sums[groups] = 0;
 }
 
@@ -59,12 +72,14 @@ static void prepare_rows(const float* x, int64_t x_stride, int row_begin, int ro
     const int groups = padded / kGroup;
     for (int row = row_begin; row < row_end; row++, x += x_stride) {
         alignas(64) float tail[kGroup] = {};
+        int32_t top = 0;
         for (int k = whole; k < depth; k++) tail[k - whole] = x[k];
         for (int k = 0; k < padded; k += kGroup) {
             const float* from = k < whole ? x + k : tail;
             int64_t at = (int64_t)row * padded + k;
             if (out.form == kInt8) {
-                quantise_group(from, out.codes + at, out.scales + at / kGroup, out.starts + at / kGroup);
+                const int32_t bits = quantise_group(from, out.int8[at / kGroup]);
+                top = bits > top ? bits : top;
                 continue;
             }
             for (int i = 0; i < kGroup; i += kLanes) {
@@ -77,9 +92,11 @@ static void prepare_rows(const float* x, int64_t x_stride, int row_begin, int ro
             }
         }
         if (out.form == kInt8) {
-            const int64_t first = (int64_t)row * groups;
-            quantise_sums(out.scales + first, out.starts + first, groups,
-                          out.sums + (int64_t)row * ((groups + 1) / 2 * 2), out.sum_units + row);
+            quantise_sums(out.int8 + (int64_t)row * groups, groups, out.sums + (int64_t)row * ((groups + 1) / 2 * 2),
+                          out.sum_units + row);
+            float largest;
+            memcpy(&largest, &top, 4);
+            if (!(largest <= kLargest)) out.sum_units[row] = NAN;
         }
     }
 }

@@ -99,6 +99,13 @@ void requantise(bool affine, Group& group) {
     group.exact = true;
 }
 
+// A group whose scale is nothing has codes that are: the products' scales are made by adding exponents.
+void avoid_zero_scale(Group& group) {
+    if (std::fabs(group.scale) >= 0x1p-60f) return;
+    group.scale = 1.0f;
+    std::fill(std::begin(group.codes), std::end(group.codes), (int16_t)0);
+}
+
 // Where the row that becomes a column lies; null data: the column only fills the strip.
 struct Source {
     const uint8_t* row = nullptr;
@@ -188,6 +195,7 @@ void pack_strips(const PackPart* parts, int num_parts, int32_t kind, int32_t ord
                     continue;
                 }
                 if (!group.exact) requantise(has_offsets(kind), group);
+                avoid_zero_scale(group);
                 put_quantised(kind, group, c, to + tile_at(kind, g));
                 offsets[(size_t)g * kStrip + c] = group.offset;
             }

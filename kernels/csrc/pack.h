@@ -29,7 +29,8 @@
 //   kF16   [padded K][32] halves
 //   kF32   [padded K][32] floats
 //
-// Columns that only fill up the last strip have d = 0 and no offset. All of this is independent of the instruction set.
+// A group with d = 0 (or below 2^-60) is stored with codes of 0 and d = 1. Columns that only fill up the last strip have
+// d = 0 and no offset. All of this is independent of the instruction set.
 
 #pragma once
 

@@ -9,6 +9,7 @@ namespace rx::RX_ISA {
 constexpr int kLanes = 8;
 constexpr int kVectors = 2;  // 16 columns
 constexpr int kMaxRows = 3;  // 6 int32 and 6 float accumulators of 16 registers
+constexpr bool kScaleTables = false;  // scales of products by integer additions where rows are many
 
 using VecF = __m256;
 using VecI = __m256i;
@@ -55,6 +56,9 @@ RX_INLINE void store_bf16(uint16_t* p, VecF x) {
 
 RX_INLINE VecI zeroi() { return _mm256_setzero_si256(); }
 RX_INLINE VecF fresh_zero() { return _mm256_setzero_ps(); }
+RX_INLINE VecI bits_of(VecF a) { return _mm256_castps_si256(a); }
+RX_INLINE VecI broadcast_bits(const float* p) { return bits_of(set1(*p)); }
+RX_INLINE VecF of_bits(VecI a) { return _mm256_castsi256_ps(a); }
 RX_INLINE VecI loadi(const int32_t* p) { return _mm256_loadu_si256((const __m256i*)p); }
 RX_INLINE void storei(int32_t* p, VecI a) { _mm256_storeu_si256((__m256i*)p, a); }
 RX_INLINE VecI max_bits(VecF a, VecI b) { return _mm256_max_epi32(_mm256_castps_si256(abs(a)), b); }

@@ -9,6 +9,7 @@ namespace rx::RX_ISA {
 constexpr int kLanes = 16;
 constexpr int kVectors = 2;  // 32 columns
 constexpr int kMaxRows = 6;  // 12 int32 and 12 float accumulators of 32 registers
+constexpr bool kScaleTables = true;  // scales of products by integer additions where rows are many
 
 using VecF = __m512;
 using VecI = __m512i;
@@ -46,6 +47,14 @@ RX_INLINE void store_bf16(uint16_t* p, VecF x) {
 #endif
 }
 
+RX_INLINE VecI bits_of(VecF a) { return _mm512_castps_si512(a); }
+// From memory, whatever else reads it: a broadcast of what a general register holds would take a port of the dot products.
+RX_INLINE VecI broadcast_bits(const float* p) {
+    VecI bits;
+    asm("vpbroadcastd %1, %0" : "=v"(bits) : "m"(*p));
+    return bits;
+}
+RX_INLINE VecF of_bits(VecI a) { return _mm512_castsi512_ps(a); }
 RX_INLINE VecI loadi(const int32_t* p) { return _mm512_loadu_si512(p); }
 RX_INLINE void storei(int32_t* p, VecI a) { _mm512_storeu_si512(p, a); }
 RX_INLINE VecI max_bits(VecF a, VecI b) { return _mm512_max_epi32(_mm512_castps_si512(abs(a)), b); }

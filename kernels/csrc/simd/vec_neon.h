@@ -9,6 +9,7 @@ namespace rx::RX_ISA {
 constexpr int kLanes = 4;
 constexpr int kVectors = 4;  // 16 columns
 constexpr int kMaxRows = 2;  // 8 int32 and 8 float accumulators of 32 registers, 8 for codes
+constexpr bool kScaleTables = false;  // scales of products by integer additions where rows are many
 
 using VecF = float32x4_t;
 using VecI = int32x4_t;
@@ -49,6 +50,9 @@ RX_INLINE void store_bf16(uint16_t* p, VecF x) {
 RX_INLINE VecI set1i(int32_t x) { return vdupq_n_s32(x); }
 RX_INLINE VecI zeroi() { return vdupq_n_s32(0); }
 RX_INLINE VecF fresh_zero() { return vdupq_n_f32(0); }
+RX_INLINE VecI bits_of(VecF a) { return vreinterpretq_s32_f32(a); }
+RX_INLINE VecI broadcast_bits(const float* p) { return bits_of(set1(*p)); }
+RX_INLINE VecF of_bits(VecI a) { return vreinterpretq_f32_s32(a); }
 RX_INLINE VecI loadi(const int32_t* p) { return vld1q_s32(p); }
 RX_INLINE void storei(int32_t* p, VecI a) { vst1q_s32(p, a); }
 RX_INLINE VecI addi(VecI a, VecI b) { return vaddq_s32(a, b); }

@@ -10,6 +10,7 @@ namespace rx::RX_ISA {
 constexpr int kLanes = 4;
 constexpr int kVectors = 2;  // 8 columns
 constexpr int kMaxRows = 2;
+constexpr bool kScaleTables = true;  // scales of products by integer additions where rows are many
 
 typedef float VecF __attribute__((vector_size(16)));
 typedef int32_t VecI __attribute__((vector_size(16)));
@@ -94,6 +95,9 @@ RX_INLINE VecI loadi(const int32_t* p) {
     return v;
 }
 RX_INLINE void storei(int32_t* p, VecI a) { memcpy(p, &a, sizeof a); }
+RX_INLINE VecI bits_of(VecF a) { return (VecI)a; }
+RX_INLINE VecI broadcast_bits(const float* p) { return bits_of(set1(*p)); }
+RX_INLINE VecF of_bits(VecI a) { return (VecF)a; }
 RX_INLINE VecI addi(VecI a, VecI b) { return a + b; }
 template <int Bits>
 RX_INLINE VecI shift_left(VecI a) {
