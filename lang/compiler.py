@@ -24,7 +24,6 @@ from .run_options import SAMPLING_OPTIONS, RunOptions
 from .state import ProgramState
 from .stream_executor import StreamExecutor
 from .tools import Tool
-from .waiting import wait
 
 if TYPE_CHECKING:
     from .program import SglFunction
@@ -112,9 +111,14 @@ class CompiledProgram:
             self._hint(resolve_backend(options.get("backend") or self.backend))
             return list(self.program.run_batch(entries, **self._with_backend(options)))
         states = [self.run(remote=remote, **{**options, **entry}) for entry in entries]
-        for state in states:
-            for stream in state.stream_executor.run.streams():
-                stream.sync()
+        try:
+            for state in states:
+                for stream in state.stream_executor.run.streams():
+                    stream.sync()
+        except KeyboardInterrupt:
+            for state in states:
+                state.cancel()
+            raise
         return states
 
     def _hint(self, backend: BaseBackend) -> None:
@@ -167,7 +171,7 @@ def run_graph(
     root.run.ret_value.set_result(None)
     state = ProgramState(root)
     if not options.use_thread:
-        wait(root.sync_future())
+        root.run.wait(root.sync_future())
     return state
 
 
@@ -206,7 +210,7 @@ def run_remote(
     root.sync_future().add_done_callback(lambda _: _end(root))
     root.end_stream()
     if not options.use_thread:
-        wait(root.sync_future())
+        root.run.wait(root.sync_future())
     return ProgramState(root, is_reader=True)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ProgramError
 from .ir import SglConcateAndAppend, SglExpr
-from .waiting import any_done, settled, wait
+from .waiting import any_done, settled
 
 if TYPE_CHECKING:
     from .state import ProgramState
@@ -123,7 +123,7 @@ class ProgramStateGroup:
             i: state.stream_executor.value_future(name) for i, state in enumerate(self.states)
         }
         while waiting and len(winners) < k:
-            wait(any_done(list(waiting.values())))
+            self.states[0].stream_executor.run.wait(any_done(list(waiting.values())))
             for i in [i for i, future in waiting.items() if future.done()]:
                 if waiting.pop(i).exception() is None and len(winners) < k:
                     winners.append(self.states[i])
@@ -141,7 +141,7 @@ class ProgramStateGroup:
         """
         futures = [state.stream_executor.value_future(name) for state in self.states]
         for future in futures:
-            wait(settled(future))
+            self.states[0].stream_executor.run.wait(settled(future))
         return most_common(futures, name)
 
 

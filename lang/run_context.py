@@ -8,11 +8,12 @@ import time
 import weakref
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import Cancelled, ProgramError, ProgramTimeout
 from .loop import background_loop
 from .usage import Budget, Usage
+from .waiting import wait
 
 if TYPE_CHECKING:
     from .response_cache import ResponseCache
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from .stream_executor import StreamExecutor
     from .tape import Tape
 
+T = TypeVar("T")
 Event = dict[str, Any]
 
 MAX_STREAMS = 1 << 14
@@ -94,6 +96,14 @@ class RunContext:
             self.loop.call_soon_threadsafe(task.cancel)
         for stream in self.streams():
             stream.cancel(error)
+
+    def wait(self, future: Future[T], timeout_s: float | None = None) -> T:
+        """As waiting.wait; Ctrl-C meanwhile cancels the run."""
+        try:
+            return wait(future, timeout_s)
+        except KeyboardInterrupt:
+            self.cancel_by_user()
+            raise
 
     def cancel_by_user(self) -> None:
         self.cancel(Cancelled("the program was cancelled"))

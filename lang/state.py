@@ -30,7 +30,7 @@ from .stream_executor import StreamExecutor
 from .text_iter import iterate, iterate_async
 from .tools import ToolCall, answer_of, read_calls
 from .usage import Usage
-from .waiting import settled, wait
+from .waiting import settled
 
 
 class ProgramState:
@@ -49,7 +49,7 @@ class ProgramState:
     @property
     def ret_value(self) -> Any:
         """What the body returned; waits for a streamed run's body."""
-        return wait(self.stream_executor.run.ret_value)
+        return self.stream_executor.run.wait(self.stream_executor.run.ret_value)
 
     @property
     def usage(self) -> Usage:
@@ -177,7 +177,7 @@ class ProgramState:
 
     def get_var(self, name: str) -> Any:
         """The value of `name`, waiting for it. ProgramError if it failed, UndefinedVariable if nothing defines it."""
-        return wait(self._known(self._scope + name))
+        return self.stream_executor.run.wait(self._known(self._scope + name))
 
     def _known(self, full_name: str) -> Future[Any]:
         stream = self.stream_executor
@@ -185,13 +185,13 @@ class ProgramState:
             changed = stream.watch()
             if stream.run.ret_value.done() or full_name in stream.slots:
                 break
-            wait(changed)
+            self.stream_executor.run.wait(changed)
         return stream.value_future(full_name)
 
     def _await_body(self) -> None:
         """A reader waits until the body has appended all that it will."""
         if self._is_reader:
-            wait(settled(self.stream_executor.run.ret_value))
+            self.stream_executor.run.wait(settled(self.stream_executor.run.ret_value))
 
     async def get(self, name: str) -> Any:
         """As `s[name]`, without blocking the event loop."""
@@ -203,7 +203,7 @@ class ProgramState:
     def get_meta_info(self, name: str) -> Any:
         """What the backend reported of `name`: token counts, finish_reason, log-probabilities …"""
         if self._is_reader and self._scope + name not in self.stream_executor.slots:
-            wait(settled(self._known(self._scope + name)))
+            self.stream_executor.run.wait(settled(self._known(self._scope + name)))
         return self.stream_executor.get_meta_info(self._scope + name)
 
     def value(self, name: str) -> Any:

@@ -34,7 +34,6 @@ from .points import ForkPoint, SyncPoint
 from .run_context import RunContext
 from .sampling import SglSamplingParams
 from .slot import QueueItem, Slot
-from .waiting import wait
 
 _running: set[StreamExecutor] = set()
 """Streams with something to do: an event loop holds its tasks weakly. Touched on the loop alone."""
@@ -284,7 +283,7 @@ class StreamExecutor:
 
     def sync(self) -> None:
         """Waits for everything appended so far; raises nothing."""
-        wait(self.sync_future())
+        self.run.wait(self.sync_future())
 
     def value_future(self, name: str) -> Future[Any]:
         """The value of `name`; UndefinedVariable at once if no expression defines it."""
@@ -302,7 +301,7 @@ class StreamExecutor:
         return known
 
     def get_var(self, name: str) -> Any:
-        return wait(self.value_future(name))
+        return self.run.wait(self.value_future(name))
 
     def set_var(self, name: str, value: Any) -> None:
         slot = Slot(name)
@@ -334,10 +333,10 @@ class StreamExecutor:
         if slot is None:
             if name in self.variables:
                 return self.meta_info.get(name)
-            wait(self.value_future(name), timeout)
+            self.run.wait(self.value_future(name), timeout)
             return None
         try:
-            wait(slot.future, timeout)
+            self.run.wait(slot.future, timeout)
         except Cancelled:
             if slot.meta is None:
                 raise

@@ -79,7 +79,7 @@ def iterate(state: ProgramState, name: str | None) -> Iterator[str]:
             yield from (text for text, _ in pieces if text)
             if not pieces and not finished:
                 wait(changed)
-    except GeneratorExit:
+    except (GeneratorExit, KeyboardInterrupt):
         stream.run.cancel_by_user()
         raise
 
