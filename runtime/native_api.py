@@ -23,6 +23,8 @@ from .messages import Finish, LogprobRequest, TokenLogprobs
 from .sampling_params import SamplingParams
 
 MAX_BATCH = 1024
+MAX_GENERATIONS = 4096
+"""Prompts times n of one request: more would hold up the others while they are only being refused."""
 MAX_KEEP_S = 86400.0
 _CONSTRAINTS = ("regex", "ebnf", "json_schema", "xml", "structural_tag", "whitespace", "on_unsupported", "close")
 _DTYPE_REGEX = {"int": r"[-+]?[0-9]+[ \n]*", "float": r"[-+]?[0-9]*\.?[0-9]+[ \n]*"}
@@ -196,6 +198,7 @@ def parse(body: NativeBody, *, client: str = "") -> NativeCall:
                 gather=body.group_len or None,
             )
         )
+    check_generations(sum(request.sampling.n for request in requests))
     if (body.keep or body.parent) and (is_batch or requests[0].sampling.n > 1):
         raise RequestError("keep and parent take one prompt and n = 1", param="keep")
     if not 0 <= body.keep_s <= MAX_KEEP_S:
@@ -203,6 +206,13 @@ def parse(body: NativeBody, *, client: str = "") -> NativeCall:
     if (body.keep or body.parent) and body.session_params:
         raise RequestError("a session keeps its paths itself; drop keep and parent", param="keep")
     return NativeCall(requests, is_batch, body.stream, body.stream_deltas, body.return_text_in_logprobs)
+
+
+def check_generations(count: int) -> None:
+    """Raises RequestError for more generations than one request may ask for."""
+    if count > MAX_GENERATIONS:
+        told = f"at most {MAX_GENERATIONS} generations (prompts times n) a request, found {count}"
+        raise RequestError(told, param="n")
 
 
 def _refuse_unserved(body: NativeBody) -> None:

@@ -15,7 +15,7 @@ from ...errors import PromptTooLong, RequestError
 from ..generate_request import GenerateChunk, GenerateRequest
 from ..merge import merge
 from ..messages import LogprobRequest
-from ..native_api import MAX_BATCH
+from ..native_api import MAX_BATCH, check_generations
 from ..sampling_params import MAX_N
 from .generation import Generation, Tally, chunks_of, finish_reason, gather, usage_of
 from .http import Answer, EventStream, Request, json_response
@@ -55,6 +55,7 @@ async def completions(service: Service, request: Request) -> Answer:
         vocab_size=service.vocab_size,
     )
     best_of = body.best_of if body.best_of is not None else sampling.n
+    check_generations(len(prompts) * best_of)
     wanted = None
     if body.logprobs is not None or best_of > sampling.n:
         wanted = LogprobRequest(
