@@ -15,7 +15,7 @@ from torch import Tensor
 from ...kernels import ops
 from ..lora.adapter import Adapter
 from ..lora.names import SlotSize
-from ..model_runner.plan import StepPlan
+from ..model_runner.plan import Int32, StepPlan
 from .config import ModelConfig
 from .decoder import Decoder
 from .layers import AnyLinear, Mlp
@@ -84,23 +84,37 @@ class AdapterSlots:
         self._adapter_T: Tensor | None = None
         self._size = size
         self._adapt(decoder, decoder.config)
+        self._modules = frozenset(part.module for part in self._parts)
 
     def use(self, plan: StepPlan) -> None:
         """Brings the step's adapters into slots; the linears that follow compute all of its rows."""
         if not plan.adapters:
-            self._adapter_T = self._rows.adapter_T = None
+            self.release()
             return
-        slot_of = np.array([*self._place(plan.adapters), -1], np.int32)
-        slots_T = np.repeat(slot_of[plan.adapters_B], np.diff(plan.query_start_B1))
+        self._place(plan.adapters)
+        slots_T = np.repeat(self.slots_of(plan), np.diff(plan.query_start_B1))
         self._adapter_T = self._rows.adapter_T = torch.from_numpy(slots_T).to(self._device)
         self._rows.modules = frozenset().union(*(adapter.parts for adapter in plan.adapters))
+
+    def slots_of(self, plan: StepPlan) -> Int32:
+        """The slot of each sequence's adapter, -1: none; after `use`."""
+        slot_of = np.array([*(self._slots[adapter] for adapter in plan.adapters), -1], np.int32)
+        return slot_of[plan.adapters_B]
+
+    def bind(self, adapter_T: Tensor) -> None:
+        """The linears that follow read the slots of their rows (-1: none) from here, whichever those will be."""
+        self._rows.adapter_T, self._rows.modules = adapter_T, self._modules
+
+    def release(self) -> None:
+        """The linears that follow compute rows without adapters."""
+        self._adapter_T = self._rows.adapter_T = None
 
     def keep(self, rows_R: list[int]) -> None:
         """The linears that follow (the head) compute these rows of the step alone."""
         if self._adapter_T is not None:
             self._rows.adapter_T = self._adapter_T[rows_R]
 
-    def _place(self, adapters: list[Adapter]) -> list[int]:
+    def _place(self, adapters: list[Adapter]) -> None:
         for adapter in adapters:
             if adapter in self._slots:
                 self._slots.move_to_end(adapter)
@@ -111,7 +125,6 @@ class AdapterSlots:
                 for part in self._parts:
                     part.put(slot, adapter)
                 self._slots[adapter] = slot
-        return [self._slots[adapter] for adapter in adapters]
 
     def _adapt(self, decoder: Decoder, config: ModelConfig) -> None:
         hidden, inner, dim = config.hidden_size, config.intermediate_size, config.head_dim

@@ -9,6 +9,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,11 @@ from radixlang.kernels.load import load_kernels
 from radixlang.kernels.reference import matmul as reference_matmul
 from radixlang.kernels.triton import matmul as triton_matmul
 from radixlang.runtime.config import EngineConfig
+from radixlang.runtime.lora.adapter import linears_of, read_adapter
+from radixlang.runtime.lora.names import SlotSize
 from radixlang.runtime.messages import Control, Submit
 from radixlang.runtime.model import layers
+from radixlang.runtime.model.adapted import AdapterSlots
 from radixlang.runtime.model.decoder import Decoder
 from radixlang.runtime.model.kv_pool import KvPool
 from radixlang.runtime.model_runner.cuda.executor import CudaExecutor
@@ -68,13 +72,14 @@ def triton_everywhere() -> Iterator[None]:
     registry._table.update(before)
 
 
-def build(checkpoint: Checkpoint, kv_dtype: torch.dtype = torch.float32) -> CudaExecutor:
+def build(checkpoint: Checkpoint, kv_dtype: torch.dtype = torch.float32, lora: SlotSize | None = None) -> CudaExecutor:
     config = checkpoint.config
     with torch.inference_mode():
         decoder = Decoder(checkpoint, dtype=torch.float32, device=torch.device(DEVICE))
+        adapters = None if lora is None else AdapterSlots(decoder, lora)
         pool = KvPool(config, SLOTS + 1, kv_dtype, torch.device(DEVICE))
     return CudaExecutor(
-        decoder, pool, num_rows=ROWS, max_context=CONTEXT, page_size=1, uses_graphs=True,
+        decoder, pool, num_rows=ROWS, max_context=CONTEXT, page_size=1, uses_graphs=True, adapters=adapters,
     )  # fmt: skip
 
 
@@ -306,3 +311,35 @@ def test_a_graph_is_chosen_for_every_batch() -> None:
         assert found == sorted(set(found))
         assert found[-1] == largest
         assert all(b - a <= max(8, a // 3) for a, b in itertools.pairwise(found))
+
+
+def test_adapters_in_prompts_and_in_graphs(
+    tiny_model_dir: Path, driver: Any, make_adapter: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Three adapters and none in two slots: prompts of all at once, then two at a time through the padded buckets."""
+    folders = [
+        make_adapter(tmp_path / "a", tiny_model_dir, rank=4, targets=("q_proj", "v_proj"), seed=1),
+        make_adapter(tmp_path / "b", tiny_model_dir, rank=8, seed=2, size=0.6),
+        make_adapter(tmp_path / "c", tiny_model_dir, rank=2, targets=("down_proj", "lm_head"), seed=3, size=0.9),
+    ]
+    adapters = [read_adapter(folder, linears_of(open_checkpoint(tiny_model_dir))) for folder in folders]
+    results = []
+    for executor in (
+        build(open_checkpoint(tiny_model_dir), lora=SlotSize(2, 8)),
+        TorchExecutor(open_checkpoint(tiny_model_dir), num_slots=SLOTS, lora=SlotSize(3, 8)),
+    ):
+        got: list[list[int]] = []
+        for who in ([0, -1, 1], [2, 1, -1]):
+            inner = executor.execute
+
+            def execute(plan: Any, who: list[int] = who, inner: Any = inner) -> Any:
+                used = sorted({place for place in who if place >= 0})
+                plan.adapters = [adapters[place] for place in used]
+                plan.adapters_B = np.array([used.index(p) if p >= 0 else -1 for p in who], np.int32)
+                return inner(plan)
+
+            runs = driver(SimpleNamespace(num_slots=SLOTS, execute=execute))
+            got += runs.greedy([[5, 9, 31]] * 3, 2)
+        results.append(got)
+    assert results[0] == results[1]
+    assert len({tuple(ids) for ids in results[0]}) > 2

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from ...model.decoder import Decoder
 from ...model.kv_pool import KvPool
 from ...scheduler.step_thread import Steps
 from ..plan import Logprobs, StepOutput, StepPlan
-from .graphs import DecodeGraphs
+from .graphs import Bucket, DecodeGraphs
 from .logprobs import Asked, Gathered, gather
 from .page_mirror import PageMirror
 from .sample_arrays import draw
@@ -97,15 +98,22 @@ class CudaExecutor:
         self._num_rows = num_rows
         self._mirror: PageMirror
         self._graphs: DecodeGraphs
+        self._adapted_graphs: DecodeGraphs | None = None
+        """Of steps in which a sequence has an adapter."""
         self._prepare(num_rows, -(-max_context // page_size) * page_size)
 
     def _prepare(self, num_rows: int, width: int) -> None:
         with torch.inference_mode(), self._on_stream():
             self._mirror = PageMirror(num_rows, width, self.num_slots, self._device)
-            self._graphs = DecodeGraphs(
-                self._num_rows, self._mirror, self.num_slots, self.vocab_size, self._logits_of_all,
+            logits_RV = torch.empty(self._num_rows, self.vocab_size, dtype=torch.float32, device=self._device)
+            make = partial(
+                DecodeGraphs, self._num_rows, self._mirror, self.num_slots, logits_RV,
                 captures=self._uses_graphs and self._is_cuda,
             )  # fmt: skip
+            if self._adapters is not None:
+                self._adapted_graphs = make(self._adapted_logits_of_all)
+                self._adapters.release()
+            self._graphs = make(self._logits_of_all)
 
     def _on_stream(self) -> AbstractContextManager[object]:
         return nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
@@ -145,12 +153,17 @@ class CudaExecutor:
         if self._adapters is not None:
             self._adapters.use(plan)
         is_decode = num_tokens == len(plan.kv_lens_B) <= self._graphs.largest
-        if is_decode and not (plan.scores or len(plan.hidden_rows) or plan.adapters):
-            bucket = self._graphs.bucket(num_tokens)
-            bucket.fill(plan)
+        if is_decode and not (plan.scores or len(plan.hidden_rows)):
+            graphs, forward = self._graphs, self._logits_of_all
+            adapters_B = None
+            if plan.adapters and self._adapters is not None and self._adapted_graphs is not None:
+                graphs, forward = self._adapted_graphs, self._adapted_logits_of_all
+                adapters_B = self._adapters.slots_of(plan)
+            bucket = graphs.bucket(num_tokens)
+            bucket.fill(plan, adapters_B)
             if relays:
                 self._relay(bucket.token_ids, plan)
-            launched.logits_RV = bucket.run(self._logits_of_all)[:num_tokens]
+            launched.logits_RV = bucket.run(forward)[:num_tokens]
             launched.place = {row: row for row in range(num_tokens)}
             return None
         ids_T, positions_T, slots_T = send([plan.token_ids_T, plan.positions_T, plan.slots_T], self._device)
@@ -169,9 +182,14 @@ class CudaExecutor:
             rows, samples = send([plan.relay_rows, plan.relay_samples], self._device)
             ids_T.index_copy_(0, rows.long(), self._drawn_S[samples.long()])
 
-    def _logits_of_all(self, ids_T: Tensor, slots_T: Tensor, batch: PackedBatch, out_TV: Tensor) -> None:
-        hidden_TE = self._decoder.forward(ids_T, slots_T, batch, self._pool)
-        self._decoder.logits(self._decoder.norm(hidden_TE), out_TV)
+    def _logits_of_all(self, bucket: Bucket) -> None:
+        hidden_TE = self._decoder.forward(bucket.token_ids, bucket.slots, bucket.batch, self._pool)
+        self._decoder.logits(self._decoder.norm(hidden_TE), bucket.logits_RV)
+
+    def _adapted_logits_of_all(self, bucket: Bucket) -> None:
+        assert self._adapters is not None
+        self._adapters.bind(bucket.adapters)
+        self._logits_of_all(bucket)
 
     def _logits(self, hidden_TE: Tensor, rows: list[int]) -> Tensor:
         (there,) = send([np.array(rows, np.int32)], self._device)
@@ -218,5 +236,5 @@ class CudaExecutor:
 
     def close(self) -> None:
         """Frees weights, pool and graphs; the executor must not be used again."""
-        del self._graphs, self._mirror, self._decoder, self._pool, self._adapters
+        del self._graphs, self._adapted_graphs, self._mirror, self._decoder, self._pool, self._adapters
         self._drawn_S = None

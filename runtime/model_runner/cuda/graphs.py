@@ -18,14 +18,14 @@ from torch import Tensor
 
 from ....kernels.paged import Paged
 from ....kernels.reference.batch import PackedBatch
-from ..plan import StepPlan
+from ..plan import Int32, StepPlan
 from .page_mirror import PageMirror
 from .staging import send
 
 logger = logging.getLogger(__name__)
 
-Forward = Callable[[Tensor, Tensor, PackedBatch, Tensor], object]
-"""Token ids, slots and batch; the logits of every row are put into the last."""
+Forward = Callable[["Bucket"], object]
+"""From its inputs to the logits of all its rows."""
 
 
 def sizes(largest: int) -> list[int]:
@@ -40,58 +40,57 @@ class Bucket:
     def __init__(self, size: int, mirror: PageMirror, spare_slot: int, logits_RV: Tensor) -> None:
         """logits_RV: shared by the buckets, as many rows as the largest has."""
         device = mirror.table.device
-        # Rows: token ids, positions, slots, lengths, rows of the page table.
-        idle = np.array([[0], [0], [spare_slot], [1], [mirror.spare_row]], np.int32)
+        # Rows: token ids, positions, slots, lengths, rows of the page table, slots of adapters.
+        idle = np.array([[0], [0], [spare_slot], [1], [mirror.spare_row], [-1]], np.int32)
         self._idle = np.repeat(idle, size, axis=1)
         self._inputs = torch.from_numpy(self._idle.copy()).to(device)
         self.size = size
-        self._ids, positions, self._slots, lengths, table_rows = self._inputs
+        self.token_ids, positions, self.slots, lengths, table_rows, self.adapters = self._inputs
+        """token_ids: draws of the step before may be written there, between `fill` and `run`."""
         rows = torch.arange(size, dtype=torch.int32, device=device)
         tiles = torch.zeros(0, 5, dtype=torch.int32, device=device)
         # The width of the table sizes the split of attention, once for all.
         longest = mirror.table.shape[1]
-        self._batch = PackedBatch([], positions, Paged(mirror.table, rows, lengths, table_rows, tiles, longest, 1))
+        self.batch = PackedBatch([], positions, Paged(mirror.table, rows, lengths, table_rows, tiles, longest, 1))
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._logits_RV = logits_RV[:size]
-
-    @property
-    def token_ids(self) -> Tensor:
-        """int32 [size]: draws of the step before may be written here, between `fill` and `run`."""
-        return self._inputs[0]
+        self.logits_RV = logits_RV[:size]
 
     def capture(self, forward: Forward, pool: Any) -> Any:
         """Runs once to compile and tune, then records. Returns the memory pool, shared by all graphs."""
-        forward(self._ids, self._slots, self._batch, self._logits_RV)
+        forward(self)
         torch.cuda.synchronize()
         self._graph = torch.cuda.CUDAGraph()
         # Other threads may use the device meanwhile: the one that fetches results does.
         with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
-            forward(self._ids, self._slots, self._batch, self._logits_RV)
+            forward(self)
         return self._graph.pool()
 
-    def fill(self, plan: StepPlan) -> None:
+    def fill(self, plan: StepPlan, adapters_B: Int32 | None = None) -> None:
+        """adapters_B: the slot of each sequence's adapter, -1: none."""
         count = len(plan.token_ids_T)
         inputs = self._idle.copy()
-        inputs[:, :count] = (plan.token_ids_T, plan.positions_T, plan.slots_T, plan.kv_lens_B, plan.table_rows_B)
+        inputs[:5, :count] = (plan.token_ids_T, plan.positions_T, plan.slots_T, plan.kv_lens_B, plan.table_rows_B)
+        if adapters_B is not None:
+            inputs[5, :count] = adapters_B
         self._inputs.copy_(send([inputs], self._inputs.device)[0])
 
     def run(self, forward: Forward) -> Tensor:
         """Logits [size, V], valid until the next run of any bucket."""
         if self._graph is None:
-            forward(self._ids, self._slots, self._batch, self._logits_RV)
+            forward(self)
         else:
             self._graph.replay()
-        return self._logits_RV
+        return self.logits_RV
 
 
 class DecodeGraphs:
     """The buckets, largest captured first so that the smaller ones find their memory there."""
 
     def __init__(
-        self, largest: int, mirror: PageMirror, spare_slot: int, vocab_size: int, forward: Forward, *, captures: bool
+        self, largest: int, mirror: PageMirror, spare_slot: int, logits_RV: Tensor, forward: Forward, *, captures: bool
     ) -> None:
+        """logits_RV: as many rows as the largest batch has."""
         started = time.perf_counter()
-        logits_RV = torch.empty(largest, vocab_size, dtype=torch.float32, device=mirror.table.device)
         self._buckets = [Bucket(size, mirror, spare_slot, logits_RV) for size in sizes(largest)]
         if captures:
             pool: Any = None
