@@ -13,6 +13,7 @@ import pytest
 
 from radixlang.errors import ConfigError, UnsupportedModel
 from radixlang.runtime.config import EngineConfig
+from radixlang.runtime.lora.names import SlotSize
 from radixlang.runtime.model_runner.load import load_executor
 from radixlang.runtime.weights.checkpoint import Checkpoint
 from radixlang.runtime.weights.open import open_checkpoint
@@ -37,7 +38,7 @@ def native(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     asked: list[int] = []
 
     class NativeExecutor:
-        def __init__(self, checkpoint: Checkpoint, config: EngineConfig, num_slots: int) -> None:
+        def __init__(self, checkpoint: Checkpoint, config: EngineConfig, num_slots: int, lora: SlotSize | None) -> None:
             asked.append(num_slots)
             raise UnsupportedModel("no op for it")
 
@@ -97,3 +98,10 @@ def test_rounding_does_not_fall_back(checkpoint: Checkpoint, native: list[int]) 
 def test_a_context_that_cannot_fit_is_refused_with_numbers(checkpoint: Checkpoint, native: list[int]) -> None:
     with pytest.raises(ConfigError, match="a context larger than the pool: 2000 tokens of context, 100 KV slots"):
         load_executor(config(context_length=2000, executor="torch"), checkpoint)
+
+
+def test_adapters_fall_back_to_torch_and_no_further(checkpoint: Checkpoint, native: list[int]) -> None:
+    assert "torch" in load_executor(config(), checkpoint, lora=SlotSize(1, 4)).device
+    with pytest.raises(ConfigError, match="--enable-lora: .* merge the adapter") as caught:
+        load_executor(config(executor="transformers"), checkpoint, lora=SlotSize(1, 4))
+    assert caught.value.param == "enable_lora"
