@@ -7,7 +7,8 @@ from typing import Any
 
 from .front import Front
 from .merge import merge
-from .native_api import Answer, NativeCall
+from .native_answer import Answer
+from .native_api import NativeCall
 
 
 def stream(front: Front, call: NativeCall) -> AsyncGenerator[dict[str, Any], None]:
