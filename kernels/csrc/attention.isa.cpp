@@ -127,12 +127,7 @@ void compute_tile(Panels& panels, const uint8_t* queries, Tile& tile, const Scra
     }
     float* sums[kTileRows];
     for (int i = 0; i < tile.count; ++i) sums[i] = tile.states[i].sum;
-    ahead.step();
-    if (single) {
-        panels.values(tile.count, tile.first, tile.last, sums, nullptr, nullptr);
-    } else {
-        panels.values(tile.count, tile.first, tile.last, sums, tile.keep, tile.take);
-    }
+    panels.values(tile.count, tile.first, tile.last, sums, single ? nullptr : tile.keep, single ? nullptr : tile.take, ahead);
 }
 
 // Keys of the span that a row at `position` sees.
@@ -198,7 +193,7 @@ void attend_with(const AttendCall& call) {
         KvEntry entries[kSpan];
         const int keys = seen - span * kSpan < kSpan ? seen - span * kSpan : kSpan;
         for (int i = 0; i < keys; ++i) entries[i] = kv.entry(call.layer, call.slots[span * kSpan + i]);
-        ahead.begin(keys, heads * (Panels::steps(keys) + 2 * tiles));
+        ahead.begin(keys, heads * Panels::steps(keys, tiles));
         for (int h = 0; h < heads; ++h) {
             const int kv_head = call.head_begin + h;
             panels.fill(entries, keys, kv_head, tiles == 1, ahead);

@@ -61,7 +61,10 @@ public:
         memcpy(out + dim + 4, &offset, 4);
     }
 
-    static constexpr int steps(int keys) { return (keys + 15) / 16; }  // of fill
+    // Calls of Ahead::step for a span of a head.
+    static constexpr int steps(int keys, int tiles) {
+        return tiles == 1 ? (keys + 15) / 16 * 2 : (keys + 15) / 16 + 2 * tiles;
+    }
 
     // `once`: a single tile will read them.
     void fill(const KvEntry* entries, int keys, int head, bool once, Ahead& ahead) {
@@ -125,14 +128,16 @@ public:
         return weigh_keys(row, scores, first, last, base);
     }
 
-    void values(int count, int first, int last, float* const* sums, const float* keep, const float* take) const {
+    void values(int count, int first, int last, float* const* sums, const float* keep, const float* take,
+                Ahead& ahead) const {
+        if (entries_ == nullptr) ahead.step();
         // Three rows at a time: each has accumulators of its high and of its low bytes.
         for (int row = 0; row < count; row += 3) {
             for (int d = 0; d < kv_.padded_dim; d += 64) {
                 switch (count - row) {
-                    case 1: weighted<1>(row, d, first, last, sums, keep, take); break;
-                    case 2: weighted<2>(row, d, first, last, sums, keep, take); break;
-                    default: weighted<3>(row, d, first, last, sums, keep, take);
+                    case 1: weighted<1>(row, d, first, last, sums, keep, take, ahead); break;
+                    case 2: weighted<2>(row, d, first, last, sums, keep, take, ahead); break;
+                    default: weighted<3>(row, d, first, last, sums, keep, take, ahead);
                 }
             }
         }
@@ -175,6 +180,11 @@ private:
     // K of 16 keys; the last one stands for those behind it.
     RX_INLINE_MEMBER void rows_at(const KvEntry* entries, int from, const uint8_t** rows) const {
         for (int i = 0; i < 16; ++i) rows[i] = entries[from + i < num_keys_ ? from + i : num_keys_ - 1].data + key_offset_;
+    }
+
+    // What is used soon comes from the second cache, where Ahead fetched it, to the first.
+    RX_INLINE_MEMBER void prefetch_head(const uint8_t* p) const {
+        for (int at = 0; at < kv_.padded_dim; at += 64) prefetch(p + at);
     }
 
     // V of four keys.
@@ -250,6 +260,7 @@ private:
     __attribute__((noinline)) void multiply_in_place(const uint8_t* queries, int key, float* out) const {
         const uint8_t* rows[16];
         rows_at(entries_, key, rows);
+        for (int i = key + 16; i < key + 32 && i < num_keys_; ++i) prefetch_head(entries_[i].data + key_offset_);
         VecI acc[Rows];
         RX_UNROLL for (int r = 0; r < Rows; ++r) acc[r] = start_of(query_at(queries, r));
         const int dim = kv_.padded_dim;
@@ -268,7 +279,7 @@ private:
 
     template <int Rows>
     __attribute__((noinline)) void weighted(int row, int d, int first, int last, float* const* sums, const float* keep,
-                                            const float* take) const {
+                                            const float* take, Ahead& ahead) const {
         const int left = kv_.padded_dim - d, wide = round64(kv_.padded_dim);
         const uint8_t* weights = weights_ + row * 2 * kSpan;
         VecI high[Rows][4], low[Rows][4];
@@ -279,6 +290,10 @@ private:
         for (int key = first / 4 * 4; key < last; key += 4) {
             VecI v[4];
             if (entries_ != nullptr) {
+                if (row + d == 0) {
+                    if (key % 16 == 0) ahead.step();
+                    for (int i = key + 8; i < key + 12 && i < num_keys_; ++i) prefetch_head(entries_[i].data + value_offset_);
+                }
                 quad_at(entries_, key).load(d, left, v);
             } else {
                 RX_UNROLL for (int j = 0; j < 4; ++j) v[j] = loadi(values_ + key / 4 * wide + d + j * 16);

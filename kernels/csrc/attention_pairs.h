@@ -36,8 +36,10 @@ public:
         for (int i = 0; i < kv_.padded_dim; i += kLanes) store_bf16(reinterpret_cast<uint16_t*>(out) + i, load(padded + i));
     }
 
-    // of fill
-    static constexpr int steps(int keys) { return (keys + 15) / 16 + (keys + 31) / 32; }
+    // Calls of Ahead::step for a span of a head.
+    static constexpr int steps(int keys, int tiles) {
+        return tiles == 1 ? (keys + 15) / 16 * 2 : (keys + 15) / 16 + (keys + 31) / 32 + 2 * tiles;
+    }
 
     // `once`: a single tile will read them.
     void fill(const KvEntry* entries, int keys, int head, bool once, Ahead& ahead) {
@@ -95,17 +97,19 @@ public:
         return weigh_keys(row, scores, first, last, base);
     }
 
-    void values(int count, int first, int last, float* const* sums, const float* keep, const float* take) const {
+    void values(int count, int first, int last, float* const* sums, const float* keep, const float* take,
+                Ahead& ahead) const {
+        if (entries_ == nullptr) ahead.step();
         for (int d = 0; d < kv_.padded_dim; d += kLanes * 4) {
             const int vectors = (kv_.padded_dim - d) / kLanes;
             FloatPanels::for_rows(count, [&](auto rows) {
                 constexpr int Rows = decltype(rows)::value;
                 if (entries_ != nullptr) {
-                    if (vectors >= 4) return weighted<Rows, 4, true>(d, first, last, sums, keep, take);
-                    return weighted<Rows, 2, true>(d, first, last, sums, keep, take);
+                    if (vectors >= 4) return weighted<Rows, 4, true>(d, first, last, sums, keep, take, ahead);
+                    return weighted<Rows, 2, true>(d, first, last, sums, keep, take, ahead);
                 }
-                if (vectors >= 4) return weighted<Rows, 4, false>(d, first, last, sums, keep, take);
-                weighted<Rows, 2, false>(d, first, last, sums, keep, take);
+                if (vectors >= 4) return weighted<Rows, 4, false>(d, first, last, sums, keep, take, ahead);
+                weighted<Rows, 2, false>(d, first, last, sums, keep, take, ahead);
             });
         }
     }
@@ -132,6 +136,11 @@ private:
     // K of 16 keys; the last one stands for those behind it.
     RX_INLINE_MEMBER void rows_at(const KvEntry* entries, int from, const uint8_t** rows) const {
         for (int i = 0; i < 16; ++i) rows[i] = entries[from + i < num_keys_ ? from + i : num_keys_ - 1].data + key_offset_;
+    }
+
+    // What is used soon comes from the second cache, where Ahead fetched it, to the first.
+    RX_INLINE_MEMBER void prefetch_head(const uint8_t* p) const {
+        for (int at = 0; at < kv_.padded_dim * 2; at += 64) prefetch(p + at);
     }
 
     // V of two keys.
@@ -180,6 +189,7 @@ private:
     __attribute__((noinline)) void multiply_in_place(const uint8_t* queries, int key, float* out) const {
         const uint8_t* rows[16];
         rows_at(entries_, key, rows);
+        for (int i = key + 16; i < key + 32 && i < num_keys_; ++i) prefetch_head(entries_[i].data + key_offset_);
         VecF acc[Rows];
         RX_UNROLL for (int r = 0; r < Rows; ++r) acc[r] = fresh_zero();
         const int dim = kv_.padded_dim;
@@ -196,7 +206,8 @@ private:
     }
 
     template <int Rows, int Vectors, bool InPlace>
-    void weighted(int d, int first, int last, float* const* sums, const float* keep, const float* take) const {
+    void weighted(int d, int first, int last, float* const* sums, const float* keep, const float* take,
+                  [[maybe_unused]] Ahead& ahead) const {
         VecF acc[Rows][Vectors];
         RX_UNROLL for (int r = 0; r < Rows; ++r) {
             RX_UNROLL for (int v = 0; v < Vectors; ++v) acc[r][v] = fresh_zero();
@@ -204,6 +215,10 @@ private:
         for (int key = first / 2 * 2; key < last; key += 2) {
             __m512i x[Vectors];
             if (InPlace) {
+                if (d == 0) {
+                    if (key % 16 == 0) ahead.step();
+                    for (int i = key + 8; i < key + 10 && i < num_keys_; ++i) prefetch_head(entries_[i].data + value_offset_);
+                }
                 const Pair pair = pair_at(entries_, key);
                 RX_UNROLL for (int v = 0; v < Vectors; v += 2) pair.load(d + v * 16, x[v], x[v + 1]);
             } else {

@@ -155,7 +155,8 @@ public:
           weights_(reinterpret_cast<float*>(weights)) {}
 
     static size_t bytes(const KvLayout& kv) { return sizeof(float) * kv.padded_dim * (2 * kSpan + kLanes); }
-    static constexpr int steps(int keys) { return (keys + 15) / 16; }  // of fill
+    // Calls of Ahead::step for a span of a head.
+    static constexpr int steps(int keys, int tiles) { return (keys + 15) / 16 + 2 * tiles; }
     const KvLayout& kv() const { return kv_; }
     static size_t query_bytes(const KvLayout& kv) { return sizeof(float) * kv.padded_dim; }
 
@@ -217,7 +218,9 @@ public:
     }
 
     // sums[row] = keep * sums[row] + take * (weights . V), or weights . V without factors.
-    void values(int count, int first, int last, float* const* sums, const float* keep, const float* take) const {
+    void values(int count, int first, int last, float* const* sums, const float* keep, const float* take,
+                Ahead& ahead) const {
+        ahead.step();
         for (int d = 0; d < kv_.padded_dim; d += kLanes * kTileVectors) {
             const int vectors = (kv_.padded_dim - d) / kLanes;
             for_rows(count, [&](auto rows) {

@@ -36,12 +36,11 @@ void Step::reserve() {
     kv_.num_kv_heads = model_.num_kv_heads;
     kv_.head_dim = model_.head_dim;
     kv_.padded_dim = (model_.head_dim + 31) / 32 * 32;
-    kv_.num_slots = options_.num_slots;
     static constexpr int64_t kElementBytes[] = {4, 2, 2, 1};
     const int64_t bytes = 2 * kv_.num_kv_heads * kv_.padded_dim * kElementBytes[kv_.type];
     kv_.entry_bytes = static_cast<int64_t>(align64(static_cast<size_t>(bytes)));
-    kv_.layer_bytes = static_cast<int64_t>(align64(static_cast<size_t>(slot_bytes() * kv_.num_slots)));
-    kv_memory_ = Reserve(static_cast<size_t>(kv_.layer_bytes * model_.num_layers));
+    kv_.block_bytes = slot_bytes() * kBlockSlots * model_.num_layers;
+    kv_memory_ = Reserve(static_cast<size_t>((options_.num_slots + kBlockSlots - 1) / kBlockSlots * kv_.block_bytes));
     kv_.base = kv_memory_.as<uint8_t>();
 
     std::vector<const Weight*> weights = {model_.head};

@@ -50,9 +50,7 @@ public:
     int num_rows() const { return num_rows_; }
 
     // Of the KV pool, for one token and one layer.
-    int64_t slot_bytes() const {
-        return kv_.entry_bytes + (kv_.type == kKvInt8 ? 2 * kv_.num_kv_heads * static_cast<int64_t>(sizeof(float)) : 0);
-    }
+    int64_t slot_bytes() const { return kv_.entry_bytes + kv_.scale_bytes(); }
     // Of the last run: by Phase.
     const double* phase_seconds() const { return clock_.seconds(); }
 

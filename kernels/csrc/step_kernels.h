@@ -8,7 +8,9 @@
 //     int8                K as code + 128 (unsigned), V as code (signed); value = scale * code. The scales of a slot, of
 //                         every K head and every V head, lie apart, by slot: so that entries stay whole cache lines. V's
 //                         dimensions may be in an order of the instructions': value_order of attention_bytes.h
-//   layer of the pool     entries [num_slots], then (int8) scales float [num_slots][2 * num_kv_heads]
+//   block of the pool     kBlockSlots slots: for each layer their entries, then (int8) their scales, float
+//                         [kBlockSlots][2 * num_kv_heads]. So a prompt in consecutive slots touches as much memory as it
+//                         fills, not a huge page in every layer
 //   state of (row, head)  float [padded_dim] weighted sum of V, [16] sums of the weights by lane, [1] maximum, padded to
 //                         padded_dim + 32
 //
@@ -24,14 +26,14 @@
 namespace rx {
 
 constexpr int kSpan = 128;        // positions
+constexpr int kBlockSlots = 64;   // slots of a block of the KV pool
 constexpr int kStateExtra = 32;   // floats of a state besides the weighted sum
 constexpr int kMaxAttendRows = 192;  // (query token, head) pairs that one call of attend takes for a kv head
 
 enum KvType : int32_t { kKvF32 = 0, kKvBF16 = 1, kKvF16 = 2, kKvInt8 = 3 };
 
 struct KvLayer {
-    uint8_t* entries;
-    float* scales;  // int8 only
+    uint8_t* first;  // its part of the pool's first block
 };
 struct KvEntry {
     uint8_t* data;
@@ -40,20 +42,22 @@ struct KvEntry {
 
 struct KvLayout {
     uint8_t* base;
-    int64_t layer_bytes;
+    int64_t block_bytes;  // of all layers
     int64_t entry_bytes;
-    int64_t num_slots;
     int32_t type;         // KvType
     int32_t num_kv_heads;
     int32_t head_dim;
     int32_t padded_dim;
 
-    KvLayer layer(int l) const {
-        uint8_t* entries = base + l * layer_bytes;
-        return {entries, reinterpret_cast<float*>(entries + num_slots * entry_bytes)};
-    }
+    // For one slot and layer.
+    int64_t scale_bytes() const { return type == kKvInt8 ? 2 * num_kv_heads * static_cast<int64_t>(sizeof(float)) : 0; }
+    KvLayer layer(int l) const { return {base + l * kBlockSlots * (entry_bytes + scale_bytes())}; }
     KvEntry entry(KvLayer layer, int64_t slot) const {
-        return {layer.entries + slot * entry_bytes, layer.scales + slot * 2 * num_kv_heads};
+        const auto number = static_cast<uint64_t>(slot);  // unsigned: a shift and a mask
+        uint8_t* block = layer.first + static_cast<int64_t>(number / kBlockSlots) * block_bytes;
+        const auto place = static_cast<int64_t>(number % kBlockSlots);
+        auto* scales = reinterpret_cast<float*>(block + kBlockSlots * entry_bytes);
+        return {block + place * entry_bytes, scales + place * 2 * num_kv_heads};
     }
 };
 

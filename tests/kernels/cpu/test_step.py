@@ -130,6 +130,29 @@ def test_every_instruction_set_and_cache_type(
     assert np.abs(found - wanted).mean() < tolerance
 
 
+@pytest.mark.parametrize("head_dim", [40, 64, 80, 128])
+@pytest.mark.parametrize(("kv", "tolerance"), [("bfloat16", 2e-2), ("int8", 4e-2)])
+def test_every_head_size_with_small_caches(
+    kv: str,
+    tolerance: float,
+    head_dim: int,
+    llama: ModelConfig,
+    checkpoint: Any,
+    run_model: Callable[..., Any],
+    ids: np.ndarray,
+) -> None:
+    """Rows one at a time, for which keys are read in place, and whole, for which they are laid out: the same bits."""
+    model = checkpoint(replace(llama, head_dim=head_dim))
+    wanted = Driver(TorchExecutor(model, num_slots=512), ids).run([(0, 0, 300)])
+    found = Driver(run_model(model, kv=kv), ids).run([(0, 0, 300)])
+    assert np.abs(found - wanted).mean() < tolerance
+    single = Driver(run_model(model, kv=kv), ids, seed=1)
+    single.run([(0, 0, 260)])
+    for at in range(260, 299, 13):
+        single.run([(0, at, at + 12)])
+        np.testing.assert_array_equal(single.run([(0, at + 12, at + 13)])[0], found[at + 12])
+
+
 @pytest.mark.parametrize("isa", INSTRUCTION_SETS)
 @pytest.mark.parametrize("kv", ["bfloat16", "int8"])
 @pytest.mark.parametrize("weights", ["Q4_1", "Q8_0"])
