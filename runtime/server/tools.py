@@ -131,8 +131,8 @@ def read(text: str, plan: ToolPlan | None) -> Parsed:
     if plan is None:
         return Parsed(text, [])
     if plan.forced is None:
-        found = parse(text, "auto", plan.names)
-        return found if found.calls else Parsed(text, [])
+        parsed = parse(text, "auto", plan.names)
+        return parsed if parsed.calls else Parsed(text, [])
     found = _FORCED_HEAD.match(text)
     if found is None:  # cut off before the name was there
         return Parsed("", [])
