@@ -1,4 +1,4 @@
-"""The command line: radixlang serve, run, exec, compile, grammar, list, show, pull, rm, doctor, version."""
+"""The command line: radixlang serve, run, exec, compile, grammar, list, show, pull, rm, doctor, formats, version."""
 
 from __future__ import annotations
 
@@ -59,6 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     command("pull", _pull, "Fetch a model into the store.").add_argument("model")
     command("rm", _remove, "Remove models from the store.").add_argument("model", nargs="+")
     command("doctor", _doctor, "What this machine offers, and what is missing.")
+    command("formats", _formats, "Weight formats, and what the CPU computes on for each.")
     command("version", _version, "The version.")
     return parser
 
@@ -289,6 +290,13 @@ def _doctor(options: argparse.Namespace) -> int:
     for finding in found:
         print(f"{'ok  ' if finding.is_good else 'no  '} {finding.what}: {finding.told}")
     return 0 if all(f.is_good or not f.is_needed for f in found) else 1
+
+
+def _formats(options: argparse.Namespace) -> int:
+    from .runtime.weights.forms import table
+
+    print("\n".join(table()))
+    return 0
 
 
 def _version(options: argparse.Namespace) -> int:

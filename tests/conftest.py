@@ -307,6 +307,12 @@ def gguf_parts():
 
 
 @pytest.fixture(scope="session")
+def make_gguf_parts():
+    """`tiny_gguf_parts`, for variants of one's own."""
+    return tiny_gguf_parts
+
+
+@pytest.fixture(scope="session")
 def tiny_gguf_path(tmp_path_factory):
     """The model of `tiny_model_dir` as a GGUF file in float32."""
     path = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
