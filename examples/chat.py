@@ -5,7 +5,7 @@
 printed, on SmolLM2-135M:
 
     The capital of France is Paris.  [0 of 32 prompt tokens cached]
-    The Eiffel Tower is a must-see sight in Paris.  [39 of 57 prompt tokens cached]
+    One thing to see in Paris is the Eiffel Tower.  [39 of 57 prompt tokens cached]
 """
 
 import radixlang as sgl

@@ -4,7 +4,7 @@
 
 printed, on SmolLM2-135M:
 
-    The sky is a beautiful shade of blue. It's a reflection of the Earth's atmosphere, composed of a mixture of
+    The sky is a beautiful shade of blue. It's a reflection of the Earth's atmosphere, with the blue light from
     24 tokens
 """
 

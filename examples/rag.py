@@ -7,7 +7,7 @@ printed, on SmolLM2-135M:
     When is the library closed?
     -> The library is closed on Sundays.
     What do adults pay at the swimming pool?
-    -> The swimming pool is a luxury amenity that caters to the wealthy, with a price of two euros for adults.
+    -> The swimming pool opens at seven, which is a fixed amount of money. The answer is that adults pay two euros.
 """
 
 import radixlang as sgl

@@ -6,9 +6,9 @@ The backend may be an Engine in this process, or a server: sgl.RuntimeEndpoint("
 
 printed, on SmolLM2-135M:
 
-    ideas:  shop should have a name that is unique; shop sells only tea; shop sells only tea that has a specific
+    ideas:  shop sells tea that is made from a; shop sells only tea; only way to make a living is to
     round trips: local 5, remote 1
-    by name:  Book Shop
+    by name:  Shops
 """
 
 import radixlang as sgl

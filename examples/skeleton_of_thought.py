@@ -5,7 +5,7 @@
 printed, on SmolLM2-135M:
 
     6 calls, 3 at once, 4 in a row
-    Eat a balanced diet: it helps to maintain a healthy weight, which is essential for a healthy life
+    Eat a balanced diet: it helps to maintain a healthy weight, which is essential for overall well-being
     Sleep enough: it helps to maintain a healthy weight, which is essential for a healthy life
     Move your body: it helps to maintain a healthy weight, which is essential for a healthy life
 """

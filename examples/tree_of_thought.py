@@ -6,11 +6,11 @@ Equal prefixes are computed once: all plans share the question, all answers of a
 
 printed, on SmolLM2-135M:
 
-      0.85 To solve the equation, we need to find the hours that make u
-      0.87 To solve this problem, we'll first find the total distance c
-    * 0.88 To solve the question, we need to think about the total dist
-      0.88 To solve this problem, we need to think about the total dist
-    10 requests; 892 of 908 prompt tokens cached
+    * 0.92 You follow a plan, and that's all we need to do. You give th
+      0.87 To solve this problem, we need to think about the train's sp
+      0.84 To solve the given problem, we need to calculate the total d
+      0.84 To solve this problem, we need to think about the total dist
+    10 requests; 824 of 908 prompt tokens cached
 """
 
 import radixlang as sgl
