@@ -32,6 +32,7 @@ _GAUGES = {
     "num_kept_streams": "Paths that programs and sessions hold.",
     "num_pins": "Pinned prefixes.",
     "num_cache_nodes": "Nodes of the radix tree.",
+    "lora_pool_utilization": "Adapters that compute, of those that may at once.",
     "num_retracted_reqs": "Requests that gave their KV back and wait again.",
 }
 _COUNTERS = {

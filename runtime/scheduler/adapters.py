@@ -37,6 +37,11 @@ class Adapters:
         self._running: Counter[Adapter] = Counter()
         self._read: queue.SimpleQueue[tuple[Control, Adapter | Exception]] = queue.SimpleQueue()
 
+    @property
+    def utilization(self) -> float:
+        """Adapters that compute, of those that may at once."""
+        return len(self._running) / self._max_in_step
+
     # ---- requests
 
     def of(self, name: str) -> Adapter | None:

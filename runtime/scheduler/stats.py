@@ -31,6 +31,7 @@ def snapshot(state: State) -> dict[str, object]:
         "num_kept_streams": len(state.leases) - state.leases.num_pins,
         "num_pins": state.leases.num_pins,
         "num_cache_nodes": tree.num_nodes,
+        "lora_pool_utilization": state.adapters.utilization,
         "inserted_tokens_total": tree.inserted_len,
         "evicted_tokens_total": tree.evicted_len,
         "returned_tokens_total": tree.returned_len,

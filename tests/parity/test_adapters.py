@@ -96,6 +96,19 @@ def test_one_packed_batch_equals_the_merged_weights(driver, executor_of, tiny_mo
     assert far(found[:1], found[4:]) > 0.1  # the same prompt, and the adapter makes a difference
 
 
+def test_a_row_has_the_same_bits_alone_and_in_a_batch(driver, tiny_model_dir, adapters):
+    """Also in a step so small that every thread prepares all rows, and among rows of other adapters."""
+    executor = native_executor(tiny_model_dir, SlotSize(3, 8))
+    together = rows_of(driver, AdaptedExecutor(executor, adapters, WHO), PROMPTS)
+    for who, prompt, rows in zip(WHO, PROMPTS, together, strict=True):
+        (alone,) = rows_of(driver, AdaptedExecutor(executor, adapters, [who]), [prompt])
+        assert np.array_equal(alone, rows)
+        run = driver(AdaptedExecutor(executor, adapters, [who]))
+        sequence = run.new()
+        by_one = [run.logprobs([(sequence, [token])])[0] for token in prompt]
+        assert np.array_equal(np.concatenate(by_one), rows)
+
+
 def test_fewer_slots_than_adapters_change_nothing(driver, executor_of, tiny_model_dir, adapters, merged):
     executor = executor_of(tiny_model_dir, SlotSize(1, 8))
     for _ in range(2):  # what another adapter left in the slot must be gone

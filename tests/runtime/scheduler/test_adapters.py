@@ -151,6 +151,7 @@ def test_loading_and_unloading_while_requests_run(make_adapted):
     harness = make_adapted()
     harness.submit("r0", [3, 4], max_new_tokens=400, adapter="a")
     harness.step()
+    assert harness.stats["lora_pool_utilization"] == 1 / 8
     loaded = ask(harness, "load_adapter", name="d", path="/somewhere/d")
     assert loaded["success"]
     assert loaded["adapters"]["d"] == "/somewhere/d"
