@@ -23,6 +23,7 @@ NO_TORCH = (
     "lang",
     "radix_cache",
     "constrained",
+    "runtime/lora",
     "runtime/server",
     "runtime/scheduler",
     "runtime/tokenizer",
