@@ -2,10 +2,11 @@
 
     python examples/bench/linear.py                       matrices of the default model, best instruction set
     python examples/bench/linear.py --isa avx2 --rows 1 16 --json linear.json
+    python examples/bench/linear.py --formats             one matrix in every quantised format of GGUF
 
-Each figure is the best of interleaved rounds: other work on the machine only adds time. The weights of a matrix are
-spread over copies that no cache holds together, as a model's are. Limits: dot products on registers alone, and bytes
-read in order.
+Each figure is the best of interleaved rounds, in this thread's own time: other work on the machine only adds to it. The
+weights of a matrix are spread over copies that no cache holds together, as a model's are. Limits: dot products on
+registers alone, and bytes read in order.
 """
 
 import argparse
@@ -19,10 +20,15 @@ import numpy as np
 
 from radixlang.kernels.cpu.load import instruction_set, load
 from radixlang.kernels.cpu.pack import FORMATS, PackPart, Weight
+from radixlang.runtime.weights.gguf_header import BLOCKS
 
 _EPILOGUES = {"store": 0, "add": 1, "gated": 2}
 _COPIES_BYTES = 48 << 20
-_BLOCK_BYTES = {"Q4_0": 18, "Q4_1": 20, "Q8_0": 34}
+_SCALES = {
+    "Q4_0": (0, 1), "Q4_1": (0, 2), "Q5_0": (0, 1), "Q5_1": (0, 2), "Q8_0": (0, 1), "Q2_K": (80, 2), "Q3_K": (108, 1),
+    "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208, 1), "IQ4_NL": (0, 1), "IQ4_XS": (0, 1),
+}  # fmt: skip
+"""Where the fp16 scales and offsets of a block lie, and how many."""
 
 
 class Shape(NamedTuple):
@@ -49,17 +55,18 @@ class Matrix:
         self.shape, self._library = shape, library
         number = FORMATS.index(shape.format)
         rng = np.random.default_rng(0)
-        size = _BLOCK_BYTES[shape.format]
-        blocks = rng.integers(0, 256, (shape.columns, shape.depth // 32, size)).astype(np.uint8)
-        halves = 2 if shape.format == "Q4_1" else 1
+        values, size = BLOCKS[shape.format]
+        blocks = rng.integers(0, 256, (shape.columns, shape.depth // values, size)).astype(np.uint8)
+        at, halves = _SCALES[shape.format]
         scales = rng.uniform(0.01, 0.02, (*blocks.shape[:2], halves)).astype(np.float16)
-        blocks[:, :, : 2 * halves] = scales.view(np.uint8)
+        blocks[:, :, at : at + 2 * halves] = scales.view(np.uint8)
         kind = library.rx_pack_kind_for(number)
         strip = library.rx_pack_strip_bytes(kind, shape.depth)
         self.nbytes = strip * shape.columns // 32
         copies = max(1, _COPIES_BYTES // self.nbytes)
         raw = np.zeros(copies * self.nbytes + 64, np.uint8)
         self._tiles = raw[-raw.ctypes.data % 64 :][: copies * self.nbytes].reshape(copies, -1)
+        blocks = blocks.reshape(shape.columns, -1)
         part = PackPart(blocks.ctypes.data, blocks.strides[0], number, shape.columns)
         library.rx_pack_strips(
             ctypes.addressof(part), 1, kind, 0, shape.depth, 0, shape.columns // 32, self._tiles.ctypes.data
@@ -110,6 +117,7 @@ def main() -> None:
     parser.add_argument("--isa", default=None, help="instruction set; default: the one in use")
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 2, 4, 6, 16, 64, 512])
     parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--formats", action="store_true", help="a matrix of 1536 x 1536 in every quantised format")
     parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args()
     library = load()
@@ -121,10 +129,11 @@ def main() -> None:
     memory = np.ones(64 << 20, np.uint8)
     bandwidth = library.rx_linear_bandwidth(memory.ctypes.data, memory.nbytes) / 1e9
     print(f"{isa}: at most {peak:.0f} GMAC/s a core, {bandwidth:.1f} GB/s; load average {os.getloadavg()[0]:.1f}")
-    print(f"{'':9}{'rows':>5}{'GMAC/s':>9}{'of peak':>9}{'GB/s':>7}")
+    print(f"{'':9}{'rows':>5}{'GMAC/s':>9}{'of peak':>9}{'GB/s':>7}{'of bandwidth':>14}")
+    shapes = tuple(Shape(name, 1536, 1536, name, "store") for name in _SCALES) if options.formats else SHAPES
     rows_of = np.random.default_rng(1)
     results = []
-    for shape in SHAPES:
+    for shape in shapes:
         matrix = Matrix(library, shape)
         inputs = {n: rows_of.standard_normal((n, shape.depth)).astype(np.float32) for n in options.rows}
         outputs = {n: np.zeros((n, shape.columns), np.float32) for n in options.rows}
@@ -136,8 +145,11 @@ def main() -> None:
         for n, seconds in best.items():
             speed = n * shape.columns * shape.depth / seconds / 1e9
             read = matrix.nbytes / seconds / 1e9
-            print(f"{shape.name:9}{n:5}{speed:9.1f}{100 * speed / peak:8.0f}%{read:7.1f}")
-            results.append({"matrix": shape.name, "rows": n, "gmac_s": speed, "of_peak": speed / peak, "gb_s": read})
+            print(
+                f"{shape.name:9}{n:5}{speed:9.1f}{100 * speed / peak:8.0f}%{read:7.1f}{100 * read / bandwidth:13.0f}%"
+            )
+            row = {"matrix": shape.name, "rows": n, "gmac_s": speed, "of_peak": speed / peak, "gb_s": read}
+            results.append({**row, "of_bandwidth": read / bandwidth})
     if options.json:
         found = {"isa": isa, "peak_gmac_s": peak, "read_gb_s": bandwidth, "results": results}
         options.json.write_text(json.dumps(found, indent=1))
