@@ -46,7 +46,8 @@ class GrammarCompiler:
         self.cache_bytes = cache_bytes
         self._pool = CompilePool(num_workers)
         self._trial = TrialChild(timeout_s=timeout_s, max_bytes=max_bytes)
-        self._pool.submit(self._warm)
+        self._pool.submit(partial(tokenizer_for, vocabulary))
+        self._is_warm = False
         self._lock = threading.Lock()
         self._done: OrderedDict[Constraint | Healed, CompiledGrammar] = OrderedDict()
         self._failed: OrderedDict[Constraint | Healed, GrammarError] = OrderedDict()
@@ -92,17 +93,22 @@ class GrammarCompiler:
         """
         return check_constraint(constraint)
 
+    def warm(self) -> None:
+        """Builds, in the pool, what the first pattern or choice would wait for; returns at once."""
+        with self._lock:
+            if not self._is_warm:
+                self._is_warm = True
+                self._pool.submit(self._build_alphabet)
+
     def close(self) -> None:
         """Ends the pool; compiles under way are abandoned."""
         self._pool.close()
         self._trial.close()
 
-    def _warm(self) -> None:
-        """Builds what every first compile would wait for, about half a second."""
+    def _build_alphabet(self) -> None:
         for escape in (r"\d", r"\w", r"\s"):
             category(escape, 0)
         assert self.vocabulary.trie.num_nodes
-        tokenizer_for(self.vocabulary)
 
     def _work(self, constraint: Constraint | Healed) -> None:
         """Compiles in a worker thread; a deadline answers in its place when it takes too long."""

@@ -65,14 +65,14 @@ class CompilePool:
     """Runs jobs in `num_workers` threads. A job is a callable that never raises."""
 
     def __init__(self, num_workers: int) -> None:
-        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._given_up: set[int] = set()
         self._num_workers = num_workers
         self._num_started = 0
         self._is_closed = False
 
-    def submit(self, job: Callable[[], None]) -> None:
+    def submit(self, job: Callable[[], object]) -> None:
         """Queues a job; the threads start with the first ones."""
         with self._lock:
             if self._num_started < self._num_workers:

@@ -18,13 +18,13 @@ from ..errors import RadixlangError
 from .config import EngineConfig
 from .engine_start import ChildSetup
 from .log import set_up_logging
-from .messages import Control, Failed, Loading, Ready, Submit, Submits
+from .messages import Control, Failed, Loading, Ready
 from .sockets import EngineSocket
 
 logger = logging.getLogger(__name__)
 
-_IDLE_S = 3.0
-"""Without a request for so long, what the first constraint will need is built."""
+_IDLE_S = 0.25
+"""Without a request for so long, a part of what the first constraints will need is built."""
 
 
 def run_child() -> None:
@@ -77,13 +77,13 @@ def main(config: EngineConfig, socket: EngineSocket) -> None:
     def read() -> None:
         worked = time.monotonic()
         while not stopping.is_set():
-            for message in socket.receive(0.5):
+            for message in socket.receive(_IDLE_S):
                 scheduler.post(message)
-                if isinstance(message, (Submit, Submits)):
-                    worked = time.monotonic()
                 if isinstance(message, Control) and message.action == "shutdown":
                     return
-            if time.monotonic() - worked > _IDLE_S:
+            if not scheduler.is_idle:
+                worked = time.monotonic()
+            elif time.monotonic() - worked > _IDLE_S:
                 assembled.grammars.warm()
 
     socket.send(Ready(info={**assembled.facts, "scheduler_pid": os.getpid()}))

@@ -29,8 +29,13 @@ class LateGrammars:
         self._made: Future[GrammarCompiler] | None = None
 
     def warm(self) -> None:
-        """Begins to build the compiler, if nobody did; returns at once."""
-        self._compiler()
+        """Begins to build the compiler, if nobody did; once it is there, what its first patterns need.
+
+        Returns at once: whoever is idle calls it again and again, and no request meets more than one of the two.
+        """
+        made = self._compiler()
+        if made.done() and made.exception() is None:
+            made.result().warm()
 
     def submit(self, constraint: Constraint | Healed) -> Future[CompiledGrammar]:
         """As GrammarCompiler.submit."""

@@ -50,6 +50,7 @@ class Request:
         "grammar_s",
         "group",
         "handle",
+        "held_since_s",
         "hidden",
         "ids",
         "is_free",
@@ -108,6 +109,8 @@ class Request:
         self.waiting_since_s = now_s
         self.deadline_s = now_s + submit.timeout_s
         self.admitted_s = 0.0
+        self.held_since_s = -1.0
+        """Its prompt is computed, its grammar is not: since when; -1: that is not so."""
         self.queue_s = self.prefill_s = self.grammar_s = 0.0
         self.row = -1
         self.handle: Node | None = None

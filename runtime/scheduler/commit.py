@@ -42,6 +42,8 @@ class Committer:
         for request, _, start, count in batch.spans:
             if request.status is Status.RUNNING:
                 state.rows.settled[request.row] = start + count
+                if request.is_held and start + count == state.rows.known[request.row]:
+                    request.held_since_s = state.clock()
         for request, hidden in zip(batch.hiding, output.hidden_RE, strict=True):
             if request.status is Status.RUNNING:
                 request.hidden = hidden.tolist()

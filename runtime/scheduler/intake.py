@@ -67,6 +67,8 @@ class Intake:
         prompt_len = request.ids.size
         self._force_first(request)
         if request.status is Status.RUNNING:
+            if request.held_since_s >= 0:
+                request.admitted_s += state.clock() - request.held_since_s  # that wait is told as the grammar's
             rows, row = state.rows, request.row
             rows.ids[row, prompt_len : request.ids.size] = request.ids[prompt_len:]
             rows.known[row] = request.ids.size

@@ -132,6 +132,7 @@ class Prefill:
         rows.expected[row] = max(known, request.prompt_len + expected)
         rows.in_prompt[row] = True
         rows.paused[row] = request.is_paused
+        request.held_since_s = state.now_s if request.is_held and match.length == rows.known[row] else -1.0
         sampling = request.submit.sampling
         rows.checks_eos[row] = not sampling.ignore_eos
         rows.careful[row] = (

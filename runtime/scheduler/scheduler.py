@@ -116,6 +116,11 @@ class Scheduler:
         self._inbox.append(message)
         self._wake.set()
 
+    @property
+    def is_idle(self) -> bool:
+        """No request is queued or runs. Thread-safe."""
+        return not self._inbox and not self._state.requests
+
     def stats(self) -> dict[str, object]:
         """Gauges and counters, each counted by its owner."""
         return snapshot(self._state) | self._grammars.totals()

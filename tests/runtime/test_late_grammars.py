@@ -14,13 +14,16 @@ class Compiler:
     num_compiles, num_cache_hits, num_timeouts = 3, 2, 1
 
     def __init__(self):
-        self.asked, self.closed = [], False
+        self.asked, self.closed, self.num_warmed = [], False, 0
 
     def submit(self, constraint):
         self.asked.append(constraint)
         future = Future()
         future.set_result(f"grammar of {constraint.pattern}")
         return future
+
+    def warm(self):
+        self.num_warmed += 1
 
     def close(self):
         self.closed = True
@@ -46,6 +49,23 @@ def test_it_is_built_once_and_off_the_callers_thread():
     assert (late.num_compiles, late.num_cache_hits, late.num_timeouts) == (3, 2, 1)
     late.close()
     assert compiler.closed
+
+
+def test_idle_time_builds_one_part_after_the_other():
+    may_build, compiler = threading.Event(), Compiler()
+
+    def make():
+        may_build.wait(30)
+        return compiler
+
+    late = LateGrammars(make)
+    late.warm()
+    assert compiler.num_warmed == 0
+    may_build.set()
+    late.submit(Regex("a")).result(30)
+    assert compiler.num_warmed == 0
+    late.warm()
+    assert compiler.num_warmed == 1
 
 
 def test_what_nobody_waits_for_any_more_is_not_compiled():

@@ -93,6 +93,21 @@ def test_a_prompt_is_computed_while_its_grammar_compiles(make_harness, make_gram
     assert len(harness.token_ids["a"]) == 1
 
 
+@pytest.mark.parametrize("prompt", [[1], [1] * 40])
+def test_the_wait_for_a_grammar_is_not_the_prompts(make_harness, make_grammars, prompt) -> None:
+    grammars = make_grammars(held=True)
+    harness = make_harness(grammars=grammars)
+    harness.submit("a", prompt, constraint=Regex("2:3"))
+    harness.run()
+    harness.clock.now += 5.0
+    grammars.release()
+    harness.run()
+    told = harness.outputs["a"][0]
+    assert told.grammar_s == 5.0
+    assert told.prefill_s < 1.0
+    assert told.queue_s < 1.0
+
+
 def test_an_abort_while_the_grammar_compiles(make_harness, make_grammars) -> None:
     grammars = make_grammars(held=True)
     harness = make_harness(grammars=grammars)
