@@ -133,6 +133,11 @@ class ProgramGraph:
                 break
         return text
 
+    @property
+    def has_code(self) -> bool:
+        """Whether a node runs Python: such a graph goes nowhere else."""
+        return any("code" in node.params for node in self.nodes)
+
     def refuse_code(self, where: str, *, kept: bool = False) -> None:
         """TraceError for the first node that runs Python, which `where` does not have; with `kept`, unless it is in
         `code`."""

@@ -99,7 +99,7 @@ def execute(options: argparse.Namespace) -> int:
         if options.graph:
             _write_graph(compiled.plan(temperature=options.temperature), Path(options.graph))
         state = compiled.run(
-            remote=bool(options.base_url) and compiled.graph is not None,
+            remote=bool(options.base_url) and compiled.graph is not None and not compiled.graph.has_code,
             temperature=options.temperature,
             max_new_tokens=options.max_tokens,
             timeout=options.timeout,

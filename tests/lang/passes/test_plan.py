@@ -177,7 +177,7 @@ def test_interpreted_equals_compiled_equals_remote(hosted, steps, data):
         (again, lambda: again.run(backend, {"q": "q"})),
         (compiled.graph, lambda: compiled.run(q="q", remote=True)),
     ):
-        if any("code" in node.params for node in graph.nodes):
+        if graph.has_code:
             with pytest.raises(sgl.TraceError, match="Python code"):
                 refused()
             return

@@ -23,6 +23,10 @@ def other(s):
     s += sgl.gen("x", max_tokens=1)
     if s["x"] == "1":
         s += "!"
+
+@sgl.function
+def checked(s):
+    s += "x" + sgl.gen("x", check=str.isdigit)
 """
 
 
@@ -42,6 +46,12 @@ def test_exec_prints_the_text_or_everything(program, capsys):
     assert told["variables"] == {"a": "12", "b": ["12", "12"]}
     assert (told["text"], told["usage"]["requests"]) == ("Question: a12!", 3)
     assert cli.main(["exec", program, "--program", "other"]) == 0
+
+
+def test_exec_runs_code_here_though_the_model_is_elsewhere(program, capsys, monkeypatch):
+    monkeypatch.setattr("radixlang.lang.backend.runtime_endpoint.RuntimeEndpoint", lambda url: sgl.Mock({".*": "12"}))
+    assert cli.main(["exec", program, "--program", "checked", "--base-url", "http://elsewhere"]) == 0
+    assert capsys.readouterr().out == "x12\n"
 
 
 def test_compile_prints_the_graph_and_what_is_shared(program, capsys):
