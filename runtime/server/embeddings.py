@@ -32,7 +32,7 @@ async def embeddings(service: Service, request: Request) -> Answer:
     front = service.front
     body = await request.struct(EmbeddingsBody)
     service.check_fields(request)
-    service.check_model(body.model)
+    adapter = service.adapter_of(body.model)
     given: Any = body.input
     if not given:
         raise RequestError("input must be a text, ids, or a list of those that is not empty", param="input")
@@ -40,7 +40,9 @@ async def embeddings(service: Service, request: Request) -> Answer:
     if not isinstance(given, str) and any(isinstance(g, str) != is_text for g in given):
         raise RequestError("input must be all texts or all ids", param="input")
     try:
-        call = hidden_call(service, given if is_text else None, None if is_text else given, request.client)
+        call = hidden_call(
+            service, given if is_text else None, None if is_text else given, request.client, adapter=adapter
+        )
         answers = as_list(await request.guard(native_run.whole(front, call)))
     except PromptTooLong as error:
         error.param = "input"

@@ -46,6 +46,7 @@ class EncodeBody(msgspec.Struct):
     text: str | list[str] | None = None
     input_ids: list[int | list[int]] | None = None
     model: str | None = None
+    lora_path: str | None = None
 
 
 class ReleaseBody(msgspec.Struct):
@@ -116,20 +117,21 @@ async def encode(service: Service, request: Request) -> Answer:
     """POST /encode: the final hidden state of the last token of each prompt."""
     front = service.front
     body = await request.struct(EncodeBody)
-    call = hidden_call(service, body.text, body.input_ids, request.client)
+    call = hidden_call(service, body.text, body.input_ids, request.client, adapter=body.lora_path or "")
     answers = await request.guard(native_run.whole(front, call))
     shaped = [{"embedding": a["embedding"], "meta_info": a["meta_info"]} for a in as_list(answers)]
     return json_response(shaped if call.is_batch else shaped[0])
 
 
 def hidden_call(
-    service: Service, text: str | list[str] | None, ids: list[int | list[int]] | None, client: str
+    service: Service, text: str | list[str] | None, ids: list[int | list[int]] | None, client: str, *, adapter: str
 ) -> native_api.NativeCall:
     """A call that computes prompts only and reports the final hidden state of their last token."""
     sampling = native_api.NativeSampling(max_new_tokens=0, temperature=0.0)
     call = native_api.parse(native_api.NativeBody(text=text, input_ids=ids, sampling_params=sampling), client=client)
     for one in call.requests:
         one.want_hidden = True
+        one.adapter = adapter
         one.timeout_s = service.timeout(None)
     return call
 

@@ -133,12 +133,12 @@ async def generate(service: Service, request: Request) -> Answer:
 async def embed(service: Service, request: Request) -> Answer:
     """POST /api/embed, and /api/embeddings, its older form with one prompt."""
     body = await request.struct(OllamaEmbedBody)
-    service.check_model(body.model)
+    adapter = service.adapter_of(body.model)
     given = body.input if body.input is not None else body.prompt
     if not given:
         raise RequestError("input must be a text or a list of texts", param="input")
     started = time.perf_counter_ns()
-    call = hidden_call(service, given, None, request.client)
+    call = hidden_call(service, given, None, request.client, adapter=adapter)
     answers = as_list(await request.guard(native_run.whole(service.front, call)))
     vectors = [unit(a["embedding"]) for a in answers]
     if request.path == "/api/embeddings":

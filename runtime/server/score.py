@@ -38,7 +38,7 @@ async def score(service: Service, request: Request) -> Answer:
     """One list of probabilities for each item, in the order of the labels."""
     body = await request.struct(ScoreBody)
     service.check_fields(request)
-    service.check_model(body.model)
+    adapter = service.adapter_of(body.model)
     prompts = _prompts(body)
     labels = body.label_token_ids
     if not 0 < len(labels) <= MAX_LABELS:
@@ -53,6 +53,7 @@ async def score(service: Service, request: Request) -> Answer:
             sampling=SamplingParams(max_new_tokens=1, temperature=0.0),
             logprobs=LogprobRequest(output=True, token_ids=tuple(labels)),
             client=request.client,
+            adapter=adapter,
             timeout_s=service.timeout(None),
         )
         generations, _ = await gather(chunks_of(service.front, call, prompt_param="items"), 1, tally)

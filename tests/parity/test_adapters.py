@@ -96,6 +96,12 @@ def test_one_packed_batch_equals_the_merged_weights(driver, executor_of, tiny_mo
     assert far(found[:1], found[4:]) > 0.1  # the same prompt, and the adapter makes a difference
 
 
+def test_an_adapter_on_the_gguf_of_its_model(driver, executor_of, tiny_gguf_path, adapters, merged):
+    """Its rows of q and k lie in another order in the file."""
+    found = rows_of(driver, AdaptedExecutor(executor_of(tiny_gguf_path, SlotSize(3, 8)), adapters, WHO), PROMPTS)
+    assert far(found, merged) < 2e-5
+
+
 def test_a_row_has_the_same_bits_alone_and_in_a_batch(driver, tiny_model_dir, adapters):
     """Also in a step so small that every thread prepares all rows, and among rows of other adapters."""
     executor = native_executor(tiny_model_dir, SlotSize(3, 8))
