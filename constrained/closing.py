@@ -2,12 +2,14 @@
 
 While tokens are left in plenty nothing changes. As they run short, the shortest known completion is looked up, and from
 the token on at which it only just fits it is the only thing allowed. On an automaton the distance to acceptance is
-known, and no token is allowed that leads too far from it; elsewhere a search over closing tokens finds a short
-completion, and the steering begins MARGIN tokens early, because one token may open what takes several to close.
+known, and no token is allowed that leads too far from it. Elsewhere a search over closing tokens finds a short
+completion; every few tokens it is made sure that one still fits, and where none does, because something was opened that
+takes too long to close, those tokens are taken back and the completion that fitted before them is written.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,9 +19,10 @@ from .fsm.matcher import FsmMatcher
 from .matcher import CompiledGrammar, Matcher
 from .vocabulary import Vocabulary
 
-MARGIN = 12  # tokens
+EVERY = 8  # tokens at most between two looks, which may all be taken back
 MAX_COMPLETION = 256  # tokens; what takes more is not closed
-TRIED = 12  # tokens looked at for the next one of a completion
+TRIED = 16  # tokens looked at for the next one of a completion
+LATE, WORN = 40, 3  # a token that came 3 times among the last 40 makes room for others
 
 
 class ClosingGrammar:
@@ -53,6 +56,9 @@ class ClosingMatcher:
         """The completion, once it is the only thing allowed."""
         self._known: list[int] | None = None
         """The completion found last."""
+        self._since = 0
+        """Tokens accepted since `_known` was known to fit; they may be taken back to write it."""
+        self._wrong = 0
 
     def fill(self, mask_W: NDArray[np.uint32]) -> None:
         self._steer()
@@ -71,19 +77,26 @@ class ClosingMatcher:
         """Fixes the completion when it only just fits."""
         if self._plan is not None or self._left > self._look_at or self._inner.error is not None:
             return
-        found = self._known if self._still_ends() else None
-        if found is None:
-            found = completion(self._inner, self._vocabulary, min(self._left, MAX_COMPLETION))
-            self._known = found
+        found = self._fitting()
         if found is None:  # none is known to fit: perhaps later
+            self._known = None
             self._look_at = self._left - max(1, self._left // 4)
             return
-        margin = 0 if isinstance(self._inner, FsmMatcher) else MARGIN
+        self._known, self._since = found, 0
         spare = self._left - len(found) - 1  # one for the end of the sequence
-        if spare <= margin:
-            self._plan = found
-        else:
-            self._look_at = self._left - max(1, (spare - margin) // 4)
+        if spare <= 0:
+            self._plan = list(found)
+        elif isinstance(self._inner, FsmMatcher):
+            self._look_at = self._left - max(1, spare // 4)
+        else:  # any completion fits while more than MAX_COMPLETION are left
+            self._look_at = max(self._left - max(1, min(EVERY, spare // 4)), min(self._left - 1, MAX_COMPLETION + 1))
+
+    def _fitting(self) -> list[int] | None:
+        """A completion from here that leaves room for the end of the sequence."""
+        most = self._left - 1
+        if self._known is not None and len(self._known) <= most and self._still_ends():
+            return self._known
+        return completion(self._inner, self._vocabulary, min(most, MAX_COMPLETION))
 
     def _still_ends(self) -> bool:
         """Whether the completion found last leads to an end from here too: what is open did not change."""
@@ -102,13 +115,33 @@ class ClosingMatcher:
         elif not self._inner.accept(token_id):
             return False
         self._left -= 1
+        if token_id in self._vocabulary.eos_token_ids:
+            self._since = 0
+        elif self._plan is None and not isinstance(self._inner, FsmMatcher):
+            self._since += 1
+            self._make_sure()
         return True
+
+    def _make_sure(self) -> None:
+        """Looks whether a completion still fits; else what was written since the last one goes."""
+        if self._known is None or self._left > self._look_at or self._inner.take_back or self._inner.error is not None:
+            return
+        found = self._fitting()
+        if found is None:
+            self._wrong = self._since
+        else:
+            self._known, self._since = found, 0
 
     def rollback(self, num_tokens: int) -> None:
         self._inner.rollback(num_tokens)
         self._left += num_tokens
-        if num_tokens:
+        if self._wrong and num_tokens == self._since:
+            self._plan = list(self._known or ())
+        elif num_tokens:
             self._plan, self._look_at = None, self._left
+        if num_tokens > self._since:
+            self._known = None
+        self._since, self._wrong = max(0, self._since - num_tokens), 0
 
     def would_accept(self, token_ids: Sequence[int]) -> int:
         if self._plan is not None:
@@ -128,16 +161,18 @@ class ClosingMatcher:
     def copy(self) -> ClosingMatcher:
         other = ClosingMatcher(self._vocabulary, self._inner.copy(), self._left)
         other._look_at, other._known = self._look_at, self._known
+        other._since, other._wrong = self._since, self._wrong
         other._plan = None if self._plan is None else list(self._plan)
         return other
 
     @property
     def take_back(self) -> int:
-        return self._inner.take_back
+        return self._inner.take_back or self._wrong
 
     @property
     def num_open(self) -> int:
-        return self._inner.num_open
+        at_risk = self._since if self._known is not None and self._left <= MAX_COMPLETION + 1 else 0
+        return max(self._inner.num_open, at_risk)
 
     @property
     def is_accepting(self) -> bool:
@@ -166,7 +201,7 @@ def completion(matcher: Matcher, vocabulary: Vocabulary, max_tokens: int) -> lis
     mask_W = np.zeros(vocabulary.words, np.uint32)
     token_ids: list[int] = []
     while not ahead.is_accepting:
-        step = ahead.forced()[: max_tokens - len(token_ids)] or _next(ahead, vocabulary, mask_W)
+        step = ahead.forced()[: max_tokens - len(token_ids)] or _next(ahead, vocabulary, mask_W, _worn(token_ids))
         if not step or len(token_ids) + len(step) > max_tokens:
             return None
         for token_id in step:
@@ -176,7 +211,12 @@ def completion(matcher: Matcher, vocabulary: Vocabulary, max_tokens: int) -> lis
     return token_ids
 
 
-def _next(ahead: Matcher, vocabulary: Vocabulary, mask_W: NDArray[np.uint32]) -> list[int]:
+def _worn(token_ids: list[int]) -> set[int]:
+    """Tokens that were tried again and again of late and led nowhere."""
+    return {token_id for token_id, count in Counter(token_ids[-LATE:]).items() if count >= WORN}
+
+
+def _next(ahead: Matcher, vocabulary: Vocabulary, mask_W: NDArray[np.uint32], worn: set[int]) -> list[int]:
     """The token that most likely brings the end nearer: after which the answer is complete, or the choice smallest.
 
     Inside a string everything may follow, behind it little: so the choice says where the way out is.
@@ -190,6 +230,7 @@ def _next(ahead: Matcher, vocabulary: Vocabulary, mask_W: NDArray[np.uint32]) ->
         bits = np.unpackbits(allowed_W.view(np.uint8), bitorder="little")
         some = np.flatnonzero(bits)[: 4 * TRIED].tolist()
         candidates = sorted(some, key=lambda t: len(vocabulary.token_bytes[t]))[:TRIED]
+    candidates = [t for t in candidates if t not in worn] or candidates
     best, fewest = candidates[0], vocabulary.size + 1
     for token_id in candidates:
         tried = ahead.copy()
@@ -205,7 +246,7 @@ def _next(ahead: Matcher, vocabulary: Vocabulary, mask_W: NDArray[np.uint32]) ->
 
 
 _BITS = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
-_CLOSERS = (b'"', b"}", b"]", b")", b">", b"0", b"@", b".", b"-", b":", b"/", b"null", b"a")
+_CLOSERS = (b'"', b"}", b"]", b")", b">", b",", b", ", b"0", b"1", b"@", b".", b"-", b":", b"/", b"null", b"a")
 _closers: dict[str, list[int]] = {}
 
 

@@ -1,5 +1,6 @@
 import json
 import random
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -33,6 +34,7 @@ def drive(matcher, vocabulary, seed: int, max_tokens: int, *, takes_forced: bool
     rng = random.Random(seed)
     row = mask.allocate(1, vocabulary.words)[0]
     written: list[int] = []
+    told, at_least = 0, written
     while len(written) < max_tokens:
         step = matcher.forced() if takes_forced else []
         if not step:
@@ -46,6 +48,12 @@ def drive(matcher, vocabulary, seed: int, max_tokens: int, *, takes_forced: bool
         for token_id in step:
             assert matcher.accept(token_id)
             written.append(token_id)
+            if matcher.take_back:
+                del written[-matcher.take_back :]
+                assert written[:told] == at_least[:told]  # what was told stays
+                matcher.rollback(matcher.take_back)
+                break
+            told, at_least = len(written) - matcher.num_open, written.copy()
             if matcher.is_finished:
                 return vocabulary.join(written), True
     return vocabulary.join(written), matcher.is_accepting
@@ -58,7 +66,7 @@ def test_an_answer_is_complete_when_its_tokens_run_out(
 ) -> None:
     grammar = compiler.compile(Closing(constraint))
     for seed in range(8):
-        for max_tokens in (shortest + 14, shortest + 40):
+        for max_tokens in (shortest, shortest + 1, shortest + 40):
             text, is_whole = drive(grammar.matcher(max_tokens), vocabulary, seed, max_tokens, takes_forced=takes_forced)
             assert is_whole, text
             assert accepts(compiler.compile(constraint), text)
@@ -117,3 +125,21 @@ def test_what_cannot_end_in_time_is_not_stopped_from_going_on(compiler, vocabula
         matcher.fill(row)
         assert matcher.accept(mask.to_ids(row)[0])
     assert not matcher.is_accepting
+
+
+SAMPLE = json.loads((Path(__file__).parent / "data/schemas.json").read_text())
+
+
+@pytest.mark.parametrize("case", SAMPLE[::8], ids=lambda case: case["name"])
+def test_no_answer_stays_open_once_a_completion_is_known(compiler, vocabulary, case) -> None:
+    constraint = JsonSchema(json.dumps(case["schema"]))
+    shortest = completion(compiler.compile(constraint).matcher(), vocabulary, 256)
+    if shortest is None:
+        return
+    grammar = compiler.compile(Closing(constraint))
+    for seed, more in enumerate((1, 5, 20)):
+        max_tokens = len(shortest) + more
+        text, is_whole = drive(grammar.matcher(max_tokens), vocabulary, seed, max_tokens, takes_forced=bool(seed % 2))
+        assert is_whole, text
+        validator = jsonschema.validators.validator_for(case["schema"], default=jsonschema.Draft202012Validator)
+        assert validator(case["schema"]).is_valid(json.loads(text))
