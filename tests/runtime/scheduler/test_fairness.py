@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from radixlang.runtime.scheduler import queue as module
@@ -33,9 +33,11 @@ class Backlog:
         queue.charge = note
 
     def fill(self) -> None:
+        """More than one step can admit: who runs out of requests inside a step is not backlogged."""
+        most = self.harness.scheduler._state.config.max_running_requests + 1
         for client, (length, num_tokens) in self.greeds.items():
             waiting = sum(r.client == client for r in self.harness.scheduler._state.requests.values() if r.queue_seq)
-            for _ in range(6 - waiting):
+            for _ in range(most - waiting):
                 self.num += 1
                 stem = [self.draw.randrange(61)] * self.draw.randrange(1, length)
                 self.harness.submit(
@@ -47,7 +49,9 @@ class Backlog:
                 )
 
 
-@settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=8, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+)
 @given(
     seed=st.integers(0, 10**6),
     greeds=st.lists(st.tuples(st.integers(2, 47), st.integers(2, 24)), min_size=2, max_size=4),
@@ -61,12 +65,14 @@ def test_backlogged_clients_are_served_alike(make_harness, seed, greeds, rows, o
             max_running_requests=rows, disable_overlap_schedule=not overlap, seconds_per_token=1e-6, num_slots=1024
         )
         backlog = Backlog(harness, random.Random(seed), {f"c{i}": greed for i, greed in enumerate(greeds)})
-        for _ in range(120):
+        served = backlog.served.values()
+        for _ in range(1000):
             backlog.fill()
             harness.step()
-            served = backlog.served.values()
             assert max(served) - min(served) <= 2 * QUANTUM + MOST
-        assert min(backlog.served.values()) > 2 * QUANTUM
+            if min(served) > 3 * QUANTUM:
+                return
+        raise AssertionError("somebody is hardly served")
 
 
 @settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
