@@ -44,12 +44,14 @@ MAX_HEAD_DIM = 256
 """A larger head does not fit into what a program of the GPU's kernels may hold."""
 TILES = (64, 128)
 """Rows times heads of a group that one program takes. The larger tile reads K and V half as often."""
+_LARGE_TILE_DIM = 128
+"""Larger heads leave no room for the larger tile on GPUs with 99 KiB of shared memory (8.6, 8.9, 12.0)."""
 
 
-def rows_of_tile(group: int, longest: int) -> int:
+def rows_of_tile(group: int, head_dim: int, longest: int) -> int:
     """Rows of a tile in a step whose longest sequence has so many."""
     small, large = (max(1, tile // group) for tile in TILES)
-    return large if longest > small else small
+    return large if longest > small and head_dim <= _LARGE_TILE_DIM else small
 
 
 def describe(
@@ -57,12 +59,14 @@ def describe(
     kv_lens_B: Int32,
     table_rows_B: Int32,
     page_table: Tensor,
+    *,
     group: int,
+    head_dim: int,
 ) -> Paged:
     """From a plan's arrays; one transfer. See StepPlan. group: query heads of a kv head."""
     counts = np.diff(query_start_B1)
     single = np.flatnonzero(counts == 1)
-    tile_rows = rows_of_tile(group, int(counts.max(initial=0)))
+    tile_rows = rows_of_tile(group, head_dim, int(counts.max(initial=0)))
     tiles = []
     for b in np.flatnonzero(counts > 1).tolist():
         first, count, base = int(query_start_B1[b]), int(counts[b]), int(kv_lens_B[b] - counts[b])

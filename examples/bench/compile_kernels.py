@@ -2,13 +2,18 @@
 
     python examples/bench/compile_kernels.py [80 90 …]        compute capabilities; default 80 90
 
-Prints kernel, registers, spills and shared memory; any failure ends with status 1.
+Prints shared memory, registers and bytes of spilled registers; what does not compile, or does not fit into the shared
+memory of that GPU, ends with status 1.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 os.environ.pop("TRITON_INTERPRET", None)
 
@@ -23,6 +28,10 @@ from radixlang.kernels.reference.matmul import pack_w4, quantise_rows
 from radixlang.kernels.triton import activation, attention, grouped, kv_store, matmul, norm, sampling
 
 BF16 = torch.bfloat16
+SHARED = {80: 163, 86: 99, 87: 163, 89: 99, 90: 227, 100: 227, 103: 227, 120: 99}
+"""KiB that a program may take, by compute capability. Source: CUDA C++ Programming Guide, technical specifications."""
+HEADS = [(32, 8, 128), (32, 8, 64), (9, 3, 64), (8, 4, 256), (71, 1, 64)]
+"""Llama 3 8B, Llama 3.2 1B, SmolLM2, Gemma 2, Falcon 7B."""
 
 
 class Elsewhere:
@@ -35,7 +44,7 @@ class Elsewhere:
         return self.target
 
     def get_current_device(self) -> int:
-        return 0
+        return self.target.arch  # compiled kernels are remembered by device
 
     def get_current_stream(self, device: int) -> int:
         return 0
@@ -44,42 +53,62 @@ class Elsewhere:
         return torch.cuda
 
 
-def launches(capability: int) -> None:
-    """Every kernel in the shapes and types of Llama 3 8B, and with every option once; FP8 from 8.9 on."""
+def attention_launches(heads: int, kv_heads: int, dim: int, dtype: torch.dtype, pools: list[torch.dtype]) -> None:
+    """Decoding and both tiles of extending, over each kind of pool."""
+    for rows in (3, 64):
+        q, batch = attention_batch(heads, kv_heads, dim, dtype, rows)
+        for pool in pools:
+            kv = torch.zeros(512, 2 * kv_heads, dim, dtype=pool)
+            scale = torch.zeros(512, 2 * kv_heads) if pool == torch.int8 else None
+            attention.attention(q, kv, scale, batch, scale=0.1)
+            qkv, rope = torch.zeros(2 + rows, heads + 2 * kv_heads, dim, dtype=dtype), torch.zeros(2 + rows, dim // 2)
+            slots = torch.zeros(2 + rows, dtype=torch.int32)
+            kv_store.rotate_and_store(qkv, (rope, rope), kv, scale, slots, num_heads=heads, interleaved=False)
+
+
+def attention_batch(heads: int, kv_heads: int, dim: int, dtype: torch.dtype, rows: int):
+    """Two sequences that are decoded and one of so many rows, with their queries."""
     import numpy as np
 
-    heads, kv_heads, dim = 32, 8, 128
-    starts, lengths, rows = (np.array(x, np.int32) for x in ([0, 1, 2, 66], [100, 200, 300], [0, 1, 2]))
     table = torch.zeros(4, 512, dtype=torch.int32)
-    pages = describe(starts, lengths, rows, table, heads // kv_heads)
-    batch = PackedBatch([], torch.zeros(66, dtype=torch.int64), pages)
-    q = torch.zeros(66, heads, dim, dtype=BF16)
+    starts, lengths, of = (np.array(x, np.int32) for x in ([0, 1, 2, 2 + rows], [100, 200, 300], [0, 1, 2]))
+    pages = describe(starts, lengths, of, table, group=heads // kv_heads, head_dim=dim)
+    batch = PackedBatch([], torch.zeros(2 + rows, dtype=torch.int64), pages)
+    return torch.zeros(2 + rows, heads, dim, dtype=dtype), batch
+
+
+def launches(capability: int) -> None:
+    """Every kernel in the shapes and types of known models, and with every option once; FP8 from 8.9 on."""
     fp8 = [torch.float8_e4m3fn] if capability >= 89 else []
-    for pool in (BF16, torch.int8, *fp8):
-        kv = torch.zeros(512, 2 * kv_heads, dim, dtype=pool)
-        scale = torch.zeros(512, 2 * kv_heads) if pool == torch.int8 else None
-        attention.attention(q, kv, scale, batch, scale=0.1)
-        qkv, rope = torch.zeros(66, heads + 2 * kv_heads, dim, dtype=BF16), torch.zeros(66, dim // 2)
-        slots = torch.zeros(66, dtype=torch.int64)
-        kv_store.rotate_and_store(qkv, (rope, rope), kv, scale, slots, num_heads=heads, interleaved=False)
-    kv = torch.zeros(512, 2 * kv_heads, dim, dtype=BF16)
+    attention_launches(*HEADS[0], BF16, [BF16, torch.int8, *fp8])
+    for heads in HEADS[1:]:
+        attention_launches(*heads, BF16, [BF16])
+    attention_launches(*HEADS[0], torch.float16, [torch.float16])
+    q, batch = attention_batch(*HEADS[0], BF16, 64)
+    kv = torch.zeros(512, 16, 128, dtype=BF16)
     attention.attention(q, kv, None, batch, scale=0.1, window=64, softcap=30.0)
-    pages.tree_TW = torch.zeros(66, 2, dtype=torch.int32)
+    batch.paged.tree_TW = torch.zeros(66, 2, dtype=torch.int32)
     attention.attention(q, kv, None, batch, scale=0.1)
+    qkv, slots = torch.zeros(66, 48, 128, dtype=BF16), torch.zeros(66, dtype=torch.int32)
+    kv_store.rotate_and_store(qkv, None, kv, None, slots, num_heads=32, interleaved=False)
     x, weight = torch.zeros(66, 4096, dtype=BF16), torch.zeros(4096)
     norm.rms_norm(x, weight, 1e-5)
     norm.add_rms_norm(x, x.clone(), weight, 1e-5, 1.0)
     for kind in ("silu", "gelu", "gelu_tanh", "relu2"):
         activation.gated(torch.zeros(66, 1024, dtype=BF16), kind)
-    for size in (1, 66):
-        groups = torch.zeros(256, 4096 // 32, dtype=torch.float16)
-        matmul.linear_w4(x[:size], pack_w4(torch.zeros(256, 4096), 32), groups, groups, None)
+    wide = torch.zeros(130, 4096, dtype=BF16)
+    for size in (1, 20, 40, 130):
+        for kind in (torch.float16, torch.float32):
+            groups = torch.zeros(256, 4096 // 32, dtype=kind)
+            matmul.linear_w4(wide[:size], pack_w4(torch.zeros(256, 4096), 32), groups, groups, None)
         for kind8 in (torch.int8, *fp8):
-            matmul.linear_w8a8(x[:size], quantise_rows(torch.ones(256, 4096), kind8)[0], torch.zeros(256, 1), None)
-    grouped.moe(
-        x, torch.zeros(4, 512, 4096, dtype=BF16), torch.zeros(4, 4096, 256, dtype=BF16),
-        torch.zeros(66, 2, dtype=torch.int32), torch.zeros(66, 2), "silu",
-    )  # fmt: skip
+            for count in (1, 32):
+                eights = quantise_rows(torch.ones(256, 4096), kind8)[0]
+                matmul.linear_w8a8(wide[:size], eights, torch.zeros(256, count), torch.zeros(256, dtype=BF16))
+        grouped.moe(
+            wide[:size], torch.zeros(4, 512, 4096, dtype=BF16), torch.zeros(4, 4096, 256, dtype=BF16),
+            torch.zeros(size, 2, dtype=torch.int64), torch.zeros(size, 2), "silu",
+        )  # fmt: skip
     grouped.add_lora(
         x, x.clone(), torch.zeros(2, 16, 4096, dtype=BF16), torch.zeros(2, 4096, 16, dtype=BF16),
         torch.zeros(2), torch.zeros(66, dtype=torch.int32),
@@ -93,24 +122,43 @@ def launches(capability: int) -> None:
     sampling.logprobs_of(logits, torch.zeros(3, dtype=torch.int32), torch.zeros(3, dtype=torch.int32))
 
 
+def registers(compiled: triton.compiler.CompiledKernel) -> str:
+    """What the compiler took, told by the disassembler that comes with triton."""
+    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(compiled.asm["cubin"])
+        file.flush()
+        told = subprocess.run([tool, "--dump-resource-usage", file.name], capture_output=True, text=True, check=False)
+    found = re.search(r"REG:(\d+) STACK:(\d+)", told.stdout)
+    return "" if found is None else f"{found[1]:>4} registers, {found[2]:>4} B spilled"
+
+
 def main() -> int:
     launch = JITFunction.run
 
     def compile_only(self, *args, grid, warmup, **options):
         compiled = launch(self, *args, grid=grid, warmup=True, **options)
         assert "cubin" in compiled.asm
-        seen[self.fn.__name__, compiled.hash] = compiled
+        if (self.fn.__name__, compiled.hash) not in seen:
+            seen[self.fn.__name__, compiled.hash] = compiled
+            shared, limit = compiled.metadata.shared, 1024 * SHARED.get(capability, 99)
+            if shared > limit:
+                too_large.append(self.fn.__name__)
+            print(
+                f"  {self.fn.__name__:20} {compiled.metadata.num_warps} warps, shared {shared:7} B, "
+                + registers(compiled) + (f": MORE THAN {limit} B" if shared > limit else ""), flush=True,
+            )  # fmt: skip
         return compiled
 
     JITFunction.run = compile_only
+    too_large: list[str] = []
     for capability in map(int, sys.argv[1:] or ("80", "90")):
         seen: dict[tuple[str, str], triton.compiler.CompiledKernel] = {}
         triton.runtime.driver.set_active(Elsewhere(capability))
+        print(f"sm_{capability}:")
         launches(capability)
         print(f"sm_{capability}: {len(seen)} kernels")
-        for (name, _), compiled in seen.items():
-            print(f"  {name:20} shared {compiled.metadata.shared:7} B, {compiled.metadata.num_warps} warps")
-    return 0
+    return 1 if too_large else 0
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ def batch(rows: list[int], cached: list[int], max_context: int):
     starts = np.concatenate(([0], np.cumsum(rows))).astype(np.int32)
     paged = describe(
         starts, lengths, np.arange(len(rows), dtype=np.int32), torch.tensor(table, device=DEVICE),
-        SHAPE.heads // SHAPE.kv_heads,
+        group=SHAPE.heads // SHAPE.kv_heads, head_dim=SHAPE.dim,
     )  # fmt: skip
     return PackedBatch([], torch.zeros(int(starts[-1]), dtype=torch.int64, device=DEVICE), paged), total
 

@@ -120,7 +120,8 @@ def attend(
         q_THD, kv_SCD, scale_SC, out_THD, tiles, page_table, tree_TW,
         q_THD.stride(0), out_THD.stride(0), page_table.stride(0), 0 if tree_TW is None else tree_TW.stride(0),
         scale, softcap, window,
-        KV_HEADS=kv_heads, GROUP=group, DIM=dim, DIM_PAD=triton.next_power_of_2(dim),
-        TILE=tile, BLOCK=BLOCK_N, HAS_SCALE=scale_SC is not None, HAS_CAP=softcap > 0, HAS_TREE=tree_TW is not None,
+        KV_HEADS=kv_heads, GROUP=group, DIM=dim, DIM_PAD=triton.next_power_of_2(dim), TILE=tile,
+        BLOCK=BLOCK_N if dim <= 128 else BLOCK_N // 2,
+        HAS_SCALE=scale_SC is not None, HAS_CAP=softcap > 0, HAS_TREE=tree_TW is not None,
         num_warps=4 if tile <= 64 else 8, num_stages=2,
     )  # fmt: skip

@@ -83,7 +83,8 @@ class CudaExecutor:
         self.num_slots = pool.num_slots - 1
         self.hidden_size = decoder.config.hidden_size
         self.kv_bytes_per_token = pool.bytes_per_token
-        self._group = decoder.config.num_heads // decoder.config.num_kv_heads
+        config = decoder.config
+        self._heads = {"group": config.num_heads // config.num_kv_heads, "head_dim": config.head_dim}
         self._is_cuda = self._device.type == "cuda"
         self._stream = self._copies = None
         if self._is_cuda:
@@ -169,7 +170,9 @@ class CudaExecutor:
         ids_T, positions_T, slots_T = send([plan.token_ids_T, plan.positions_T, plan.slots_T], self._device)
         if relays:
             self._relay(ids_T, plan)
-        paged = describe(plan.query_start_B1, plan.kv_lens_B, plan.table_rows_B, self._mirror.table, self._group)
+        paged = describe(
+            plan.query_start_B1, plan.kv_lens_B, plan.table_rows_B, self._mirror.table, **self._heads
+        )  # fmt: skip
         hidden_TE = self._decoder.forward(ids_T, slots_T, PackedBatch([], positions_T, paged), self._pool)
         rows = sorted({s.row for s in plan.samples})
         launched.place = {row: i for i, row in enumerate(rows)}

@@ -147,8 +147,9 @@ def _peak_bytes(decoder: Decoder, pool: KvPool, rows: int, largest: int) -> int:
     before = torch.cuda.memory_allocated()
     counting = torch.arange(rows, dtype=torch.int32, device=decoder.device)
     starts, lengths, table_rows = (np.array(x, np.int32) for x in ([0, rows], [rows], [0]))
-    group = decoder.config.num_heads // decoder.config.num_kv_heads
-    paged = describe(starts, lengths, table_rows, counting[None], group)
+    model = decoder.config
+    group = model.num_heads // model.num_kv_heads
+    paged = describe(starts, lengths, table_rows, counting[None], group=group, head_dim=model.head_dim)
     hidden_TE = decoder.forward(torch.zeros_like(counting), counting, PackedBatch([], counting, paged), pool)
     draw_from_all(decoder.logits(decoder.norm(hidden_TE[:largest])))
     torch.cuda.synchronize()

@@ -43,7 +43,9 @@ class Case:
             sequences.append(Extend(int(starts[b]), int(starts[b + 1]), torch.tensor(mine.astype(np.int64))))
             positions += range(cached, cached + rows)
         self.q = torch.randn(len(positions), heads, dim).to(dtype)
-        pages = paged.describe(starts, lengths, self.table_rows, torch.tensor(table), heads // kv_heads)
+        pages = paged.describe(
+            starts, lengths, self.table_rows, torch.tensor(table), group=heads // kv_heads, head_dim=dim
+        )
         self.batch = PackedBatch(sequences, torch.tensor(positions), pages)
 
     def exact(self, **options: float) -> torch.Tensor:

@@ -32,7 +32,8 @@ def test_parts_arrive_as_they_are_and_aligned(parts: list[tuple[type, int]]) -> 
 def test_the_index_tensors_of_a_batch_are_aligned(rows: list[int]) -> None:
     starts = np.cumsum([0, *rows]).astype(np.int32)
     lengths = np.array(rows, np.int32)
-    paged = describe(starts, lengths, np.arange(len(rows), dtype=np.int32), torch.zeros(9, 20, dtype=torch.int32), 4)
+    table = torch.zeros(9, 20, dtype=torch.int32)
+    paged = describe(starts, lengths, np.arange(len(rows), dtype=np.int32), table, group=4, head_dim=16)
     for tensor in (paged.rows_B, paged.lengths_B, paged.table_rows_B, paged.tiles):
         assert not tensor.numel() or tensor.storage_offset() % 4 == 0
     single = [b for b, count in enumerate(rows) if count == 1]
