@@ -7,6 +7,7 @@ other ways is left to the named templates.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -35,6 +36,7 @@ def template_of_model(info: dict[str, Any]) -> ChatTemplate:
     return get_chat_template_by_model_path(path)
 
 
+@functools.lru_cache(maxsize=16)  # each run on a server has a backend of its own, and asks again
 def derive(source: str, bos_token: str = "", eos_token: str = "") -> ChatTemplate | None:
     """The template that renders as `source` does, or None if there is none of this kind."""
     from .jinja import JinjaChatTemplate

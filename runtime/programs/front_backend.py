@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from ...lang.backend.base_backend import NativeBackend
+from ...lang.chat_template import ChatTemplate
+from ...lang.model_template import template_of_model
 from .. import native_api, native_run
 from ..front import Front
 from .host import ProgramHost
@@ -28,6 +30,10 @@ class FrontBackend(NativeBackend):
         self.client = client
         self.host = host
         self.timeout_s = timeout_s
+
+    def known_chat_template(self) -> ChatTemplate:
+        """The model's description is here: nobody need wait for it."""
+        return self._model_template or template_of_model(self.front.info)
 
     async def native_generate(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         call = native_api.parse(native_api.convert(request), client=self.client)
