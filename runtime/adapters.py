@@ -65,7 +65,7 @@ class FrontAdapters:
                 except RequestError as error:
                     logger.error("adapter %s is gone after the restart: %s", name, error)
                     self._paths = {other: path for other, path in self._paths.items() if other != name}
-        except RadixlangError as error:  # that engine died too; the next one is followed in its turn
+        except (RadixlangError, asyncio.TimeoutError) as error:  # that engine died too
             logger.warning("the adapters were not loaded again: %s", error)
             self._paths = wanted
         finally:
