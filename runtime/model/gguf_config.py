@@ -47,7 +47,7 @@ def config_from_gguf(
     architecture, family = family_of(declared, path)
     facts = Facts(metadata, path, f"{declared}.")
     if facts.integer("expert_count", 0, low=0):
-        raise UnsupportedModel(f"{path}: mixtures of experts in GGUF files are not supported; use a dense model")
+        raise UnsupportedModel(f"{path}: mixtures of experts are read from safetensors, not from GGUF files")
     embedding = shapes.get("token_embd.weight", ())
     if len(embedding) != 2:
         raise top.bad("token_embd.weight", "is missing or not a matrix")

@@ -73,6 +73,17 @@ def test_native_when_asked_for_does_not_fall_back(checkpoint: Checkpoint, native
         load_executor(config(executor="native", device="cuda"), checkpoint)
 
 
+def test_a_gpu_that_is_not_there_is_told_in_one_line(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError) as caught:
+        load_executor(config(device="cuda"), checkpoint)
+    assert str(caught.value) == "--device cuda: torch finds no CUDA device here; drop it, or --device cpu"
+    assert caught.value.param == "device"
+    assert load_executor(config(device="auto", executor="torch"), checkpoint).device.startswith("cpu")
+
+
 def test_without_torch_the_extra_is_named(
     checkpoint: Checkpoint, native: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
