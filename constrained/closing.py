@@ -230,6 +230,9 @@ def _next(ahead: Matcher, vocabulary: Vocabulary, mask_W: NDArray[np.uint32], wo
         bits = np.unpackbits(allowed_W.view(np.uint8), bitorder="little")
         some = np.flatnonzero(bits)[: 4 * TRIED].tolist()
         candidates = sorted(some, key=lambda t: len(vocabulary.token_bytes[t]))[:TRIED]
+    first_bytes = {t: vocabulary.token_bytes[t][:1] for t in candidates}
+    if b"]" in first_bytes.values() and b'"' not in first_bytes.values():  # behind an item, not inside a string
+        candidates = [t for t in candidates if first_bytes[t] != b","]
     candidates = [t for t in candidates if t not in worn] or candidates
     best, fewest = candidates[0], vocabulary.size + 1
     for token_id in candidates:
