@@ -63,7 +63,8 @@ class EngineConfig:
     radix_eviction_policy: str = "program-gdsf"
     """Which unlocked leaf goes first: program-gdsf, lru, lfu, slru, tlru."""
     kv_events_config: str | None = None
-    """JSON of where the cache's events go, for routers, in vLLM's fields; "{}": to port 5557. Default: off."""
+    """Where the cache's events go, for routers: JSON in vLLM's fields (publisher: zmq or null, endpoint, topic,
+    replay_endpoint, buffer_steps …) and block_size; "{}": port 5557. GET /v1/kv_events has them too. Default: off."""
     schedule_policy: Literal["lpm", "fcfs"] = "lpm"
     """lpm: longest cached prefix first, nobody starved. fcfs: in order of arrival."""
     disable_cuda_graph: bool = False

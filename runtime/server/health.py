@@ -67,7 +67,7 @@ async def server_info(service: Service, request: Request) -> Answer:
         "served_model_name": service.model_name,
         "status": service.not_ready() or "ready",
         "uptime_s": round(time.monotonic() - service.started, 3),
-        "internal_states": [await service.stats()],
+        "internal_states": [await service.last_stats()],
     }
     return json_response(told)
 

@@ -55,6 +55,8 @@ class Service:
         self.checker: Checker | None = None
         """What checks grammars, once one is to be checked."""
         self._front: Front | None = None
+        self._last_stats: dict[str, Any] = {}
+        self._last_stats_s = 0.0
         self.published: dict[str, Published] = {}
         """Programs of the server's own files, by name."""
         if server.programs:
@@ -186,6 +188,15 @@ class Service:
         if self._front is None or self.engine_state() != "ready":
             return {}
         try:
-            return await asyncio.wait_for(self._front.stats(), 1.0)
+            told = await asyncio.wait_for(self._front.stats(), 1.0)
         except (RadixlangError, asyncio.TimeoutError):
             return {}
+        self._last_stats, self._last_stats_s = told, time.monotonic()
+        return told
+
+    async def last_stats(self) -> dict[str, Any]:
+        """The snapshot; where the engine is too busy to give one, the last that was asked for, `snapshot_age_s` old."""
+        now = await self.stats()
+        if now or not self._last_stats:
+            return now
+        return {**self._last_stats, "snapshot_age_s": round(time.monotonic() - self._last_stats_s, 3)}

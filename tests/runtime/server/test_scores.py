@@ -1,5 +1,6 @@
 """Scores, decisions and vectors."""
 
+import asyncio
 import base64
 import math
 import struct
@@ -83,6 +84,24 @@ def test_info_routes(serve):
     assert client.get("/v1/loads").status_code == 200
     assert client.get("/health_generate").status_code == 200
     assert client.get("/ping").status_code == 200
+
+
+def test_a_busy_engine_is_told_of_by_its_last_snapshot(serve, monkeypatch):
+    client = serve()
+
+    async def fresh():
+        return {"num_running_reqs": 3}
+
+    async def busy():
+        raise asyncio.TimeoutError
+
+    monkeypatch.setattr(client.service.front, "stats", fresh)
+    assert client.get("/get_server_info").json()["internal_states"] == [{"num_running_reqs": 3}]
+    monkeypatch.setattr(client.service.front, "stats", busy)
+    [state] = client.get("/get_server_info").json()["internal_states"]
+    assert state.pop("snapshot_age_s") >= 0
+    assert state == {"num_running_reqs": 3}
+    assert client.get("/v1/loads").status_code == 503  # a balancer is not told what was
 
 
 def test_metrics_count_what_passed(serve):
