@@ -10,7 +10,8 @@ prefix tree for the order of admissions of the same run, `endless` what a cache 
 
 Exits 1 when a slot leaked, a request got no answer, one waited beyond the bound, or a ratio is below its limit: 0.90
 of the optimum at 25 %, 0.97 of the endless cache at 200 % (who does not know the future needs room for what will not be
-used again). People who chat come back when they like; that only the optimum knows, so its limit there is 0.75.
+used again), and no fewer hits than fcfs + lru where nothing is told of programs. People who chat come back when they
+like; that only the optimum knows: what can be reached there, 0.88 of it, online_bound.py measures; the limit is 0.82.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ def loop(num, draw):
 
 TRACES = {"zipf": zipf, "chats": chats, "agents": agents, "loop": loop}
 PROGRAMS = ("chats", "agents")
-OF_OPTIMUM = {"zipf": 0.90, "chats": 0.75, "agents": 0.90, "loop": 0.90}
+OF_OPTIMUM = {"zipf": 0.90, "chats": 0.82, "agents": 0.90, "loop": 0.90}
 MAX_RUNNING = 8
 LONGEST = 4096
 ORDERS = {
@@ -251,9 +252,11 @@ def main():
         total += endless.num_done
         for pool in pools:
             slots = max(2 * 1200, int(size * pool))
+            hits = {}
             for order in orders(name, pool):
                 run = Run(name, each, slots, order=order).run()
                 total += run.num_done
+                hits[order] = run.hit_rate
                 best = Replay(run.calls, run.events, slots).hit_rate
                 of_best, of_endless = (run.hit_rate / other if other else 1.0 for other in (best, endless.hit_rate))
                 print(
@@ -273,6 +276,11 @@ def main():
                         bad.append(f"{what}: {of_endless:.3f} of an endless cache, limit 0.97")
                     if run.longest_over_s > 1.0:
                         bad.append(f"{what}: a request waited {run.longest_over_s:.2f} s beyond the bound")
+            told, plain = hits.get("ours, programs unknown"), hits.get("fcfs + lru")
+            if told is not None and plain is not None and told < 0.99 * plain and each >= 1000:
+                bad.append(
+                    f"{name} at {pool:.0%}: {told:.3f} hits where programs are unknown, {plain:.3f} of fcfs + lru"
+                )
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(f"{total} requests, {time.process_time():.1f} s of CPU, {rss} MiB at most")
     for line in bad:
