@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ..errors import GrammarTooLarge
+
 _OPEN_KEYWORDS = frozenset({"additionalProperties", "patternProperties", "unevaluatedProperties"})
 # Beside one of these, an object's properties are told in several places: closing one would refuse the others.
 _COMBINING = frozenset({"anyOf", "oneOf", "$ref", "$dynamicRef", "dependentSchemas"})
@@ -47,17 +49,21 @@ def _closed(schema: Any) -> Any:
         if isinstance(schema.get(key), dict):
             out[key] = _closed(schema[key])
     names = schema.get("properties")
-    lists = isinstance(names, dict) and set(schema.get("required") or ()) <= set(names)
+    required = schema.get("required", [])
+    lists = isinstance(names, dict) and isinstance(required, list) and all(str(name) in names for name in required)
     if lists and _COMBINING.isdisjoint(schema) and _OPEN_KEYWORDS.isdisjoint(schema):
         out["additionalProperties"] = False
     return out
 
 
 def closed_text(schema: str | dict[str, Any]) -> str:
-    """`closed` of JSON text or data, as JSON text; text that is no JSON stays, for the backend to refuse."""
-    if isinstance(schema, str):
-        try:
-            schema = json.loads(schema)
-        except json.JSONDecodeError:
-            return str(schema)
-    return json.dumps(closed(schema))
+    """`closed` of JSON text or data, as JSON text; text that is no JSON stays, for the backend to refuse.
+
+    Raises GrammarTooLarge for data nested too deeply to be written.
+    """
+    try:
+        return json.dumps(closed(json.loads(schema) if isinstance(schema, str) else schema))
+    except (ValueError, RecursionError):  # no JSON, numbers of thousands of digits, a hundred thousand brackets
+        if isinstance(schema, str):
+            return schema
+        raise GrammarTooLarge("the schema is nested too deeply") from None

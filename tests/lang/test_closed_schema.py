@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
+from radixlang.errors import GrammarTooLarge
 from radixlang.lang.closed_schema import closed, closed_text
 
 
@@ -35,5 +38,24 @@ def test_a_property_may_be_called_like_a_keyword():
 
 
 def test_text_that_is_no_json_is_left_to_the_backend():
-    assert closed_text("{nonsense") == "{nonsense"
+    for text in (
+        "{nonsense",
+        "[" * 100_000,
+        '{"items":' * 100_000 + "{}" + "}" * 100_000,
+        '{"const":' + "1" * 5000 + "}",
+    ):
+        assert closed_text(text) == text
     assert json.loads(closed_text({"properties": {}})) == {"properties": {}, "additionalProperties": False}
+
+
+def test_data_nested_too_deeply_is_refused():
+    schema = {}
+    for _ in range(5000):
+        schema = {"items": schema}
+    with pytest.raises(GrammarTooLarge):
+        closed_text(schema)
+
+
+@pytest.mark.parametrize("required", [True, [["a"]], "a", None])
+def test_what_is_no_schema_is_left_to_the_backend(required):
+    assert json.loads(closed_text({"properties": {"a": {}}, "required": required}))["required"] == required
