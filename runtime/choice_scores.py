@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import errors
 from .generate_request import GenerateRequest, PromptPart
-from .messages import LogprobRequest
+from .messages import MAX_LOGPROBS, LogprobRequest
 from .sampling_params import SamplingParams
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ async def score_choices(
     start = min(_common_len(prompt, joint) for joint in joints)
     before = prompt[:start] or [front.empty_prompt()]
     tails = [joint[start:] for joint in joints]
+    if sum(map(len, tails)) > MAX_LOGPROBS:
+        raise errors.RequestError(f"the choices have more than {MAX_LOGPROBS} tokens together", param="choices")
     scorer = _Scorer(front, client, adapter)
     scored, alone = await asyncio.gather(scorer.tails(before, tails), scorer.alone(tails if unconditional else []))
     return {

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 LONG_TEXT = 8192
 """Characters above which text is tokenized in a thread (the library releases the GIL)."""
+TOKEN_LEN = 256
+"""Characters that no usual token exceeds: a text of more than this for each place of the context does not fit."""
 CACHED_SPANS = 4096
 
 
@@ -97,7 +99,8 @@ class Front:
         if not ids and request.parent is None:
             ids = [self.empty_prompt()]
         if request.logprobs is not None:
-            request.logprobs.check(self.info["vocab_size"], request.parent_len + len(ids))
+            prompt_len = request.parent_len + len(ids)
+            request.logprobs.check(self.info["vocab_size"], prompt_len, request.sampling.max_new_tokens)
         rid = request.rid or self.new_id()
         rids = [rid if i == 0 else f"{rid}#{i}" for i in range(request.sampling.n)]
         box = Mailbox(lambda on: self._pause(running, on))
@@ -165,11 +168,16 @@ class Front:
     # -- text to ids
 
     async def tokenize(self, parts: Sequence[PromptPart], *, add_bos: bool = True) -> list[int]:
-        """Ids of a prompt. Raises RequestError for ids that the model does not know."""
+        """Ids of a prompt. Raises RequestError for ids that the model does not know, PromptTooLong for a text that
+        cannot fit, before it is read.
+        """
         ids: list[int] = []
+        max_context: int = self.info.get("max_context", 0)
         for index, part in enumerate(parts):
             if isinstance(part, str):
                 first = index == 0
+                if len(part) > max_context * TOKEN_LEN > 0:
+                    raise errors.PromptTooLong(len(part) // TOKEN_LEN, max_context)
                 if len(part) > LONG_TEXT:
                     ids += await asyncio.to_thread(self._encode_span, part, first, add_bos)
                 else:

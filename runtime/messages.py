@@ -16,6 +16,10 @@ from .sampling_params import SamplingParams
 Ids = list[int]
 
 
+MAX_LOGPROBS = 1 << 18
+"""Of one generation, beside the tokens' own: 20 at each position of a long context. More would hold up the others."""
+
+
 class LogprobRequest(msgspec.Struct, frozen=True, array_like=True):
     """Which log-probabilities a request reports."""
 
@@ -25,8 +29,8 @@ class LogprobRequest(msgspec.Struct, frozen=True, array_like=True):
     num_top: int = 0
     token_ids: tuple[int, ...] = ()
 
-    def check(self, vocab_size: int, prompt_len: int) -> None:
-        """Raises RequestError naming the field whose value no step can serve."""
+    def check(self, vocab_size: int, prompt_len: int, max_new_tokens: int) -> None:
+        """Raises RequestError naming the field whose value no step can serve, or that asks for too many numbers."""
         if self.prompt_start > prompt_len:
             raise RequestError(
                 f"logprob_start_len {self.prompt_start} is beyond the prompt of {prompt_len} tokens",
@@ -37,6 +41,13 @@ class LogprobRequest(msgspec.Struct, frozen=True, array_like=True):
             raise RequestError(
                 f"a token id of token_ids_logprob is outside of the vocabulary (0 … {vocab_size - 1})",
                 param="token_ids_logprob",
+            )
+        positions = (prompt_len - self.prompt_start if self.prompt_start >= 0 else 0) + max_new_tokens
+        if positions * (self.num_top + len(self.token_ids)) > MAX_LOGPROBS:
+            raise RequestError(
+                f"at most {MAX_LOGPROBS} log-probabilities of other tokens are told; {positions} positions of "
+                f"{self.num_top + len(self.token_ids)} are asked for",
+                param="token_ids_logprob" if len(self.token_ids) > self.num_top else "top_logprobs_num",
             )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -91,6 +92,18 @@ def render(
     )
 
 
+async def _fitting(service: Service, texts: Sequence[str], param: str) -> list[int]:
+    """The ids of the texts. Raises PromptTooLong when no room for an answer is left."""
+    try:
+        ids = await service.front.tokenize(texts, add_bos=False)
+    except PromptTooLong as error:
+        error.param = param
+        raise
+    if len(ids) >= service.max_context:
+        raise PromptTooLong(len(ids) + 1, service.max_context, param=param)
+    return ids
+
+
 async def prompt_ids(
     service: Service,
     messages: list[dict[str, Any]],
@@ -106,8 +119,8 @@ async def prompt_ids(
     if plan is not None and not knows_tools:
         messages = with_tool_text(messages, plan)
     written = [m["content"] for m in messages if isinstance(m.get("content"), str)]
-    if sum(map(len, written)) >= MAX_OUTPUT and len(ids := await front.tokenize(written)) >= service.max_context:
-        raise PromptTooLong(len(ids) + 1, service.max_context, param=param)  # more than a template may print
+    if sum(map(len, written)) >= MAX_OUTPUT:  # more than a template may print
+        await _fitting(service, written, param)
     text = render(
         front,
         messages,
@@ -115,7 +128,4 @@ async def prompt_ids(
         kwargs=kwargs,
         continue_final_message=continue_final_message,
     )
-    ids = await front.tokenize([text], add_bos=False)
-    if len(ids) >= service.max_context:
-        raise PromptTooLong(len(ids) + 1, service.max_context, param=param)
-    return ids
+    return await _fitting(service, [text], param)

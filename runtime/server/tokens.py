@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from ...errors import RequestError
+from ..front import LONG_TEXT
 from .http import Answer, Request, json_response
 from .messages import prompt_ids, render, template_messages
 from .route import Route
@@ -106,7 +109,8 @@ async def detokenize(service: Service, request: Request) -> Answer:
     texts = []
     for ids in given if is_batch else [given]:
         checked = await front.tokenize([ids])
-        texts.append(front.tokenizer.decode(checked, skip_special_tokens=bool(body.skip_special_tokens)))
+        decode = partial(front.tokenizer.decode, skip_special_tokens=bool(body.skip_special_tokens))
+        texts.append(decode(checked) if len(checked) < LONG_TEXT else await asyncio.to_thread(decode, checked))
     text = texts if is_batch else texts[0]
     return json_response({"text": text, "prompt": text, "content": text})
 
