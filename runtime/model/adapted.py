@@ -15,6 +15,7 @@ from torch import Tensor
 from ...kernels import ops
 from ..lora.adapter import Adapter
 from ..lora.names import SlotSize
+from ..model_runner.cuda.staging import send
 from ..model_runner.plan import Int32, StepPlan
 from .config import ModelConfig
 from .decoder import Decoder
@@ -93,7 +94,8 @@ class AdapterSlots:
             return
         self._place(plan.adapters)
         slots_T = np.repeat(self.slots_of(plan), np.diff(plan.query_start_B1))
-        self._adapter_T = self._rows.adapter_T = torch.from_numpy(slots_T).to(self._device)
+        (self._adapter_T,) = send([slots_T], self._device)  # waits for nothing, as a plain copy would
+        self._rows.adapter_T = self._adapter_T
         self._rows.modules = frozenset().union(*(adapter.parts for adapter in plan.adapters))
 
     def slots_of(self, plan: StepPlan) -> Int32:
@@ -112,7 +114,8 @@ class AdapterSlots:
     def keep(self, rows_R: list[int]) -> None:
         """The linears that follow (the head) compute these rows of the step alone."""
         if self._adapter_T is not None:
-            self._rows.adapter_T = self._adapter_T[rows_R]
+            (there,) = send([np.array(rows_R, np.int32)], self._device)
+            self._rows.adapter_T = self._adapter_T[there.long()]
 
     def _place(self, adapters: list[Adapter]) -> None:
         for adapter in adapters:

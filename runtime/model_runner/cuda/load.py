@@ -82,7 +82,7 @@ def load_cuda(
         with torch.inference_mode():
             decoder = Decoder(checkpoint, dtype=TYPES[dtype], device=device, served_context=config.context_length)
             adapters = None if lora is None else AdapterSlots(decoder, lora)
-            step_bytes = _step_bytes(decoder, config, TYPES[kv_dtype])
+            step_bytes = _step_bytes(decoder, config, TYPES[kv_dtype], num_graphs=1 if adapters is None else 2)
             free = int(torch.cuda.mem_get_info(device)[0])
             logger.info("a step takes up to %.0f MiB beside weights and KV", step_bytes / 2**20)
             check_step(step_bytes, free, config)
@@ -126,14 +126,17 @@ def check_step(step_bytes: int, free_bytes: int, config: EngineConfig) -> None:
         )
 
 
-def _step_bytes(decoder: Decoder, config: EngineConfig, kv_dtype: torch.dtype) -> int:
-    """What steps need beside weights and pool, by running the largest; compiles the kernels that graphs do not run."""
+def _step_bytes(decoder: Decoder, config: EngineConfig, kv_dtype: torch.dtype, *, num_graphs: int) -> int:
+    """What steps need beside weights and pool, by running the largest; compiles the kernels that graphs do not run.
+
+    num_graphs: of each batch size; those of one kind share memory of their own.
+    """
     chunk, largest, model = config.chunked_prefill_size, config.max_running_requests, decoder.config
     pool = KvPool(model, max(chunk, largest, 2), kv_dtype, decoder.device)
     _peak_bytes(decoder, pool, 2, largest)
     needed = _peak_bytes(decoder, pool, chunk, largest)
     if not config.disable_cuda_graph:
-        needed += _peak_bytes(decoder, pool, largest, largest)  # graphs share memory of their own
+        needed += num_graphs * _peak_bytes(decoder, pool, largest, largest)
     del pool
     torch.cuda.empty_cache()
     table = (largest + 1) * (config.context_length or model.max_context)
