@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -73,15 +74,15 @@ def schemas_to_ask(folder: Path | None, most: int) -> list[tuple[str, str]]:
 def _is_valid(schema: Any, text: str) -> bool:
     import jsonschema
 
-    def multiple_of(_validator: Any, step: float, value: Any, _schema: Any) -> Iterator[Any]:
+    def multiple_of(_validator: Any, step: Decimal, value: Any, _schema: Any) -> Iterator[Any]:
         """Exact, in decimals: in binary fractions 1.2 is no multiple of 0.0001."""
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        is_number = isinstance(value, int | Decimal) and not isinstance(value, bool)
         if is_number and Fraction(str(value)) % Fraction(str(step)):
             yield jsonschema.ValidationError(f"{value} is no multiple of {step}")
 
     found = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
     chosen = jsonschema.validators.extend(found, {"multipleOf": multiple_of})
-    return bool(chosen(schema).is_valid(json.loads(text)))
+    return bool(chosen(schema).is_valid(json.loads(text, parse_float=Decimal)))
 
 
 def judge(engine: radixlang.Engine, asked: list[tuple[str, str]], temperatures: tuple[float, ...]) -> Verdict:
@@ -100,7 +101,7 @@ def judge(engine: radixlang.Engine, asked: list[tuple[str, str]], temperatures: 
             return
         reason = answer["meta_info"]["finish_reason"]["type"]
         verdict.ended[reason] += 1
-        if reason == "stop" and not _is_valid(json.loads(text), answer["text"]):
+        if reason == "stop" and not _is_valid(json.loads(text, parse_float=Decimal), answer["text"]):
             verdict.invalid.append(f"{name} at {temperature}: {answer['text']}")
             print(f"INVALID {verdict.invalid[-1]}\n  {text[:2000]}", flush=True)
 

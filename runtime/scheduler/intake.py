@@ -131,9 +131,14 @@ class Intake:
         prepare(request, state, index=_index(submit))
         request.draws_forced = request.asks_logprobs and not state.config.disable_jump_forward
         if sampling.stop or sampling.stop_regex:
-            detokenizer = self._tokenizer.detokenizer(skip_special_tokens=sampling.skip_special_tokens)
+            skips = sampling.skip_special_tokens
             healed = len(submit.constraint.prefix) if isinstance(submit.constraint, Healed) else 0
-            request.stops = StopChecker(sampling.stop, sampling.stop_regex, detokenizer, skip=healed)
+            request.stops = StopChecker(
+                sampling.stop,
+                sampling.stop_regex,
+                lambda: self._tokenizer.detokenizer(skip_special_tokens=skips),
+                skip=healed,
+            )
         if submit.logprobs is not None and submit.logprobs.prompt_start >= 0:
             request.scored_len = submit.logprobs.prompt_start
             if request.scored_len == 0:

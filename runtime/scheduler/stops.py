@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import regex
 
@@ -21,10 +21,15 @@ class StopChecker:
     """Of one request."""
 
     def __init__(
-        self, stop: Sequence[str], stop_regex: Sequence[str], detokenizer: Detokenizer, *, skip: int = 0
+        self,
+        stop: Sequence[str],
+        stop_regex: Sequence[str],
+        new_detokenizer: Callable[[], Detokenizer],
+        *,
+        skip: int = 0,
     ) -> None:
         """`skip`: characters at the beginning that are the prompt's. Raises InvalidSampling for a bad pattern."""
-        self._skip = skip
+        self._skip = self._skipped_first = skip
         self._stop = stop
         self._longest = max((len(string) for string in stop), default=0)
         self._patterns = []
@@ -33,7 +38,8 @@ class StopChecker:
                 self._patterns.append(regex.compile(pattern))
             except regex.error as error:
                 raise InvalidSampling(f"stop_regex {pattern!r} is not a pattern: {error}", param="stop_regex") from None
-        self._detokenizer = detokenizer
+        self._new_detokenizer = new_detokenizer
+        self._detokenizer = new_detokenizer()
         self._text = ""
 
     def push(self, token_id: int) -> str | None:
@@ -41,15 +47,9 @@ class StopChecker:
 
         Raises StopTimeout.
         """
-        new = self._detokenizer.push((token_id,))
-        if self._skip:
-            skipped = min(self._skip, len(new))
-            self._skip -= skipped
-            new = new[skipped:]
-        if not new:
-            return None
         old_len = len(self._text)
-        self._text += new
+        if not self._append((token_id,)):
+            return None
         found: list[tuple[int, int, str]] = []
         low = max(0, old_len - self._longest + 1)
         for order, string in enumerate(self._stop):
@@ -61,6 +61,22 @@ class StopChecker:
         elif len(self._text) > 4 * self._longest + 1024:
             self._text = self._text[-self._longest :]
         return min(found)[2] if found else None
+
+    def begin_again(self, token_ids: Sequence[int]) -> None:
+        """As if only these had been pushed: what came behind them was taken back, none of them ended the text."""
+        self._detokenizer = self._new_detokenizer()
+        self._text, self._skip = "", self._skipped_first
+        self._append(token_ids)
+
+    def _append(self, token_ids: Sequence[int]) -> bool:
+        """The new text of the tokens; False: there is none."""
+        new = self._detokenizer.push(token_ids)
+        if self._skip:
+            skipped = min(self._skip, len(new))
+            self._skip -= skipped
+            new = new[skipped:]
+        self._text += new
+        return bool(new)
 
     def _search(self, old_len: int) -> list[tuple[int, int, str]]:
         low = max(0, old_len - _REGEX_WINDOW)

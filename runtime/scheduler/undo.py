@@ -21,6 +21,8 @@ def take_back(request: Request, state: State, *, num_tokens: int) -> None:
             request.penalties.remove(token)
     matcher.rollback(matcher.take_back)
     rows.known[row] = known
+    if request.stops is not None:
+        request.stops.begin_again(rows.ids[row, request.prompt_len : known].tolist())
     if rows.computed[row] >= known:
         rows.computed[row] = known - 1
         rows.void_in[row] = state.in_flight

@@ -26,7 +26,7 @@ class Pieces:
 
 def first_stop(pieces, stop, stop_regex=()):
     """(number of pieces after which it stopped, what matched)."""
-    checker = StopChecker(stop, stop_regex, Pieces(pieces))
+    checker = StopChecker(stop, stop_regex, lambda: Pieces(pieces))
     for number in range(len(pieces)):
         found = checker.push(number)
         if found is not None:
@@ -66,11 +66,32 @@ def test_an_empty_match_stops_nothing() -> None:
 
 def test_a_bad_pattern_is_refused() -> None:
     with pytest.raises(InvalidSampling, match="stop_regex"):
-        StopChecker((), ("(",), Pieces([]))
+        StopChecker((), ("(",), lambda: Pieces([]))
 
 
 def test_a_pattern_that_takes_too_long_gives_up() -> None:
-    checker = StopChecker((), (r"(a|aa|a.)+$x",), Pieces(["a" * 60 + "!"]))
+    checker = StopChecker((), (r"(a|aa|a.)+$x",), lambda: Pieces(["a" * 60 + "!"]))
     with pytest.raises(StopTimeout):
         checker.push(0)
     assert regex.compile("a").search("a")
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(
+    pieces=st.lists(st.text("ab", max_size=3), min_size=1, max_size=12),
+    taken_back=st.lists(st.text("ab", max_size=3), max_size=4),
+    at=st.integers(0, 12),
+    skip=st.integers(0, 3),
+)
+def test_what_was_taken_back_is_no_part_of_the_text(pieces, taken_back, at, skip):
+    at = min(at, len(pieces))
+    texts = [*pieces, *taken_back]
+    plain, disturbed = (StopChecker(("ab", "bab"), ("a{3}",), lambda: Pieces(texts), skip=skip) for _ in range(2))
+    for number in range(at):
+        plain.push(number)
+        disturbed.push(number)
+    for number in range(len(taken_back)):
+        disturbed.push(len(pieces) + number)
+    disturbed.begin_again(list(range(at)))
+    for number in range(at, len(pieces)):
+        assert disturbed.push(number) == plain.push(number)
