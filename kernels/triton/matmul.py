@@ -52,11 +52,12 @@ def linear_w4(x_ME: Tensor, packed_NE: Tensor, scale_NG: Tensor, offset_NG: Tens
     features_out, groups = scale_NG.shape
     out_MN = torch.empty(rows, features_out, dtype=x_ME.dtype, device=x_ME.device)
     block_m = min(64, max(16, triton.next_power_of_2(rows)))
-    block_n = 64
+    # Few rows read weights and do little else: more programs, and more loads under way in each.
+    block_n = 32 if block_m == 16 and features_out <= 8192 else 64
     _w4[(triton.cdiv(features_out, block_n), triton.cdiv(rows, block_m))](
         x_ME, packed_NE, scale_NG, offset_NG, bias_N, out_MN, rows, features_out, features_in, x_ME.stride(0),
         GROUP=features_in // groups, BLOCK_M=block_m, BLOCK_N=block_n, HAS_BIAS=bias_N is not None,
-        num_warps=4, num_stages=3,
+        num_warps=4, num_stages=6 if block_m <= 32 else 3,
     )  # fmt: skip
     return out_MN
 
@@ -154,6 +155,7 @@ def linear_w8a8(x_ME: Tensor, weight_NE: Tensor, scale_NG: Tensor, bias_N: Tenso
     _w8a8[(triton.cdiv(len(weight_NE), block_n), triton.cdiv(rows, block_m))](
         steps_ME, scale_MG, weight_NE, scale_NG, bias_N, out_MN, rows, len(weight_NE), features_in,
         GROUPS=groups, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_K=block_k, IS_INT8=weight_NE.dtype == torch.int8,
-        HAS_BIAS=bias_N is not None, num_warps=8 if block_m * block_n > 8192 else 4, num_stages=3,
+        HAS_BIAS=bias_N is not None, num_warps=8 if block_m * block_n > 8192 else 4,
+        num_stages=5 if block_m <= 32 else 3,
     )  # fmt: skip
     return out_MN
