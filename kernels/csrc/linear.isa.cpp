@@ -44,14 +44,11 @@ RX_INLINE void many_rows(int rows, const uint8_t* strip, const StripTables& tabl
     many_rows_call<T, Rows>(strip, tables, groups, a, column, out);
 }
 
-// From more rows on, tables are worth making.
-constexpr int kManyRows = 2 * kMaxRows;
-
 // The tables of a strip fit a buffer on the stack up to kTableGroups groups.
 constexpr int kTableGroups = 512;
 struct TableMemory {
     alignas(64) uint8_t offsets[kTableGroups / 2 * kLine];
-    alignas(64) int32_t scales[kTableGroups * kMantissas * kStrip];
+    alignas(64) int32_t scales[kScaleTables ? kTableGroups * kMantissas * kStrip : 1];
 };
 
 template <class T>
@@ -64,7 +61,7 @@ RX_INLINE StripTables make_tables(const uint8_t* strip, int groups, TableMemory&
         for (int i = 0; i < kLine; i += (int)sizeof(VecI))
             storei((int32_t*)(memory.offsets + g / 2 * kLine + i), load_codes(line + i));
     }
-    return {memory.offsets, memory.scales};
+    return {memory.offsets, memory.scales, nullptr, 0};
 }
 
 template <int Kind, int Rows = kMaxRows>
@@ -86,18 +83,14 @@ RX_INLINE void prefetch_out(const LinearCall& call, int strip, int first, int ro
         for (int c = 0; c < width; c += 16) prefetch_write(out + c);
 }
 
-// All rows of the call against one strip, in blocks of nearly equal size; block(rows, first row, column, out) computes
-// one. `next` is the strip that follows, or null: it is fetched into the second-level cache meanwhile.
+// All rows of the call against one strip, in blocks of nearly equal size: block(rows, first row, column, out) for each.
 template <class Block>
-RX_INLINE void each_block(const LinearCall& call, int strip, const uint8_t* next, Block block) {
-    const Weight& w = *call.weight;
+RX_INLINE void each_block(const LinearCall& call, int strip, Block block) {
     const int rows = call.row_end - call.row_begin, blocks = (rows + kMaxRows - 1) / kMaxRows;
-    const int64_t lines = next ? w.strip_bytes / 64 : 0;
     alignas(64) float y[kMaxRows * kStrip];
     int done = 0;
     for (int b = 0; b < blocks; b++) {
         const int end = (int)((int64_t)rows * (b + 1) / blocks), first = call.row_begin + done;
-        for (int64_t line = lines * b / blocks; line < lines * (b + 1) / blocks; line++) prefetch_far(next + line * 64);
         if (blocks > kFarBlocks) prefetch_out(call, strip, first, end - done);
         for (int column = 0; column < kStrip; column += kBlockColumns) block(end - done, first, column, y + column);
         finish(call, strip, first, end - done, y);
@@ -113,16 +106,21 @@ static void linear_quantised(const LinearCall& call) {
     const int last = call.column_end / kStrip;
     for (int strip = call.column_begin / kStrip; strip < last; strip++) {
         const uint8_t* tiles = w.tiles + strip * w.strip_bytes;
-        const uint8_t* next = rows > kMaxRows && strip + 1 < last ? tiles + w.strip_bytes : nullptr;
-        if (rows > kManyRows && groups <= kTableGroups) {
+        if (rows > kMaxRows && groups <= kTableGroups) {
             TableMemory memory;
-            const StripTables tables = make_tables<T>(tiles, groups, memory);
-            each_block(call, strip, next, [&](int n, int row, int column, float* y) {
+            StripTables tables = make_tables<T>(tiles, groups, memory);
+            // Each call asks for its share of the next strip's lines.
+            const int calls = (rows + kMaxRows - 1) / kMaxRows * (kStrip / kBlockColumns);
+            const int64_t all = strip + 1 < last ? w.strip_bytes / 64 : 0;
+            tables.next = tiles + w.strip_bytes;
+            tables.lines = (int)((all + calls * groups - 1) / (calls * groups));
+            each_block(call, strip, [&](int n, int row, int column, float* y) {
                 many_rows<T>(n, tiles, tables, groups, rows_from(*call.input, row), column, y);
+                tables.next += (int64_t)tables.lines * groups * 64;
             });
             continue;
         }
-        each_block(call, strip, next, [&](int n, int row, int column, float* y) {
+        each_block(call, strip, [&](int n, int row, int column, float* y) {
             few_rows<T>(n, tiles, groups, rows_from(*call.input, row), column, y);
         });
     }
@@ -134,7 +132,7 @@ static void linear_dense(const LinearCall& call) {
     const int depth = padded_depth(w.depth), last = call.column_end / kStrip;
     for (int strip = call.column_begin / kStrip; strip < last; strip++) {
         const uint8_t* tiles = w.tiles + strip * w.strip_bytes;
-        each_block(call, strip, nullptr, [&](int n, int row, int column, float* y) {
+        each_block(call, strip, [&](int n, int row, int column, float* y) {
             dense_rows<Kind>(n, tiles, depth, rows_from(*call.input, row), column, y);
         });
     }

@@ -33,6 +33,8 @@ RX_INLINE RowView rows_from(const Activations& a, int row) {
 struct StripTables {
     const uint8_t* offsets;  // the lines of offsets, together
     const int32_t* scales;   // see scale_table
+    const uint8_t* next;     // the strip that follows: so many of its lines are asked for with each group, on and on from
+    int lines;               // here. All at once they would stall what computes
 };
 
 // The bits of a group's scales times each of the kMantissas values, less the bits of that value: [mantissa][kStrip]. The
@@ -204,6 +206,7 @@ template <class T, int Rows, int Vectors>
 RX_INLINE void micro_many(const uint8_t* strip, const StripTables& tables, int groups, const RowView& a, int column, float* out) {
     const uint8_t* tile = strip + (T::kOffsets ? kLine : 0);
     const int32_t* table = tables.scales;
+    const uint8_t* next = tables.next;
     VecF total[Rows][Vectors];
     RX_UNROLL for (int r = 0; r < Rows; r++) RX_UNROLL for (int v = 0; v < Vectors; v++) total[r][v] = fresh_zero();
 
@@ -213,6 +216,7 @@ RX_INLINE void micro_many(const uint8_t* strip, const StripTables& tables, int g
             if constexpr (T::kOffsets) tile += g % 2 ? 0 : kLine;
             add_group<T, kScaleTables, Rows, Vectors>(tile, table, a, g, column, total, [](int) {});
             tile += T::kBytes;
+            for (int i = 0; i < tables.lines; i++, next += 64) prefetch_far(next);
         }
         if constexpr (T::kOffsets) {
             VecI sum[Rows][Vectors];
