@@ -33,7 +33,9 @@ class FrontBackend(NativeBackend):
 
     def known_chat_template(self) -> ChatTemplate:
         """The model's description is here: nobody need wait for it."""
-        return self._model_template or template_of_model(self.front.info)
+        if self._model_template is None:
+            self._model_template = template_of_model(self.front.info)
+        return self._model_template
 
     async def native_generate(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         call = native_api.parse(native_api.convert(request), client=self.client)
