@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import chain
+from itertools import chain, repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,8 @@ class Planner:
         self._budget = state.config.chunked_prefill_size
         self._itl_target_s = 1e-3 * state.config.itl_target_ms
         self._rows: Int32 = EMPTY
+        self._order: list[Request] = []
+        """Those of the rows, some of which may have left."""
         self._groups: list[tuple[int, int, int]] = []
         self._turn = 0
         capacity = self._budget + 1
@@ -100,8 +102,11 @@ class Planner:
                 goes &= ~np.isin(every, short[fit:])
                 mine = every[goes]
                 break
-        by_row = state.by_row
-        batch.decoding = [request for row in mine.tolist() if (request := by_row[row]) is not None]
+        if mine.size == every.size:
+            batch.decoding = self._order
+        else:
+            by_row = state.by_row
+            batch.decoding = [request for row in mine.tolist() if (request := by_row[row]) is not None]
         drafts = self._drafting.choose(batch.decoding, mine.size, self._budget - mine.size)
         if drafts:  # these are spans
             goes &= ~np.isin(every, [request.row for request in drafts])
@@ -122,8 +127,8 @@ class Planner:
     def _arrange(self) -> None:
         """The running rows, those neighbours that share a prefix. Rows that leave need no new arrangement."""
         state = self._state
-        order, self._groups = group_by_prefix(list(state.running))
-        self._rows = np.fromiter((request.row for request in order), np.int32, len(order))
+        self._order, self._groups = group_by_prefix(list(state.running))
+        self._rows = np.fromiter((request.row for request in self._order), np.int32, len(self._order))
         state.rows_changed = False
 
     def _take_turns(self, goes: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -174,16 +179,7 @@ class Planner:
                 relay_samples = rows.draw[mine[relay_rows]]
             rows.drawn_in[mine] = batch.step
             rows.draw[mine] = self._counting[:num_decode]
-            samples = []
-            new = tuple.__new__
-            for row, (request, output_len) in enumerate(zip(batch.decoding, counters, strict=True)):
-                fields = request.sample_fields
-                if fields is not None:
-                    fields[0], fields[6] = row, output_len
-                    samples.append(new(SamplePlan, fields))
-                else:
-                    samples.append(_careful_sample(batch, len(samples), request, row, output_len))
-            batch.samples[:0] = samples
+            batch.samples[:0] = _decode_samples(batch, counters)
         for place, (request, first_row, start, count) in enumerate(batch.spans, num_decode):
             if batch.drafts and request in batch.drafts:
                 count += batch.drafts[request].size
@@ -228,6 +224,22 @@ class Planner:
             adapters=adapters,
             adapters_B=adapters_B,
         )
+
+
+def _decode_samples(batch: Batch, counters: list[int]) -> list[SamplePlan]:
+    """One for each decode row; `counters`: the output lengths."""
+    plain = [fields for request in batch.decoding if (fields := request.sample_fields) is not None]
+    if len(plain) == len(counters):  # no loop in Python but for what changes
+        for row, (fields, output_len) in enumerate(zip(plain, counters, strict=True)):
+            fields[0], fields[6] = row, output_len
+        return list(map(tuple.__new__, repeat(SamplePlan), plain))
+    samples: list[SamplePlan] = []
+    for row, (request, output_len) in enumerate(zip(batch.decoding, counters, strict=True)):
+        if request.sample_fields is not None:
+            samples.append(sample_plan(request, row, output_len, -1))
+        else:
+            samples.append(_careful_sample(batch, row, request, row, output_len))
+    return samples
 
 
 def _careful_sample(batch: Batch, place: int, request: Request, row: int, output_len: int) -> SamplePlan:
