@@ -171,6 +171,7 @@ void Step::attention(const Layer& layer, int index, int thread) {
     mark(Phase::kNorms, thread);
     multiply(layer.qkv, input, plan_->num_tokens, kStore, 1.0f, qkv_, qkv_width_, thread);
     expand(layer.qkv, 1.0f, qkv_, qkv_width_, thread);
+    if (small_) fetch_first(index, thread);
     pool_.barrier();
     mark(Phase::kQkv, thread);
     rotate_and_store(layer, index, thread);
@@ -219,6 +220,25 @@ void Step::rotate_and_store(const Layer& layer, int index, int thread) {
                          rope.interleaved);
         }
         step_.store_kv(kv_, k, k + key_width_, entry_of(r));
+    }
+}
+
+// Attention fetches ahead from one span to the next, but nobody does for its first: that is done here, where threads wait
+// for each other anyway. A few rows of a short context are little more than first spans.
+void Step::fetch_first(int index, int thread) const {
+    const std::vector<AttendItem>& items = attention_work_.items();
+    if (thread >= static_cast<int>(items.size())) return;
+    const AttendItem& item = items[static_cast<size_t>(thread)];
+    const int begin = item.span_begin * kSpan, end = std::min(plan_->positions[item.row_end - 1] + 1, begin + kSpan);
+    const int32_t* slots = plan_->page_table + static_cast<int64_t>(item.table_row) * plan_->table_width;
+    const KvLayer layer = kv_.layer(index);
+    const int64_t half = kv_.entry_bytes / 2, head_bytes = half / kv_.num_kv_heads;
+    for (int position = begin; position < end; ++position) {
+        const uint8_t* keys = kv_.entry(layer, slots[position]).data + item.head_begin * head_bytes;
+        for (int64_t at = 0; at < (item.head_end - item.head_begin) * head_bytes; at += 64) {
+            __builtin_prefetch(keys + at, 0, 2);
+            __builtin_prefetch(keys + half + at, 0, 2);
+        }
     }
 }
 

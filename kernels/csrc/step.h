@@ -81,6 +81,7 @@ private:
     void mlp(const Layer& layer, int thread);
     void rotate_and_store(const Layer& layer, int index, int thread);
     void attend(const Layer& layer, int index, int thread);
+    void fetch_first(int index, int thread) const;
     void head(int thread);
     void head_chunk(int begin, int end, int thread);
     void hidden_states(int thread);

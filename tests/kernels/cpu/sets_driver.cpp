@@ -238,7 +238,9 @@ std::vector<float> run(Step& step, int begin, int end, int32_t* next) {
     plan.num_tokens = plan.num_hidden = rows;
     plan.num_sequences = plan.table_height = plan.num_samples = 1;
     plan.table_width = end;
-    if (const char* wrong = step.check(plan)) {
+    const char* wrong = step.check_layers(plan);
+    if (wrong == nullptr) wrong = step.check_head(plan);
+    if (wrong != nullptr) {
         check(false, wrong, 0);
     } else {
         step.run(plan);
