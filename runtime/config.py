@@ -190,7 +190,8 @@ class ServerConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"--port must be at most 65535, found {self.port}", param="port")
-        _at_least("max_body_mb", self.max_body_mb, 0)
+        if self.max_body_mb <= 0:
+            raise ConfigError(f"--max-body-mb must be more than 0, found {self.max_body_mb}", param="max_body_mb")
         _at_least("request_timeout", self.request_timeout, 0)
         _at_least("shutdown_drain_secs", self.shutdown_drain_secs, 0)
         _at_least("shutdown_timeout", self.shutdown_timeout, 0)

@@ -106,7 +106,7 @@ def test_wrong_options_end_the_program(bad, capsys):
     "bad",
     [
         ["--port", "70000"], ["--page-size", "3"], ["--mem-fraction-static", "0"], ["--context-length", "-5"],
-        ["--model-path", ""],
+        ["--model-path", ""], ["--max-body-mb", "0"],
     ],
 )  # fmt: skip
 def test_values_that_cannot_be_are_config_errors(bad):
