@@ -10,7 +10,7 @@ import pytest
 from radixlang.errors import EngineDead, OverloadedError, RequestError
 from radixlang.runtime import processes
 from radixlang.runtime.config import EngineConfig
-from radixlang.runtime.messages import Control, Failed, Outputs, Ready, Reply, Submit
+from radixlang.runtime.messages import Control, Failed, Outputs, Ready, Reply, Submit, Submits
 from radixlang.runtime.processes import EngineSupervisor
 from radixlang.runtime.sampling_params import SamplingParams
 
@@ -25,7 +25,8 @@ SERVES = (
     + """
 socket.send(Ready(info={"pid": os.getpid(), "model": config.model_path}))
 while True:
-    for message in socket.receive(None):
+    received = socket.receive(None)
+    for message in [one for m in received for one in (m.items if isinstance(m, Submits) else [m])]:
         if isinstance(message, Submit):
             if message.token_ids == [13]:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -118,12 +119,13 @@ def test_a_request_that_ran_at_two_deaths_is_refused_and_others_are_not(monkeypa
                 await w.until(Ready, death)
                 w.supervisor.send(submit(f"before-{death}", 1, 2))
                 await w.until(Outputs, death)
-                w.supervisor.send(submit(f"poison-{death}", 13))
+                w.supervisor.send(Submits([submit(f"poison-{death}", 13), submit(f"beside-{death}", death)]))
                 await w.until(Failed, death)
             await w.until(Ready, 3)
-            with pytest.raises(RequestError, match="engine died, 2 times") as refused:
-                w.supervisor.send(submit("poison-3", 13))
-            assert refused.value.code == "poison_pill"
+            for again in (submit("poison-3", 13), Submits([submit("fine", 9), submit("poison-3", 13)])):
+                with pytest.raises(RequestError, match="engine died, 2 times") as refused:
+                    w.supervisor.send(again)
+                assert refused.value.code == "poison_pill"
             w.supervisor.send(submit("after", 1, 2))
             await w.until(Outputs, 3)
             assert w.supervisor.state == "ready"

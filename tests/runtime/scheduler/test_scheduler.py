@@ -7,7 +7,8 @@ from collections import deque
 
 import pytest
 
-from radixlang.runtime.messages import Abort, AbortAll, Control
+from radixlang.runtime.messages import Abort, AbortAll, Control, Submit, Submits
+from radixlang.runtime.sampling_params import SamplingParams
 from radixlang.runtime.scheduler.step_thread import RelayedSteps
 
 
@@ -28,6 +29,17 @@ def test_an_abort_hits_its_request_only_and_frees_its_slots(make_harness) -> Non
     harness.step()
     assert harness.stats["num_used_tokens"] == 0
     assert harness.finish["abc"].type == "abort"
+
+
+def test_requests_of_one_message_share_what_they_begin_with_in_one_step(make_harness) -> None:
+    harness = make_harness()
+    shared, sampling = list(range(1, 40)), SamplingParams(max_new_tokens=1, temperature=0.0)
+    submits = [Submit(rid=rid, token_ids=[*shared, last], sampling=sampling) for rid, last in (("a", 50), ("b", 51))]
+    harness.scheduler.post(Submits(submits))
+    harness.run()
+    assert harness.stats["num_steps"] == 1
+    assert harness.stats["computed_tokens_total"] == len(shared) + 2
+    assert [harness.finish[rid].type for rid in "ab"] == ["length", "length"]
 
 
 def test_an_abort_that_overtakes_its_request_still_wins_for_30_seconds(make_harness) -> None:
