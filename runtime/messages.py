@@ -72,6 +72,8 @@ class Submit(msgspec.Struct, frozen=True, tag="submit"):
     """Requests of one fork or one n > 1: admitted as a unit where they fit."""
     client: str = ""
     """Whose share of the machine this takes (API key or user)."""
+    program: str = ""
+    """Of which program run it is a call: among the calls of a client, those of who was served less go first."""
     namespace: str = ""
     """Prefixes are shared within it alone (tenant salt), and by requests of one adapter."""
     adapter: str = ""

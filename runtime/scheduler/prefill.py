@@ -152,7 +152,7 @@ class Prefill:
         if not request.times_retracted:
             cost += DECODE_COST * expected
         request.charged += cost
-        state.queue.charge(request.client, cost)
+        state.queue.charge(request.client, cost, request.submit.program)
 
     def _count_prompt(self, request: Request) -> None:
         if not request.times_retracted:

@@ -2,7 +2,8 @@
 
 Order: retracted requests in order of arrival; then, among clients that have not used up their share, the starved in
 order of arrival, then by priority, then longest cached prefix (in powers of two, so that near-equals keep their order
-of arrival; a straggler of a fork that runs counts as if its prefix were 16 times as long), then arrival. A request
+of arrival; a straggler of a fork that runs counts as if its prefix were 16 times as long), then the least service that
+its program got so far (in powers of two, too: arXiv 2502.13965), then arrival. A request
 starves when it waits longer than max(2 s, 8 times what its own uncached prompt takes to prefill): within a client's
 share that is a hard bound, whatever hit rates the others have.
 
@@ -13,6 +14,7 @@ is in debt, all of them get another quantum.
 from __future__ import annotations
 
 import heapq
+from collections import OrderedDict
 
 from ..request import Request
 
@@ -22,8 +24,9 @@ QUANTUM = 4096.0
 PREFILL_COST, CACHED_COST, DECODE_COST = 1.0, 0.1, 2.0
 _STRAGGLER = 4  # powers of two
 _MAX_IDLE_CLIENTS = 4096
+_MAX_PROGRAMS = 65536
 
-Key = tuple[int, int, int, int]
+Key = tuple[int, int, int, int, int]
 _Entry = tuple[Key, int, Request]
 
 
@@ -60,6 +63,8 @@ class WaitingQueue:
         """Clients of which something waits."""
         self._offers: list[tuple[Key, int, _Client]] = []
         self._groups: dict[str, dict[Request, None]] = {}
+        self._attained: OrderedDict[tuple[str, str], float] = OrderedDict()
+        """Weighted tokens that programs were served, by client and program; who was served longest ago is forgotten."""
         self._len = 0
         self._num_entries = 0
         self._round = 0
@@ -125,6 +130,10 @@ class WaitingQueue:
                 entry = client.head()
                 if entry is None or client.deficit <= 0.0:
                     continue
+                if entry[0] != (now_key := self._key(entry[2])):  # its program was served meanwhile
+                    self._enter_heap(client, entry[2], now_key)
+                    entry = client.head()
+                    assert entry is not None
                 if entry[0] != key:  # its best one left
                     self._offer(client, entry[0])
                     continue
@@ -140,11 +149,17 @@ class WaitingQueue:
         """The waiting members of its group, in order of arrival."""
         return list(self._groups.get(request.group, ())) if request.group is not None else []
 
-    def charge(self, client_name: str, cost: float) -> None:
-        """A client was served (or given back, cost < 0) that many weighted tokens."""
+    def charge(self, client_name: str, cost: float, program: str = "") -> None:
+        """A client, and its program, was served (or given back, cost < 0) that many weighted tokens."""
         client = self._clients.get(client_name)
         if client is not None:
             client.deficit -= cost
+        if program:
+            attained = self._attained
+            attained[client_name, program] = attained.get((client_name, program), 0.0) + cost
+            attained.move_to_end((client_name, program))
+            if len(attained) > _MAX_PROGRAMS:
+                attained.popitem(last=False)
 
     def _enter(self, request: Request) -> None:
         self._len += 1
@@ -162,18 +177,30 @@ class WaitingQueue:
         if request.times_retracted:
             heapq.heappush(self._retracted, (request.seq, number, request))
             return
-        if request.is_starved:
-            key = (0, 0, 0, request.seq)
-        else:
-            bucket = request.benefit.bit_length() + _STRAGGLER * request.is_straggler if self._lpm else 0
-            key = (1, -request.submit.priority, -bucket, request.seq)
-        client = self._clients[request.client]
+        client, key = self._clients[request.client], self._key(request)
         heapq.heappush(client.heap, (key, number, request))
         if len(client.heap) > 4 * client.num_waiting + 64:
             client.heap = [entry for entry in client.heap if entry[2].queue_seq == entry[1]]
             heapq.heapify(client.heap)
         if client.offered is None or key < client.offered:
             self._offer(client, key)
+
+    def _key(self, request: Request) -> Key:
+        """As of now: a program's service grows."""
+        if request.is_starved:
+            return 0, 0, 0, 0, request.seq
+        if not self._lpm:
+            return 1, -request.submit.priority, 0, 0, request.seq
+        bucket = request.benefit.bit_length() + _STRAGGLER * request.is_straggler
+        program = request.submit.program
+        attained = int(self._attained.get((request.client, program), 0.0)).bit_length() if program else 0
+        return 1, -request.submit.priority, -bucket, attained, request.seq
+
+    def _enter_heap(self, client: _Client, request: Request, key: Key) -> None:
+        """The client's best one has another key now."""
+        self._num_entries += 1
+        request.queue_seq = self._num_entries
+        heapq.heapreplace(client.heap, (key, request.queue_seq, request))
 
     def _offer(self, client: _Client, key: Key) -> None:
         self._num_entries += 1

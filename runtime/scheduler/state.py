@@ -152,7 +152,8 @@ class State:
             )
             if done and self.speculator is not None:
                 self.speculator.observe(request, ids)
-            self.queue.charge(request.client, served + DECODE_COST * output_len - request.charged)
+            cost = served + DECODE_COST * output_len - request.charged
+            self.queue.charge(request.client, cost, request.submit.program)
             if keep is not None:
                 ids = ids.copy()
             node = self._leave_row(request, insert=insert)

@@ -26,9 +26,9 @@ class Backlog:
         queue = harness.scheduler._state.queue
         charge = queue.charge
 
-        def note(client, cost) -> None:
+        def note(client, cost, program) -> None:
             self.served[client] += cost
-            charge(client, cost)
+            charge(client, cost, program)
 
         queue.charge = note
 

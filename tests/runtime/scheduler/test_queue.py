@@ -20,10 +20,11 @@ class Entries:
         self.queue = WaitingQueue(lpm=True, **options)
         self.num = 0
 
-    def add(self, name, *, benefit=0, client="", priority=0, now_s=0.0, length=100, group=None):
+    def add(self, name, *, benefit=0, client="", priority=0, now_s=0.0, length=100, group=None, program=""):
         self.num += 1
         submit = Submit(
-            rid=name, token_ids=[], sampling=SamplingParams(), client=client, priority=priority, group=group
+            rid=name, token_ids=[], sampling=SamplingParams(), client=client, priority=priority, group=group,
+            program=program,
         )  # fmt: skip
         request = Request(submit, np.zeros(length, np.int32), seq=self.num, now_s=now_s)
         request.benefit = benefit
@@ -186,3 +187,30 @@ def test_a_modest_client_is_served_beside_a_flood(make_harness) -> None:
     flooded = sum(rid.startswith("flood") for rid in harness.finish)
     assert flooded < 500
     assert harness.clock.now - begun < 6
+
+
+def test_among_equals_the_program_that_was_served_least_goes_first(entries) -> None:
+    entries.queue.charge("", 900.0, "long")
+    entries.queue.charge("", 100.0, "short")
+    for name in ("long", "short", "new"):
+        entries.add(name, program=name)
+    entries.add("warm and long", program="long", benefit=500)
+    assert entries.pop_all() == ["warm and long", "new", "short", "long"]
+
+
+def test_service_counts_that_was_given_while_a_call_waited(entries) -> None:
+    for turn in range(3):
+        for program in ("a", "b"):
+            entries.add(f"{program}{turn}", program=program)
+    names = []
+    while (request := entries.queue.pop(0.0)) is not None:
+        names.append(request.rid)
+        entries.queue.charge("", 100.0 if request.submit.program == "a" else 10.0, request.submit.program)
+    assert names == ["a0", "b0", "b1", "b2", "a1", "a2"]
+
+
+def test_a_program_that_was_served_much_starves_no_more_than_others(entries) -> None:
+    entries.queue.charge("", 10_000.0, "long")
+    entries.add("long", program="long")
+    entries.add("new", program="new", now_s=STARVED_S)
+    assert entries.pop_all(now_s=STARVED_S) == ["long", "new"]
