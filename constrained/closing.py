@@ -155,6 +155,8 @@ class ClosingMatcher:
         return self._inner.would_accept(token_ids)
 
     def forced(self) -> list[int]:
+        if self.take_back:
+            return []
         self._steer()
         return self._inner.forced() if self._plan is None else list(self._plan)
 
@@ -176,11 +178,11 @@ class ClosingMatcher:
 
     @property
     def is_accepting(self) -> bool:
-        return self._inner.is_accepting
+        return not self._wrong and self._inner.is_accepting
 
     @property
     def is_finished(self) -> bool:
-        return self._inner.is_finished or (self._plan == [] and self._inner.is_accepting)
+        return not self._wrong and (self._inner.is_finished or (self._plan == [] and self._inner.is_accepting))
 
     @property
     def error(self) -> str | None:

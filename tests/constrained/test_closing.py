@@ -49,6 +49,8 @@ def drive(matcher, vocabulary, seed: int, max_tokens: int, *, takes_forced: bool
             assert matcher.accept(token_id)
             written.append(token_id)
             if matcher.take_back:
+                assert matcher.forced() == []  # first what is wrong goes
+                assert not matcher.is_finished
                 del written[-matcher.take_back :]
                 assert written[:told] == at_least[:told]  # what was told stays
                 matcher.rollback(matcher.take_back)
