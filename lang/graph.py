@@ -197,8 +197,10 @@ class ProgramGraph:
         try:
             graph = ProgramGraph(str(data["name"]), [*data["inputs"]], outputs=[*data["outputs"]])
             nodes = [Node(**{**node, "data": tuple(node["data"])}) for node in data["nodes"]]
-        except (KeyError, TypeError) as error:
-            raise TraceError(f"this is no graph: {type(error).__name__}: {error}") from None
+        except KeyError as error:
+            raise TraceError(f"this is no graph: {error} is missing") from None
+        except TypeError as error:
+            raise TraceError(f"this is no graph: {error}") from None
         for i, node in enumerate(nodes):
             links = [*node.data, *([] if node.after is None else [node.after])]
             if node.id != i or not all(type(link) is int and 0 <= link < i for link in links):
