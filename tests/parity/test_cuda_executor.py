@@ -210,7 +210,10 @@ def test_the_scheduler_runs_one_step_ahead_of_it(pair: Any) -> None:
 
 @pytest.mark.parametrize(
     "family_name",
-    ["gemma2", "qwen2_moe", *(pytest.param(name, marks=pytest.mark.slow) for name in ("qwen3", "phi3", "mixtral"))],
+    [
+        "qwen2_moe",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("gemma2", "qwen3", "phi3", "mixtral")),
+    ],
 )
 def test_families(family_name: str, make_family: Any, driver: Any) -> None:
     family = make_family(family_name)
