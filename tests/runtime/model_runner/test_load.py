@@ -113,6 +113,6 @@ def test_a_context_that_cannot_fit_is_refused_with_numbers(checkpoint: Checkpoin
 
 def test_adapters_fall_back_to_torch_and_no_further(checkpoint: Checkpoint, native: list[int]) -> None:
     assert "torch" in load_executor(config(), checkpoint, lora=SlotSize(1, 4)).device
-    with pytest.raises(ConfigError, match="--enable-lora: .* merge the adapter") as caught:
+    with pytest.raises(ConfigError, match=r"--enable-lora: .* merge the adapter") as caught:
         load_executor(config(executor="transformers"), checkpoint, lora=SlotSize(1, 4))
     assert caught.value.param == "enable_lora"
