@@ -30,6 +30,7 @@ async def score_choices(
     *,
     unconditional: bool,
     client: str = "",
+    program: str = "",
     adapter: str = "",
 ) -> dict[str, Any]:
     """Shape: NativeBackend.native_score. Raises RequestError without choices, or for an empty one.
@@ -46,7 +47,7 @@ async def score_choices(
     tails = [joint[start:] for joint in joints]
     if sum(map(len, tails)) > MAX_LOGPROBS:
         raise errors.RequestError(f"the choices have more than {MAX_LOGPROBS} tokens together", param="choices")
-    scorer = _Scorer(front, client, adapter)
+    scorer = _Scorer(front, client, program, adapter)
     scored, alone = await asyncio.gather(scorer.tails(before, tails), scorer.alone(tails if unconditional else []))
     return {
         "choices": [
@@ -78,9 +79,10 @@ async def _joint(front: Front, parts: Sequence[PromptPart], prompt: list[int], c
 class _Scorer:
     """The requests of one choice."""
 
-    def __init__(self, front: Front, client: str, adapter: str) -> None:
+    def __init__(self, front: Front, client: str, program: str, adapter: str) -> None:
         self._front = front
         self._client = client
+        self._program = program
         self._adapter = adapter
         self.cached_len = 0
         """The most prompt tokens that any of them found in the cache."""
@@ -119,6 +121,7 @@ class _Scorer:
             sampling=SamplingParams(max_new_tokens=0, temperature=0.0),
             logprobs=LogprobRequest(output=True, prompt_start=start, token_ids=tuple(wanted)),
             client=self._client,
+            program=self._program,
             adapter=self._adapter,
             add_bos=False,
             gather=0,

@@ -158,11 +158,12 @@ class Front:
         *,
         unconditional: bool,
         client: str = "",
+        program: str = "",
         adapter: str = "",
     ) -> dict[str, Any]:
         """Log-probabilities of each choice as the continuation of the prompt: see choice_scores."""
         return await score_choices(
-            self, prompt_parts, choices, unconditional=unconditional, client=client, adapter=adapter
+            self, prompt_parts, choices, unconditional=unconditional, client=client, program=program, adapter=adapter
         )
 
     # -- text to ids
@@ -342,6 +343,7 @@ def _submit(
         pin=request.pin,
         group=group,
         client=request.client,
+        program=request.program,
         namespace=request.namespace,
         adapter=request.adapter,
         priority=request.priority,

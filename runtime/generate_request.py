@@ -42,6 +42,8 @@ class GenerateRequest:
     stream: bool = False
     """Chunks as they come; otherwise one chunk per generation, at its end."""
     client: str = ""
+    program: str = ""
+    """Of which of the client's program runs it is a call: who was served less goes first."""
     namespace: str = ""
     adapter: str = ""
     """Name of the LoRA adapter that computes it; empty: the model itself."""

@@ -1,7 +1,7 @@
 """SGLang's native generate request as plain data: one reading of it for HTTP and for this process.
 
-Ours beyond SGLang's: `prompt_parts`, `stream_deltas`, `constraint`, `keep`, `parent`, `parent_len`, `group` (see
-NativeBackend).
+Ours beyond SGLang's: `prompt_parts`, `stream_deltas`, `constraint`, `keep`, `parent`, `parent_len`, `group`,
+`program_id` (see NativeBackend).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -25,6 +25,7 @@ MAX_BATCH = 1024
 MAX_GENERATIONS = 4096
 """Prompts times n of one request: more would hold up the others while they are only being refused."""
 MAX_KEEP_S = 86400.0
+ProgramId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 _CONSTRAINTS = ("regex", "ebnf", "json_schema", "xml", "structural_tag", "whitespace", "on_unsupported", "close")
 _DTYPE_REGEX = {"int": r"[-+]?[0-9]+[ \n]*", "float": r"[-+]?[0-9]*\.?[0-9]+[ \n]*"}
 
@@ -97,6 +98,8 @@ class NativeBody(msgspec.Struct):
     """Requests of one group that wait are admitted together."""
     group_len: int = 0
     """How many of the group come at once: they wait a little for each other, so that one step takes them in."""
+    program_id: ProgramId | None = None
+    """The program run that it is a call of: among a client's equals those of the run that was served least go first."""
     priority: int | None = None
     timeout: float | None = None
     extra_key: str | list[str] | None = None
@@ -183,6 +186,7 @@ def parse(body: NativeBody, *, client: str = "") -> NativeCall:
                 else None,
                 stream=body.stream,
                 client=client,
+                program=body.program_id or "",
                 namespace=each("extra_key", body.extra_key, index) or body.cache_salt or "",
                 adapter=each("lora_path", body.lora_path, index) or "",
                 priority=body.priority or 0,

@@ -31,6 +31,8 @@ class ChoicesBody(msgspec.Struct):
     """Also score each choice by itself."""
     lora_path: str | None = None
     """The adapter that scores them."""
+    program_id: native_api.ProgramId | None = None
+    """As in /generate."""
 
 
 class AbortBody(msgspec.Struct):
@@ -108,7 +110,12 @@ async def score_choices(service: Service, request: Request) -> Answer:
         raise RequestError(f"at most {native_api.MAX_BATCH} choices a request", param="choices")
     parts: list[PromptPart] = [body.text] if body.text is not None else list(body.prompt_parts or [])
     work = front.score_choices(
-        parts, body.choices, unconditional=body.unconditional, client=request.client, adapter=body.lora_path or ""
+        parts,
+        body.choices,
+        unconditional=body.unconditional,
+        client=request.client,
+        program=body.program_id or "",
+        adapter=body.lora_path or "",
     )
     return json_response(await request.guard(work))
 

@@ -150,3 +150,16 @@ def test_paths_are_released_by_name(make_front):
     front, engine = make_front()
     asyncio.run(front.release(["p1"]))
     assert engine.sent == [Release(streams=["p1"])]
+
+
+def test_whose_call_it_is_reaches_the_engine_with_every_request(make_front):
+    front, engine = make_front()
+
+    async def ask():
+        await collect(front, request(n=2, client="c", program="run"))
+        await front.score_choices(["a"], ["bc", "d"], unconditional=True, client="c", program="run")
+
+    asyncio.run(ask())
+    submits = [m for m in engine.sent if isinstance(m, Submit)]
+    assert len(submits) > 3
+    assert {(m.client, m.program) for m in submits} == {("c", "run")}

@@ -94,3 +94,10 @@ def test_log_probabilities_start_where_asked():
     assert wanted(logprob_start_len=5).prompt_start == 6
     assert wanted(sampling_params={"max_new_tokens": 0}).prompt_start == 0
     assert wanted(top_logprobs_num=3, token_ids_logprob=[7]).token_ids == (7,)
+
+
+def test_a_program_id_is_short_text():
+    assert [r.program for r in parse(text=["a", "b"], program_id="run-1").requests] == ["run-1"] * 2
+    assert parse(text="a").requests[0].program == ""
+    for wrong in ("", "x" * 129, 7, ["a"]):
+        assert refusal(text="a", program_id=wrong).param == "program_id"

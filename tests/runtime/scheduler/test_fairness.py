@@ -143,3 +143,16 @@ def test_the_rest_of_a_fork_goes_first_when_a_part_of_it_runs(make_harness) -> N
         harness.step()
         ends += [rid for rid in harness.finish if rid not in ends]
     assert {rid[:4] for rid in ends[:4]} == {"fork"}
+
+
+def test_a_fresh_program_of_a_client_goes_before_one_that_was_served_much(make_harness) -> None:
+    harness = make_harness(max_running_requests=1)
+    for turn in range(3):
+        harness.submit(f"long{turn}", [turn] * 20, client="c", program="long", ignore_eos=True)
+    harness.run()
+    harness.submit("running", [10] * 20, client="c", ignore_eos=True)
+    harness.step()
+    for rid, token in (("long3", 11), ("long4", 12), ("fresh", 13)):
+        harness.submit(rid, [token] * 20, client="c", program=rid.rstrip("34"), ignore_eos=True)
+    harness.run()
+    assert [*harness.finish] == ["long0", "long1", "long2", "running", "fresh", "long3", "long4"]
