@@ -72,6 +72,8 @@ class SglCall(SglAction):
         request: dict[str, Any] = {"name": self.name, "args": arguments, "sampling": sampling}
         if stream.run.calls_left is not None:
             request["calls"] = stream.run.calls_left
+        if backend.counts_programs:
+            request["program_id"] = stream.run.program_id
         events = backend.native_run_program(request)
         result: dict[str, Any] = {}
         try:

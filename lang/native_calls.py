@@ -130,7 +130,11 @@ class NativeCalls:
         return {} if adapter is None else {"lora_path": adapter}
 
     def _named(self, request: dict[str, Any]) -> dict[str, Any]:
-        return {"rid": new_name(), "stream": False, "stream_deltas": True, **request}
+        return {"rid": new_name(), "stream": False, "stream_deltas": True, **self._program(), **request}
+
+    def _program(self) -> dict[str, str]:
+        """Whose call it is: one id for all streams of the run."""
+        return {"program_id": self.stream.run.program_id} if self.backend.counts_programs else {}
 
     async def generate(
         self,
@@ -239,6 +243,7 @@ class NativeCalls:
             expr.choices,
             unconditional=method.requires_unconditional_logprobs,
             **self._adapter(),
+            **self._program(),
         )
         scored = answer["choices"]
         inputs = [option["token_logprobs"] for option in scored]

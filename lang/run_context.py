@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import Cancelled, ProgramError, ProgramTimeout
 from .loop import background_loop
+from .names import new_name
 from .usage import Budget, Usage
 from .waiting import wait
 
@@ -41,10 +42,13 @@ class RunContext:
         cache: ResponseCache | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
         max_text_chars: int | None = None,
+        program_id: str | None = None,
     ) -> None:
         self._loop = loop
         self.max_text_chars = max_text_chars
         """Most text of one stream; None is no limit."""
+        self.program_id = program_id or new_name()
+        """What a server that serves programs fairly knows the run by; a run that it calls has the same."""
         self.usage = Usage()
         self.events: list[Event] = []
         """What happened so far, pieces of streams left out; `time_s` counts from the run's begin."""

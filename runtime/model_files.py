@@ -49,6 +49,7 @@ class ModelFiles:
             "has_image_understanding": False,
             "has_audio_understanding": False,
             "joins_gens": True,
+            "counts_programs": True,
         }
 
 

@@ -100,8 +100,8 @@ class NativeBackend(BaseBackend):
     a text span is tokenized by itself), `stream_deltas` (text and output_ids of a chunk are what is new, not
     cumulative), `constraint` (a dict of constrained.constraint, tagged by "type"), `keep` and `parent` +
     `parent_len` (a path of ids kept by the engine, see runtime.messages; only where `keeps_paths`; an unknown parent
-    is an error with the code "unknown_stream"), `group` (the first calls of a fork's branches). Answer: `output_ids`
-    always.
+    is an error with the code "unknown_stream"), `group` (the first calls of a fork's branches), `program_id`
+    (whose call it is: the run's, where the backend `counts_programs`). Answer: `output_ids` always.
 
     All methods are coroutines of the language's own event loop (lang.loop); leaving `native_generate`'s iterator early
     aborts the request. Errors are radixlang.errors classes.
@@ -110,6 +110,8 @@ class NativeBackend(BaseBackend):
     keeps_paths = False
     joins_gens = False
     """Serves the constraint "sequence": several constrained gens in one request."""
+    counts_programs = False
+    """Takes `program_id` with a call: the run that it is of."""
 
     _model_template: ChatTemplate | None = None
 
@@ -181,8 +183,9 @@ class NativeBackend(BaseBackend):
         *,
         unconditional: bool,
         lora_path: str | None = None,
+        program_id: str | None = None,
     ) -> dict[str, Any]:
-        """Scores continuations, with the adapter of that name if one is given.
+        """Scores continuations, with the adapter of that name if one is given, as a call of that run.
 
         {"choices": [{"token_logprobs": [[logprob, id, text], …], "unconditional": [[…]] | None, "token_ids":
         the ids that continue the prompt's, after dropping its last `healed` tokens, "healed": int}, …],

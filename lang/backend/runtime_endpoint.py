@@ -48,6 +48,7 @@ class RuntimeEndpoint(NativeBackend):
         self._client: httpx.AsyncClient | None = None
         self.model_info: dict[str, Any] = run(self._get("/get_model_info"))
         self.joins_gens = bool(self.model_info.get("joins_gens"))
+        self.counts_programs = bool(self.model_info.get("counts_programs"))
         named = chat_template_name is not None
         self.use_chat_template(
             get_chat_template(str(chat_template_name)) if named else template_of_model(self.model_info)
@@ -154,9 +155,11 @@ class RuntimeEndpoint(NativeBackend):
         *,
         unconditional: bool,
         lora_path: str | None = None,
+        program_id: str | None = None,
     ) -> dict[str, Any]:
         body: dict[str, Any] = {"prompt_parts": list(prompt_parts), "choices": list(choices)}
-        body |= {"unconditional": unconditional, **({} if lora_path is None else {"lora_path": lora_path})}
+        named = {"lora_path": lora_path, "program_id": program_id}
+        body |= {"unconditional": unconditional, **{name: value for name, value in named.items() if value is not None}}
         answer: dict[str, Any] = await self._post("/score_choices", body)
         return answer
 

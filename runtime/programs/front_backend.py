@@ -21,6 +21,7 @@ class FrontBackend(NativeBackend):
 
     keeps_paths = True
     joins_gens = True
+    counts_programs = True
 
     def __init__(
         self, front: Front, client: str = "", timeout_s: float | None = None, host: ProgramHost | None = None
@@ -61,9 +62,15 @@ class FrontBackend(NativeBackend):
         *,
         unconditional: bool,
         lora_path: str | None = None,
+        program_id: str | None = None,
     ) -> dict[str, Any]:
         return await self.front.score_choices(
-            prompt_parts, choices, unconditional=unconditional, client=self.client, adapter=lora_path or ""
+            prompt_parts,
+            choices,
+            unconditional=unconditional,
+            client=self.client,
+            program=program_id or "",
+            adapter=lora_path or "",
         )
 
     async def native_release(self, paths: list[str]) -> None:

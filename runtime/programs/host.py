@@ -117,7 +117,13 @@ class ProgramHost:
         if request.program is not None:  # its body runs in a thread
             tell = partial(_tell_later, loop, events)
         budget = request.options.budget
-        run = RunContext(on_event=tell, loop=loop, max_text_chars=self.limits.text_chars, budget=budget)
+        run = RunContext(
+            on_event=tell,
+            loop=loop,
+            max_text_chars=self.limits.text_chars,
+            budget=budget,
+            program_id=request.program_id,
+        )
         run.calls_left = request.calls_left
         run_id = request.run_id or uuid.uuid4().hex
         self._runs[run_id] = run

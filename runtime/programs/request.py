@@ -68,6 +68,8 @@ class RunBody(msgspec.Struct):
     budget: BudgetBody | None = None
     calls: int | None = None
     """Of a run that a run calls: how many programs it may call itself; never more than the limit."""
+    program_id: native_api.ProgramId | None = None
+    """Of a run that a run calls: that run's id, so that both count as one in the order of service."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -83,6 +85,7 @@ class ProgramRequest:
     program: SglFunction | None = None
     calls_left: int = 0
     """For each program that it calls: how many that may call."""
+    program_id: str | None = None
 
 
 def read_body(data: object) -> RunBody:
@@ -137,6 +140,7 @@ def read_request(body: RunBody, known: dict[str, ProgramGraph], limits: ProgramL
         is_streamed=body.stream,
         timeout_s=body.timeout,
         run_id=body.run_id,
+        program_id=body.program_id,
         calls_left=_calls_left(graph, limits.calls if body.calls is None else min(body.calls, limits.calls)),
     )
 

@@ -65,6 +65,7 @@ class CharModel(NativeBackend):
 
     END = 0
     joins_gens = True
+    counts_programs = True
 
     def __init__(self, reply: Callable[[str], str] | None = None, template: str | None = None) -> None:
         super().__init__()
@@ -159,8 +160,8 @@ class CharModel(NativeBackend):
             "meta_info": {**meta, "completion_tokens": num, "finish_reason": finish},
         }
 
-    async def native_score(self, prompt_parts, choices, *, unconditional, lora_path=None):
-        told = {} if lora_path is None else {"lora_path": lora_path}
+    async def native_score(self, prompt_parts, choices, *, unconditional, lora_path=None, program_id=None):
+        told = {"program_id": program_id, **({} if lora_path is None else {"lora_path": lora_path})}
         self.requests.append({"score": self.text_of(prompt_parts), "choices": list(choices), **told})
         scored = [
             {

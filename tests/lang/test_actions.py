@@ -192,6 +192,16 @@ def test_a_graph_calls_what_the_backend_keeps(hosted, remote):
 
 
 @pytest.mark.parametrize("remote", [False, True])
+def test_what_a_run_calls_is_served_as_part_of_it(hosted, remote):
+    backend = hosted()
+    inner.compile().register("inner")
+    outer.compile(mode="graph").run(q="hi", remote=remote).text()
+    calls = [request for request in backend.requests if "program" not in request]
+    assert len(calls) == 3
+    assert len({request["program_id"] for request in calls}) == 1
+
+
+@pytest.mark.parametrize("remote", [False, True])
 def test_a_call_that_cannot_be_is_told_where_it_is_read(hosted, remote):
     hosted()
     with pytest.raises(sgl.ProgramError, match="no program 'inner'"):

@@ -254,3 +254,38 @@ def test_the_adapter_of_a_run_and_of_a_gen_reach_the_backend(native):
     backend.requests.clear()
     p.run().sync()
     assert [request.get("lora_path") for request in backend.requests] == [None, "own", *[None] * 4]
+
+
+def test_all_calls_of_a_run_have_one_program_id_and_those_of_another_run_another(native):
+    backend = native(lambda prompt: "v")
+
+    @sgl.function
+    def p(s):
+        s += "a prefix" + sgl.select("c", ["x", "y"]) + "and"
+        g = s.fork(2)
+        g += lambda i: f" {i}" + sgl.gen("v", max_tokens=1)
+        h = g[0].fork(2)
+        h += lambda i: f" {i}" + sgl.gen("w", max_tokens=1)
+        s["all"] = [b["v"] for b in g] + [b["w"] for b in h]
+
+    def ids_of(run):
+        backend.requests.clear()
+        assert run(temperature=1)["all"]
+        assert len(backend.requests) >= 5
+        return {request["program_id"] for request in backend.requests}
+
+    found = [ids_of(run) for run in (p.run, p.run, p.compile().run, p.compile().run)]
+    assert [len(ids) for ids in found] == [1] * 4
+    assert len(set.union(*found)) == 4
+
+
+def test_a_backend_that_counts_no_programs_is_told_none(native):
+    backend = native(lambda prompt: "v")
+    backend.counts_programs = False
+
+    @sgl.function
+    def p(s):
+        s += "q" + sgl.gen("a", max_tokens=1)
+
+    assert p.run()["a"] == "v"
+    assert "program_id" not in backend.requests[0]

@@ -141,3 +141,17 @@ def test_a_server_that_is_lost_on_the_way_is_told(hosted):
     for read in (state.text, lambda: state["a"]):
         with pytest.raises(sgl.ProgramError, match="gone"):
             read()
+
+
+def test_a_run_there_is_one_program_and_the_next_another(hosted):
+    backend = hosted()
+    compiled = talk.compile(mode="graph")
+    found = []
+    for _ in range(2):
+        backend.requests.clear()
+        compiled.run(q="hi", remote=True).text()
+        calls = [request for request in backend.requests if "program" not in request]
+        assert len(calls) > 4
+        found.append({request["program_id"] for request in calls})
+    assert [len(ids) for ids in found] == [1, 1]
+    assert found[0] != found[1]

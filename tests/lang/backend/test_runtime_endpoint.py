@@ -133,3 +133,16 @@ def test_cache_and_server_info(server, endpoint):
     assert sgl.get_server_info(endpoint) == {"version": "1"}
     endpoint.cache_prefix("prefix")
     assert server.bodies("/generate")[0]["sampling_params"]["max_new_tokens"] == 0
+
+
+def test_a_server_that_counts_programs_is_told_whose_call_it_is_and_no_other(server, endpoint):
+    server.answers["/generate"] = lambda body: answer("xy")
+    p.run(backend=endpoint).text()
+    server.answers["/get_model_info"] = lambda body: {**INFO, "counts_programs": True}
+    ours = sgl.RuntimeEndpoint(server.url)
+    state = p.run(backend=ours)
+    state.text()
+    ours.shutdown()
+    to_other, to_ours = server.bodies("/generate")
+    assert "program_id" not in to_other
+    assert to_ours["program_id"] == state.stream_executor.run.program_id

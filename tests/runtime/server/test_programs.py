@@ -35,6 +35,27 @@ def test_a_graph_runs_in_one_request(serve):
     assert told["errors"] == {}
 
 
+def test_the_engine_knows_which_calls_are_of_one_run(serve):
+    client = serve(reply=b"hello")
+    for _ in range(2):
+        assert client.post("/v1/programs/run", {"graph": graph_of(talk), "args": {"q": "?"}}).status_code == 200
+    told = [submit.program for submit in client.submits]
+    first, second = told[: len(told) // 2], told[len(told) // 2 :]
+    assert len({*first}) == len({*second}) == 1
+    assert len({"", *first, *second}) == 3
+
+
+def test_a_caller_may_say_which_program_a_request_is_of(serve):
+    client = serve(reply=b"hello")
+    assert client.post("/generate", {"text": "a", "program_id": "mine"}).status_code == 200
+    scored = {"prompt_parts": ["a"], "choices": ["b", "cd"], "program_id": "mine"}
+    assert client.post("/score_choices", scored).status_code == 200
+    assert {submit.program for submit in client.submits} == {"mine"}
+    assert client.post("/generate", {"text": "a", "program_id": "x" * 129}).status_code == 400
+    assert client.post("/v1/completions", {"prompt": "a", "program_id": "mine"}).status_code == 200
+    assert client.submits[-1].program == ""
+
+
 def test_events_carry_node_ids(serve):
     events = serve(reply=b"hello").events("/v1/programs/run", {"graph": graph_of(talk), "args": {"q": "?"}})
     assert events[0]["event"] == "started"
