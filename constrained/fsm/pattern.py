@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import sys
 import warnings
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from ...errors import GrammarSyntaxError, GrammarTooLarge, UnsupportedGrammar
 from . import charset
@@ -21,25 +22,29 @@ else:
 MAX_PATTERN_CHARS = 20_000
 
 
-class Chars(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Chars:
     """One character of a set."""
 
     ranges: Ranges
 
 
-class Seq(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Seq:
     """One after the other; no parts: the empty string."""
 
     parts: tuple[Node, ...]
 
 
-class Alt(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Alt:
     """One of these; no options: nothing matches."""
 
     options: tuple[Node, ...]
 
 
-class Repeat(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Repeat:
     """`low` to `high` times; None: without end."""
 
     node: Node
@@ -47,7 +52,8 @@ class Repeat(NamedTuple):
     high: int | None
 
 
-class Look(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Look:
     """Matches no text, but demands that `node` matches (or not) what follows or, backwards, what precedes."""
 
     node: Node

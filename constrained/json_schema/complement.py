@@ -186,10 +186,13 @@ def _not_values(values: list[Any]) -> list[Schema] | None:
 class OtherStrings(tuple[str, ...]):
     """In place of a `pattern`: every string but these."""
 
+    def __repr__(self) -> str:
+        return f"OtherStrings{super().__repr__()}"
+
 
 def canonical(value: Any) -> str:
-    """A text that equal JSON values share (1 and 1.0 are equal)."""
-    return json.dumps(_whole(value), sort_keys=True)
+    """A text that equal JSON values share (1 and 1.0 are equal); trees of patterns, which may stand for texts, too."""
+    return json.dumps(_whole(value), sort_keys=True, default=repr)
 
 
 def _whole(value: Any) -> Any:
@@ -197,4 +200,8 @@ def _whole(value: Any) -> Any:
         return int(value)
     if isinstance(value, list):
         return [_whole(v) for v in value]
-    return {k: _whole(v) for k, v in value.items()} if isinstance(value, dict) else value
+    if isinstance(value, OtherStrings):
+        return repr(value)
+    if isinstance(value, dict):
+        return {k if isinstance(k, str) else repr(k): _whole(v) for k, v in value.items()}
+    return value

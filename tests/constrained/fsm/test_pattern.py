@@ -1,6 +1,6 @@
 import pytest
 
-from radixlang.constrained.fsm.pattern import EMPTY, END, START, has_look, parse, read_tree
+from radixlang.constrained.fsm.pattern import EMPTY, END, START, Alt, Chars, Seq, has_look, parse, read_tree
 from radixlang.errors import GrammarSyntaxError, GrammarTooLarge, UnsupportedGrammar
 
 
@@ -39,3 +39,11 @@ def test_what_is_not_regular_is_refused(pattern: str) -> None:
 def test_what_is_too_large_is_refused(pattern: str) -> None:
     with pytest.raises(GrammarTooLarge):
         parse(pattern)
+
+
+def test_trees_of_different_kinds_are_not_equal() -> None:
+    """As keys of a dictionary `ab` and `a|b` stay two, and the empty text is not the empty language."""
+    parts = (Chars(((97, 97),)), Chars(((98, 98),)))
+    assert Seq(parts) != Alt(parts)
+    assert len({Seq(parts): 1, Alt(parts): 2}) == 2
+    assert Seq(()) != Alt(())

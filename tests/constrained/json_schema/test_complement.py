@@ -4,6 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from radixlang.constrained.fsm.pattern import Alt, Chars, Seq
+from radixlang.constrained.json_schema.complement import OtherStrings, canonical
 from radixlang.constrained.json_schema.disjoint import disjoint, told_apart, within
 from radixlang.constrained.json_schema.relative import refused
 
@@ -110,3 +112,11 @@ def test_constants_tell_many_branches_apart() -> None:
     assert told_apart([branch(i) for i in range(500)])
     assert not told_apart([branch(1), branch(1.0)])
     assert not told_apart([branch(1), {**branch(2), "required": []}])
+
+
+def test_canonical_tells_trees_apart_that_stand_for_texts() -> None:
+    """Where names of `patternProperties` have been taken apart, their patterns are trees."""
+    parts = (Chars(((97, 97),)), Chars(((98, 98),)))
+    one, other = ({"patternProperties": {tree: True}} for tree in (Seq(parts), Alt(parts)))
+    assert canonical(one) == canonical({"patternProperties": {Seq(parts): True}}) != canonical(other)
+    assert canonical({"pattern": OtherStrings(("a",))}) != canonical({"pattern": ["a"]})
