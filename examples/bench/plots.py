@@ -17,6 +17,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
+from workloads import REUSE
 
 RESULTS = Path("bench-results")
 COLOURS = {
@@ -55,7 +56,7 @@ def step_plots(table: list[dict], out: Path) -> None:
 def engine_plots(table: dict[str, dict], out: Path) -> None:
     """Medians of the engines: decode by batch, prefill, and whole programs."""
     sizes = sorted(int(name.rpartition("_")[2]) for name in table if name.startswith("decode_"))
-    programs = [name for name in table if not name.startswith(("decode_", "prefill_"))]
+    programs = [name for name in table if name in REUSE]
     figure, (decode, bars) = plt.subplots(1, 2, figsize=(10, 3.6), width_ratios=(1, 1.3))
     for engine, colour in COLOURS.items():
         points = [
