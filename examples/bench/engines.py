@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import os
@@ -23,6 +24,19 @@ PEERS = Path(os.environ.get("RADIXLANG_PEERS", Path.home() / ".cache" / "radixla
 
 class Missing(Exception):
     """The peer is not installed here."""
+
+
+def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The options, with those that every comparison of engines has: rounds, threads, model (a path)."""
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--model", type=Path, default=None, help="a GGUF file (default: the default model)")
+    options = parser.parse_args()
+    if options.model is None:
+        from radixlang.runtime.store.resolve import resolve_model
+
+        options.model = resolve_model("smollm2-135m-instruct")
+    return options
 
 
 def free_port() -> int:

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 import httpx
-from engines import HttpEngine, LlamaCpp, Missing, Radixlang, Vllm
+from engines import HttpEngine, LlamaCpp, Missing, Radixlang, Vllm, parsed
 from workloads import words
 
 SERVERS = {engine.name: engine for engine in (Radixlang, LlamaCpp, Vllm)}
@@ -82,14 +82,7 @@ def main() -> None:
     parser.add_argument("--engines", nargs="+", default=["radixlang", "llama.cpp"], choices=list(SERVERS))
     parser.add_argument("--prompt", type=int, default=2000)
     parser.add_argument("--streams", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--model", type=Path, default=None, help="a GGUF file (default: the default model)")
-    options = parser.parse_args()
-    if options.model is None:
-        from radixlang.runtime.store.resolve import resolve_model
-
-        options.model = resolve_model("smollm2-135m-instruct")
+    options = parsed(parser)
     print(f"load average {os.getloadavg()[0]:.2f}")
     found: dict[str, list[dict[str, float]]] = {}
     for round_ in range(options.rounds):

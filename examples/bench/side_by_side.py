@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 from engines import ENGINES as WHOLE
-from engines import Missing
+from engines import Missing, parsed
 from llama_bench import LlamaBench
 from workloads import REUSE, PerfectCache, Workload, plain, questions
 
@@ -109,14 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engines", nargs="+", default=list(ENGINES), choices=list(ENGINES))
     parser.add_argument("--workloads", nargs="+", default=NAMES, choices=NAMES)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--model", type=Path, default=None, help="a GGUF file (default: the default model)")
-    options = parser.parse_args()
-    if options.model is None:
-        from radixlang.runtime.store.resolve import resolve_model
-
-        options.model = resolve_model("smollm2-135m-instruct")
+    options = parsed(parser)
     long = [w for w in options.workloads if w.startswith("context")]
     short = [w for w in options.workloads if w not in long]
     load = os.getloadavg()[0]
