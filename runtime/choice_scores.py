@@ -82,6 +82,7 @@ class _Scorer:
     def __init__(self, front: Front, client: str, program: str, adapter: str) -> None:
         self._front = front
         self._client = client
+        self._call = front.new_id()
         self._program = program
         self._adapter = adapter
         self.cached_len = 0
@@ -120,6 +121,7 @@ class _Scorer:
             prompt=[before + known],
             sampling=SamplingParams(max_new_tokens=0, temperature=0.0),
             logprobs=LogprobRequest(output=True, prompt_start=start, token_ids=tuple(wanted)),
+            call=self._call,
             client=self._client,
             program=self._program,
             adapter=self._adapter,

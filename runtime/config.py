@@ -50,8 +50,9 @@ class EngineConfig:
     """Share of the free memory for weights and KV; default: 0.5 of a machine's, 0.9 of a GPU's."""
     max_running_requests: int = 256
     """Requests in one step."""
-    max_queued_requests: int = 1024
-    """Waiting requests; more are refused with 429."""
+    max_queued_requests: int = 256
+    """Waiting requests; more are refused with 429. A batch, its n and a program run are one, of 16 generations on
+    average."""
     chunked_prefill_size: int = 512
     """Token budget of one step: decode rows and prefill chunks together."""
     itl_target_ms: float = 100.0

@@ -249,7 +249,8 @@ def engine_config(options: dict[str, Any]) -> EngineConfig:
         if name not in idle:
             raise ConfigError(f"Engine has no option {name!r}; it has {', '.join(sorted(known))}", param=name)
         logger.warning("Engine(%s=...) has no effect", name)
-    return EngineConfig(**{name: value for name, value in options.items() if name in known})
+    # Nobody but this process asks: a queue without a bound, unless one is given.
+    return EngineConfig(**{"max_queued_requests": 2**20, **{k: v for k, v in options.items() if k in known}})
 
 
 def _body(prompt: Any, sampling_params: Any, input_ids: Any, stream: bool, options: dict[str, Any]) -> dict[str, Any]:

@@ -116,7 +116,8 @@ class Front:
             self._boxes[other] = (box, index)
         try:
             group = rid if len(rids) > 1 else request.group
-            submits = [_submit(request, other, ids, constraint, group=group) for other in rids]
+            call = f"{request.client}/{request.program}" if request.program else request.call or rid
+            submits = [_submit(request, other, ids, constraint, group=group, call=call) for other in rids]
             if request.gather is None:
                 self._outbox.send(submits)
             else:
@@ -328,7 +329,13 @@ def error_of(finish: Finish) -> errors.RadixlangError:
 
 
 def _submit(
-    request: GenerateRequest, rid: str, ids: list[int], constraint: Constraint | Healed | None, *, group: str | None
+    request: GenerateRequest,
+    rid: str,
+    ids: list[int],
+    constraint: Constraint | Healed | None,
+    *,
+    group: str | None,
+    call: str,
 ) -> Submit:
     return Submit(
         rid=rid,
@@ -342,6 +349,7 @@ def _submit(
         keep_s=request.keep_s,
         pin=request.pin,
         group=group,
+        call=call,
         client=request.client,
         program=request.program,
         namespace=request.namespace,

@@ -41,6 +41,8 @@ class GenerateRequest:
     """Unique; made up when absent. Generation i > 0 of n runs under "rid#i"."""
     stream: bool = False
     """Chunks as they come; otherwise one chunk per generation, at its end."""
+    call: str = ""
+    """The API request that it is a part of, where that has several; the queue's bound counts those."""
     client: str = ""
     program: str = ""
     """Of which of the client's program runs it is a call: who was served less goes first."""

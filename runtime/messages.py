@@ -70,6 +70,8 @@ class Submit(msgspec.Struct, frozen=True, tag="submit"):
     """`keep` is a pin: it lasts `keep_s` from the end on, and memory pressure takes it last."""
     group: str | None = None
     """Requests of one fork or one n > 1: admitted as a unit where they fit."""
+    call: str = ""
+    """The client's request, or program run, that it is a part of: the queue's bound counts those. Empty: it alone."""
     client: str = ""
     """Whose share of the machine this takes (API key or user)."""
     program: str = ""

@@ -6,6 +6,7 @@ Ours beyond SGLang's: `prompt_parts`, `stream_deltas`, `constraint`, `keep`, `pa
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from .generate_request import GenerateRequest, PromptPart, SessionParams
 from .messages import LogprobRequest
 from .sampling_params import SamplingParams
 
+_batches = itertools.count()
 MAX_BATCH = 1024
 MAX_GENERATIONS = 4096
 """Prompts times n of one request: more would hold up the others while they are only being refused."""
@@ -160,6 +162,7 @@ def parse(body: NativeBody, *, client: str = "") -> NativeCall:
         return value[index]
 
     requests = []
+    call = f"batch-{next(_batches)}" if is_batch else ""
     for index, prompt in enumerate(prompts):
         sampling, constraint = sampling_of(
             each("sampling_params", body.sampling_params, index) or NativeSampling(), body.constraint
@@ -185,6 +188,7 @@ def parse(body: NativeBody, *, client: str = "") -> NativeCall:
                 if body.rid
                 else None,
                 stream=body.stream,
+                call=call,
                 client=client,
                 program=body.program_id or "",
                 namespace=each("extra_key", body.extra_key, index) or body.cache_salt or "",

@@ -41,6 +41,7 @@ class Request:
         "bias",
         "bucket",
         "cached_len",
+        "call",
         "charged",
         "client",
         "deadline_s",
@@ -93,6 +94,7 @@ class Request:
     def __init__(self, submit: Submit, ids: Int32, *, seq: int, now_s: float) -> None:
         self.submit = submit
         self.rid = submit.rid
+        self.call = submit.call or submit.rid
         self.client = submit.client
         self.adapter: Adapter | None = None
         self.namespace = submit.namespace

@@ -114,7 +114,7 @@ class Intake:
         state = self._state
         if submit.rid in state.requests:
             raise RequestError(f"a request {submit.rid!r} is running already", param="rid", code="duplicate_request_id")
-        if len(state.queue) >= state.config.max_queued_requests:
+        if state.queue.is_full(submit.call or submit.rid, state.config.max_queued_requests):
             raise OverloadedError(
                 f"the queue is full ({state.config.max_queued_requests} requests wait); try again",
                 status=429,

@@ -23,6 +23,8 @@ STARVED_PREFILLS = 8.0
 QUANTUM = 4096.0
 PREFILL_COST, CACHED_COST, DECODE_COST = 1.0, 0.1, 2.0
 _STRAGGLER = 4  # powers of two
+MAX_PER_CALL = 16
+"""Generations of each call that may wait, on average: what bounds the queue where calls are many generations."""
 _MAX_IDLE_CLIENTS = 4096
 _MAX_PROGRAMS = 65536
 
@@ -65,6 +67,8 @@ class WaitingQueue:
         self._groups: dict[str, dict[Request, None]] = {}
         self._attained: OrderedDict[tuple[str, str], float] = OrderedDict()
         """Weighted tokens that programs were served, by client and program; who was served longest ago is forgotten."""
+        self._calls: dict[str, int] = {}
+        """How many wait of each call."""
         self._len = 0
         self._num_entries = 0
         self._round = 0
@@ -73,6 +77,11 @@ class WaitingQueue:
 
     def __len__(self) -> int:
         return self._len
+
+    def is_full(self, call: str, max_calls: int) -> bool:
+        """Whether `max_calls` calls wait and `call` is none of them, or far too many generations wait."""
+        num_calls = len(self._calls)
+        return (num_calls >= max_calls and call not in self._calls) or self._len >= max_calls * MAX_PER_CALL
 
     def add(self, request: Request) -> None:
         """A new or a retracted request."""
@@ -102,6 +111,11 @@ class WaitingQueue:
             return
         request.queue_seq = 0
         self._len -= 1
+        num_left = self._calls[request.call] - 1
+        if num_left:
+            self._calls[request.call] = num_left
+        else:
+            del self._calls[request.call]
         if not request.times_retracted:
             client = self._clients[request.client]
             client.num_waiting -= 1
@@ -163,6 +177,7 @@ class WaitingQueue:
 
     def _enter(self, request: Request) -> None:
         self._len += 1
+        self._calls[request.call] = self._calls.get(request.call, 0) + 1
         if request.group is not None:
             self._groups.setdefault(request.group, {})[request] = None
         if not request.times_retracted:

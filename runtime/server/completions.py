@@ -61,6 +61,7 @@ async def completions(service: Service, request: Request) -> Answer:
         wanted = LogprobRequest(
             output=True, prompt_start=0 if body.echo and body.logprobs is not None else -1, num_top=body.logprobs or 0
         )
+    call_id = f"cmpl-{uuid.uuid4().hex}"
     calls = [
         GenerateRequest(
             prompt=[ids],
@@ -69,6 +70,7 @@ async def completions(service: Service, request: Request) -> Answer:
             logprobs=wanted,
             rid=body.rid if len(prompts) == 1 or body.rid is None else f"{body.rid}_{index}",
             stream=bool(body.stream),
+            call=call_id,
             client=client_of(request.client, body),
             namespace=body.extra_key or body.cache_salt or "",
             adapter=adapter,
@@ -79,7 +81,7 @@ async def completions(service: Service, request: Request) -> Answer:
         for index, ids in enumerate(prompts)
     ]
     streams = [chunks_of(service.front, call, prompt_param="prompt", found=found) for call in calls]
-    shape = _Shape(service, body, prompts, sampling.n)
+    shape = _Shape(service, body, prompts, sampling.n, call_id)
     if body.stream:
         return EventStream(shape.stream(streams))
     return await request.guard(shape.whole(streams, best_of))
@@ -129,13 +131,13 @@ async def _prompts(service: Service, body: CompletionBody) -> list[list[int]]:
 class _Shape:
     """text_completion of one request; choice i * n + j is text j of prompt i."""
 
-    def __init__(self, service: Service, body: CompletionBody, prompts: list[list[int]], n: int) -> None:
+    def __init__(self, service: Service, body: CompletionBody, prompts: list[list[int]], n: int, call_id: str) -> None:
         self._tokenizer = service.front.tokenizer
         self._body = body
         self._prompts = prompts
         self._n = n
         self._head: dict[str, Any] = {
-            "id": f"cmpl-{uuid.uuid4().hex}",
+            "id": call_id,
             "object": "text_completion",
             "created": int(time.time()),
             "model": body.model or service.model_name,

@@ -46,12 +46,14 @@ async def score(service: Service, request: Request) -> Answer:
     if any(not 0 <= label < service.vocab_size for label in labels):
         raise RequestError(f"label_token_ids must lie in [0, {service.vocab_size - 1}]", param="label_token_ids")
     tallies = [Tally() for _ in prompts]
+    call_id = service.front.new_id()
 
     async def one(prompt: list[str | list[int]], tally: Tally) -> list[float]:
         call = GenerateRequest(
             prompt=prompt,
             sampling=SamplingParams(max_new_tokens=1, temperature=0.0),
             logprobs=LogprobRequest(output=True, token_ids=tuple(labels)),
+            call=call_id,
             client=request.client,
             adapter=adapter,
             timeout_s=service.timeout(None),

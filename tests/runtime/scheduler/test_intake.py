@@ -84,3 +84,21 @@ def test_without_a_seed_the_server_s_seed_decides(make_harness) -> None:
     assert run(1) != run(2)
     assert run(1)[0] != run(1)[1]
     assert run(None) != run(None)
+
+
+def test_the_parts_of_one_call_are_one_waiting_request_but_not_without_end(make_harness) -> None:
+    harness = make_harness(max_running_requests=1, max_queued_requests=2)
+    harness.submit("running", [1], max_new_tokens=200)
+    harness.step()
+    harness.submit("other", [1], max_new_tokens=1)
+    for index in range(40):
+        harness.submit(f"part{index}", [1], max_new_tokens=1, call="batch")
+    harness.submit("late", [1], max_new_tokens=1)
+    harness.step()
+    refused = {rid for rid, finish in harness.finish.items() if finish.status == 429}
+    assert refused == {"late", *(f"part{index}" for index in range(31, 40))}
+    harness.run()
+    assert harness.finish["part30"].type == "length"
+    harness.submit("again", [1], max_new_tokens=1)
+    harness.run()
+    assert harness.finish["again"].type == "length"
