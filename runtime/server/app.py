@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterable
 
 from .auth import Keys
+from .bodies import BodyBudget, HeldBody
 from .errors import error_response
 from .http import ClientGone, EventStream, HttpError, Receive, Request, Response, Scope, Send
 from .route import Route
@@ -80,6 +81,7 @@ class App:
         config = service.config
         self._keys = Keys(config.api_key, config.admin_api_key)
         self._max_body = int(config.max_body_mb * (1 << 20))
+        self._bodies = BodyBudget(self._max_body)
         self._origins = frozenset(config.cors_origins)
         self._local_only = config.host in _LOOPBACK
         self._hosts = _LOOPBACK | {config.host}
@@ -110,7 +112,8 @@ class App:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         metrics = self.service.metrics
-        request = Request(scope, receive, request_id=uuid.uuid4().hex, max_body=self._max_body)
+        held = HeldBody(self._bodies)
+        request = Request(scope, receive, request_id=uuid.uuid4().hex, max_body=self._max_body, held=held)
         given = request.headers.get("x-request-id", "")
         if _REQUEST_ID.fullmatch(given):
             request.id = given
@@ -143,6 +146,7 @@ class App:
             status = response.status
             await write_response(response, send, self._headers(request))
         finally:
+            held.give_back()
             self.service.num_active -= counted
             metrics.http_requests_active.dec()
             metrics.http_requests.labels(label, request.method if label != "unknown" else "other").inc()

@@ -6,12 +6,15 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs
 
 import msgspec
 
 from ...errors import RadixlangError, RequestError
+
+if TYPE_CHECKING:
+    from .bodies import HeldBody
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -84,6 +87,7 @@ class Request:
         "_receive",
         "client",
         "headers",
+        "held",
         "id",
         "ignored",
         "max_body",
@@ -93,7 +97,7 @@ class Request:
         "scope",
     )
 
-    def __init__(self, scope: Scope, receive: Receive, *, request_id: str, max_body: int) -> None:
+    def __init__(self, scope: Scope, receive: Receive, *, request_id: str, max_body: int, held: HeldBody) -> None:
         self.scope = scope
         self.method: str = scope["method"]
         self.path: str = scope["path"].removeprefix(scope.get("root_path", "")) or "/"  # mounted in another app
@@ -101,6 +105,7 @@ class Request:
         self.params: dict[str, str] = {}
         self.id = request_id
         self.max_body = max_body
+        self.held = held
         self.client = ""
         """Whose share of the machine this takes."""
         self.ignored: list[str] = []
@@ -114,7 +119,7 @@ class Request:
         return {name: values[-1] for name, values in parse_qs(raw, keep_blank_values=True).items()}
 
     async def body(self) -> bytes:
-        """The whole body, read once. Raises HttpError 413, 415 or 408, ClientGone."""
+        """The whole body, read once. Raises HttpError 413, 415, 408 or 503, ClientGone."""
         if self._body is not None:
             return self._body
         if self.headers.get("content-encoding", "identity") != "identity":
@@ -137,6 +142,7 @@ class Request:
             size += len(piece)
             if size > self.max_body:
                 raise self._too_large()
+            self.held.take(piece)
             pieces.append(piece)
             more = message.get("more_body", False)
         self._body = pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from radixlang.runtime.server import streaming
+from radixlang.runtime.server.bodies import BodyBudget, HeldBody
 from radixlang.runtime.server.http import ClientGone, EventStream, Request
 from radixlang.runtime.server.streaming import StreamWriter, Sweeper
 
@@ -17,7 +18,7 @@ class Wire:
         self.sent, self.reads, self.left = [], asyncio.Event(), asyncio.Event()
         self.reads.set()
         scope = {"type": "http", "method": "POST", "path": "/", "headers": [], "query_string": b""}
-        self.request = Request(scope, self.receive, request_id="r", max_body=100)
+        self.request = Request(scope, self.receive, request_id="r", max_body=100, held=HeldBody(BodyBudget(100)))
 
     async def receive(self):
         await self.left.wait()
