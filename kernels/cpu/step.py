@@ -134,6 +134,7 @@ class NativeStep:
             ("table_rows", plan.table_rows_B),
             ("page_table", plan.page_table),
             ("groups", np.array(plan.groups, np.int32).reshape(-1, 3)),
+            ("kept_rows", kept_K := _kept_rows(plan)),
         ):
             self._place(name, array, np.int32, keep)
         target.num_adapters = len(plan.adapters)
@@ -143,7 +144,7 @@ class NativeStep:
             assert len(plan.adapters_B) == num_sequences
         target.num_tokens, target.num_sequences = num_tokens, num_sequences
         target.table_height, target.table_width = plan.page_table.shape
-        target.num_groups = len(plan.groups)
+        target.num_groups, target.num_kept = len(plan.groups), len(kept_K)
 
     def _place_head(self, plan: StepPlan, keep: list[Any]) -> StepResults:
         """What the head reads, and where it writes."""
@@ -218,6 +219,14 @@ class NativeStep:
         self._plan.num_biases = sum(map(len, bias_ids))
         self._plan.num_penalties = sum(map(len, penalty_ids))
         return out_S
+
+
+def _kept_rows(plan: StepPlan) -> Int32:
+    """The rows that are read behind the last layer, ascending: of the others it computes keys and values alone."""
+    rows = {s.row for s in plan.samples}
+    rows.update(s.row for s in plan.scores)
+    rows.update(plan.hidden_rows.tolist())
+    return np.fromiter(sorted(rows), np.int32, len(rows))
 
 
 _COLUMNS = (

@@ -90,7 +90,7 @@ class StepOptions(ctypes.Structure):
 
 
 _PLAN_ADDRESSES = (
-    *("token_ids", "positions", "slots", "query_start", "kv_lens", "table_rows", "page_table"),
+    *("token_ids", "positions", "slots", "query_start", "kv_lens", "table_rows", "page_table", "kept_rows"),
     *("groups", "samples", "scores", "bias_ids", "bias_values", "penalty_ids", "penalty_counts", "logprob_ids"),
     *("masks", "hidden_rows", "adapters", "sequence_adapters"),
     *("sampled_ids", "logprobs", "top_ids", "top_logprobs", "id_logprobs", "hidden"),
@@ -98,7 +98,7 @@ _PLAN_ADDRESSES = (
 _PLAN_SIZES = (
     *("num_tokens", "num_sequences", "table_height", "table_width", "num_groups", "num_samples", "num_scores"),
     *("num_masks", "mask_words", "num_hidden", "max_top", "num_biases", "num_penalties", "num_logprob_ids"),
-    "num_adapters",
+    *("num_adapters", "num_kept"),
 )
 
 

@@ -61,8 +61,8 @@ void rx_step_phases(const Step* step, double* seconds) {
 }
 
 int32_t rx_step_run(Step* step, const Plan* plan, char* message, int32_t capacity) {
-    if (const char* error = step->check_layers(*plan)) return fail(kBadPlan, error, message, capacity);
     if (const char* error = step->check_head(*plan)) return fail(kBadPlan, error, message, capacity);
+    if (const char* error = step->check_layers(*plan)) return fail(kBadPlan, error, message, capacity);
     return guarded(message, capacity, [&] { step->run(*plan); });
 }
 
@@ -73,7 +73,7 @@ int32_t rx_step_run_layers(Step* step, const Plan* plan, char* message, int32_t 
 }
 
 int32_t rx_step_run_head(Step* step, const Plan* plan, char* message, int32_t capacity) {
-    const char* error = plan->num_tokens == step->num_rows() ? step->check_head(*plan) : "the head of other rows than the layers ran";
+    const char* error = step->has_run(*plan) ? step->check_head(*plan) : "the head of other rows than the layers ran";
     if (error != nullptr) return fail(kBadPlan, error, message, capacity);
     return guarded(message, capacity, [&] { step->run_head(*plan); });
 }

@@ -1,5 +1,7 @@
 // Is a plan sound? Everything that the step uses as an index is looked at before the first thread runs.
 
+#include <algorithm>
+
 #include "step.h"
 
 namespace rx {
@@ -38,8 +40,13 @@ const char* check_sequences(const Plan& p, int64_t num_slots) {
     return nullptr;
 }
 
+bool is_kept(const Plan& p, int row) {
+    if (row < 0 || row >= p.num_tokens) return false;
+    return p.num_kept < 0 || std::binary_search(p.kept_rows, p.kept_rows + p.num_kept, row);
+}
+
 const char* check_sample(const Plan& p, const Sample& s, int vocab_size) {
-    if (s.row < 0 || s.row >= p.num_tokens) return "a sample of a row that is not there";
+    if (!is_kept(p, s.row)) return "a sample of a row that is not there or not kept";
     if (s.mask_row < -1 || s.mask_row >= p.num_masks) return "a mask row that is not there";
     if (s.num_top > p.max_top) return "more top log-probabilities than the output has room for";
     if (!slice_in(s.biases, p.num_biases) || !slice_in(s.penalties, p.num_penalties) ||
@@ -64,6 +71,12 @@ const char* Step::check_layers(const Plan& p) const {
     if (!all_in(p.slots, p.num_tokens, 0, static_cast<int>(options_.num_slots))) return "a slot outside the KV pool";
     if (!all_in(p.positions, p.num_tokens, 0, model_.max_context)) return "a position outside the model's context";
     if (p.num_adapters > 0 && !all_in(p.sequence_adapters, p.num_sequences, -1, p.num_adapters)) return "an adapter that is not there";
+    if (p.num_kept >= 0) {
+        if (!all_in(p.kept_rows, p.num_kept, 0, p.num_tokens)) return "a kept row that is not there";
+        for (int i = 1; i < p.num_kept; ++i) {
+            if (p.kept_rows[i - 1] >= p.kept_rows[i]) return "kept rows must ascend";
+        }
+    }
     return check_sequences(p, options_.num_slots);
 }
 
@@ -75,12 +88,14 @@ const char* Step::check_head(const Plan& p) const {
     }
     for (int i = 0; i < p.num_scores; ++i) {
         const Score& s = p.scores[i];
-        if (s.row < 0 || s.row >= p.num_tokens) return "a score of a row that is not there";
+        if (!is_kept(p, s.row)) return "a score of a row that is not there or not kept";
         if (s.target < -1 || s.target >= vocab_size) return "a target outside the vocabulary";
         if (s.num_top > p.max_top || !slice_in(s.logprob_ids, p.num_logprob_ids)) return "a score with a slice outside its array";
     }
     if (!all_in(p.logprob_ids, p.num_logprob_ids, 0, vocab_size)) return "a log-probability of a token outside the vocabulary";
-    if (!all_in(p.hidden_rows, p.num_hidden, 0, p.num_tokens)) return "a hidden state of a row that is not there";
+    for (int i = 0; i < p.num_hidden; ++i) {
+        if (!is_kept(p, p.hidden_rows[i])) return "a hidden state of a row that is not there or not kept";
+    }
     return nullptr;
 }
 

@@ -15,7 +15,7 @@ constexpr int kGatherIds = 128;  // columns of one task, when a mask leaves few
 void Step::hidden_states(int thread) {
     const Range wanted = split(plan_->num_hidden, pool_.size(), thread);
     for (int i = wanted.begin; i < wanted.end; ++i) {
-        const int64_t row = plan_->hidden_rows[i], hidden = model_.hidden_size;
+        const int64_t row = place_of(plan_->hidden_rows[i]), hidden = model_.hidden_size;
         normalise(model_.final_norm, x_ + row * hidden, model_.hidden_size, plan_->hidden + i * hidden);
     }
 }
@@ -37,9 +37,10 @@ void Step::head_chunk(int begin, int end, int thread) {
     const bool own = count <= kSmallRows;
     const Range mine = own ? Range{0, count} : split(count, threads, thread);
     for (int i = mine.begin; i < mine.end; ++i) {
-        normalise(model_.final_norm, x_ + static_cast<int64_t>(rows[i].row) * model_.hidden_size, model_.hidden_size, worker.row);
+        const int row = place_of(rows[i].row);
+        normalise(model_.final_norm, x_ + static_cast<int64_t>(row) * model_.hidden_size, model_.hidden_size, worker.row);
         linear_.prepare_rows(worker.row, 0, i, i + 1, input);
-        if (adapters_.any()) adapters_.shrink(weight, rows[i].row, i, worker.row, own ? thread : -1);
+        if (adapters_.any()) adapters_.shrink(weight, row, i, worker.row, own ? thread : -1);
     }
     if (!own) pool_.barrier();
 
@@ -48,7 +49,7 @@ void Step::head_chunk(int begin, int end, int thread) {
     const Range strips = split(weight.packed_columns / kStrip, threads, thread);
     const int from = strips.begin * kStrip, to = std::min(strips.end * kStrip, model_.vocab_size);
     for (int i = 0; adapters_.any() && i < whole; ++i) {
-        adapters_.expand(weight, rows[i].row, i, from, to, 1.0f, logits_ + i * logits_stride_, own ? thread : -1);
+        adapters_.expand(weight, place_of(rows[i].row), i, from, to, 1.0f, logits_ + i * logits_stride_, own ? thread : -1);
     }
     if (scaled) {
         for (int i = 0; i < whole && from < to; ++i) {
@@ -63,7 +64,7 @@ void Step::head_chunk(int begin, int end, int thread) {
             float* out = logits_ + i * logits_stride_ + at;
             const int32_t* ids = head_work_.ids.data() + rows[i].ids_begin + at;
             linear_.gather(weight, input, i, ids, n, out);
-            if (adapters_.any()) adapters_.gather(weight, rows[i].row, i, ids, n, out, own ? thread : -1);
+            if (adapters_.any()) adapters_.gather(weight, place_of(rows[i].row), i, ids, n, out, own ? thread : -1);
             if (scaled) step_.scale_logits(out, n, model_.logit_scale, model_.logit_softcap);
         }
     }

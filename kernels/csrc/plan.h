@@ -49,6 +49,7 @@ struct Plan {
     const int32_t* query_start;                    // [num_sequences + 1]
     const int32_t *kv_lens, *table_rows;           // [num_sequences]
     const int32_t* page_table;                     // [table_height, table_width]
+    const int32_t* kept_rows;  // [num_kept]: ascending; no other row may be one of a sample, a score or hidden_rows
     const Group* groups;
     const Sample* samples;
     const Score* scores;
@@ -75,6 +76,7 @@ struct Plan {
     int32_t num_hidden, max_top;
     int32_t num_biases, num_penalties, num_logprob_ids;  // lengths of the flat arrays
     int32_t num_adapters;
+    int32_t num_kept;  // -1: all rows are kept
 };
 
 }  // namespace rx

@@ -6,14 +6,6 @@
 #include <cmath>
 
 namespace rx {
-namespace {
-
-// Floats for partial results of attention.
-constexpr int64_t kStateFloats = int64_t{64} << 20;
-
-size_t align64(size_t bytes) { return (bytes + 63) / 64 * 64; }
-
-}  // namespace
 
 Step::Step(const Model& model, const Kernels& kernels, const StepOptions& options)
     : model_(model),
@@ -29,68 +21,6 @@ Step::Step(const Model& model, const Kernels& kernels, const StepOptions& option
       workers_(static_cast<size_t>(options.num_threads)),
       next_item_(new std::atomic<int>[static_cast<size_t>(model.num_layers)]) {
     reserve();
-}
-
-void Step::reserve() {
-    kv_.type = options_.kv_type;
-    kv_.num_kv_heads = model_.num_kv_heads;
-    kv_.head_dim = model_.head_dim;
-    kv_.padded_dim = (model_.head_dim + 31) / 32 * 32;
-    static constexpr int64_t kElementBytes[] = {4, 2, 2, 1};
-    const int64_t bytes = 2 * kv_.num_kv_heads * kv_.padded_dim * kElementBytes[kv_.type];
-    kv_.entry_bytes = static_cast<int64_t>(align64(static_cast<size_t>(bytes)));
-    kv_.block_bytes = slot_bytes() * kBlockSlots * model_.num_layers;
-    kv_memory_ = Reserve(static_cast<size_t>((options_.num_slots + kBlockSlots - 1) / kBlockSlots * kv_.block_bytes));
-    kv_.base = kv_memory_.as<uint8_t>();
-
-    std::vector<const Weight*> weights = {model_.head};
-    for (int l = 0; l < model_.num_layers; ++l) {
-        const Layer& layer = model_.layers[l];
-        for (const Weight* w : {&layer.qkv, &layer.output, &layer.gate_up, &layer.down}) weights.push_back(w);
-    }
-    size_t row_activations = 0;
-    const auto rows = static_cast<size_t>(options_.max_tokens);
-    size_t activations = 0;
-    for (const Weight* w : weights) {
-        const ActivationForm form = linear_.activation_form(w->kind);
-        row_activations = std::max(row_activations, activation_bytes(form, kSmallRows, w->depth));
-        activations = std::max(activations, activation_bytes(form, std::max(options_.max_tokens, kHeadRows), w->depth));
-    }
-    const auto hidden = static_cast<size_t>(model_.hidden_size), wide = static_cast<size_t>(model_.intermediate_size);
-    const size_t widest = std::max({hidden, wide, static_cast<size_t>(qkv_width_)});
-    for (Worker& worker : workers_) {
-        const size_t attend = step_.attend_scratch(kv_, model_.num_heads / model_.num_kv_heads);
-        const size_t sizes[] = {align64(widest * sizeof(float)), row_activations, align64(attend)};
-        worker.memory = Reserve(sizes[0] + sizes[1] + sizes[2]);
-        uint8_t* p = worker.memory.as<uint8_t>();
-        worker.sampler.reserve(model_.vocab_size);
-        worker.row = reinterpret_cast<float*>(p);
-        worker.activations = p + sizes[0];
-        worker.attend_scratch = p + sizes[0] + sizes[1];
-    }
-
-    logits_stride_ = static_cast<int64_t>(align64(sizeof(float) * static_cast<size_t>(model_.head->packed_columns)) / sizeof(float));
-    const size_t floats[] = {rows * hidden,
-                             rows * static_cast<size_t>(qkv_width_),
-                             rows * static_cast<size_t>(query_width_),
-                             rows * wide,
-                             rows * hidden,
-                             rows * static_cast<size_t>(model_.head_dim),  // two ropes of half a head
-                             rows * static_cast<size_t>(model_.head_dim),
-                             static_cast<size_t>(kStateFloats),
-                             static_cast<size_t>(kHeadRows * logits_stride_)};
-    float** const places[] = {&x_, &qkv_, &attended_, &gated_, &products_, &cosines_, &sines_, &states_, &logits_};
-    size_t total = align64(activations);
-    for (const size_t n : floats) total += align64(n * sizeof(float));
-    scratch_ = Reserve(total);
-    uint8_t* p = scratch_.as<uint8_t>();
-    activations_ = p;
-    p += align64(activations);
-    for (size_t i = 0; i < std::size(floats); ++i) {
-        *places[i] = reinterpret_cast<float*>(p);
-        p += align64(floats[i] * sizeof(float));
-    }
-    state_capacity_ = kStateFloats / ((kv_.padded_dim + kStateExtra) * static_cast<int64_t>(model_.num_heads));
 }
 
 void Step::run(const Plan& plan) {
@@ -124,10 +54,10 @@ void Step::begin_layers(const Plan& plan) {
     clock_.start();
     small_ = plan.num_tokens <= kSmallRows;
     adapters_.begin(plan, kSmallRows, kHeadRows);
-    attention_work_.build(plan, model_.num_kv_heads, model_.num_heads / model_.num_kv_heads, pool_.size(), state_capacity_);
-    row_states_.resize(static_cast<size_t>(plan.num_tokens));
-    const int64_t row_floats = static_cast<int64_t>(kv_.padded_dim + kStateExtra) * model_.num_heads;
-    for (int r = 0; r < plan.num_tokens; ++r) row_states_[r] = states_ + attention_work_.first_state(r) * row_floats;
+    place_attention(plan, whole_part_);
+    part_ = &whole_part_;
+    tail_.build(plan);
+    if (tail_.shorter()) place_attention(tail_.plan(), tail_part_);
     for (int l = 0; l < model_.num_layers; ++l) next_item_[l].store(0, std::memory_order_relaxed);
 }
 
@@ -142,7 +72,7 @@ void Step::layers(int thread) {
     mark(Phase::kEmbedding, thread);
     for (int l = 0; l < model_.num_layers; ++l) {
         attention(model_.layers[l], l, thread);
-        mlp(model_.layers[l], thread);
+        if (plan_->num_tokens > 0) mlp(model_.layers[l], thread);
     }
 }
 
@@ -176,7 +106,9 @@ void Step::attention(const Layer& layer, int index, int thread) {
     mark(Phase::kQkv, thread);
     rotate_and_store(layer, index, thread);
     pool_.barrier();
+    if (index == model_.num_layers - 1 && tail_.shorter()) narrow(thread);
     mark(Phase::kRotation, thread);
+    if (plan_->num_tokens == 0) return;
     attend(layer, index, thread);
     pool_.barrier();
     mark(Phase::kAttention, thread);
@@ -226,7 +158,7 @@ void Step::rotate_and_store(const Layer& layer, int index, int thread) {
 // Attention fetches ahead from one span to the next, but nobody does for its first: that is done here, where threads wait
 // for each other anyway. A few rows of a short context are little more than first spans.
 void Step::fetch_first(int index, int thread) const {
-    const std::vector<AttendItem>& items = attention_work_.items();
+    const std::vector<AttendItem>& items = part_->work.items();
     if (thread >= static_cast<int>(items.size())) return;
     const AttendItem& item = items[static_cast<size_t>(thread)];
     const int begin = item.span_begin * kSpan, end = std::min(plan_->positions[item.row_end - 1] + 1, begin + kSpan);
@@ -243,7 +175,7 @@ void Step::fetch_first(int index, int thread) const {
 }
 
 void Step::attend(const Layer& layer, int index, int thread) {
-    const std::vector<AttendItem>& items = attention_work_.items();
+    const std::vector<AttendItem>& items = part_->work.items();
     const int64_t row_floats = static_cast<int64_t>(kv_.padded_dim + kStateExtra) * model_.num_heads;
     AttendCall call{};
     call.kv = &kv_;
@@ -258,7 +190,7 @@ void Step::attend(const Layer& layer, int index, int thread) {
     call.num_heads = model_.num_heads;
     call.out = attended_;
     call.out_stride = query_width_;
-    call.states = row_states_.data();
+    call.states = part_->row_states.data();
     call.scratch = workers_[thread].attend_scratch;
     const int count = static_cast<int>(items.size());
     auto slots_of = [&](const AttendItem& item) {
@@ -293,11 +225,11 @@ void Step::attend(const Layer& layer, int index, int thread) {
 
 // The attention's output of a row; folded into `scratch` when several items hold parts of it.
 const float* Step::attention_row(int row, float* scratch) const {
-    const int count = attention_work_.num_states(row);
+    const int count = part_->work.num_states(row);
     if (count == 0) return attended_ + static_cast<int64_t>(row) * query_width_;
     const int64_t state = kv_.padded_dim + kStateExtra;
     for (int h = 0; h < model_.num_heads; ++h) {
-        step_.fold(kv_, row_states_[row] + h * state, state * model_.num_heads, count, scratch + h * model_.head_dim);
+        step_.fold(kv_, part_->row_states[row] + h * state, state * model_.num_heads, count, scratch + h * model_.head_dim);
     }
     return scratch;
 }

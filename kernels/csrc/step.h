@@ -18,6 +18,7 @@
 #include "plan.h"
 #include "sampling.h"
 #include "step_kernels.h"
+#include "tail.h"
 #include "threads.h"
 
 namespace rx {
@@ -46,8 +47,8 @@ public:
     // check_layers looks at is read by the first, and the second must follow it with a plan of as many rows.
     void run_layers(const Plan& plan);
     void run_head(const Plan& plan);
-    // Whose head may run: the rows of the last run_layers.
-    int num_rows() const { return num_rows_; }
+    // Whether the last run_layers was that of a plan with these rows: else its head may not run.
+    bool has_run(const Plan& plan) const { return plan.num_tokens == num_rows_ && tail_.keeps_same(plan); }
 
     // Of the KV pool, for one token and one layer.
     int64_t slot_bytes() const { return kv_.entry_bytes + kv_.scale_bytes(); }
@@ -69,7 +70,14 @@ private:
         Sampler sampler;
     };
 
+    // The attention of one plan: who computes what, and where each row's partial results lie.
+    struct AttentionPart {
+        AttentionWork work;
+        std::vector<float*> row_states;
+    };
+
     void reserve();
+    void place_attention(const Plan& plan, AttentionPart& part);
     void mark(Phase phase, int thread) {
         if (thread == 0) clock_.mark(phase);
     }
@@ -80,6 +88,8 @@ private:
     void attention(const Layer& layer, int index, int thread);
     void mlp(const Layer& layer, int thread);
     void rotate_and_store(const Layer& layer, int index, int thread);
+    void narrow(int thread);
+    int place_of(int row) const { return tail_.shorter() ? tail_.place(row) : row; }
     void attend(const Layer& layer, int index, int thread);
     void fetch_first(int index, int thread) const;
     void head(int thread);
@@ -120,12 +130,13 @@ private:
     float* logits_ = nullptr;  // [kHeadRows, padded vocabulary]
     int64_t logits_stride_ = 0;
 
-    // Of the plan that runs.
+    // Of the plan that runs, or behind its last rotation of its tail.
     const Plan* plan_ = nullptr;
     bool small_ = false;
     int num_rows_ = 0;
-    AttentionWork attention_work_;
-    std::vector<float*> row_states_;
+    Tail tail_;
+    AttentionPart whole_part_, tail_part_;
+    const AttentionPart* part_ = nullptr;
     std::unique_ptr<std::atomic<int>[]> next_item_;  // by layer
     HeadWork head_work_;
     std::atomic<int> next_task_{0};

@@ -238,6 +238,7 @@ std::vector<float> run(Step& step, int begin, int end, int32_t* next) {
     plan.num_tokens = plan.num_hidden = rows;
     plan.num_sequences = plan.table_height = plan.num_samples = 1;
     plan.table_width = end;
+    plan.num_kept = -1;
     const char* wrong = step.check_layers(plan);
     if (wrong == nullptr) wrong = step.check_head(plan);
     if (wrong != nullptr) {

@@ -78,8 +78,13 @@ class Driver:
         self.table = slots[: num_sequences * len(ids)].reshape(num_sequences, len(ids)).copy()
         self.everything = np.arange(executor.vocab_size, dtype=np.int32)
 
-    def run(self, chunks: Sequence[tuple[int, int, int]], groups: Sequence[SharedPrefix] = ()) -> np.ndarray:
-        """chunks: (table row, first position, end). Returns [rows, V]."""
+    def run(
+        self,
+        chunks: Sequence[tuple[int, int, int]],
+        groups: Sequence[SharedPrefix] = (),
+        read: Sequence[int] | None = None,
+    ) -> np.ndarray:
+        """chunks: (table row, first position, end). read: the packed rows that are asked for. Returns [rows, V]."""
         positions = np.concatenate([np.arange(a, b) for _, a, b in chunks]).astype(np.int32)
         rows = np.concatenate([np.full(b - a, row) for row, a, b in chunks])
         plan = StepPlan(
@@ -92,7 +97,7 @@ class Driver:
             table_rows_B=int32([row for row, _, _ in chunks]),
             page_table=self.table,
             groups=list(groups),
-            scores=[ScorePlan(r, -1, 0, self.everything) for r in range(len(positions))],
+            scores=[ScorePlan(r, -1, 0, self.everything) for r in (range(len(positions)) if read is None else read)],
         )
         return np.array([s.id_logprobs for s in self.executor.execute(plan).scores_N], np.float32)
 
@@ -203,6 +208,29 @@ def test_any_batching_gives_the_same_bits(
         np.testing.assert_array_equal(mixed.run(chunks), np.concatenate([whole[a:b] for _, a, b in chunks]))
         for row, _, end in chunks:
             done[row] = end
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_rows_that_nobody_reads_change_nothing(
+    data: st.DataObject, llama: ModelConfig, checkpoint: Any, run_model: Callable[..., Any], ids: np.ndarray
+) -> None:
+    """The last layer leaves them out behind their keys and values; the steps that follow read these."""
+    executor = run_model(checkpoint(replace(llama, windows=(150, 0)), weights="Q4_0"), kv="bfloat16", slots=2048)
+    whole = Driver(executor, ids).run([(0, 0, 300)])
+    mixed = Driver(executor, ids, num_sequences=4, seed=1)
+    mixed.table[:, :140] = mixed.table[0, :140]
+    starts = [0, *(data.draw(st.integers(141, 200)) for _ in range(3))]
+    ends = [data.draw(st.integers(start + 1, 299)) for start in starts]
+    mixed.run([(0, 0, 140)], read=[])
+    mixed.run([(row, 140, start) for row, start in enumerate(starts) if row], read=[])
+    chunks = list(zip(range(4), starts, ends, strict=True))
+    positions = np.concatenate([np.arange(a, b) for _, a, b in chunks])
+    read = sorted(data.draw(st.sets(st.integers(0, len(positions) - 1), max_size=12)))
+    found = mixed.run(chunks, [SharedPrefix(1, 4, 140)], read)
+    np.testing.assert_array_equal(found, whole[positions[read]] if read else np.zeros(0))
+    last = [(row, end, end + 1) for row, end in enumerate(ends)]
+    np.testing.assert_array_equal(mixed.run(last), whole[ends])
 
 
 def test_sequences_of_one_step_read_what_each_other_writes(

@@ -1,0 +1,79 @@
+// The step's memory: the KV pool, what threads share, and what each needs for itself.
+
+#include <algorithm>
+
+#include "step.h"
+
+namespace rx {
+namespace {
+
+// Floats for partial results of attention.
+constexpr int64_t kStateFloats = int64_t{64} << 20;
+
+size_t align64(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+}  // namespace
+
+void Step::reserve() {
+    kv_.type = options_.kv_type;
+    kv_.num_kv_heads = model_.num_kv_heads;
+    kv_.head_dim = model_.head_dim;
+    kv_.padded_dim = (model_.head_dim + 31) / 32 * 32;
+    static constexpr int64_t kElementBytes[] = {4, 2, 2, 1};
+    const int64_t bytes = 2 * kv_.num_kv_heads * kv_.padded_dim * kElementBytes[kv_.type];
+    kv_.entry_bytes = static_cast<int64_t>(align64(static_cast<size_t>(bytes)));
+    kv_.block_bytes = slot_bytes() * kBlockSlots * model_.num_layers;
+    kv_memory_ = Reserve(static_cast<size_t>((options_.num_slots + kBlockSlots - 1) / kBlockSlots * kv_.block_bytes));
+    kv_.base = kv_memory_.as<uint8_t>();
+
+    std::vector<const Weight*> weights = {model_.head};
+    for (int l = 0; l < model_.num_layers; ++l) {
+        const Layer& layer = model_.layers[l];
+        for (const Weight* w : {&layer.qkv, &layer.output, &layer.gate_up, &layer.down}) weights.push_back(w);
+    }
+    size_t row_activations = 0;
+    const auto rows = static_cast<size_t>(options_.max_tokens);
+    size_t activations = 0;
+    for (const Weight* w : weights) {
+        const ActivationForm form = linear_.activation_form(w->kind);
+        row_activations = std::max(row_activations, activation_bytes(form, kSmallRows, w->depth));
+        activations = std::max(activations, activation_bytes(form, std::max(options_.max_tokens, kHeadRows), w->depth));
+    }
+    const auto hidden = static_cast<size_t>(model_.hidden_size), wide = static_cast<size_t>(model_.intermediate_size);
+    const size_t widest = std::max({hidden, wide, static_cast<size_t>(qkv_width_)});
+    for (Worker& worker : workers_) {
+        const size_t attend = step_.attend_scratch(kv_, model_.num_heads / model_.num_kv_heads);
+        const size_t sizes[] = {align64(widest * sizeof(float)), row_activations, align64(attend)};
+        worker.memory = Reserve(sizes[0] + sizes[1] + sizes[2]);
+        uint8_t* p = worker.memory.as<uint8_t>();
+        worker.sampler.reserve(model_.vocab_size);
+        worker.row = reinterpret_cast<float*>(p);
+        worker.activations = p + sizes[0];
+        worker.attend_scratch = p + sizes[0] + sizes[1];
+    }
+
+    logits_stride_ = static_cast<int64_t>(align64(sizeof(float) * static_cast<size_t>(model_.head->packed_columns)) / sizeof(float));
+    const size_t floats[] = {rows * hidden,
+                             rows * static_cast<size_t>(qkv_width_),
+                             rows * static_cast<size_t>(query_width_),
+                             rows * wide,
+                             rows * hidden,
+                             rows * static_cast<size_t>(model_.head_dim),  // two ropes of half a head
+                             rows * static_cast<size_t>(model_.head_dim),
+                             static_cast<size_t>(kStateFloats),
+                             static_cast<size_t>(kHeadRows * logits_stride_)};
+    float** const places[] = {&x_, &qkv_, &attended_, &gated_, &products_, &cosines_, &sines_, &states_, &logits_};
+    size_t total = align64(activations);
+    for (const size_t n : floats) total += align64(n * sizeof(float));
+    scratch_ = Reserve(total);
+    uint8_t* p = scratch_.as<uint8_t>();
+    activations_ = p;
+    p += align64(activations);
+    for (size_t i = 0; i < std::size(floats); ++i) {
+        *places[i] = reinterpret_cast<float*>(p);
+        p += align64(floats[i] * sizeof(float));
+    }
+    state_capacity_ = kStateFloats / ((kv_.padded_dim + kStateExtra) * static_cast<int64_t>(model_.num_heads));
+}
+
+}  // namespace rx
