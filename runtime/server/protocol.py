@@ -13,6 +13,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from .lingering import LingeringTransport
+
 MAX_HEADER_BYTES = 16 * 1024
 MAX_HEADER_LINES = 100
 HEADERS_S = 10.0
@@ -37,13 +39,19 @@ class BoundedProtocol(HttpToolsProtocol):
             with contextlib.suppress(OSError):
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         super().connection_made(transport)
+        self._lingering = LingeringTransport(transport, self.loop, self._has_unread)
+        self.transport = self._lingering
+
+    def _has_unread(self) -> bool:
+        return self._refused or (self.cycle is not None and self.cycle.more_body)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
+        self._lingering.closed()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._refused:
+        if self._refused or self._lingering.is_lingering:
             return
         if self._in_headers:
             if self._header_timer is None:

@@ -261,3 +261,14 @@ def test_a_port_in_use_is_one_line_and_exit_code_1(tmp_path):
         )
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert port in done.stderr
+
+
+def test_a_refusal_reaches_a_client_that_still_sends(server):
+    for body, code in (
+        (b'{"text":"' + b"x" * (65 << 20), "request_too_large"),
+        (b"[]," * (12 << 20), "request_too_large"),
+    ):
+        answer = server.http.post("/generate", content=body)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (413, code)
+        endless = server.http.post("/generate", content=iter([body[: 1 << 20]] * 70))
+        assert endless.status_code == 413
