@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,9 @@ class ScorePlan(NamedTuple):
 
 
 _NONE: Int32 = np.zeros(0, np.int32)
+CAUSAL: NDArray[np.uint32] = np.zeros(0, np.uint32)
+TREE_ROWS = 32
+"""Bits of a word."""
 
 
 @dataclass(slots=True)
@@ -116,6 +119,11 @@ class StepPlan:
     """Those that sequences of this step are computed with, each once; at most as many as the executor has slots."""
     adapters_B: Int32 = field(default_factory=lambda: _NONE)
     """Place in `adapters` of each sequence's, -1: none. Read where there are adapters."""
+    tree_T: NDArray[np.uint32] = field(default_factory=lambda: CAUSAL)
+    """Sequences whose drafts branch; empty: none does. Bit j of such a sequence's row: it sees the sequence's row j of
+    this step, and everything before this step. Its rows, at most TREE_ROWS, have their slots in the page table one
+    after the other, parents before their children, while `positions_T` says how deep they are. 0: a row of another
+    sequence. Only for executors that are `TakesTrees`."""
 
 
 class Logprobs(NamedTuple):
@@ -159,6 +167,14 @@ class Executor(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class TakesTrees(Protocol):
+    """An executor that may be given drafts that branch, `StepPlan.tree_T`."""
+
+    takes_trees: bool
+    """False: not with this model."""
 
 
 _MASK64 = (1 << 64) - 1

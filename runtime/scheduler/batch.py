@@ -9,6 +9,7 @@ import numpy as np
 from ...radix_cache.node import EMPTY, Int32, Node
 from ..model_runner.plan import SamplePlan, ScorePlan, SharedPrefix
 from ..request import Request
+from ..speculation.token_tree import TokenTree
 
 
 class Span(NamedTuple):
@@ -61,7 +62,7 @@ class Batch:
         """Samples whose penalties count the draw of the step before: the arguments of their sample_plan."""
         self.must_settle = False
         """What it draws decides the shape of the next step, which is planned only when this one is committed."""
-        self.drafts: dict[Request, Int32] = {}
+        self.drafts: dict[Request, TokenTree] = {}
         """Tokens that a request guesses: they follow its span, and the rows of all of them are drawn from."""
         self.num_sound: dict[Request, int] = {}
         """How many of those draws have a sound mask, where not all have."""

@@ -50,7 +50,8 @@ class Committer:
         for (request, position), scored in zip(batch.scoring, output.scores_N, strict=True):
             _take_score(request, position, batch, scored, state)
         tokens = output.token_ids_S
-        state.counters.generation_tokens_total += len(batch.samples) - sum(map(len, batch.drafts.values()))
+        num_drafted = sum(draft.size for draft in batch.drafts.values())
+        state.counters.generation_tokens_total += len(batch.samples) - num_drafted
         if len(batch.decoding):
             self._commit_decode(batch, tokens[: len(batch.decoding)], output.logprobs_S)
         seen: Request | None = None
@@ -103,20 +104,19 @@ class Committer:
         """Takes the draws one after the other, as long as what came of them is what was drafted.
 
         Each was made with the seed, counter, mask and penalties that it would have without a draft, so the tokens are
-        the same as without. K and V of the drafted tokens that came are computed; the others are overwritten later.
+        the same as without. K and V of the drafted tokens that came are computed: where the draft branched, their
+        slots change places with those of the way that did not come, which are overwritten later.
         """
         state, rows, row = self._state, self._state.rows, request.row
         draft = batch.drafts[request]
         drawn = output.token_ids_S[place : place + draft.size + 1]
-        right = drawn[:-1] == draft
-        num_right = draft.size if right.all() else int(right.argmin())
         assert state.speculator is not None
-        state.speculator.verified(request, draft.size, num_right)
+        state.speculator.verified(request, draft.trial(draft.right(drawn)))
         request.num_verified += 1
         request.num_proposed += draft.size
         state.counters.spec_verify_total += 1
         state.counters.spec_proposed_drafts_total += draft.size
-        at, num_sound = 0, batch.num_sound.get(request, drawn.size)
+        at, num_sound, first = 0, batch.num_sound.get(request, drawn.size), int(rows.known[row])
         while at < num_sound:
             state.counters.generation_tokens_total += at > 0
             known, token = int(rows.known[row]), int(drawn[at])
@@ -129,14 +129,16 @@ class Committer:
             if request.status is not Status.RUNNING:
                 return
             came = rows.ids[row, known : rows.known[row]]  # and what the grammar forces
-            expected = draft[at : at + came.size]
-            same = came[: expected.size] == expected
-            num_same = expected.size if same.all() else int(same.argmin())
+            places = draft.follow(at - 1, came)
+            if draft.parents is not None:
+                for position, drafted in enumerate(places, known):
+                    _swap(rows.page_table[row], position, first + drafted)
+            num_same = len(places)
             rows.computed[row] += num_same
             rows.settled[row] += num_same
             request.num_correct += num_same
             state.counters.spec_correct_drafts_total += num_same
-            at += came.size
+            at = places[-1] + 1 if num_same == came.size else at + came.size
             if request.submit.echo_steps:  # as it would be told without drafts: token by token
                 state.report(request, None)
             if num_same < came.size:
@@ -284,6 +286,10 @@ class Committer:
     def _count_forced(self, request: Request) -> None:
         request.forced_len += 1
         self._state.counters.forced_tokens_total += 1
+
+
+def _swap(slots: Int32, one: int, other: int) -> None:
+    slots[one], slots[other] = int(slots[other]), int(slots[one])
 
 
 def _failed(request: Request, message: str) -> Finish:

@@ -6,8 +6,8 @@ accepts them nobody sees them, and what is rejected is overwritten by the next s
 
 from __future__ import annotations
 
-from ...radix_cache.node import EMPTY, Int32
 from ..request import Request
+from ..speculation.token_tree import TokenTree
 from .batch import Batch, Span
 from .memory import Memory
 from .state import State
@@ -20,16 +20,16 @@ class Drafting:
         self._state = state
         self._memory = memory
 
-    def choose(self, requests: list[Request], num_rows: int, room: int) -> dict[Request, Int32]:
+    def choose(self, requests: list[Request], num_rows: int, room: int) -> dict[Request, TokenTree]:
         """What is tried in a step of `num_rows` rows: drafts that pay, that grammars allow and slots exist for."""
         state = self._state
         speculator = state.speculator
         if speculator is None or state.in_flight >= 0 or room <= 0:
             return {}
         drafts = speculator.plan(requests, num_rows, room)
-        return {request: ids for request, draft in drafts.items() if (ids := self._cut(request, draft)).size}
+        return {request: cut for request, draft in drafts.items() if (cut := self._cut(request, draft)).size}
 
-    def add(self, batch: Batch, request: Request, draft: Int32) -> None:
+    def add(self, batch: Batch, request: Request, draft: TokenTree) -> None:
         """A decoding request with its draft, as a span."""
         rows, row = self._state.rows, request.row
         start = int(rows.computed[row])
@@ -43,23 +43,25 @@ class Drafting:
         """A draft behind the span that was just added, which ends with the request's last known token; its length."""
         if request.wants_no_token:
             return 0
-        draft = self.choose([request], batch.num_tokens, room).get(request, EMPTY)
-        if draft.size:
-            self._append(batch, request, draft)
+        draft = self.choose([request], batch.num_tokens, room).get(request)
+        if draft is None:
+            return 0
+        draft = draft.chain()  # bits name rows from a sequence's first on, which begins in its prompt
+        self._append(batch, request, draft)
         return draft.size
 
-    def _append(self, batch: Batch, request: Request, draft: Int32) -> None:
+    def _append(self, batch: Batch, request: Request, draft: TokenTree) -> None:
         rows, row = self._state.rows, request.row
         known = int(rows.known[row])
-        rows.ids[row, known : known + draft.size] = draft
+        rows.ids[row, known : known + draft.size] = draft.ids
         batch.drafts[request] = draft
         batch.num_tokens += draft.size
         batch.must_settle = True
 
-    def _cut(self, request: Request, draft: Int32) -> Int32:
+    def _cut(self, request: Request, draft: TokenTree) -> TokenTree:
         if request.matcher is not None:
-            draft = draft[: request.matcher.would_accept(draft.tolist())]
-        return draft[: self._slots(request, draft.size)]
+            draft = draft.first(request.matcher.would_accept(draft.ids.tolist()))
+        return draft.first(self._slots(request, draft.size))
 
     def _slots(self, request: Request, num_tokens: int) -> int:
         """For how many of the tokens there are slots: free or evicted ones, but not the last, which others need."""

@@ -127,7 +127,7 @@ def _fill_ahead(batch: Batch, request: Request, masks: NDArray[np.uint32]) -> No
     num_sound = 0
     try:
         matcher, owed = request.matcher.copy(), request.owed
-        for token, mask_W in zip(batch.drafts[request].tolist(), masks, strict=True):
+        for token, mask_W in zip(batch.drafts[request].ids.tolist(), masks, strict=True):
             if not matcher.accept(token) or matcher.take_back or matcher.error is not None:
                 break
             if request.draws_forced:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...radix_cache.node import EMPTY, Int32
-from ..model_runner.plan import SamplePlan, SharedPrefix, StepPlan
+from ..model_runner.plan import CAUSAL, SamplePlan, SharedPrefix, StepPlan
 from ..request import Request
 from .batch import NO_HIDDEN, Batch
 from .drafting import Drafting
@@ -159,6 +159,7 @@ class Planner:
         num_tokens, num_decode, num_spans = batch.num_tokens, len(batch.decoding), len(batch.spans)
         token_ids, positions, slots = (buffer[:num_tokens] for buffer in self._buffers[batch.step % 2])
         relay_rows = relay_samples = EMPTY
+        tree = CAUSAL
         kv_lens = np.empty(num_decode + num_spans, np.int32)
         table_rows = np.empty(num_decode + num_spans, np.int32)
         query_start = np.empty(num_decode + num_spans + 1, np.int32)
@@ -181,12 +182,17 @@ class Planner:
             rows.draw[mine] = self._counting[:num_decode]
             batch.samples[:0] = _decode_samples(batch, counters)
         for place, (request, first_row, start, count) in enumerate(batch.spans, num_decode):
-            if batch.drafts and request in batch.drafts:
-                count += batch.drafts[request].size
+            own, draft = count, batch.drafts.get(request)
+            if draft is not None:
+                count += draft.size
             end, row = start + count, request.row
             rows_of = slice(first_row, first_row + count)
             token_ids[rows_of] = rows.ids[row, start:end]
             positions[rows_of] = np.arange(start, end, dtype=np.int32)
+            if draft is not None and draft.parents is not None:
+                positions[first_row + own : first_row + count] = start + own + draft.depths()
+                tree = np.zeros(num_tokens, np.uint32) if not tree.size else tree
+                tree[rows_of] = draft.sees()
             slots[rows_of] = rows.page_table[row, start:end]
             kv_lens[place] = end
             table_rows[place] = row
@@ -223,6 +229,7 @@ class Planner:
             relay_samples=relay_samples,
             adapters=adapters,
             adapters_B=adapters_B,
+            tree_T=tree,
         )
 
 
@@ -256,13 +263,14 @@ def _careful_sample(batch: Batch, place: int, request: Request, row: int, output
 def _sample_drafts(batch: Batch, request: Request, row: int, output_len: int) -> None:
     """Behind each drafted token a draw as it would be made if the token had come."""
     draft = batch.drafts[request]
-    for count in range(1, draft.size + 1):
+    for place, depth in enumerate(draft.depths().tolist()):
         mask_row = -1
         if request.matcher is not None:
             mask_row = len(batch.masked)
             batch.masked.append(request)
         batch.sampling.append(request)
-        batch.samples.append(sample_plan(request, row + count, output_len + count, mask_row, drafted=draft[:count]))
+        way = draft.way_to(place)
+        batch.samples.append(sample_plan(request, row + 1 + place, output_len + 1 + depth, mask_row, drafted=way))
 
 
 def _with_penalties(batch: Batch, fill: Callable[[], None] | None) -> Callable[[], None]:

@@ -175,6 +175,7 @@ def _part(plan: StepPlan, first: int, end: int, samples: list[int]) -> StepPlan:
         kv_lens_B=plan.kv_lens_B[first:end],
         table_rows_B=plan.table_rows_B[first:end],
         adapters_B=plan.adapters_B[first:end],
+        tree_T=plan.tree_T[begin:stop],
         groups=[SharedPrefix(*group) for group in groups if group[1] - group[0] > 1],
         samples=[plan.samples[i]._replace(row=plan.samples[i].row - begin) for i in samples],
         scores=[s._replace(row=s.row - begin) for s in plan.scores if begin <= s.row < stop],

@@ -34,7 +34,7 @@ from ..messages import (
     Submits,
     ToEngine,
 )
-from ..model_runner.plan import Executor
+from ..model_runner.plan import Executor, TakesTrees
 from ..request import Request, Status
 from ..speculation.select import make_speculator
 from ..tokenizer.interface import Tokenizer
@@ -97,7 +97,12 @@ class Scheduler:
         self._state.kv_events = kv_events
         self._state.adapters = Adapters(adapter_names, max_in_step=config.max_loras_per_batch, wake=self._wake.set)
         self._state.speculator = make_speculator(
-            config, self._state.rows, page_size=cache.page_size, max_context=max_context, draft_executor=draft_executor
+            config,
+            self._state.rows,
+            page_size=cache.page_size,
+            max_context=max_context,
+            draft_executor=draft_executor,
+            branches=isinstance(executor, TakesTrees) and executor.takes_trees and cache.page_size == 1,
         )
         self._grammars = Grammars(grammars, executor.vocab_size, config.max_running_requests, self._wake.set)
         self._intake = Intake(self._state, tokenizer, self._grammars)

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...radix_cache.node import Int32
 from ..request import Request
+from .token_tree import TokenTree
 
 
 class Draft(NamedTuple):
@@ -19,6 +20,16 @@ class Draft(NamedTuple):
     """Where it comes from: acceptance is measured for each kind."""
     strength: int = 0
     """How much of the text speaks for it, in tokens; acceptance is measured for classes of it too."""
+    parents: Int32 | None = None
+    """As in TokenTree: where several continuations are guessed. None: `ids` come one after the other."""
+
+    @property
+    def tokens(self) -> TokenTree:
+        return TokenTree(self.ids, self.parents)
+
+    def of(self, tokens: TokenTree) -> Draft:
+        """The same guess, of these of its tokens."""
+        return self._replace(ids=tokens.ids, parents=tokens.parents)
 
 
 class Track:

@@ -23,15 +23,21 @@ _MAX_ROWS = 32
 
 
 def make_speculator(
-    config: EngineConfig, rows: Rows, *, page_size: int, max_context: int, draft_executor: Executor | None
+    config: EngineConfig,
+    rows: Rows,
+    *,
+    page_size: int,
+    max_context: int,
+    draft_executor: Executor | None,
+    branches: bool,
 ) -> Speculator | None:
-    """None where it is off."""
+    """None where it is off. branches: whether drafts may; see `plan.TakesTrees`."""
     algorithm = config.speculative_algorithm
     if algorithm == "none":
         return None
     drafters: list[Drafter] = []
     if algorithm in ("auto", "tree") and not config.disable_radix_cache:
-        drafters.append(TreeDrafter(page_size))
+        drafters.append(TreeDrafter(page_size, branches=branches))
     if algorithm in ("auto", "ngram"):
         drafters.append(LookupDrafter())
     if draft_executor is not None:

@@ -11,12 +11,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from ...radix_cache.node import Int32
 from ..request import Request
 from .acceptance import Acceptance, Float64
 from .choose import choose_depth, choose_lengths, may_pay
 from .costs import StepCosts
 from .drafter import NO_IDS, Draft, Drafter, Track
+from .token_tree import TokenTree, Trial
 
 if TYPE_CHECKING:
     from ..scheduler.rows import Rows
@@ -70,31 +73,32 @@ class Speculator:
             return True
         return any(self._ask(drafter, requests, num_rows, num_rows * self._max_draft_len) for drafter in self._models)
 
-    def plan(self, requests: Sequence[Request], num_rows: int, max_tokens: int) -> dict[Request, Int32]:
+    def plan(self, requests: Sequence[Request], num_rows: int, max_tokens: int) -> dict[Request, TokenTree]:
         """Drafts worth a try, of `requests` whose every token is known, in a step of `num_rows` rows without them;
         `max_tokens` at most in all."""
         if max_tokens < 1 or not self._pays(num_rows, requests):
             return {}
         offers = self._offers(requests)
-        drafts: dict[Request, Int32] = {}
+        drafts: dict[Request, TokenTree] = {}
         for offer, length in zip(offers, self._lengths(offers, num_rows, requests), strict=True):
             if length and max_tokens:
                 max_tokens -= self._take(offer.track, offer.draft, min(length, max_tokens), drafts)
         for drafter in self._models:
             left = [request for request in requests if request not in drafts]
-            tracks, depth = self._ask(drafter, left, num_rows + sum(map(len, drafts.values())), max_tokens) or ([], 0)
+            num_drafted = sum(draft.size for draft in drafts.values())
+            tracks, depth = self._ask(drafter, left, num_rows + num_drafted, max_tokens) or ([], 0)
             for track, draft in zip(tracks, drafter.propose(tracks, depth), strict=True):
                 track.asked_at[drafter.name] = track.known
                 if draft is not None and (draft := self._cut(track, draft)) is not None:
                     max_tokens -= self._take(track, draft, draft.ids.size, drafts)
         return drafts
 
-    def verified(self, request: Request, num_tried: int, num_correct: int) -> None:
-        """A step tried `num_tried` tokens of the draft that `plan` gave last; the first `num_correct` were right."""
+    def verified(self, request: Request, trial: Trial) -> None:
+        """What a step told that tried the draft which `plan` gave last."""
         track = self._tracks.get(request)
         guess = None if track is None else self._guesses.pop(track, None)
         if track is not None and guess is not None:
-            self._acceptance.add(track, guess.draft, num_correct, num_tried)
+            self._acceptance.add(track, guess.draft, trial)
 
     def forget(self, request: Request) -> None:
         """It leaves its row."""
@@ -153,6 +157,9 @@ class Speculator:
             for track, draft in zip(asked, drafter.propose(asked, self._max_draft_len), strict=True):
                 if draft is not None and (draft := self._cut(track, draft)) is not None:
                     chances = self._acceptance.chances(track, draft)
+                    if draft.parents is not None:  # the likelier ones first: what is tried of it is the beginning
+                        order = np.argsort(-chances, kind="stable")
+                        draft, chances = draft.of(draft.tokens.only(order.tolist())), chances[order]
                     if track not in best or chances[0] > best[track].chances[0]:
                         best[track] = _Offer(track, draft, chances)
             asked = [track for track in asked if track not in best or best[track].chances[0] < _SURE]
@@ -175,30 +182,31 @@ class Speculator:
         guess = self._guesses.get(track)
         if guess is not None and known != guess.known:
             del self._guesses[track]
-            tried = min(known - guess.known, guess.draft.ids.size)
-            if tried > 0:
-                right = guess.draft.ids[:tried] == track.ids[guess.known : guess.known + tried]
-                num_right = tried if right.all() else int(right.argmin())
-                self._acceptance.add(track, guess.draft, num_right, tried)
+            if known > guess.known:
+                tokens = guess.draft.tokens
+                came = tokens.follow(-1, track.ids[guess.known : known])
+                self._acceptance.add(track, guess.draft, tokens.trial(came, known - guess.known))
         track.known = known
         return track
 
     def _cut(self, track: Track, draft: Draft) -> Draft | None:
         """Without what can never be accepted: an end of the text is drawn, never computed, and so is the last token."""
         request = track.request
-        ids = draft.ids[: max(0, int(self._rows.limit[request.row]) - track.known - 1)]
-        if request.stop_ids:
-            for place, token in enumerate(ids.tolist()):
-                if token in request.stop_ids:
-                    ids = ids[:place]
-                    break
-        return draft._replace(ids=ids) if ids.size else None
+        tokens = draft.tokens.first(max(0, int(self._rows.limit[request.row]) - track.known - 1))
+        if request.matcher is not None:
+            tokens = tokens.chain()  # masks are filled along one way
+        if request.stop_ids and not request.stop_ids.isdisjoint(tokens.ids.tolist()):
+            kept = list[int]()
+            for place, token in enumerate(tokens.ids.tolist()):
+                if token not in request.stop_ids and ((above := tokens.parent(place)) < 0 or above in kept):
+                    kept.append(place)
+            tokens = tokens.only(kept)
+        return draft.of(tokens) if tokens.size else None
 
-    def _take(self, track: Track, draft: Draft, length: int, drafts: dict[Request, Int32]) -> int:
-        draft = draft._replace(ids=draft.ids[:length])
-        self._guesses[track] = _Guess(track.known, draft)
-        drafts[track.request] = draft.ids
-        return draft.ids.size
+    def _take(self, track: Track, draft: Draft, length: int, drafts: dict[Request, TokenTree]) -> int:
+        tokens = drafts[track.request] = draft.tokens.first(length)
+        self._guesses[track] = _Guess(track.known, draft.of(tokens))
+        return tokens.size
 
     def _ask(
         self, drafter: Drafter, requests: Sequence[Request], num_rows: int, max_tokens: int

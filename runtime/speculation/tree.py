@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ...radix_cache.continuation import Place, advance, following
+from ...radix_cache.continuation import Place, advance, following, ways
 from ...radix_cache.node import Int32
 from ..request import Request
 from .drafter import Draft, Track
 
+_MOST_BRANCHING = 24  # tokens of a draft that branches
 _FIRST_REST = 16  # tokens that a request rests after it left the tree; twice as many each time
 
 
@@ -26,8 +27,10 @@ class TreeDrafter:
     name = "tree"
     is_free = True
 
-    def __init__(self, page_size: int) -> None:
+    def __init__(self, page_size: int, *, branches: bool) -> None:
+        """branches: where paths part below a request, several are drafted; else the one that was used last."""
         self._page_size = page_size
+        self._branches = branches
 
     def propose(self, tracks: list[Track], num_tokens: int) -> list[Draft | None]:
         return [self._propose(track, num_tokens) for track in tracks]
@@ -58,5 +61,8 @@ class TreeDrafter:
             track.cursors[self.name] = _Cursor(None, known + cursor.rest, 2 * cursor.rest)
             return None
         track.cursors[self.name] = cursor._replace(place=place)
-        follow = following(place, num_tokens)
-        return Draft(follow, self.name) if follow.size else None
+        if not self._branches:
+            follow, parents = following(place, num_tokens), None
+        else:
+            follow, parents = ways(place, num_tokens, _MOST_BRANCHING)
+        return Draft(follow, self.name, parents=parents) if follow.size else None

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from radixlang.radix_cache.continuation import Place, advance, following
+from radixlang.radix_cache.continuation import Place, advance, following, ways
 from radixlang.radix_cache.slot_pool import SlotPool
 from radixlang.radix_cache.tree import RadixTree
 
@@ -106,3 +106,33 @@ def paths(tree):
     for root in tree.roots.values():
         walk(root, [])
     return out
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    sequences=st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=9), min_size=1, max_size=8),
+    known=st.integers(0, 4),
+    depth=st.integers(1, 8),
+    most=st.integers(1, 12),
+)
+def test_the_ways_from_a_place_are_what_the_tree_holds_those_used_last_first(sequences, known, depth, most) -> None:
+    tree = RadixTree(SlotPool(256))
+    for sequence in sequences:
+        fill(tree, sequence)
+    begun = sequences[-1][:known]
+    place = advance(root_place(tree), np.array(begun, np.int32), len(begun), 1)
+    assert place is not None
+    ids, parents = ways(place, depth, most)
+    if parents is None:
+        assert ids.tolist() == following(place, depth).tolist()
+        return
+    told = [[]]
+    for token, parent in zip(ids.tolist(), parents.tolist(), strict=True):
+        assert parent < len(told) - 1
+        told.append([*told[parent + 1], token])
+    held = {tuple(s[len(begun) : end]) for s in sequences if s[: len(begun)] == begun for end in range(len(s) + 1)}
+    held = {way for way in held if 0 < len(way) <= depth}
+    told = [tuple(way) for way in told[1:]]
+    assert len(set(told)) == len(told) == min(most, len(held))
+    assert set(told) <= held
+    assert told[0] == tuple(following(place, 1).tolist())

@@ -56,6 +56,7 @@ class ShadowExecutor:
     hidden_size = 2
     device = "shadow"
     kv_bytes_per_token = 1
+    takes_trees = True
 
     def __init__(self, num_slots: int = 4096, seconds_per_token: float = 0.0, clock=None) -> None:
         self.num_slots = num_slots
@@ -96,13 +97,17 @@ class ShadowExecutor:
         for row in order:  # a position at a time over the batch, so that sharing within the step sees what is written
             b, position, slot = int(owner[row]), int(plan.positions_T[row]), int(plan.slots_T[row])
             table = plan.page_table[plan.table_rows_B[b]]
-            assert int(table[position]) == slot, "a row writes a slot that its table does not name"
-            before = self.prefix[int(table[position - 1])] if position else starts[b]
+            at, above = self.place(plan, b, row)
+            assert int(table[at]) == slot, "a row writes a slot that its table does not name"
+            before = self.prefix[int(table[above])] if position else starts[b]
             self.prefix[slot] = hashes[row] = mix(before, int(plan.token_ids_T[row]))
         for b in range(plan.kv_lens_B.size):
             last = int(plan.query_start_B1[b + 1]) - 1
             length = int(plan.kv_lens_B[b])
-            assert int(plan.positions_T[last]) == length - 1
+            if plan.tree_T.size and plan.tree_T[last]:
+                length -= last - int(plan.query_start_B1[b])  # whole up to its first row
+            else:
+                assert int(plan.positions_T[last]) == length - 1
             slots = plan.page_table[plan.table_rows_B[b], :length]
             assert np.array_equal(self.position[slots], np.arange(length)), "a slot holds another position"
             expected = starts[b]
@@ -134,6 +139,19 @@ class ShadowExecutor:
         if self.clock is not None:
             self.clock.now += self.seconds_per_step + self.seconds_per_token * num_tokens
         return StepOutput(tokens, logprobs, scores, hidden)
+
+    @staticmethod
+    def place(plan: StepPlan, b: int, row: int) -> tuple[int, int]:
+        """Places in the page table of a row's own slot and of what it goes on from."""
+        position, first = int(plan.positions_T[row]), int(plan.query_start_B1[b])
+        if not plan.tree_T.size or not plan.tree_T[first]:
+            return position, position - 1
+        base, own, seen = int(plan.positions_T[first]), row - first, int(plan.tree_T[row])
+        assert seen >> own == 1, "a row sees itself and none behind it"
+        above = (seen & ~(1 << own)).bit_length() - 1
+        assert own == 0 or (above >= 0 and seen == int(plan.tree_T[first + above]) | 1 << own)
+        assert position == base + int(seen).bit_count() - 1
+        return base + own, base + above
 
     @staticmethod
     def score(prefix_hash: int, target: int, num_top: int, asked) -> Logprobs:

@@ -186,7 +186,7 @@ def test_an_abort_while_a_draft_is_tried_frees_everything(harness_of) -> None:
 
 def test_what_was_asked_before_is_drafted_from_the_tree(harness_of) -> None:
     for page_size in (1, 4):
-        harness = harness_of(TreeDrafter(page_size), page_size=page_size)
+        harness = harness_of(TreeDrafter(page_size, branches=page_size == 1), page_size=page_size)
         harness.submit("first", PROMPT, max_new_tokens=24, ignore_eos=True)
         harness.run()
         before = harness.executor.num_steps

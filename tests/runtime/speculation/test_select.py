@@ -25,6 +25,6 @@ from radixlang.runtime.speculation.select import make_speculator
 def test_drafters_follow_the_configuration(make_executor, options, has_model, names) -> None:
     executor = make_executor(16, lambda prefix, sample: 0) if has_model else None
     speculator = make_speculator(
-        EngineConfig(**options), Rows(2, 16, 1), page_size=1, max_context=16, draft_executor=executor
+        EngineConfig(**options), Rows(2, 16, 1), page_size=1, max_context=16, draft_executor=executor, branches=False
     )
     assert [drafter.name for drafter in (speculator._drafters if speculator is not None else [])] == names

@@ -8,6 +8,7 @@ import pytest
 from radixlang.runtime.scheduler.rows import Rows
 from radixlang.runtime.speculation.drafter import Draft
 from radixlang.runtime.speculation.speculator import Speculator
+from radixlang.runtime.speculation.token_tree import Trial
 
 
 class Says:
@@ -61,7 +62,7 @@ class Bench:
 
     def plan(self, *requests, max_tokens=100):
         drafts = self.speculator.plan(list(requests), len(requests), max_tokens)
-        return [drafts[r].tolist() if r in drafts else [] for r in requests]
+        return [drafts[r].ids.tolist() if r in drafts else [] for r in requests]
 
 
 @pytest.fixture
@@ -83,7 +84,7 @@ def test_what_is_never_right_is_soon_tried_no_more_and_what_became_right_is_agai
         (draft,) = bench.plan(request)
         num_tried += bool(draft)
         if draft:
-            bench.speculator.verified(request, len(draft), 0)
+            bench.speculator.verified(request, Trial(len(draft), 0, None))
         bench.append(request, [3])
     assert num_tried < 30
     assert bench.plan(request) == [[]]
@@ -153,7 +154,7 @@ def test_a_model_is_asked_for_who_got_no_draft_and_only_while_it_pays(make_bench
         (draft,) = bench.plan(request)
         num_tried += bool(draft)
         if draft:
-            bench.speculator.verified(request, len(draft), 0)
+            bench.speculator.verified(request, Trial(len(draft), 0, None))
         bench.append(request, [3])
     assert num_tried < 50
     before = model.num_asked
