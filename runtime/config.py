@@ -178,6 +178,9 @@ class ServerConfig:
     """Seconds that running requests get to finish after SIGTERM."""
     stuck_after: float = 10.0
     """Seconds without an answer of the engine's loop after which it counts as stuck and is started again."""
+    sampling_defaults: Literal["model", "openai"] = "model"
+    """Sampling that a request leaves open. model: as its generation_config.json or GGUF header says, then as the API
+    says. openai: as the API says."""
     strict_fields: bool = False
     """Refuse bodies with unknown fields (400) instead of naming them in x-radixlang-ignored."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

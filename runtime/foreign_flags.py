@@ -115,7 +115,7 @@ _VALUES = """
     quantization-param-path radix-cache-backend radix-eviction-policy-config reasoning-parser
     remote-instance-weight-loader-backend remote-instance-weight-loader-seed-instance-ip
     remote-instance-weight-loader-seed-instance-service-port retraction-policy return-hidden-states-mode
-    revision rl-on-policy-target rl-quant-profile sampling-backend sampling-defaults sampling-mask-max-tokens
+    revision rl-on-policy-target rl-quant-profile sampling-backend sampling-mask-max-tokens
     schedule-conservativeness scheduler-recv-interval shared-experts-tp-size sidecar sm-group-num
     smg-http-sidecar-port soft-watchdog-timeout spec-trace-dir speculative-accept-threshold-acc
     speculative-accept-threshold-single speculative-adaptive-config

@@ -67,7 +67,9 @@ class Front:
         self.tokenizer = tokenizer
         self.info = info
         """What /get_model_info tells: model_path, tokenizer_path, max_context, vocab_size, chat_template …"""
-        self.template = _template(info)
+        self.template = _template(info, "chat_template")
+        self.tool_template = _template(info, "tool_template") or self.template
+        """For requests with tools."""
         self.sessions = Sessions(self)
         self.adapters = FrontAdapters(self)
         self._boxes: dict[str, tuple[Mailbox, int]] = {}
@@ -303,15 +305,13 @@ class Front:
         return {"ready": self._dead is None, "reason": "" if self._dead is None else self._dead.message}
 
 
-def _template(info: dict[str, Any]) -> JinjaChatTemplate | None:
-    """The model's own chat template, if it has one."""
-    if not info.get("chat_template"):
+def _template(info: dict[str, Any], name: str) -> JinjaChatTemplate | None:
+    """A chat template of the model's own, if it has one."""
+    if not info.get(name):
         return None
     from ..lang.jinja import JinjaChatTemplate  # jinja2 is not needed for models without
 
-    return JinjaChatTemplate(
-        info["chat_template"], bos_token=info.get("bos_token") or "", eos_token=info.get("eos_token") or ""
-    )
+    return JinjaChatTemplate(info[name], bos_token=info.get("bos_token") or "", eos_token=info.get("eos_token") or "")
 
 
 def error_of(finish: Finish) -> errors.RadixlangError:

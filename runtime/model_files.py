@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import ConfigError
 from .config import EngineConfig
 from .model.foreign_config import PREFIX
+from .sampling_defaults import sampling_defaults_of
 from .store.resolve import resolve_model
 from .tokenizer.interface import Tokenizer
 from .tokenizer.open import open_tokenizer
@@ -37,12 +38,14 @@ class ModelFiles:
             "tokenizer_path": config.tokenizer_path or config.model_path,
             "is_generation": True,
             "preferred_sampling_params": None,
+            "sampling_defaults": sampling_defaults_of(self.checkpoint),
             "weight_version": "default",
             "model_type": model.architecture.removeprefix(PREFIX),
             "architectures": [model.architecture.removeprefix(PREFIX)],
             "max_context": self.max_context,
             "vocab_size": model.vocab_size,
             "chat_template": _chat_template(config, tokenizer),
+            "tool_template": tokenizer.tool_template if config.chat_template is None else None,
             "bos_token": tokenizer.token_text(bos) if bos is not None else None,
             "eos_token": tokenizer.token_text(min(tokenizer.eos_token_ids)) if tokenizer.eos_token_ids else None,
             "eos_token_ids": sorted(self.eos_token_ids),

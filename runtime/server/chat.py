@@ -75,6 +75,7 @@ async def chat(service: Service, request: Request) -> Answer:
         max_tokens=asked if asked is not None else max(1, service.max_context - len(ids)),
         max_name=max_name,
         vocab_size=service.vocab_size,
+        defaults=service.sampling_defaults,
     )
     shape = _Shape(service, body, plan, num_top)
     call = GenerateRequest(

@@ -53,6 +53,7 @@ async def completions(service: Service, request: Request) -> Answer:
         max_tokens=asked if asked is not None else DEFAULT_MAX_TOKENS,
         max_name="max_tokens",
         vocab_size=service.vocab_size,
+        defaults=service.sampling_defaults,
     )
     best_of = body.best_of if body.best_of is not None else sampling.n
     check_generations(len(prompts) * best_of)

@@ -31,8 +31,8 @@ async def converse(
 ) -> AsyncGenerator[GenerateChunk, None]:
     """The chunks of one answer.
 
-    `sampling`: SamplingParams' fields; without max_new_tokens the rest of the context. `names`: what this API calls
-    them, for errors. Raises RequestError for what cannot be, before anything is generated.
+    `sampling`: SamplingParams' fields, over the model's own defaults; without max_new_tokens the rest of the context.
+    `names`: what this API calls them, for errors. Raises RequestError for what cannot be, before anything is generated.
     """
     ids = await prompt_ids(service, messages, plan, param=prompt_param)
     if plan is not None and plan.forced is not None:
@@ -41,7 +41,7 @@ async def converse(
                 f"tool_choice and {found.param} cannot be combined; give one", code="conflicting_constraints"
             )
         found = plan.forced
-    given = {"max_new_tokens": max(1, service.max_context - len(ids)), **sampling}
+    given = {**service.sampling_defaults, "max_new_tokens": max(1, service.max_context - len(ids)), **sampling}
     params = SamplingParams(**given)
     try:
         params.check(service.vocab_size)

@@ -78,12 +78,13 @@ def render(
     continue_final_message: bool = False,
 ) -> str:
     """The prompt. Raises RequestError for a model without a template, and for messages that its template refuses."""
-    if front.template is None:
+    template = front.tool_template if tools is not None else front.template
+    if template is None:
         raise RequestError(
             "this model has no chat template; use /v1/completions, or start the server with --chat-template",
             param="model",
         )
-    return front.template.render(
+    return template.render(
         messages,
         tools=tools,
         add_generation_prompt=not continue_final_message,
@@ -115,7 +116,7 @@ async def prompt_ids(
 ) -> list[int]:
     """The conversation's ids, tools included. Raises PromptTooLong when no room for an answer is left."""
     front = service.front
-    knows_tools = front.template is not None and "tools" in front.template.source
+    knows_tools = front.tool_template is not None and "tools" in front.tool_template.source
     if plan is not None and not knows_tools:
         messages = with_tool_text(messages, plan)
     written = [m["content"] for m in messages if isinstance(m.get("content"), str)]

@@ -183,7 +183,7 @@ def _sampling(service: Service, request: Request, body: OllamaBody, prompt_len: 
         for name in body.options or {}:
             if name not in Options.__struct_fields__:
                 request.ignored.append(f"options.{name}")
-        given: dict[str, Any] = dict(_DEFAULTS)
+        given: dict[str, Any] = _DEFAULTS | service.sampling_defaults
         for name, ours in _OPTIONS.items():
             value = getattr(options, name)
             if value is not None:

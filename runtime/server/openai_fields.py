@@ -6,6 +6,7 @@ where ignoring it would change the answer's meaning.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -87,9 +88,14 @@ class GenerationFields(msgspec.Struct, kw_only=True):
     xml: Any = None
 
 
-def sampling_of(body: GenerationFields, *, max_tokens: int, max_name: str, vocab_size: int) -> SamplingParams:
-    """The runtime's parameters, checked. Errors name the field as this API calls it."""
-    given: dict[str, Any] = {"max_new_tokens": max_tokens}
+def sampling_of(
+    body: GenerationFields, *, max_tokens: int, max_name: str, vocab_size: int, defaults: Mapping[str, Any]
+) -> SamplingParams:
+    """The runtime's parameters, checked; `defaults` hold where the body is silent.
+
+    Errors name the field as this API calls it.
+    """
+    given: dict[str, Any] = {**defaults, "max_new_tokens": max_tokens}
     for name, ours in (
         ("temperature", "temperature"), ("top_p", "top_p"), ("n", "n"), ("presence_penalty", "presence_penalty"),
         ("frequency_penalty", "frequency_penalty"), ("seed", "sampling_seed"), ("top_k", "top_k"), ("min_p", "min_p"),

@@ -41,14 +41,15 @@ async def responses(service: Service, request: Request) -> Answer:
         earlier = _kept(service, request, body.previous_response_id, "previous_response_id").messages
     said = conversation(body, earlier)
     plan = tools_of(body)
-    given = {"temperature": body.temperature, "top_p": body.top_p, "max_new_tokens": body.max_output_tokens}
+    asked = {"temperature": body.temperature, "top_p": body.top_p, "max_new_tokens": body.max_output_tokens}
+    sampling = service.sampling_defaults | {name: value for name, value in asked.items() if value is not None}
     system = [{"role": "system", "content": body.instructions}] if body.instructions else []
     chunks = await converse(
         service,
         request,
         messages=[*system, *said],
         plan=plan,
-        sampling={name: value for name, value in given.items() if value is not None},
+        sampling=sampling,
         adapter=adapter,
         names=_NAMES,
         found=constraint_of(body),
@@ -60,7 +61,7 @@ async def responses(service: Service, request: Request) -> Answer:
         if body.store is not False:
             service.responses.put(Kept(response, [*said, message], request.client))
 
-    shape = _Shape(body, body.model or service.model_name, plan, keep)
+    shape = _Shape(body, sampling, body.model or service.model_name, plan, keep)
     if body.stream:
         return EventStream(shape.stream(chunks), on_error=shape.failed)
     return await request.guard(shape.whole(chunks))
@@ -92,6 +93,7 @@ class _Shape:
     def __init__(
         self,
         body: ResponsesBody,
+        sampling: dict[str, Any],
         model: str,
         plan: ToolPlan | None,
         keep: Callable[[dict[str, Any], dict[str, Any]], None],
@@ -104,9 +106,9 @@ class _Shape:
             "incomplete_details": None, "instructions": body.instructions, "model": model,
             "max_output_tokens": body.max_output_tokens, "metadata": body.metadata or {}, "parallel_tool_calls": True,
             "previous_response_id": body.previous_response_id, "reasoning": {"effort": None, "summary": None},
-            "store": body.store is not False, "temperature": body.temperature if body.temperature is not None else 1.0,
+            "store": body.store is not False, "temperature": sampling.get("temperature", 1.0),
             "text": body.text or {"format": {"type": "text"}}, "tool_choice": body.tool_choice or "auto",
-            "tools": body.tools or [], "top_p": body.top_p if body.top_p is not None else 1.0,
+            "tools": body.tools or [], "top_p": sampling.get("top_p", 1.0),
             "truncation": "disabled", "user": body.user,
         }  # fmt: skip
 

@@ -104,6 +104,11 @@ class Service:
     def vocab_size(self) -> int:
         return int(self.info.get("vocab_size", 0))
 
+    @property
+    def sampling_defaults(self) -> dict[str, Any]:
+        """SamplingParams' fields that the model's makers propose, where they apply."""
+        return dict(self.info.get("sampling_defaults") or {}) if self.config.sampling_defaults == "model" else {}
+
     def check_model(self, name: str | None) -> None:
         """Raises ModelNotFound for a model that is not served; none means the one that is."""
         if name and name.removesuffix(":latest") not in self.names():

@@ -9,7 +9,7 @@ from typing import Any
 
 from tokenizers import Tokenizer as Library
 
-from ...errors import BadCheckpoint, ModelNotFound
+from ...errors import BadCheckpoint, ModelNotFound, UnsupportedModel
 from ..weights.safetensors import read_json_if_there
 from .tokenizer import Specials, TextTokenizer
 
@@ -17,13 +17,15 @@ MAX_BYTES = 1 << 26
 """Of tokenizer.json: twice the largest known one."""
 MAX_TEMPLATE_BYTES = 1 << 20
 CHAT_TEMPLATE_FILE = "chat_template.jinja"
+_TOOL_TEMPLATE = "tool_use"
+"""Of several templates, the one for requests with tools. Source: transformers, apply_chat_template."""
 
 
 def tokenizer_from_directory(path: Path, vocab_size: int | None = None) -> TextTokenizer:
     """`path`: the directory or the tokenizer.json in it; `vocab_size`: rows of the embedding, where they are known.
 
     Raises ModelNotFound without a tokenizer.json, BadCheckpoint for one that is damaged, too large or too deep, or that
-    has ids beyond the embedding.
+    has ids beyond the embedding, UnsupportedModel for a decoder that is not known.
     """
     file = path / "tokenizer.json" if path.is_dir() else path
     folder = file.parent
@@ -45,12 +47,19 @@ def tokenizer_from_directory(path: Path, vocab_size: int | None = None) -> TextT
             f"{file}: has token ids up to {highest}, the model {vocab_size} embeddings; give this model's own tokenizer"
         )
     config = read_json_if_there(folder / "tokenizer_config.json") or {}
-    return TextTokenizer(
+    tokenizer = TextTokenizer(
         lambda: library,
         specials=_specials(library, config, folder),
         vocab_size=highest + 1,
         digest=hashlib.blake2b(raw, digest_size=16).hexdigest(),
     )
+    if tokenizer.foreign_decoder is not None:
+        raise UnsupportedModel(
+            f"{file}: the decoder {tokenizer.foreign_decoder!r} is not known, so no text could be written; byte-level, "
+            "SentencePiece's and WordPiece's are. Give another tokenizer.json of these ids with --tokenizer-path",
+            param="tokenizer_path",
+        )
+    return tokenizer
 
 
 def library_from_json(raw: bytes, where: object) -> Library:
@@ -82,12 +91,14 @@ def _specials(library: Library, config: Mapping[str, Any], folder: Path) -> Spec
     bos, eos = id_of("bos_token"), id_of("eos_token")
     first = library.encode("", add_special_tokens=True).ids[:1]  # what the post-processor puts before a text
     says = config.get("add_bos_token")
+    templates = _chat_templates(config, folder)
     adds = bos is not None and (first == [bos] or (says is True and not first))
     return Specials(
         bos_token_id=bos,
         adds_bos=adds,
         eos_token_ids=frozenset(() if eos is None else (eos,)) | _generation_eos(folder, library),
-        chat_template=_chat_template(config, folder),
+        chat_template=templates.get("default") or next(iter(templates.values()), None),
+        tool_template=templates.get(_TOOL_TEMPLATE) if len(templates) > 1 else None,
     )
 
 
@@ -102,16 +113,22 @@ def _generation_eos(folder: Path, library: Library) -> frozenset[int]:
     )
 
 
-def _chat_template(config: Mapping[str, Any], folder: Path) -> str | None:
-    """chat_template.jinja, else the one of tokenizer_config.json; of several, the one named "default"."""
-    file = folder / CHAT_TEMPLATE_FILE
-    try:
-        if file.is_file() and file.stat().st_size <= MAX_TEMPLATE_BYTES:
-            return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadCheckpoint(f"{file}: cannot be read ({error})") from None
-    found = config.get("chat_template")
-    if isinstance(found, list):
-        named = {entry.get("name"): entry.get("template") for entry in found if isinstance(entry, Mapping)}
-        found = named.get("default") or next(iter(named.values()), None)
-    return found if isinstance(found, str) else None
+def _chat_templates(config: Mapping[str, Any], folder: Path) -> dict[str, str]:
+    """By name: chat_template.jinja or chat_template.json ("default"), additional_chat_templates/NAME.jinja, and what
+    tokenizer_config.json has besides: one template, or a list of named ones."""
+    found: dict[str, str] = {}
+    more = sorted((folder / "additional_chat_templates").glob("*.jinja"))[:16]
+    for name, file in [("default", folder / CHAT_TEMPLATE_FILE), *((file.stem, file) for file in more)]:
+        try:
+            if file.is_file() and file.stat().st_size <= MAX_TEMPLATE_BYTES:
+                found[name] = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadCheckpoint(f"{file}: cannot be read ({error})") from None
+    of_processor = read_json_if_there(folder / "chat_template.json") or {}
+    for given in (of_processor.get("chat_template"), config.get("chat_template")):
+        entries = given if isinstance(given, list) else [{"name": "default", "template": given}]
+        for entry in entries:
+            template = entry.get("template") if isinstance(entry, Mapping) else None
+            if isinstance(template, str):
+                found.setdefault(str(entry.get("name")), template)
+    return found

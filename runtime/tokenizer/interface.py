@@ -37,6 +37,8 @@ class Tokenizer(Protocol):
     def special_token_ids(self) -> frozenset[int]: ...
 
     chat_template: str | None
+    tool_template: str | None
+    """The chat template for requests with tools, where the checkpoint has another one for them."""
     """The checkpoint's Jinja source."""
     digest: str
     """Of the vocabulary: a key for compiled grammars."""

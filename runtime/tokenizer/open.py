@@ -50,12 +50,13 @@ def _from_gguf(checkpoint: GgufCheckpoint, *, late: bool) -> TextTokenizer:
     metadata, config = checkpoint.header.metadata, checkpoint.config
     # What llama.cpp assumes of a file that does not say: SentencePiece and Llama 3's kind begin with BOS.
     begins = metadata.get("tokenizer.ggml.model") == "llama" or begins_with_bos(str(metadata.get("tokenizer.ggml.pre")))
-    template = metadata.get("tokenizer.chat_template")
+    template, for_tools = (metadata.get(f"tokenizer.chat_template{name}") for name in ("", ".tool_use"))
     specials = Specials(
         bos_token_id=config.bos_token_id,
         adds_bos=metadata.get("tokenizer.ggml.add_bos_token", begins) is True,
         eos_token_ids=frozenset(config.eos_token_ids),
         chat_template=template if isinstance(template, str) else None,
+        tool_template=for_tools if isinstance(for_tools, str) else None,
     )
     tokens = metadata.get("tokenizer.ggml.tokens")
     if not isinstance(tokens, StringArray) or not tokens.length:

@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 _SHORT = 512
 """Characters below which a text is encoded with the GIL held: only the batch call releases it, for a little more."""
 _EXACT_DECODERS = frozenset(["ByteLevel", "ByteFallback", "Fuse", "Metaspace", "Replace", "Strip"])
-"""Decoders that write each token as the same bytes wherever it stands; WordPiece, for one, does not."""
+"""Decoders of vocabularies that spell every text; WordPiece's, for one, does not."""
+_READ_DECODERS = _EXACT_DECODERS | {"WordPiece"}
+"""Those whose texts we write."""
+_CLEANED = (
+    (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't"), (" 'm", "'m"), (" 's", "'s"),
+    (" 've", "'ve"), (" 're", "'re"),
+)  # fmt: skip
+"""What WordPiece's decoder takes the space from, token by token. Source: tokenizers, decoders/wordpiece.rs."""
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
@@ -44,6 +51,8 @@ class Specials(NamedTuple):
     adds_bos: bool
     eos_token_ids: frozenset[int]
     chat_template: str | None
+    tool_template: str | None = None
+    """The chat template for requests with tools, where the checkpoint has another one for them."""
 
 
 class _Spelling(NamedTuple):
@@ -56,6 +65,11 @@ class _Spelling(NamedTuple):
     space: str
     """The character that stands for a space; empty where there is none."""
     strips_first_space: bool
+    is_spaced: bool = False
+    """Tokens are words: each has a space before it, but for those that go on with a word (WordPiece)."""
+    continues: str = ""
+    """What those begin with; empty where there are none."""
+    is_cleaned: bool = False
 
 
 class TextTokenizer:
@@ -68,6 +82,7 @@ class TextTokenizer:
         self.bos_token_id = specials.bos_token_id
         self.adds_bos = specials.adds_bos and specials.bos_token_id is not None
         self.chat_template = specials.chat_template
+        self.tool_template = specials.tool_template
         self.digest = digest
         self._load = load
         self._lock = RLock()
@@ -89,25 +104,38 @@ class TextTokenizer:
         added = self._library.get_added_tokens_decoder()
         return frozenset(token_id for token_id, token in added.items() if token.special)
 
+    @property
+    def foreign_decoder(self) -> str | None:
+        """The part of the library's decoder whose texts we do not write; None: there is none."""
+        kinds = (str(part["type"]) for part in _parts(self._library.decoder, "decoders"))
+        return next((kind for kind in kinds if kind not in _READ_DECODERS), None)
+
     @cached_property
     def is_byte_exact(self) -> bool:
-        """Whether a text is the bytes of its tokens one after the other: what constraints are built on."""
-        return all(part["type"] in _EXACT_DECODERS for part in _parts(self._library.decoder, "decoders"))
+        """Whether tokens are pieces of text that spell every text: what constraints are built on."""
+        decoder = _parts(self._library.decoder, "decoders")
+        return bool(decoder) and all(part["type"] in _EXACT_DECODERS for part in decoder)
 
     @cached_property
     def _spelling(self) -> _Spelling:
         library = self._library
         decoder = _parts(library.decoder, "decoders")
+        word_piece = next((part for part in decoder if part["type"] == "WordPiece"), {})
+        is_spaced = not decoder or bool(word_piece)  # without a decoder the library writes a space between tokens
         return _Spelling(
             added={token_id: token.content for token_id, token in library.get_added_tokens_decoder().items()},
             is_byte_level=any(part["type"] == "ByteLevel" for part in decoder),
             falls_back_to_bytes=any(part["type"] == "ByteFallback" for part in decoder),
             space=_word_space(decoder),
-            strips_first_space=any(
+            strips_first_space=is_spaced
+            or any(
                 (part["type"] == "Strip" and part.get("start"))
                 or (part["type"] == "Metaspace" and part.get("prepend_scheme") != "never")
                 for part in decoder
             ),
+            is_spaced=is_spaced,
+            continues=str(word_piece.get("prefix", "")),
+            is_cleaned=bool(word_piece.get("cleanup")),
         )
 
     def encode(self, text: str, *, add_bos: bool = True) -> list[int]:
@@ -183,11 +211,13 @@ class TextTokenizer:
         if not 0 <= token_id < self.vocab_size:
             return b""
         spelling = self._spelling
-        if token_id in spelling.added:
-            return spelling.added[token_id].encode()
         token: str | None = self._library.id_to_token(token_id)
         if token is None:
             return b""
+        if spelling.is_spaced:
+            return _word(token, spelling).encode()
+        if token_id in spelling.added:
+            return spelling.added[token_id].encode()
         if spelling.is_byte_level:
             spelled = _SPELLED.issuperset(token)
             return token.translate(_BYTE_ALPHABET).encode("latin-1") if spelled else token.encode()
@@ -213,6 +243,16 @@ def _parts(component: Any, key: str) -> list[dict[str, Any]]:
     state = json.loads(component.__getstate__())
     parts: list[dict[str, Any]] = state[key] if state.get("type") == "Sequence" else [state]
     return parts
+
+
+def _word(token: str, spelling: _Spelling) -> str:
+    """A token of a vocabulary of words, with the space before it."""
+    if spelling.continues and token.startswith(spelling.continues):
+        return token[len(spelling.continues) :]
+    word = f" {token}"
+    for spaced, plain in _CLEANED if spelling.is_cleaned else ():
+        word = word.replace(spaced, plain)
+    return word
 
 
 def _word_space(decoder: list[dict[str, Any]]) -> str:

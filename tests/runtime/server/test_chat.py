@@ -205,3 +205,31 @@ def test_more_text_than_a_template_prints_is_a_prompt_that_is_too_long(serve):
     error = client.post("/v1/chat/completions", body).json()["error"]
     assert (error["param"], error["code"]) == ("messages", "context_length_exceeded")
     assert "maximum context length is" in error["message"]
+
+
+PROPOSED = {"sampling_defaults": {"temperature": 0.25, "top_k": 5}}
+
+
+def test_the_models_proposals_hold_where_the_request_is_silent(serve):
+    client = serve(info=PROPOSED)
+    client.post(PATH, {"messages": HI, "temperature": 0.75})
+    client.post("/v1/completions", {"prompt": "hi"})
+    client.post("/v1/responses", {"input": "hi"})
+    client.post("/v1/messages", {"messages": HI, "max_tokens": 3, "top_k": 2})
+    client.post("/api/chat", {"model": "tiny", "messages": HI, "stream": False})
+    sampled = [(s.sampling.temperature, s.sampling.top_k) for s in client.submits]
+    assert sampled == [(0.75, 5), (0.25, 5), (0.25, 5), (0.25, 2), (0.25, 5)]
+
+
+def test_sampling_defaults_may_be_the_apis_own(serve):
+    client = serve(info=PROPOSED, server={"sampling_defaults": "openai"})
+    client.post(PATH, {"messages": HI})
+    assert (client.submits[0].sampling.temperature, client.submits[0].sampling.top_k) == (1.0, -1)
+
+
+def test_tools_have_the_template_that_the_model_has_for_them(serve, byte_tokenizer):
+    client = serve(info={"tool_template": "T{{ tools | length }}:{{ messages[0].content }}"})
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+    client.post(PATH, {"messages": HI, "tools": [tool]})
+    client.post(PATH, {"messages": HI})
+    assert [byte_tokenizer.decode(s.token_ids) for s in client.submits] == ["T1:hi", "<user>hi</user><assistant>"]

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from radixlang.errors import BadCheckpoint, ModelNotFound
+from radixlang.errors import BadCheckpoint, ModelNotFound, UnsupportedModel
 from radixlang.runtime.tokenizer import hf_tokenizer
 from radixlang.runtime.tokenizer.hf_tokenizer import tokenizer_from_directory
 
@@ -66,8 +66,30 @@ def test_the_chat_template_comes_from_its_file_first(model):
         chat_template=[{"name": "rag", "template": "R"}, {"name": "default", "template": "D"}],
     )
     assert tokenizer_from_directory(model).chat_template == "D"
+    (model / "chat_template.json").write_text('{"chat_template": "P"}')  # a processor's, in older files
+    assert tokenizer_from_directory(model).chat_template == "P"
     (model / "chat_template.jinja").write_text("F")
     assert tokenizer_from_directory(model).chat_template == "F"
+
+
+def test_a_template_of_its_own_for_tools(model):
+    assert tokenizer_from_directory(model).tool_template is None
+    templates = [{"name": "default", "template": "D"}, {"name": "tool_use", "template": "T"}]
+    edit(model / "tokenizer_config.json", chat_template=templates)
+    found = tokenizer_from_directory(model)
+    assert (found.chat_template, found.tool_template) == ("D", "T")
+    folder = model / "additional_chat_templates"
+    folder.mkdir()
+    (folder / "tool_use.jinja").write_text("TF")
+    (model / "chat_template.jinja").write_text("F")
+    found = tokenizer_from_directory(model)
+    assert (found.chat_template, found.tool_template) == ("F", "TF")
+
+
+def test_a_decoder_that_is_not_known_is_refused(model):
+    edit(model / "tokenizer.json", decoder={"type": "BPEDecoder", "suffix": "</w>"})
+    with pytest.raises(UnsupportedModel, match="BPEDecoder"):
+        tokenizer_from_directory(model)
 
 
 BROKEN = {

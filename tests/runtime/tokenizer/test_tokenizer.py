@@ -144,3 +144,24 @@ def test_tokenizers_whose_text_is_not_the_bytes_of_their_tokens_say_so(tiny_toke
         lambda: library, specials=Specials(None, False, frozenset({0}), None), vocab_size=320, digest=""
     )
     assert other.is_byte_exact == is_exact
+
+
+WORDS = ["[UNK]", "the", "fox", "##es", "don", "'", "t", ".", ",", "?", "quick", "##", "'s"]
+
+
+@pytest.mark.parametrize("cleanup", [True, False])
+@pytest.mark.parametrize("kind", ["WordPiece", None])
+def test_vocabularies_of_words_are_written_with_the_librarys_spaces(kind, cleanup) -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    library = tokenizers.Tokenizer(tokenizers.models.WordPiece({w: i for i, w in enumerate(WORDS)}, unk_token="[UNK]"))
+    library.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    if kind is not None:
+        library.decoder = tokenizers.decoders.WordPiece(cleanup=cleanup)
+    ours = TextTokenizer(
+        lambda: library, specials=Specials(None, False, frozenset(), None), vocab_size=len(WORDS), digest=""
+    )
+    for ids in ([1, 10, 2, 3, 8, 1, 2, 7], [4, 5, 6, 9], [2, 12, 1], [], [1, 0, 2]):
+        assert ours.decode(ids) == library.decode(ids)
+    detokenizer = ours.detokenizer()  # of ids that follow others
+    assert "".join(detokenizer.push([i]) for i in (2, 3)) == (" foxes" if kind else " fox ##es")
+    assert not ours.is_byte_exact
