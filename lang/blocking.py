@@ -93,6 +93,7 @@ class BlockingCalls:
     """What a stream asks of a BaseBackend. The backend reads the stream's `text_`, `messages_` and so on."""
 
     is_last = False
+    next_use: int | None = None
 
     def __init__(self, stream: StreamExecutor) -> None:
         self.stream = stream

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -110,11 +110,16 @@ class ProgramGraph:
             "nodes": len(self.nodes),
         }
 
-    def constant_prefix(self, template: ChatTemplate | None = None) -> str:
-        """The text that every run begins with. Roles are part of it where `template` says what they are."""
+    def constant_prefix(
+        self, template: ChatTemplate | None = None, *, stream: int = 0, arguments: Mapping[str, Any] | None = None
+    ) -> str:
+        """The text that `stream` begins with in every run, or in those with these arguments.
+
+        Roles are part of it where `template` says what they are.
+        """
         text, messages, role, begin = "", list[dict[str, Any]](), "", 0
         for node in self.nodes:
-            if node.stream != 0:
+            if node.stream != stream:
                 continue
             if node.kind == "text":
                 text += str(node.params["text"])
@@ -129,6 +134,8 @@ class ProgramGraph:
                 content = text[begin:]
                 text += template.get_prefix_and_suffix(role, messages)[1]
                 messages.append({"role": role, "content": content})
+            elif node.kind == "var" and arguments is not None and self.nodes[node.data[0]].kind == "arg":
+                text += str(arguments[self.nodes[node.data[0]].params["name"]])
             elif node.kind not in ("scope_begin", "scope_end"):
                 break
         return text

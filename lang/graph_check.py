@@ -151,10 +151,12 @@ class _Checker:
                 todo += part.values()
 
     def _gen(self, node: Node) -> None:
-        self._params(node, "name", "together", "last", "repair", "best_of", "tools", "key", *SAMPLING_NAMES)
+        self._params(node, "name", "together", "last", "next_use", "repair", "best_of", "tools", "key", *SAMPLING_NAMES)
         tools, best_of = node.params.get("tools") or [], node.params.get("best_of")
         _need(isinstance(tools, list) and all(map(_is_name, tools)), "tools must be names")
         _need(best_of is None or (_is_int(best_of) and best_of == node.params.get("n")), "best_of must be its n")
+        next_use = node.params.get("next_use", 1)
+        _need(_is_int(next_use) and next_use >= 1, "next_use must be a number from 1 on")
         for mark in ("together", "last"):
             _need(isinstance(node.params.get(mark, False), bool), f"{mark} must be true or false")
         dtype = node.params.get("dtype")

@@ -19,7 +19,7 @@ from .choices import (
     token_length_normalized,
     unconditional_likelihood_normalized,
 )
-from .graph import Node, ProgramGraph
+from .graph import MIN_CACHED_PREFIX_CHARS, Node, ProgramGraph, is_call
 from .group import GatheredList, most_common
 from .ir import (
     SglConstantText,
@@ -36,6 +36,8 @@ from .ir import (
     SglVarScopeBegin,
     SglVarScopeEnd,
 )
+from .kept_path import KeptPath
+from .native_calls import NativeCalls
 from .passes.rebuild import streams
 from .sampling import SglSamplingParams
 from .slot import Slot
@@ -80,11 +82,14 @@ class GraphRun:
         self._cases: dict[int, list[Node]] = {}
         """Nodes of the cases of switches, by stream; their switch takes them."""
 
+        self._expected: dict[int, KeptPath] = {}
+        """By stream: what is known of how it will begin, held in the engine."""
         self._scopes: dict[tuple[int, Any], Slot] = {}
         """Open ones, by stream and name."""
 
     def submit(self) -> None:
         """Waits for nothing."""
+        self._expect()
         self._cases = {s: [] for node in self.graph.nodes if node.kind == "switch" for s in node.params["streams"]}
         for node in self.graph.nodes:
             if node.stream in self._cases:
@@ -97,6 +102,24 @@ class GraphRun:
             elif node.stream not in self._cases and node.id not in followers:
                 self._node(node)
 
+    def _expect(self) -> None:
+        """Tells of the streams that begin anew and later what is known of their text: a full cache keeps it."""
+        root = self.root
+        if not isinstance(root.calls, NativeCalls) or not root.calls.backend.counts_programs:
+            return
+        first_calls: dict[int, int] = {}
+        depths = self.graph.depths()
+        for node in self.graph.nodes:
+            if is_call(node):
+                first_calls.setdefault(node.stream, depths[node.id])
+        for node in self.graph.nodes:
+            stream, steps = node.stream, first_calls.get(node.stream, 0)
+            if node.after is not None or stream <= 0 or steps < 2 or stream in self._expected:
+                continue
+            text = self.graph.constant_prefix(root.chat_template, stream=stream, arguments=self.arguments)
+            if len(text) > MIN_CACHED_PREFIX_CHARS:
+                self._expected[stream] = root.calls.expect(text, steps)
+
     def _together(self, nodes: list[Node]) -> None:
         slots = iter(self._stream(nodes[0]).submit(SglTogether([self._expression(node) for node in nodes])))
         for node in nodes:
@@ -108,6 +131,9 @@ class GraphRun:
             self.streams[node.stream] = StreamExecutor(
                 root.backend, {}, root.default_sampling_para, stream=root.stream, run=root.run
             )
+            calls = self.streams[node.stream].calls
+            if isinstance(calls, NativeCalls):
+                calls.expected = self._expected.pop(node.stream, None)
         return self.streams[node.stream]
 
     def _node(self, node: Node) -> None:
@@ -172,7 +198,7 @@ class GraphRun:
             name = params.get("name")
             dtype = self.graph.types.get(name) if name else None
             options = {"dtype": dtype or sampling.get("dtype"), **self.graph.code.get(params.get("key", -1), {})}
-            options |= {option: params.get(option) for option in ("last", "repair", "best_of")}
+            options |= {option: params.get(option) for option in ("last", "next_use", "repair", "best_of")}
             expr: SglExpr = SglGen(name, options=options, **sampling)
         elif node.kind == "select":
             method = METHODS.get(params["method"] or "")

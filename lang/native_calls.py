@@ -52,10 +52,20 @@ class NativeCalls:
         """The end of the last generation, where the engine keeps it: a stable token boundary."""
         self.is_last = False
         """Nothing will go on from the next generation: the engine need not keep it."""
+        self.next_use: int | None = None
+        """Calls of the run until something goes on from the next generation, where that is known."""
+        self.expected: KeptPath | None = None
+        """What is known of how this stream begins, in the engine's cache until the stream's first call goes out."""
         self._group: dict[str, Any] = {}
         """Of the fork that this branch began at, until its first call: the branches' first calls are one unit."""
         self._shared: KeptPath | None = None
         """The fork's text in the engine's cache, held until the first call has used it."""
+
+    def expect(self, text: str, steps: int) -> KeptPath:
+        """A stream of the run will begin with `text`, and ask after `steps` calls: what of it is cached is held."""
+        kept = KeptPath(self.backend, self.stream.run.loop)
+        self.stream.run.expects.append({"keep": kept.name, "prompt_parts": [text], "next_use": steps})
+        return kept
 
     def append_text(self, text: str) -> None:
         self.path.append_text(text)
@@ -122,7 +132,7 @@ class NativeCalls:
 
     async def end(self) -> None:
         """Nothing more will be asked: the engine may forget the stream's path."""
-        self._base = self._shared = None
+        self._base = self._shared = self.expected = None
 
     def _adapter(self) -> dict[str, str]:
         """What run() says, for calls that are no gen's."""
@@ -184,8 +194,12 @@ class NativeCalls:
         kept = KeptPath(self.backend, self.stream.run.loop) if keeps else None
         if kept is not None:
             request["keep"] = kept.name
+            if self.next_use is not None and self.backend.counts_programs:
+                request["next_use"] = self.next_use
+        if self.stream.run.expects:
+            request["expects"], self.stream.run.expects = self.stream.run.expects, []
         request |= self._group
-        self._group = {}
+        self._group, self.expected = {}, None
         return self._named(request), kept
 
     async def generate_parts(self, params: SglSamplingParams) -> tuple[list[Any], dict[str, Any]]:

@@ -243,6 +243,7 @@ class Performer:
     async def _gen(self, expr: SglGen, slot: Slot, context: contextvars.Context) -> None:
         template = await self.template()
         self.stream.calls.is_last = bool(expr.options.get("last"))
+        self.stream.calls.next_use = expr.options.get("next_use")
         if self.speculation is not None:
             await self.speculation.generate(expr, slot, context, template)
             return

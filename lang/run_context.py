@@ -49,6 +49,8 @@ class RunContext:
         """Most text of one stream; None is no limit."""
         self.program_id = program_id or new_name()
         """What a server that serves programs fairly knows the run by; a run that it calls has the same."""
+        self.expects: list[dict[str, Any]] = []
+        """What streams of the run will begin with: the next call tells the engine."""
         self.usage = Usage()
         self.events: list[Event] = []
         """What happened so far, pieces of streams left out; `time_s` counts from the run's begin."""

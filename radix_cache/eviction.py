@@ -46,8 +46,12 @@ class EvictionOrder(Protocol):
         """That many new tokens were inserted."""
         ...
 
-    def resumed(self, waited: int) -> None:
-        """A live program came back to a path that it had left alone for so many ticks."""
+    def foretold(self, steps: int) -> float | None:
+        """Ticks that programs take for so many calls; None where they tell nothing."""
+        ...
+
+    def resumed(self, waited: int, steps: int) -> None:
+        """A live program came back to a path that it had left alone for so many ticks, and calls (0: not known)."""
         ...
 
     def ended(self, node: Node) -> None:
@@ -107,7 +111,10 @@ class NumberOrder:
     def entered(self, num_tokens: int) -> None:
         pass
 
-    def resumed(self, waited: int) -> None:
+    def foretold(self, steps: int) -> float | None:
+        return None
+
+    def resumed(self, waited: int, steps: int) -> None:
         pass
 
     def ended(self, node: Node) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
+from .hold import Hold
 from .node import Int32, Node
 from .slot_pool import SlotPool
 from .stats import CacheStats
@@ -101,16 +102,18 @@ class PrefixCache(Protocol):
 
     def unpin(self, node: Node) -> None: ...
 
-    def lease(self, node: Node) -> None:
-        """A live program will go on from `node`, or begin anew from there."""
+    def lease(self, match: Match, steps: int = 0) -> Hold:
+        """A live program will go on from where the match ends, or begin anew from there; after `steps` of its calls,
+        that one counted, where somebody knows.
+        """
         ...
 
-    def resume(self, node: Node) -> None:
+    def resume(self, hold: Hold) -> None:
         """It does so now."""
         ...
 
-    def unlease(self, node: Node) -> None:
-        """It will not."""
+    def unlease(self, hold: Hold) -> None:
+        """It will not, or not again."""
         ...
 
     def wait(self, match: Match, ids: Int32, waiter: Any) -> dict[Any, None] | None:

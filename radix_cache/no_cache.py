@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .hold import Hold
 from .interface import Match
 from .node import EMPTY, Int32, Node
 from .slot_pool import SlotPool
@@ -68,13 +69,13 @@ class NoCache:
     def unpin(self, node: Node) -> None:
         pass
 
-    def lease(self, node: Node) -> None:
+    def lease(self, match: Match, steps: int = 0) -> Hold:
+        return Hold(match.node, steps, 0)
+
+    def resume(self, hold: Hold) -> None:
         pass
 
-    def resume(self, node: Node) -> None:
-        pass
-
-    def unlease(self, node: Node) -> None:
+    def unlease(self, hold: Hold) -> None:
         pass
 
     def wait(self, match: Match, ids: Int32, waiter: Any) -> dict[Any, None] | None:

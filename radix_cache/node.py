@@ -21,6 +21,7 @@ class Node:
         "children",
         "digest",
         "due",
+        "dues",
         "end",
         "first",
         "heap_seq",
@@ -54,6 +55,8 @@ class Node:
         """Pins that end here; a pinned node is evicted last."""
         self.leases = 0
         """Live programs' streams that end here."""
+        self.dues: list[float] = []
+        """Ticks at which those are expected whose graph says it, rising."""
         self.hits = 0
         """Uses by others than who computed it."""
         self.last_use = 0

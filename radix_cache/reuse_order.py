@@ -1,9 +1,10 @@
 """program-gdsf: what will be needed last goes first, as far as anybody can know.
 
 Belady's rule on estimates. When a path is needed next is known best of what a waiting request will begin with (now) and
-of paths that a live program holds (it will come back: after as long as programs usually take, or, where that varies
-widely, the sooner the less time has passed); then of prefixes that were used more than twice, where such intervals
-foretell the next one (their mean interval, a deep token counting as more because attention makes it dearer to
+of paths that a live program holds (it will come back: after as long as programs usually take for as many calls as its
+graph puts before that one, arXiv 2507.07400; where there is no graph, after as long as they usually take, or, where
+that varies widely, the sooner the less time has passed); then of prefixes that were used more than twice, where such
+intervals foretell the next one (their mean interval, a deep token counting as more because attention makes it dearer to
 recompute: the cost of GreedyDual-Size-Frequency, Cherkasova 1998). What is overdue is as far away as it is late
 (Mockingjay's rule, Shah 2022), so that nothing stays for ever.
 
@@ -133,6 +134,8 @@ class ReuseOrder:
         self._seq = 0
         self._len = 0
         self._waits = _Waits()
+        self._waits_by_steps: dict[int, _Waits] = {}
+        """Of paths of which a graph told how many calls come before, a call, by the powers of two of those calls."""
         self._foresight = _Foresight()
         self._tick = 0
 
@@ -147,7 +150,12 @@ class ReuseOrder:
         if node.pins:
             self._enter(self._pinned, node.last_use, node)
         elif node.leases or node.is_wanted:
-            if self._waits.vary and not node.is_wanted:
+            if node.dues and not node.is_wanted:
+                node.due = node.dues[0]
+                self._enter(self._far, -node.due, node)
+                patience = _PATIENCE * max(_SHORTEST_WAIT, node.due - node.last_use)
+                self._enter(self._late, node.due + patience, node)
+            elif self._waits.vary and not node.is_wanted:
                 self._enter(self._leased, node.last_use, node)
             else:
                 node.due = self._tick if node.is_wanted else node.last_use + self._waits.mean
@@ -208,8 +216,19 @@ class ReuseOrder:
     def entered(self, num_tokens: int) -> None:
         self._classes[_NEW].fate.entered(num_tokens)
 
-    def resumed(self, waited: int) -> None:
-        self._waits.add(float(max(1, waited)))
+    def foretold(self, steps: int) -> float | None:
+        power = steps.bit_length()
+        known = min(self._waits_by_steps, key=lambda other: (abs(other - power), other), default=None)
+        if known is None:
+            return steps * (self._waits.mean or _SHORTEST_WAIT)
+        waits = self._waits_by_steps[known]
+        return None if waits.vary else steps * waits.mean
+
+    def resumed(self, waited: int, steps: int) -> None:
+        ticks = float(max(1, waited))
+        self._waits.add(ticks)
+        if steps:
+            self._waits_by_steps.setdefault(steps.bit_length(), _Waits()).add(ticks / steps)
 
     def ended(self, node: Node) -> None:
         node.interval = 1.0

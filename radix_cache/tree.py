@@ -8,12 +8,14 @@ address: the same calls build the same tree.
 
 from __future__ import annotations
 
+from bisect import insort
 from typing import Any
 
 import numpy as np
 
 from .audit import check_tree
 from .history import Past
+from .hold import Hold
 from .interface import Match
 from .node import Int32, Node
 from .shape import TreeShape
@@ -116,16 +118,39 @@ class RadixTree(TreeShape):
         node.pins -= 1
         self._offer(node)
 
-    def lease(self, node: Node) -> None:
+    def lease(self, match: Match, steps: int = 0) -> Hold:
+        node = self._split_at(match)
+        hold = Hold(node, steps, self._tick)
         node.leases += 1
+        wait = self.order.foretold(steps) if steps else None
+        if wait is not None:
+            hold.due = self._tick + wait
+            insort(node.dues, hold.due)
         self._offer(node)
+        return hold
 
-    def resume(self, node: Node) -> None:
-        self.order.resumed(self._tick - node.last_use)
+    def resume(self, hold: Hold) -> None:
+        if not hold.is_open:  # branches of a fork follow one another at once
+            return
+        hold.is_open = False
+        since = hold.since if hold.steps else hold.node.last_use
+        self.order.resumed(self._tick - since, hold.steps)
+        if hold.due is not None:
+            self._forget_due(hold)
+            self._offer(hold.node)
 
-    def unlease(self, node: Node) -> None:
+    def _forget_due(self, hold: Hold) -> None:
+        if hold.due is not None:
+            hold.node.dues.remove(hold.due)
+            hold.due = None
+
+    def unlease(self, hold: Hold) -> None:
+        node = hold.node
         assert node.leases > 0, node
+        self._forget_due(hold)
         node.leases -= 1
+        if node.leases and node.dues:
+            self._offer(node)
         at = node
         while at.parent is not None and not (at.leases or at.pins or at.hits or at.interval or len(at.children) > 1):
             if any(child.leases or not child.interval for child in at.children.values()):

@@ -14,6 +14,8 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
+
 from .. import errors
 from ..constrained.constraint import Constraint, Healed
 from .adapters import FrontAdapters
@@ -26,6 +28,7 @@ from .messages import (
     Abort,
     AbortAll,
     Control,
+    Expected,
     Failed,
     Finish,
     FromEngine,
@@ -103,6 +106,7 @@ class Front:
         if request.logprobs is not None:
             prompt_len = request.parent_len + len(ids)
             request.logprobs.check(self.info["vocab_size"], prompt_len, request.sampling.max_new_tokens)
+        expects = await self._expected(request)
         rid = request.rid or self.new_id()
         rids = [rid if i == 0 else f"{rid}#{i}" for i in range(request.sampling.n)]
         box = Mailbox(lambda on: self._pause(running, on))
@@ -120,6 +124,7 @@ class Front:
             group = rid if len(rids) > 1 else request.group
             call = f"{request.client}/{request.program}" if request.program else request.call or rid
             submits = [_submit(request, other, ids, constraint, group=group, call=call) for other in rids]
+            submits[0] = msgspec.structs.replace(submits[0], expects=expects) if expects else submits[0]
             if request.gather is None:
                 self._outbox.send(submits)
             else:
@@ -137,6 +142,15 @@ class Front:
                 self._boxes.pop(other, None)
             for other in running.values():
                 self.link.send(Abort(rid=other, reason="the client went away"))
+
+    async def _expected(self, request: GenerateRequest) -> tuple[Expected, ...]:
+        """What is to be held for later streams, as ids; what cannot be a prompt is left out."""
+        found = []
+        for each in request.expects:
+            with contextlib.suppress(errors.RequestError):
+                ids = await self.tokenize(each.prompt_parts, add_bos=request.add_bos)
+                found.append(Expected(each.keep, ids, each.next_use))
+        return tuple(found)
 
     def _pause(self, running: dict[int, str], on: bool) -> None:
         with contextlib.suppress(errors.RadixlangError):  # an engine that is gone needs no rest
@@ -348,6 +362,7 @@ def _submit(
         keep=request.keep,
         keep_s=request.keep_s,
         pin=request.pin,
+        next_use=request.next_use,
         group=group,
         call=call,
         client=request.client,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import msgspec
 
@@ -26,6 +27,15 @@ class SessionParams(msgspec.Struct):
     """What followed `rid` is forgotten, or all where there is no rid; what runs of it is aborted."""
     drop_previous_output: bool | None = None
     """Go on from the prompt of `rid`, without its output."""
+
+
+class ExpectedPrompt(msgspec.Struct):
+    """What a stream of a program will begin with after `next_use` of its calls, that one counted."""
+
+    keep: str
+    """Name under which what is cached of it is held, until it is released."""
+    prompt_parts: list[PromptPart]
+    next_use: Annotated[int, msgspec.Meta(ge=1)]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -57,6 +67,10 @@ class GenerateRequest:
     """Seconds that the engine keeps it after its last use; 0: the engine's default."""
     pin: bool = False
     """`keep` is a pin for `keep_s` seconds: memory pressure takes it last."""
+    next_use: int = 0
+    """Calls of the program until it goes on from `keep`, as its graph says (1: the next one); 0: not known."""
+    expects: list[ExpectedPrompt] = field(default_factory=list)
+    """What later streams of the program begin with, as its graph says."""
     parent: str | None = None
     """A kept path whose first `parent_len` tokens precede `prompt`."""
     parent_len: int = 0

@@ -51,6 +51,16 @@ class LogprobRequest(msgspec.Struct, frozen=True, array_like=True):
             )
 
 
+class Expected(msgspec.Struct, frozen=True, array_like=True):
+    """What a later stream of the program will begin with."""
+
+    keep: str
+    """Name of the lease on as much of it as is cached, until Release."""
+    token_ids: Ids
+    next_use: int
+    """Calls of the program until then, that one counted."""
+
+
 class Submit(msgspec.Struct, frozen=True, tag="submit"):
     """One generation (n > 1 is n of these with one `group`)."""
 
@@ -68,6 +78,10 @@ class Submit(msgspec.Struct, frozen=True, tag="submit"):
     """Seconds that the lease lasts after its last use; 0: the engine's default."""
     pin: bool = False
     """`keep` is a pin: it lasts `keep_s` from the end on, and memory pressure takes it last."""
+    next_use: int = 0
+    """Calls of the program until it goes on from `keep`, that one counted (1: the next one); 0: not known."""
+    expects: tuple[Expected, ...] = ()
+    """What the program's graph says that its later streams begin with."""
     group: str | None = None
     """Requests of one fork or one n > 1: admitted as a unit where they fit."""
     call: str = ""

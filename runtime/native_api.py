@@ -1,7 +1,7 @@
 """SGLang's native generate request as plain data: one reading of it for HTTP and for this process.
 
 Ours beyond SGLang's: `prompt_parts`, `stream_deltas`, `constraint`, `keep`, `parent`, `parent_len`, `group`,
-`program_id` (see NativeBackend).
+`program_id`, `next_use`, `expects` (see NativeBackend).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..constrained.constraint import Constraint
 from ..constrained.fields import constraint_from_fields
 from ..errors import InvalidSampling, RequestError, UnsupportedContent
 from ..lang.closed_schema import closed_text
-from .generate_request import GenerateRequest, PromptPart, SessionParams
+from .generate_request import ExpectedPrompt, GenerateRequest, PromptPart, SessionParams
 from .messages import LogprobRequest
 from .sampling_params import SamplingParams
 
@@ -94,6 +94,8 @@ class NativeBody(msgspec.Struct):
     keep: str | None = None
     keep_s: float = 0.0
     pin: bool = False
+    next_use: Annotated[int, msgspec.Meta(ge=0)] = 0
+    expects: Annotated[list[ExpectedPrompt], msgspec.Meta(max_length=64)] = []
     parent: str | None = None
     parent_len: int = 0
     group: str | None = None
@@ -199,6 +201,8 @@ def parse(body: NativeBody, *, client: str = "") -> NativeCall:
                 keep=body.keep,
                 keep_s=body.keep_s,
                 pin=body.pin,
+                next_use=body.next_use,
+                expects=body.expects if index == 0 else [],
                 parent=body.parent,
                 parent_len=body.parent_len,
                 group=None if body.group is None else f"{client}/{body.group}",

@@ -101,7 +101,9 @@ class NativeBackend(BaseBackend):
     cumulative), `constraint` (a dict of constrained.constraint, tagged by "type"), `keep` and `parent` +
     `parent_len` (a path of ids kept by the engine, see runtime.messages; only where `keeps_paths`; an unknown parent
     is an error with the code "unknown_stream"), `group` (the first calls of a fork's branches), `program_id`
-    (whose call it is: the run's, where the backend `counts_programs`). Answer: `output_ids` always.
+    (whose call it is: the run's), `next_use` (calls of the program until it goes on from `keep`), `expects` (dicts of
+    `keep`, `prompt_parts` and `next_use`: what later streams of the program begin with, held under a name); the last
+    three where the backend `counts_programs`. Answer: `output_ids` always.
 
     All methods are coroutines of the language's own event loop (lang.loop); leaving `native_generate`'s iterator early
     aborts the request. Errors are radixlang.errors classes.
@@ -111,7 +113,7 @@ class NativeBackend(BaseBackend):
     joins_gens = False
     """Serves the constraint "sequence": several constrained gens in one request."""
     counts_programs = False
-    """Takes `program_id` with a call: the run that it is of."""
+    """Takes `program_id` with a call, the run that it is of, and what the run's graph says of what comes later."""
 
     _model_template: ChatTemplate | None = None
 

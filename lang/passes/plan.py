@@ -10,6 +10,7 @@ from .drop_unused import drop_unused
 from .fold_text import fold_text
 from .hint_ends import hint_ends
 from .hint_forks import hint_forks
+from .hint_uses import hint_uses
 from .join_gens import join_gens
 from .merge_equal import merge_equal
 
@@ -23,12 +24,12 @@ def plan(
     """
     if outputs is not None:
         graph = drop_unused(graph, outputs)
-    return hint_ends(hint_forks(join_gens(merge_equal(fold_text(_plain(graph)), temperature, n))))
+    return hint_uses(hint_ends(hint_forks(join_gens(merge_equal(fold_text(_plain(graph)), temperature, n)))))
 
 
 def _plain(graph: ProgramGraph) -> ProgramGraph:
     """Without what an earlier plan noted in its nodes: it may have been for another run."""
-    noted = {"together", "asking", "ready", "last"}
+    noted = {"together", "asking", "ready", "last", "next_use"}
     nodes = [
         replace(node, params={k: v for k, v in node.params.items() if k not in noted})
         if noted & set(node.params)

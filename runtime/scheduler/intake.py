@@ -57,6 +57,8 @@ class Intake:
         state.requests[request.rid] = request
         if submit.constraint is not None:
             state.compiling[request] = None
+        for expected in submit.expects:
+            state.leases.expect(expected, request.namespace, state.now_s)
         request.benefit = state.look_up(request)
         state.queue.add(request)
 

@@ -11,8 +11,12 @@ import heapq
 from collections import OrderedDict
 from typing import NamedTuple
 
-from ...radix_cache.interface import PrefixCache
+import numpy as np
+
+from ...radix_cache.hold import Hold
+from ...radix_cache.interface import Match, PrefixCache
 from ...radix_cache.node import Int32, Node
+from ..messages import Expected
 
 LEASE_TIMEOUT_S = 1800.0
 _MAX_IDS = 64 * 1024 * 1024  # tokens of all leases: 256 MiB
@@ -20,11 +24,11 @@ _MAX_IDS = 64 * 1024 * 1024  # tokens of all leases: 256 MiB
 
 class Lease(NamedTuple):
     ids: Int32
-    node: Node
+    held: Hold | Node
+    """The program's hold of the path, or the node that is pinned."""
     namespace: str
     expires_s: float
     timeout_s: float
-    is_pin: bool
 
 
 class Leases:
@@ -49,17 +53,33 @@ class Leases:
         now_s: float,
         *,
         timeout_s: float = LEASE_TIMEOUT_S,
-        is_pin: bool = False,
+        steps: int = 0,
     ) -> None:
-        """Replaces what had that name. A pin's time runs from now, another lease's from its last use."""
-        if is_pin:
-            self._cache.pin(node)
-        else:
-            self._cache.lease(node)
+        """Replaces what had that name. Its time runs from its last use.
+
+        steps: calls of the program until it goes on from here, 0: nobody knows.
+        """
+        hold = self._cache.lease(Match(node, node.end), steps)
+        self._enter(name, Lease(ids, hold, namespace, now_s + timeout_s, timeout_s))
+
+    def pin(self, name: str, ids: Int32, node: Node, namespace: str, now_s: float, *, timeout_s: float) -> None:
+        """As keep, but its time runs from now."""
+        self._cache.pin(node)
+        self._enter(name, Lease(ids, node, namespace, now_s + timeout_s, timeout_s))
+
+    def expect(self, expected: Expected, namespace: str, now_s: float) -> None:
+        """What is cached of it is held."""
+        ids = np.array(expected.token_ids, np.int32)
+        match = self._cache.match(ids, end=ids.size, namespace=namespace)
+        if match.length:
+            hold = self._cache.lease(match, expected.next_use)
+            self._enter(expected.keep, Lease(ids, hold, namespace, now_s + LEASE_TIMEOUT_S, LEASE_TIMEOUT_S))
+
+    def _enter(self, name: str, lease: Lease) -> None:
         self.release(name)
-        lease = self._leases[name] = Lease(ids, node, namespace, now_s + timeout_s, timeout_s, is_pin)
-        self.num_pins += is_pin
-        self._num_ids += ids.size
+        self._leases[name] = lease
+        self.num_pins += isinstance(lease.held, Node)
+        self._num_ids += lease.ids.size
         self._note_end(name, lease)
         while self._num_ids > _MAX_IDS:
             self.release(next(iter(self._leases)))
@@ -70,8 +90,8 @@ class Leases:
         if lease is None:
             return None
         self._leases.move_to_end(name)
-        if not lease.is_pin:
-            self._cache.resume(lease.node)
+        if isinstance(lease.held, Hold):
+            self._cache.resume(lease.held)
             lease = self._leases[name] = lease._replace(expires_s=now_s + lease.timeout_s)
         return lease
 
@@ -80,11 +100,11 @@ class Leases:
         lease = self._leases.pop(name, None)
         if lease is not None:
             self._num_ids -= lease.ids.size
-            self.num_pins -= lease.is_pin
-            if lease.is_pin:
-                self._cache.unpin(lease.node)
+            if isinstance(lease.held, Node):
+                self.num_pins -= 1
+                self._cache.unpin(lease.held)
             else:
-                self._cache.unlease(lease.node)
+                self._cache.unlease(lease.held)
 
     def expire(self, now_s: float) -> None:
         while self._ends and self._ends[0][0] <= now_s:

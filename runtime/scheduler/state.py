@@ -175,8 +175,11 @@ class State:
 
     def _keep(self, name: str, request: Request, ids: Int32, node: Node) -> None:
         submit = request.submit
-        timeout_s = submit.keep_s or LEASE_TIMEOUT_S
-        self.leases.keep(name, ids, node, request.namespace, self.now_s, timeout_s=timeout_s, is_pin=submit.pin)
+        timeout_s, now_s = submit.keep_s or LEASE_TIMEOUT_S, self.now_s
+        if submit.pin:
+            self.leases.pin(name, ids, node, request.namespace, now_s, timeout_s=timeout_s)
+        else:
+            self.leases.keep(name, ids, node, request.namespace, now_s, timeout_s=timeout_s, steps=submit.next_use)
 
     def pause(self, request: Request, on: bool) -> None:
         """Its reader lags, or does no longer."""

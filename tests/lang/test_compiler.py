@@ -177,3 +177,63 @@ def test_what_a_program_without_a_graph_begins_with_is_a_hint(native):
     assert [s.text()[-3:] for s in states] == ["x1!", "y1!"]
     first = backend.requests[0]
     assert (first["sampling_params"]["max_new_tokens"], first["prompt_parts"][0][:11]) == (0, "A beginning")
+
+
+def test_a_run_tells_ahead_what_its_later_streams_begin_with(native, until):
+    backend = native(lambda prompt: "1")
+    backend.keeps_paths = True
+    released = []
+
+    async def release(names):
+        released.extend(names)
+
+    backend.native_release = release
+    backend.get_chat_template()  # as any run before this one did
+    rules = "Rules of the house, which are long enough to be worth it. " * 2
+
+    @sgl.function
+    def critic(s, topic, text):
+        s += sgl.system(rules) + sgl.user(topic + ": " + text) + sgl.assistant(sgl.gen("c", max_tokens=4))
+
+    @sgl.function
+    def flow(s, topic):
+        s += "Say: " + sgl.gen("a", max_tokens=4)
+        found = critic(topic=topic, text=s["a"])
+        s += found["c"] + sgl.gen("b", max_tokens=4)
+
+    flow.compile().run(topic="tea").sync()
+    first, second, _ = backend.requests
+    [expected] = first["expects"]
+    [text] = expected["prompt_parts"]
+    assert second["prompt_parts"][0].startswith(text)
+    assert rules in text
+    assert text.endswith("tea: ")
+    assert expected["next_use"] == 2
+    assert [("expects" in r, r.get("next_use")) for r in backend.requests] == [(True, 2), (False, None), (False, None)]
+    until(lambda: expected["keep"] in released)
+
+
+def test_a_run_that_fails_lets_go_of_what_it_expected(native, until):
+    backend = native(lambda prompt: 1 // 0)
+    backend.keeps_paths = True
+    released = []
+
+    async def release(names):
+        released.extend(names)
+
+    backend.native_release = release
+
+    @sgl.function
+    def later(s, text):
+        s += "x" * 100 + text + sgl.gen("c", max_tokens=4)
+
+    @sgl.function
+    def flow(s):
+        s += sgl.gen("a", max_tokens=4)
+        s += later(text=s["a"])["c"]
+
+    state = flow.compile().run()
+    state.sync()
+    assert state.error() is not None
+    [expected] = backend.requests[0]["expects"]
+    until(lambda: expected["keep"] in released)

@@ -252,15 +252,25 @@ class TreeMachine(RuleBasedStateMachine):
         fence = self.step_number if is_fenced else None
         self.both(lambda w: w.pool.free(w.private.pop(index), fence=fence))
 
-    @rule(path=PATHS, space=SPACES, is_pin=st.booleans())
-    def keep(self, path, space, is_pin) -> None:
-        """A pin, or a live program's lease, on whatever the tree has of a path."""
+    @rule(path=PATHS, space=SPACES)
+    def pin(self, path, space) -> None:
+        """Of whatever the tree has of a path."""
 
         def act(w):
             handle = w.tree.lock(w.tree.match(array(path), end=len(path), namespace=space, step=self.step_number - 1))
-            (w.tree.pin if is_pin else w.tree.lease)(handle)
-            (w.pins if is_pin else w.leases).append(handle)
+            w.tree.pin(handle)
+            w.pins.append(handle)
             w.tree.unlock(handle)
+
+        self.both(act)
+
+    @rule(path=PATHS, space=SPACES, steps=st.integers(0, 9))
+    def lease(self, path, space, steps) -> None:
+        """A live program will go on from there; its graph may say when."""
+
+        def act(w):
+            found = w.tree.match(array(path), end=len(path), namespace=space, step=self.step_number - 1)
+            w.leases.append(w.tree.lease(found, steps))
 
         self.both(act)
 
@@ -271,13 +281,13 @@ class TreeMachine(RuleBasedStateMachine):
         index = data.draw(st.integers(0, len(getattr(self.world, name)) - 1))
 
         def act(w):
-            node = getattr(w, name).pop(index)
+            held = getattr(w, name).pop(index)
             if name == "pins":
-                w.tree.unpin(node)
+                w.tree.unpin(held)
             else:
                 if resume:
-                    w.tree.resume(node)
-                w.tree.unlease(node)
+                    w.tree.resume(held)
+                w.tree.unlease(held)
 
         self.both(act)
 

@@ -7,7 +7,8 @@ import random
 import numpy as np
 import pytest
 
-from radixlang.radix_cache.reuse_order import _Foresight
+from radixlang.radix_cache.interface import Match
+from radixlang.radix_cache.reuse_order import ReuseOrder, _Foresight
 
 
 def ids_of(document: int) -> np.ndarray:
@@ -78,3 +79,67 @@ def test_intervals_that_foretell_nothing_are_not_believed() -> None:
     for _ in range(200):
         foresight.add(draw.lognormvariate(3, 1), draw.lognormvariate(3, 1))
     assert not foresight.is_good
+
+
+def held_for(tree, document: int, steps: int):
+    """Caches a document, and holds it for a program that comes back after so many calls."""
+    serve(tree, document)
+    cache = tree.tree
+    return cache.lease(cache.match(ids_of(document), end=64), steps)
+
+
+def test_of_paths_that_programs_hold_the_one_needed_last_goes_first(make_tree) -> None:
+    tree = make_tree(policy="program-gdsf", num_slots=256)
+    for document, steps in enumerate((5, 1, 9, 2)):
+        held_for(tree, document, steps)
+    for left in ({0, 1, 3}, {1, 3}, {1}):
+        tree.tree.evict(64)
+        assert {document for document in range(4) if tree.tree.match(ids_of(document), end=64).length} == left
+        tree.tree.check()
+
+
+def test_the_sooner_of_two_programs_counts_as_long_as_it_is_expected(make_tree) -> None:
+    tree = make_tree(policy="program-gdsf", num_slots=192)
+    cache = tree.tree
+    late, soon = held_for(tree, 0, 9), held_for(tree, 0, 1)
+    held_for(tree, 1, 5)
+    assert late.node is soon.node
+    cache.resume(soon)
+    cache.unlease(soon)
+    cache.check()
+    cache.evict(64)
+    assert [cache.match(ids_of(document), end=64).length for document in (0, 1)] == [0, 64]
+
+
+def test_a_hold_may_end_inside_a_node_and_outlive_what_it_held(make_tree) -> None:
+    tree = make_tree(policy="program-gdsf", num_slots=128)
+    serve(tree, 0)
+    cache, ids = tree.tree, ids_of(0)
+    node = cache.match(ids, end=64).node
+    hold = cache.lease(Match(node, 40), 3)
+    cache.evict(24)
+    assert cache.match(ids, end=64).length == 40
+    cache.evict(40)
+    assert cache.match(ids, end=64).length == 0
+    cache.resume(hold)
+    cache.unlease(hold)
+    cache.check()
+
+
+def test_how_long_calls_take_is_measured(make_tree) -> None:
+    order = ReuseOrder()
+    unknown = order.foretold(4)
+    for _ in range(5):
+        order.resumed(200, 1)
+        order.resumed(600, 6)
+    assert order.foretold(1) == pytest.approx(200.0)
+    assert order.foretold(7) == pytest.approx(700.0)
+    assert order.foretold(64) == pytest.approx(6400.0)  # as the calls that are known best
+    assert unknown is not None
+
+
+def test_waits_that_calls_do_not_explain_are_not_foretold() -> None:
+    order, draw = ReuseOrder(), random.Random(7)
+    for _ in range(300):
+        order.resumed(int(1 + draw.lognormvariate(4, 2)), 1)
+    assert order.foretold(1) is None

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from radixlang.errors import EngineDead, InvalidSampling, OverloadedError, RequestError
-from radixlang.runtime.generate_request import GenerateRequest
-from radixlang.runtime.messages import Finish, Release, Submit
+from radixlang.runtime.generate_request import ExpectedPrompt, GenerateRequest
+from radixlang.runtime.messages import Expected, Finish, Release, Submit
 from radixlang.runtime.sampling_params import SamplingParams
 
 
@@ -42,6 +42,16 @@ def test_spans_of_text_and_ids_are_one_prompt(make_front):
     front, engine = make_front()
     asyncio.run(collect(front, request(["ab", [1, 2], "c"])))
     assert engine.sent[0].token_ids == [97, 98, 1, 2, 99]
+
+
+def test_what_a_program_needs_later_travels_as_ids_with_the_first_of_n(make_front):
+    front, engine = make_front()
+    later = [ExpectedPrompt("b", ["xy", [1]], 3), ExpectedPrompt("wrong", [[10**6]], 3)]
+    asyncio.run(collect(front, request(n=2, next_use=2, expects=later)))
+    first, second = (m for m in engine.sent if isinstance(m, Submit))
+    assert first.expects == (Expected("b", [120, 121, 1], 3),)
+    assert second.expects == ()
+    assert (first.next_use, second.next_use) == (2, 2)
 
 
 def test_an_empty_prompt_begins_with_the_first_token(make_front, byte_tokenizer):

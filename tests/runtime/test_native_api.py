@@ -96,6 +96,17 @@ def test_log_probabilities_start_where_asked():
     assert wanted(top_logprobs_num=3, token_ids_logprob=[7]).token_ids == (7,)
 
 
+def test_a_call_may_say_what_its_program_needs_next():
+    later = {"keep": "b", "prompt_parts": ["You are", [7]], "next_use": 2}
+    first, second = parse(text=["x", "y"], next_use=3, expects=[later]).requests
+    assert (first.next_use, second.next_use) == (3, 3)
+    assert [(e.keep, e.prompt_parts, e.next_use) for e in first.expects] == [("b", ["You are", [7]], 2)]
+    assert second.expects == []
+    assert refusal(text="x", next_use=-1).param == "next_use"
+    assert refusal(text="x", expects=[{**later, "next_use": 0}]).param.startswith("expects")
+    assert refusal(text="x", expects=[later] * 65).param == "expects"
+
+
 def test_a_program_id_is_short_text():
     assert [r.program for r in parse(text=["a", "b"], program_id="run-1").requests] == ["run-1"] * 2
     assert parse(text="a").requests[0].program == ""

@@ -7,6 +7,7 @@ import pytest
 
 from radixlang.radix_cache.slot_pool import SlotPool
 from radixlang.radix_cache.tree import RadixTree
+from radixlang.runtime.messages import Expected
 from radixlang.runtime.scheduler import leases as module
 from radixlang.runtime.scheduler.leases import LEASE_TIMEOUT_S, Leases
 
@@ -89,7 +90,7 @@ def test_a_pin_runs_from_when_it_was_made_and_goes_last(kept) -> None:
     leases, keep, tree = kept
     keep("leased", 1)
     pinned = keep("b", 2)
-    leases.keep("pin", np.full(4, 2, np.int32), pinned, "", 0.0, timeout_s=10.0, is_pin=True)
+    leases.pin("pin", np.full(4, 2, np.int32), pinned, "", 0.0, timeout_s=10.0)
     leases.release("b")
     assert (leases.num_pins, pinned.pins, pinned.leases) == (1, 1, 0)
     assert tree.evict(4) == 4
@@ -97,3 +98,18 @@ def test_a_pin_runs_from_when_it_was_made_and_goes_last(kept) -> None:
     leases.use("pin", 9.0)
     leases.expire(10.0)
     assert (leases.num_pins, pinned.pins) == (0, 0)
+
+
+def test_what_a_later_stream_begins_with_is_held_as_far_as_it_is_cached(kept) -> None:
+    leases, keep, tree = kept
+    keep("a", 1)
+    leases.release("a")
+    leases.expect(Expected("later", [1, 1, 1, 9, 9], 2), "", 0.0)
+    leases.expect(Expected("unknown", [7, 7], 2), "", 0.0)
+    assert len(leases) == 1
+    held = tree.match(np.full(3, 1, np.int32), end=3).node
+    assert (held.end, held.leases) == (3, 1)
+    leases.release("later")
+    leases.release("unknown")
+    assert (len(leases), held.leases) == (0, 0)
+    tree.check()
