@@ -32,6 +32,12 @@ class _Asked(msgspec.Struct):
     seed: int = 0
 
 
+CheckBody = msgspec.defstruct(
+    "CheckBody", [("model", str | None, None), *((name, Any, None) for name in sorted(FIELD_NAMES))], bases=(_Asked,)
+)
+"""The whole body, for /openapi.json: one of the constraints' names."""
+
+
 class Checker:
     """Checks constraints in this process, beside the engine's: with a compiler of its own, built at the first check."""
 
@@ -115,4 +121,4 @@ async def check_grammar(service: Service, request: Request) -> Answer:
 
 
 def routes() -> list[Route]:
-    return [Route(path="/v1/grammar/check", handler=check_grammar, summary="Check a constraint")]
+    return [Route(path="/v1/grammar/check", handler=check_grammar, body=CheckBody, summary="Check a constraint")]

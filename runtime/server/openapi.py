@@ -59,7 +59,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 
 def document(routes: list[Route], model: str = "") -> dict[str, Any]:
     """OpenAPI 3.1 of these routes. model: the name in the examples."""
-    kinds = sorted({r.body for r in routes if r.body is not None}, key=lambda kind: kind.__name__)
+    kinds = sorted({r.body for r in routes if r.body not in (None, dict)}, key=lambda kind: kind.__name__)
     _, components = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
     names = dict(zip(kinds, (kind.__name__ for kind in kinds), strict=True))
     paths: dict[str, dict[str, Any]] = {}
@@ -81,7 +81,8 @@ def document(routes: list[Route], model: str = "") -> dict[str, Any]:
                     {"name": n, "in": "path", "required": True, "schema": {"type": "string"}} for n in found
                 ]
             if route.body is not None and method != "GET":
-                schema = {"$ref": f"#/components/schemas/{names[route.body]}"}
+                is_any = route.body is dict
+                schema = {"type": "object"} if is_any else {"$ref": f"#/components/schemas/{names[route.body]}"}
                 content: dict[str, Any] = {"schema": schema}
                 if path in EXAMPLES:
                     content["example"] = {k: v or model if k == "model" else v for k, v in EXAMPLES[path].items()}

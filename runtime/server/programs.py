@@ -161,7 +161,7 @@ def routes() -> list[Route]:
         Route(path="/v1/programs", handler=list_programs, methods=("GET",), summary="The programs kept here"),
         Route(path="/v1/programs", handler=register, body=RegisterBody, summary="Keep a program by name"),
         Route(path="/v1/programs/{name}", handler=show, methods=("GET",), summary="One program"),
-        Route(path="/programs/{name}", handler=call, summary="Run a published program"),
-        Route(path="/v1/programs/{name}", handler=call, summary="Run a published program"),
+        Route(path="/programs/{name}", handler=call, body=dict, summary="Run a published program"),
+        Route(path="/v1/programs/{name}", handler=call, body=dict, summary="Run a published program"),
         Route(path="/v1/programs/{run_id}/cancel", handler=cancel, summary="End a run"),
     ]

@@ -23,7 +23,7 @@ class Route:
     handler: Handler
     methods: tuple[str, ...] = ("POST",)
     body: type | None = None
-    """The msgspec struct of the body, for /openapi.json."""
+    """The msgspec struct of the body, for /openapi.json; dict: any object. None: it takes no body."""
     style: Style = "openai"
     """How errors are told."""
     is_open: bool = False

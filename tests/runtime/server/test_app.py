@@ -151,10 +151,10 @@ def test_openapi_names_every_route_and_its_body(serve):
     for route in client.app.router.routes:
         operation = told["paths"][route.path.replace(":path}", "}")][route.methods[0].lower()]
         if route.body is not None:
-            assert (
-                operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rsplit("/", 1)[-1]
-                in (told["components"]["schemas"])
-            )
+            schema = operation["requestBody"]["content"]["application/json"]["schema"]
+            assert schema == {"type": "object"} or schema["$ref"].rsplit("/", 1)[-1] in told["components"]["schemas"]
+        elif route.methods == ("POST",):
+            assert route.path.endswith("/cancel")  # what takes no body
     json.dumps(told)
 
 
