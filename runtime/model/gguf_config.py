@@ -15,17 +15,6 @@ from .config import ModelConfig, RopeConfig
 from .facts import MAX_LAYERS, Facts, checked
 from .families import Family, family_of
 
-_END_OF_TURN = (
-    "<|im_end|>",
-    "<|eot_id|>",
-    "<|end|>",
-    "<end_of_turn>",
-    "<|endoftext|>",
-    "<|end_of_text|>",
-    "<|eom_id|>",
-)
-"""Names of control tokens that end a turn in files that give one eos id only (llama.cpp ends on the same)."""
-
 _ROPE_KINDS: dict[str, Literal["default", "linear", "yarn"]] = {
     "none": "default", "linear": "linear", "yarn": "yarn", "longrope": "default",
 }  # fmt: skip

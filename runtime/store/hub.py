@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...errors import ModelError, ModelNotFound
+from ..weights.part_names import names_of_parts
 
 _WANTED = ["*.json", "*.safetensors", "*.jinja"]
 """What is read of a repository; pickled weights are left where they are."""
 
 
 def fetch_from_hub(repository: str, file: str | None = None, *, progress: bool = True) -> Path:
-    """The local snapshot of a repository, or the one GGUF file that is named.
+    """The local snapshot of a repository, or the one GGUF file that is named, with all parts of its model.
 
     HF_HUB_OFFLINE and the other variables of huggingface_hub are honoured. Raises ModelError without the library or the
     network, ModelNotFound for an unknown repository or file, or a repository of GGUF files of which none is named.
@@ -29,7 +30,8 @@ def fetch_from_hub(repository: str, file: str | None = None, *, progress: bool =
         disable_progress_bars()
     try:
         if file is not None:
-            return Path(huggingface_hub.hf_hub_download(repository, file))
+            paths = [huggingface_hub.hf_hub_download(repository, name) for name in names_of_parts(file)]
+            return Path(paths[0])
         folder = Path(huggingface_hub.snapshot_download(repository, allow_patterns=_WANTED))
     except errors.LocalEntryNotFoundError as error:  # offline, or no connection
         raise _unreachable(repository, error) from None
@@ -52,5 +54,5 @@ def fetch_from_hub(repository: str, file: str | None = None, *, progress: bool =
 def _unreachable(repository: str, error: Exception) -> ModelError:
     reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
     return ModelError(
-        f"{repository} could not be fetched from the hub: {reason}. Check the network, or give a local path"
+        f"{repository} could not be fetched from the hub: {reason.rstrip('.')}. Check the network, or give a local path"
     )

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from ...errors import BadCheckpoint, ModelNotFound
+from ..weights.part_names import names_of_parts
 from .files import folder_of, is_name, is_verified
 from .known import KNOWN_MODELS, WheelModel
 
@@ -54,11 +55,11 @@ def _known(model: WheelModel, progress: bool) -> Path:
 
 
 def model_inside(folder: Path) -> Path:
-    """The folder itself if it is a Hugging Face one, else the one GGUF file in it."""
+    """The folder itself if it is a Hugging Face one, else the one GGUF file in it, or the first part of one."""
     if (folder / "config.json").is_file():
         return folder
     files = sorted(path for path in folder.glob("*.gguf") if path.is_file())
-    if len(files) == 1:
+    if len(files) == 1 or (files and [file.name for file in files] == names_of_parts(files[0].name)):
         return files[0]
     if files:
         raise BadCheckpoint(f"{folder} holds {len(files)} GGUF files; give the path of one of them", param="model")

@@ -8,7 +8,6 @@ blocks stay as they are. Source: llama.cpp's convert_hf_to_gguf.py.
 from __future__ import annotations
 
 import hashlib
-import mmap
 import re
 import struct
 from dataclasses import replace
@@ -18,12 +17,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import BadCheckpoint, UnsupportedModel
+from ...errors import BadCheckpoint
 from ..model.config import ModelConfig
 from ..model.gguf_config import config_from_gguf
 from .checkpoint import PackedTensor
 from .dequant import dequantise, row_bytes
-from .gguf_header import Header, StringArray, TensorInfo, read_header, read_strings
+from .gguf_header import Header, StringArray, TensorInfo, read_strings
+from .gguf_parts import open_parts
 from .pages import SampledFile, forget_pages
 from .scales import first_bad_row
 from .shapes import check_shapes
@@ -60,21 +60,15 @@ class GgufCheckpoint:
     """See `Checkpoint`. Opening reads the header only; tensors are views of the mapped file."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            with path.open("rb") as file:
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
-            raise BadCheckpoint(f"{path}: cannot be opened ({error}); give a GGUF file that can be read") from None
-        self._data = memoryview(self._map)
-        self.header: Header = read_header(self._data, path)
-        parts = self.header.metadata.get("split.count", 1)
-        if isinstance(parts, int) and parts > 1:
-            raise UnsupportedModel(f"{path}: one of {parts} parts of a model; join them with llama-gguf-split --merge")
-        self._array = np.frombuffer(self._data, np.uint8)
-        small = {name: self._read(info) for name, info in self.header.tensors.items() if name in _IN_CONFIG}
+        self._files = open_parts(path)
+        self.path = path = self._files[0].path
+        self.header: Header = self._files[0].header
+        """Of the file with the metadata; its tensors may be some of the model's only."""
+        self._tensors = {name: info for part in self._files for name, info in part.header.tensors.items()}
+        self._part_of = {name: part for part in self._files for name in part.header.tensors}
+        small = {name: self._read(info) for name, info in self._tensors.items() if name in _IN_CONFIG}
         self.config: ModelConfig = config_from_gguf(
-            self.header.metadata, {name: info.shape for name, info in self.header.tensors.items()}, small, path
+            self.header.metadata, {name: info.shape for name, info in self._tensors.items()}, small, path
         )
         self.config = replace(self.config, eos_token_ids=self._turn_ends())
         self._sources = self._canonical()
@@ -85,13 +79,13 @@ class GgufCheckpoint:
         return list(self._sources)
 
     def formats(self) -> list[str]:
-        return sorted({info.format for info in self.header.tensors.values()})
+        return sorted({info.format for info in self._tensors.values()})
 
     def packed(self, name: str) -> PackedTensor:
         source = self._sources[name]
-        info = self.header.tensors[source.tensor]
+        info = self._tensors[source.tensor]
         shape = self._shape(source)
-        rows = self._array[info.start : info.start + info.nbytes].reshape(info.shape[0] if len(shape) > 1 else 1, -1)
+        rows = self._bytes(info).reshape(info.shape[0] if len(shape) > 1 else 1, -1)
         if len(shape) > 1:
             rows = rows[source.first : source.last]
         elif source.last - source.first != info.shape[0]:
@@ -119,13 +113,14 @@ class GgufCheckpoint:
         return dequantise(tensor.data, tensor.format, tensor.shape)
 
     def forget_pages(self) -> None:
-        forget_pages(self._map)
+        for part in self._files:
+            forget_pages(part.memory)
 
     def close(self) -> None:
-        """Lets go of the file; it stays mapped while tensors of it are in use."""
-        self._array = np.empty(0, np.uint8)
+        """Lets go of the files; they stay mapped while tensors of them are in use."""
+        for part in self._files:
+            part.close()
         self._sources = {}
-        self._data = memoryview(b"")
 
     def strings(self, key: str) -> list[str]:
         """An array of strings of the metadata, decoded; empty where the file has none of that name."""
@@ -134,21 +129,23 @@ class GgufCheckpoint:
             return []
         if not isinstance(array, StringArray):
             raise BadCheckpoint(f"{self.path}: key {key!r} is not an array of strings; convert the model again")
-        return read_strings(self._data, array)
+        return read_strings(self._files[0].data, array)
 
     def tokenizer_digest(self) -> str:
         """Of the metadata that describes the vocabulary, whatever the weights."""
         first, last = self.header.tokenizer_span
-        return hashlib.blake2b(self._data[first:last], digest_size=16).hexdigest()
+        return hashlib.blake2b(self._files[0].data[first:last], digest_size=16).hexdigest()
 
     def _digest(self) -> str:
-        """Of the header, the file's size and time, and three samples of each tensor: no need to read it all."""
-        stat = self.path.stat()
-        digest = hashlib.blake2b(f"{stat.st_size} {stat.st_mtime_ns}".encode(), digest_size=16)
-        digest.update(self._data[: self.header.data_start])
-        with SampledFile(self.path) as file:
-            for info in self.header.tensors.values():
-                digest.update(file.samples(info.start, info.nbytes))
+        """Of the headers, the files' sizes and times, and three samples of each tensor: no need to read it all."""
+        digest = hashlib.blake2b(digest_size=16)
+        for part in self._files:
+            stat = part.path.stat()
+            digest.update(f"{stat.st_size} {stat.st_mtime_ns}".encode())
+            digest.update(part.data[: part.header.data_start])
+            with SampledFile(part.path) as file:
+                for info in part.header.tensors.values():
+                    digest.update(file.samples(info.start, info.nbytes))
         return digest.hexdigest()
 
     def _turn_ends(self) -> tuple[int, ...]:
@@ -157,24 +154,28 @@ class GgufCheckpoint:
         array = self.header.metadata.get("tokenizer.ggml.tokens")
         if not told or not isinstance(array, StringArray) or max(told) >= array.length:
             return told
-        raw = bytes(self._data[array.start : array.end])
-        known = {read_strings(self._data, array, first=token_id, last=token_id + 1)[0] for token_id in told}
+        data = self._files[0].data
+        raw = bytes(data[array.start : array.end])
+        known = {read_strings(data, array, first=token_id, last=token_id + 1)[0] for token_id in told}
         present = [n for n in TURN_ENDS if n not in known and struct.pack("<Q", len(n)) + n.encode() in raw]
         if not present:
             return told
-        tokens = read_strings(self._data, array)[: self.config.vocab_size]
+        tokens = read_strings(data, array)[: self.config.vocab_size]
         return tuple(dict.fromkeys([*told, *(tokens.index(name) for name in present if name in tokens)]))
 
+    def _bytes(self, info: TensorInfo) -> NDArray[np.uint8]:
+        return self._part_of[info.name].array[info.start : info.start + info.nbytes]
+
     def _read(self, info: TensorInfo) -> NDArray[np.float32]:
-        return dequantise(self._array[info.start : info.start + info.nbytes], info.format, info.shape)
+        return dequantise(self._bytes(info), info.format, info.shape)
 
     def _shape(self, source: _Source) -> tuple[int, ...]:
-        return (source.last - source.first, *self.header.tensors[source.tensor].shape[1:])
+        return (source.last - source.first, *self._tensors[source.tensor].shape[1:])
 
     def _canonical(self) -> dict[str, _Source]:
         """Canonical name to where its rows lie."""
         found: dict[str, _Source] = {}
-        for name, info in self.header.tensors.items():
+        for name, info in self._tensors.items():
             for canonical, source in self._parts(name, info):
                 if canonical in found:
                     raise BadCheckpoint(

@@ -77,6 +77,7 @@ def hub(tiny_model_dir, tiny_gguf_path):
     files = {
         "tiny/llama": {**folder, "README.md": b"# tiny", "pytorch_model.bin": b"never", "modeling.py": b"never"},
         "tiny/ggufs": {"a.gguf": tiny_gguf_path.read_bytes(), "b.gguf": b"GGUF", "README.md": b"two"},
+        "tiny/parts": {f"m-0000{i}-of-00002.gguf": bytes([i]) for i in (1, 2)},
     }
     server = Hub(files)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
@@ -125,6 +126,14 @@ def test_one_file_of_a_repository_is_fetched_by_its_name(hub, tmp_path, tiny_ggu
     with open(done.stdout.strip(), "rb") as file:
         assert file.read() == tiny_gguf_path.read_bytes()
     assert not any("b.gguf" in path for path in hub.asked)
+
+
+def test_all_parts_of_a_model_are_fetched_with_one_of_them(hub, tmp_path):
+    done = radixlang(tmp_path, "pull", "tiny/parts/m-00002-of-00002.gguf", endpoint=hub.url)
+    assert done.returncode == 0, done.stderr
+    folder, _, first = done.stdout.strip().rpartition("/")
+    assert first == "m-00001-of-00002.gguf"
+    assert sorted(os.listdir(folder)) == sorted(hub.files["tiny/parts"])
 
 
 @pytest.mark.parametrize(

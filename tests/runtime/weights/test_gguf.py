@@ -163,7 +163,7 @@ def test_other_weights_have_another_digest(write, gguf_parts, tiny_gguf_path):
         ({"llama.expert_count": 8}, UnsupportedModel, "experts"),
         ({"llama.rope.scaling.type": "spiral"}, UnsupportedModel, "spiral"),
         ({"tokenizer.ggml.eos_token_id": 320}, BadCheckpoint, "special token id 320"),
-        ({"split.count": 3}, UnsupportedModel, "3 parts"),
+        ({"split.count": 3}, BadCheckpoint, "3 parts"),
         ({"general.architecture": "mamba"}, UnsupportedModel, "llama"),
     ],
 )  # fmt: skip
