@@ -108,6 +108,8 @@ def _declare(library: ctypes.CDLL) -> None:
     for run in (library.rx_step_run, library.rx_step_run_layers, library.rx_step_run_head):
         run.argtypes = [address, address, text, i32]
         run.restype = i32
+    library.rx_step_run_burst.argtypes = [address, address, address, text, i32]
+    library.rx_step_run_burst.restype = i32
     library.rx_isa_name.argtypes = [i32]
     library.rx_isa_name.restype = text
     library.rx_isa_chosen.argtypes = []

@@ -21,6 +21,7 @@ from .adapters import AdapterTables
 from .load import MESSAGE_BYTES, instruction_set, load
 
 if TYPE_CHECKING:
+    Burst = Any
     StepPlan = Any  # runtime/model_runner/plan.py: the layer above; its fields are read
     SamplePlan = Any
     ScorePlan = Any
@@ -85,8 +86,10 @@ class NativeStep:
         self._plan = structs.Plan()
         self._adapters = AdapterTables(model.num_layers, num_adapters)
 
-    def run(self, plan: StepPlan) -> StepResults:
-        """Raises InternalError for a plan that is not sound, and what `fill_masks` raises; the next plan may run then.
+    def run(self, plan: StepPlan) -> list[StepResults]:
+        """What each step drew: one, or as many of a burst as ran.
+
+        Raises InternalError for a plan that is not sound, and what `fill_masks` raises; the next plan may run then.
 
         Masks that another thread fills are waited for when the layers are done. To start the threads once more costs up
         to 5 % of a step of one row, so all else is filled first.
@@ -96,7 +99,11 @@ class NativeStep:
         if fill is not None and not plan.fill_waits:
             fill()
         self._place_layers(plan, keep)
-        if fill is None or not plan.fill_waits:
+        num_run = 1
+        if plan.burst is not None:
+            results = self._place_head(plan, keep)
+            num_run = self._run_burst(plan.burst)
+        elif fill is None or not plan.fill_waits:
             results = self._place_head(plan, keep)
             self._call(self._library.rx_step_run)
         else:
@@ -104,10 +111,18 @@ class NativeStep:
             fill()
             results = self._place_head(plan, keep)
             self._call(self._library.rx_step_run_head)
-        return results
+        return [StepResults(*(array[step] for array in results)) for step in range(num_run)]
 
-    def _call(self, function: Any) -> None:
-        status = function(self._handle, ctypes.byref(self._plan), self._message, MESSAGE_BYTES)
+    def _run_burst(self, burst: Burst) -> int:
+        """Steps that ran."""
+        end_ids = np.ascontiguousarray(burst.end_ids, np.int32)
+        assert burst.halt.dtype == np.int32
+        call = structs.BurstCall(end_ids.ctypes.data, burst.halt.ctypes.data, burst.num_steps, len(end_ids))
+        self._call(self._library.rx_step_run_burst, ctypes.byref(call))
+        return int(call.num_run)
+
+    def _call(self, function: Any, *more: Any) -> None:
+        status = function(self._handle, ctypes.byref(self._plan), *more, self._message, MESSAGE_BYTES)
         if status:
             raise InternalError(f"the native step refused its plan: {self._text()}")
 
@@ -146,8 +161,8 @@ class NativeStep:
         target.table_height, target.table_width = plan.page_table.shape
         target.num_groups, target.num_kept = len(plan.groups), len(kept_K)
 
-    def _place_head(self, plan: StepPlan, keep: list[Any]) -> StepResults:
-        """What the head reads, and where it writes."""
+    def _place_head(self, plan: StepPlan, keep: list[Any]) -> tuple[NDArray[Any], ...]:
+        """What the head reads, and where it writes: the fields of StepResults, for each step of a burst."""
         target = self._plan
         self._place("hidden_rows", plan.hidden_rows, np.int32, keep)
         target.num_hidden = len(plan.hidden_rows)
@@ -167,13 +182,14 @@ class NativeStep:
         num_places = len(samples_S) + len(scores_N)
         max_top = max(chain((s.num_top for s in plan.samples), (s.num_top for s in plan.scores)), default=0)
         target.max_top = max_top = max(0, max_top)
-        results = StepResults(
-            np.empty(len(samples_S), np.int32),
-            np.empty(num_places, np.float32),
-            np.empty((num_places, max_top), np.int32),
-            np.empty((num_places, max_top), np.float32),
-            np.empty(len(flat_ids_L), np.float32),
-            np.empty((target.num_hidden, self._model.hidden_size), np.float32),
+        num_steps = 1 if plan.burst is None else plan.burst.num_steps
+        results = (
+            np.empty((num_steps, len(samples_S)), np.int32),
+            np.empty((num_steps, num_places), np.float32),
+            np.empty((num_steps, num_places, max_top), np.int32),
+            np.empty((num_steps, num_places, max_top), np.float32),
+            np.empty((num_steps, len(flat_ids_L)), np.float32),
+            np.empty((num_steps, target.num_hidden, self._model.hidden_size), np.float32),
         )
         for name, array in zip(
             ("sampled_ids", "logprobs", "top_ids", "top_logprobs", "id_logprobs", "hidden"), results, strict=True
@@ -182,7 +198,10 @@ class NativeStep:
         return results
 
     def phase_seconds(self) -> dict[str, float]:
-        """How long the phases of the last run took on its first thread, waits for other threads included."""
+        """How long the phases of the last run took on its first thread, waits for other threads included.
+
+        Of a burst: of all its steps.
+        """
         seconds_P = np.zeros(len(PHASES))
         self._library.rx_step_phases(self._handle, seconds_P.ctypes.data)
         return dict(zip(PHASES, seconds_P.tolist(), strict=True))

@@ -1,4 +1,5 @@
-"""ctypes and numpy mirrors of the structs that cross the ABI: csrc/model.h, csrc/plan.h, csrc/step.h."""
+"""ctypes and numpy mirrors of the structs that cross the ABI: csrc/model.h, csrc/plan.h, csrc/burst.h,
+csrc/step.h."""
 
 from __future__ import annotations
 
@@ -108,6 +109,19 @@ class Plan(ctypes.Structure):
     _fields_ = (*((name, _address) for name in _PLAN_ADDRESSES), *((name, _i32) for name in _PLAN_SIZES))
 
 
+class BurstCall(ctypes.Structure):
+    """rx::BurstCall."""
+
+    _fields_ = (
+        ("end_ids", _address),
+        ("halt", _address),
+        ("num_steps", _i32),
+        ("num_end_ids", _i32),
+        ("num_run", _i32),
+        ("reserved", _i32),
+    )
+
+
 _SLICE = [("begin", "<i4"), ("count", "<i4")]
 SAMPLE = np.dtype(
     [
@@ -139,6 +153,6 @@ SCORE = np.dtype([("row", "<i4"), ("target", "<i4"), ("num_top", "<i4"), ("reser
 def check_sizes(library: ctypes.CDLL) -> None:
     """Asserts that these mirrors and the library's structs have the same sizes."""
     ours = [ctypes.sizeof(Model), ctypes.sizeof(Layer), ctypes.sizeof(Plan), SAMPLE.itemsize, SCORE.itemsize]
-    ours += [ctypes.sizeof(StepOptions), ADAPTER_PART.itemsize]
+    ours += [ctypes.sizeof(StepOptions), ADAPTER_PART.itemsize, ctypes.sizeof(BurstCall)]
     theirs = [library.rx_struct_bytes(i) for i in range(len(ours))]
     assert ours == theirs, f"structs of csrc/ and structs.py differ: {theirs} against {ours} bytes"

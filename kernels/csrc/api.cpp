@@ -36,11 +36,11 @@ Status guarded(char* message, int32_t capacity, const F& f) {
 
 extern "C" {
 
-// Sizes of the structs that Python mirrors, in the order Model, Layer, Plan, Sample, Score, StepOptions, AdapterPart.
+// Sizes of the structs that Python mirrors: Model, Layer, Plan, Sample, Score, StepOptions, AdapterPart, BurstCall.
 int64_t rx_struct_bytes(int32_t which) {
     static constexpr int64_t kBytes[] = {sizeof(Model), sizeof(Layer),       sizeof(Plan),       sizeof(Sample),
-                                         sizeof(Score), sizeof(StepOptions), sizeof(AdapterPart)};
-    return which >= 0 && which < 7 ? kBytes[which] : -1;
+                                         sizeof(Score), sizeof(StepOptions), sizeof(AdapterPart), sizeof(BurstCall)};
+    return which >= 0 && which < 8 ? kBytes[which] : -1;
 }
 
 // Makes a step on the instruction set of kernels_for_this_cpu. `model` and what it points to must outlive it.
@@ -64,6 +64,17 @@ int32_t rx_step_run(Step* step, const Plan* plan, char* message, int32_t capacit
     if (const char* error = step->check_head(*plan)) return fail(kBadPlan, error, message, capacity);
     if (const char* error = step->check_layers(*plan)) return fail(kBadPlan, error, message, capacity);
     return guarded(message, capacity, [&] { step->run(*plan); });
+}
+
+// Up to burst->num_steps steps, of which `plan` is the first.
+int32_t rx_step_run_burst(Step* step, const Plan* plan, BurstCall* burst, char* message, int32_t capacity) {
+    if (const char* error = step->check_layers(*plan)) return fail(kBadPlan, error, message, capacity);
+    if (const char* error = step->check_head(*plan)) return fail(kBadPlan, error, message, capacity);
+    if (const char* error = step->check_burst(*plan, *burst)) return fail(kBadPlan, error, message, capacity);
+    return guarded(message, capacity, [&] {
+        Burst steps(*plan, *burst);
+        step->run(steps);
+    });
 }
 
 // The same in two calls: only the second reads masks, samples, scores and hidden_rows, and writes outputs.

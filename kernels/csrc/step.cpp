@@ -24,6 +24,19 @@ Step::Step(const Model& model, const Kernels& kernels, const StepOptions& option
 }
 
 void Step::run(const Plan& plan) {
+    clock_.start();
+    run_whole(plan);
+}
+
+void Step::run(Burst& burst) {
+    clock_.start();
+    do {
+        clock_.resume();
+        run_whole(burst.plan());
+    } while (burst.next());
+}
+
+void Step::run_whole(const Plan& plan) {
     begin_layers(plan);
     begin_head(plan);
     pool_.run(
@@ -36,6 +49,7 @@ void Step::run(const Plan& plan) {
 }
 
 void Step::run_layers(const Plan& plan) {
+    clock_.start();
     begin_layers(plan);
     pool_.run([](void* self, int thread) { static_cast<Step*>(self)->layers(thread); }, this);
     plan_ = nullptr;
@@ -51,7 +65,6 @@ void Step::run_head(const Plan& plan) {
 void Step::begin_layers(const Plan& plan) {
     plan_ = &plan;
     num_rows_ = plan.num_tokens;
-    clock_.start();
     small_ = plan.num_tokens <= kSmallRows;
     adapters_.begin(plan, kSmallRows, kHeadRows);
     place_attention(plan, whole_part_);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "attention.h"
+#include "burst.h"
 #include "isa.h"
 #include "lora.h"
 #include "memory.h"
@@ -40,9 +41,13 @@ public:
     // does (with the rows of the layers in mind).
     const char* check_layers(const Plan& plan) const;
     const char* check_head(const Plan& plan) const;
+    // Of a plan that both accept: whether further steps may follow it as the call says.
+    const char* check_burst(const Plan& plan, const BurstCall& call) const;
 
     // Runs a plan that both accepted. Throws std::bad_alloc; the step stays usable.
     void run(const Plan& plan);
+    // One step after the other; its phases are the sums of theirs.
+    void run(Burst& burst);
     // The same in two calls, for a caller that fills in masks and samples while the layers run or after: only what
     // check_layers looks at is read by the first, and the second must follow it with a plan of as many rows.
     void run_layers(const Plan& plan);
@@ -82,6 +87,7 @@ private:
         if (thread == 0) clock_.mark(phase);
     }
     void begin_layers(const Plan& plan);
+    void run_whole(const Plan& plan);
     void begin_head(const Plan& plan);
     void layers(int thread);
     void embed(int thread);

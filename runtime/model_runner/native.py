@@ -57,20 +57,9 @@ class NativeExecutor:
 
     def execute(self, plan: StepPlan) -> StepOutput:
         """See `Executor`. Masks are filled before the head: which of its columns are computed depends on them."""
-        results = self._step.run(plan)
-        num_samples = len(plan.samples)
-        begin = sum(len(s.logprob_ids) for s in plan.samples) if plan.scores else 0
-        return StepOutput(
-            token_ids_S=results.token_ids_S,
-            logprobs_S=_sample_logprobs(plan, results),
-            scores_N=[
-                _logprobs(results, num_samples + i, score.num_top, at, len(score.logprob_ids))
-                for i, (score, at) in enumerate(
-                    zip(plan.scores, _starts(begin, [len(s.logprob_ids) for s in plan.scores]), strict=True)
-                )
-            ],
-            hidden_RE=results.hidden_RE,
-        )
+        first, *further = (_output(plan, results) for results in self._step.run(plan))
+        first.further = further
+        return first
 
     def phase_seconds(self) -> dict[str, float]:
         """See `NativeStep.phase_seconds`."""
@@ -85,6 +74,22 @@ class NativeExecutor:
 def _kv_dtype(isa: str) -> str:
     """What attention is fastest on: bfloat16 where one instruction multiplies pairs of it, else float16."""
     return "bfloat16" if isa == "avx512bf16" else "float16"
+
+
+def _output(plan: StepPlan, results: StepResults) -> StepOutput:
+    num_samples = len(plan.samples)
+    begin = sum(len(s.logprob_ids) for s in plan.samples) if plan.scores else 0
+    return StepOutput(
+        token_ids_S=results.token_ids_S,
+        logprobs_S=_sample_logprobs(plan, results),
+        scores_N=[
+            _logprobs(results, num_samples + i, score.num_top, at, len(score.logprob_ids))
+            for i, (score, at) in enumerate(
+                zip(plan.scores, _starts(begin, [len(s.logprob_ids) for s in plan.scores]), strict=True)
+            )
+        ],
+        hidden_RE=results.hidden_RE,
+    )
 
 
 def _starts(begin: int, counts: list[int]) -> list[int]:

@@ -72,6 +72,19 @@ class ScorePlan(NamedTuple):
     logprob_ids: Int32
 
 
+class Burst(NamedTuple):
+    """More steps behind a step, without a look at what they draw: each computes the draws of the one before, a position
+    further. For plans whose every row is the last token of a sequence and has one sample, in the order of the rows,
+    without masks, scores or hidden rows; the page table holds the slots. An executor may run fewer, or one alone."""
+
+    num_steps: int
+    """At most, that of the plan included."""
+    end_ids: Int32
+    """None follows a step that draws one of these,"""
+    halt: Int32
+    """[1]: nor one behind which this is not 0. Another thread sets it when it wants the loop."""
+
+
 _NONE: Int32 = np.zeros(0, np.int32)
 CAUSAL: NDArray[np.uint32] = np.zeros(0, np.uint32)
 TREE_ROWS = 32
@@ -124,6 +137,8 @@ class StepPlan:
     this step, and everything before this step. Its rows, at most TREE_ROWS, have their slots in the page table one
     after the other, parents before their children, while `positions_T` says how deep they are. 0: a row of another
     sequence. Only for executors that are `TakesTrees`."""
+    burst: Burst | None = None
+    """Counters of its samples and counts of their penalties go on from step to step."""
 
 
 class Logprobs(NamedTuple):
@@ -145,6 +160,8 @@ class StepOutput:
     scores_N: list[Logprobs]
     hidden_RE: Float32
     """[len(hidden_rows), hidden_size]"""
+    further: list[StepOutput] = field(default_factory=list)
+    """Of a burst: what the steps behind the plan's own drew, in order."""
 
 
 class Executor(Protocol):

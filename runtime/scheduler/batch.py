@@ -62,6 +62,8 @@ class Batch:
         """Samples whose penalties count the draw of the step before: the arguments of their sample_plan."""
         self.must_settle = False
         """What it draws decides the shape of the next step, which is planned only when this one is committed."""
+        self.is_burst = False
+        """More steps of its decode rows follow in the same call."""
         self.drafts: dict[Request, TokenTree] = {}
         """Tokens that a request guesses: they follow its span, and the rows of all of them are drawn from."""
         self.num_sound: dict[Request, int] = {}

@@ -53,7 +53,13 @@ class Committer:
         num_drafted = sum(draft.size for draft in batch.drafts.values())
         state.counters.generation_tokens_total += len(batch.samples) - num_drafted
         if len(batch.decoding):
-            self._commit_decode(batch, tokens[: len(batch.decoding)], output.logprobs_S)
+            self._commit_decode(batch, output)
+            for ahead, further in enumerate(output.further, 1):
+                state.counters.computed_tokens_total += batch.num_tokens
+                state.counters.generation_tokens_total += self._commit_decode(batch, further, ahead)
+            if batch.is_burst:  # fewer steps may have run than slots were found for
+                going = batch.decode_rows[state.rows.known[batch.decode_rows] > batch.decode_ends]
+                state.rows.computed[going] = state.rows.settled[going]
         seen: Request | None = None
         for place, request in enumerate(batch.sampling, len(batch.decoding)):
             if request.status is not Status.RUNNING or request is seen:  # it ended while the step ran
@@ -84,8 +90,10 @@ class Committer:
         state.rows.release(batch.step)
         state.counters.num_failed_steps += 1
 
-    def _commit_decode(self, batch: Batch, tokens: Int32, logprobs: list[Logprobs | None]) -> None:
-        state, rows, mine, ends = self._state, self._state.rows, batch.decode_rows, batch.decode_ends
+    def _commit_decode(self, batch: Batch, output: StepOutput, ahead: int = 0) -> int:
+        """What the decode rows drew, `ahead` steps behind the first of a burst; how many took it."""
+        state, rows, mine, ends = self._state, self._state.rows, batch.decode_rows, batch.decode_ends + ahead
+        tokens, logprobs = output.token_ids_S[: mine.size], output.logprobs_S
         places = None
         valid = (rows.known[mine] == ends) & (rows.void_in[mine] != batch.step)
         if not valid.all():  # rows that ended while the step ran, or for which it ran in vain
@@ -99,6 +107,7 @@ class Committer:
         for at in np.flatnonzero(look).tolist():
             place = at if places is None else int(places[at])
             self._took(batch, batch.decoding[place], int(tokens[at]), logprobs[place] if logprobs else None)
+        return int(mine.size)
 
     def _verify(self, batch: Batch, request: Request, place: int, output: StepOutput) -> None:
         """Takes the draws one after the other, as long as what came of them is what was drafted.

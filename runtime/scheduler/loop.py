@@ -17,6 +17,7 @@ from typing import NamedTuple
 from ..model_runner.plan import Executor, StepPlan
 from ..request import Status
 from .batch import Batch
+from .bursts import Bursts
 from .commit import Committer
 from .intake import error_finish
 from .planner import Planner
@@ -48,6 +49,7 @@ class StepLoop:
         self._planner = planner
         self._committer = committer
         self._alone = RelayedSteps(executor, state.clock)
+        self._bursts = Bursts(state)
         self._recovery = Recovery(state, committer, executor.execute)
         self._flights: deque[_Flight] = deque()
         self._begun_s = 0.0
@@ -64,12 +66,13 @@ class StepLoop:
         return len(self._flights)
 
     def run_one(self) -> bool:
-        """One step on this thread, nothing being in flight. False: there was nothing to compute."""
+        """One step, or a burst, on this thread, nothing being in flight. False: there was nothing to compute."""
         assert not self._flights
         batch, plan = self._planner.build()
         if plan is None:
             self._ended_s = None
             return False
+        self._bursts.extend(batch, plan)
         self._land(_Flight(batch, plan, None, threading.Event(), 0.0), self._alone.run(plan, is_ahead=False))
         return True
 
@@ -158,7 +161,8 @@ class StepLoop:
     def _land(self, flight: _Flight, result: StepResult) -> None:
         state, batch = self._state, flight.batch
         counters, seconds = state.counters, result.ended_s - result.begun_s
-        counters.num_steps += 1
+        num_steps = 1 if result.output is None else 1 + len(result.output.further)
+        counters.num_steps += num_steps
         counters.executor_seconds += seconds
         stall_s = 0.0 if self._ended_s is None else max(0.0, result.begun_s - self._ended_s)
         counters.stall_seconds += stall_s
@@ -166,8 +170,8 @@ class StepLoop:
         try:
             if result.output is not None:
                 self._committer.commit(batch, result.output)
-                state.measure(batch, seconds)
-                self._measure_rows(flight, seconds + stall_s)
+                state.measure(batch, seconds / num_steps)
+                self._measure_rows(flight, (seconds + stall_s) / num_steps)
             else:
                 logger.error("step %d failed", batch.step, exc_info=result.error)
                 assert result.error is not None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...radix_cache.node import Int32
 from ..request import Request
 from .state import State
 
@@ -35,6 +36,18 @@ class Memory:
         if pool.free_len < num_tokens:
             self._state.cache.evict(num_tokens - pool.free_len)
         return pool.free_len >= num_tokens
+
+    def allocate(self, short: Int32, run: int) -> None:
+        """Gives each of these rows `run` more slots, or a page where its table ends before; they are free."""
+        rows, pool = self._state.rows, self._state.pool
+        if not short.size:
+            return
+        start = rows.allocated[short]
+        if run > pool.page_size and int(start.max()) + run > rows.width:
+            run = pool.page_size
+        slots = pool.allocate(run * short.size).reshape(short.size, run)
+        rows.page_table[short[:, None], start[:, None] + np.arange(run, dtype=np.int32)] = slots
+        rows.allocated[short] += run
 
     def retract_one(self, *, keep: set[Request]) -> bool:
         """Retracts one running request: not the oldest, none of `keep`, not a third time. False: there is none.

@@ -91,14 +91,14 @@ class Planner:
             if self._memory.available_len < 4 * run * short.size:
                 run = page_size
             if self._memory.make_room(run * short.size):
-                self._allocate(short, run)
+                self._memory.allocate(short, run)
                 break
             if not self._memory.retract_one(keep=set()):
                 if state.wants_settled:
                     return False
                 fit = state.pool.free_len // page_size  # the youngest wait a step
                 short = short[np.argsort(rows.age[short])]
-                self._allocate(short[:fit], page_size)
+                self._memory.allocate(short[:fit], page_size)
                 goes &= ~np.isin(every, short[fit:])
                 mine = every[goes]
                 break
@@ -142,17 +142,6 @@ class Planner:
         chosen[places[oldest]] = True
         chosen[others[turn]] = True
         return chosen
-
-    def _allocate(self, short: Int32, run: int) -> None:
-        rows, pool = self._state.rows, self._state.pool
-        if not short.size:
-            return
-        start = rows.allocated[short]
-        if run > pool.page_size and int(start.max()) + run > rows.width:
-            run = pool.page_size
-        slots = pool.allocate(run * short.size).reshape(short.size, run)
-        rows.page_table[short[:, None], start[:, None] + np.arange(run, dtype=np.int32)] = slots
-        rows.allocated[short] += run
 
     def _plan(self, batch: Batch) -> StepPlan:
         rows = self._state.rows

@@ -95,7 +95,7 @@ class Scheduler:
             clock=clock,
         )
         self._state.kv_events = kv_events
-        self._state.adapters = Adapters(adapter_names, max_in_step=config.max_loras_per_batch, wake=self._wake.set)
+        self._state.adapters = Adapters(adapter_names, max_in_step=config.max_loras_per_batch, wake=self._alert)
         self._state.speculator = make_speculator(
             config,
             self._state.rows,
@@ -104,7 +104,7 @@ class Scheduler:
             draft_executor=draft_executor,
             branches=isinstance(executor, TakesTrees) and executor.takes_trees and cache.page_size == 1,
         )
-        self._grammars = Grammars(grammars, executor.vocab_size, config.max_running_requests, self._wake.set)
+        self._grammars = Grammars(grammars, executor.vocab_size, config.max_running_requests, self._alert)
         self._intake = Intake(self._state, tokenizer, self._grammars)
         self._planner = Planner(self._state, self._grammars)
         self._committer = Committer(self._state)
@@ -112,6 +112,7 @@ class Scheduler:
         self._deadlines: list[tuple[float, int, Request]] = []
         self._aborted: dict[str, tuple[float, str]] = {}
         self._paused = self._audit_due = False
+        self._num_audits = 0
         self._shut_down = False
 
     # ---- from outside
@@ -119,6 +120,11 @@ class Scheduler:
     def post(self, message: ToEngine) -> None:
         """Thread-safe; wakes the loop."""
         self._inbox.append(message)
+        self._alert()
+
+    def _alert(self) -> None:
+        """Something waits for the loop. Thread-safe."""
+        self._state.halt[0] = 1
         self._wake.set()
 
     @property
@@ -161,6 +167,7 @@ class Scheduler:
     def step(self) -> bool:
         """One step on this thread, its answers sent. True if something was done."""
         begun_s, ran_s = time.perf_counter(), self._state.counters.executor_seconds
+        self._state.halt[0] = 0
         busy = self._tend()
         if not self._paused and not self._shut_down and self._loop.run_one():
             busy = True
@@ -203,7 +210,9 @@ class Scheduler:
         return busy
 
     def _count_steps(self) -> None:
-        if self._state.counters.num_steps % _AUDIT_STEPS == 0:
+        num_audits = self._state.counters.num_steps // _AUDIT_STEPS
+        if num_audits != self._num_audits:
+            self._num_audits = num_audits
             self._audit_due |= not quick_check(self._state)
 
     def _flush_outputs(self) -> None:

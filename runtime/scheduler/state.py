@@ -56,6 +56,8 @@ class State:
         """Number of the next step to be planned; what lies in the cache before the first is ready in step 0."""
         self.in_flight = -1
         """The last step that was started and is not committed yet; -1: none."""
+        self.halt: Int32 = np.zeros(1, np.int32)
+        """Not 0 while something waits for the loop: a burst ends behind the step that runs."""
         self.wants_settled = False
         """The next step can be planned only when nothing is in flight: memory is to be won back."""
         self.rows = Rows(config.max_running_requests, max_context, cache.page_size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -72,9 +73,49 @@ class ShadowExecutor:
         self.clock = clock
         self.seconds_per_token = seconds_per_token
         self.seconds_per_step = 0.0
+        self.ends_early = lambda: False
         self.plans: list[tuple[int, int]] = []
 
     def execute(self, plan: StepPlan) -> StepOutput:
+        """Of a burst as many steps as `ends_early` lets it, after the first."""
+        output = self.execute_one(plan)
+        last = output
+        while plan.burst is not None and 1 + len(output.further) < plan.burst.num_steps:
+            if plan.burst.halt[0] or np.isin(last.token_ids_S, plan.burst.end_ids).any() or self.ends_early():
+                break
+            plan = self.next_plan(plan, last.token_ids_S)
+            last = self.execute_one(plan)
+            output.further.append(last)
+        return output
+
+    @staticmethod
+    def next_plan(plan: StepPlan, drawn) -> StepPlan:
+        """What follows it in a burst."""
+        rows = np.arange(drawn.size)
+        assert np.array_equal(plan.query_start_B1, np.arange(drawn.size + 1))
+        assert [sample.row for sample in plan.samples] == rows.tolist()
+        assert not plan.scores
+        assert not plan.hidden_rows.size
+        assert all(sample.mask_row < 0 for sample in plan.samples)
+        samples = []
+        for sample, token in zip(plan.samples, drawn.tolist(), strict=True):
+            ids, counts = sample.penalty_ids, sample.penalty_counts
+            if ids.size:
+                if token not in ids:
+                    ids, counts = np.append(ids, np.int32(token)), np.append(counts, np.int32(0))
+                counts = counts + (ids == token)
+            samples.append(sample._replace(counter=sample.counter + 1, penalty_ids=ids, penalty_counts=counts))
+        return dataclasses.replace(
+            plan,
+            token_ids_T=drawn.copy(),
+            positions_T=plan.positions_T + 1,
+            slots_T=plan.page_table[plan.table_rows_B, plan.positions_T + 1],
+            kv_lens_B=plan.kv_lens_B + 1,
+            samples=samples,
+            fill_masks=None,
+        )
+
+    def execute_one(self, plan: StepPlan) -> StepOutput:
         self.num_steps += 1
         if self.fail_at is not None and self.num_steps == self.fail_at:
             raise RuntimeError("injected")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
@@ -35,6 +37,8 @@ class Machine(RuleBasedStateMachine):
         held=st.booleans(),
         draft_len=st.sampled_from([0, 0, 1, 3, 8]),
         wrong_every=st.sampled_from([1, 2, 3, 7, 100]),
+        step_s=st.sampled_from([0.0, 1e-3, 4e-3]),
+        ends_early=st.lists(st.booleans(), min_size=1, max_size=4),
     )
     def start(
         self,
@@ -52,7 +56,10 @@ class Machine(RuleBasedStateMachine):
         held,
         draft_len,
         wrong_every,
+        step_s,
+        ends_early,
     ) -> None:
+        """step_s: what steps take; bursts are made of short ones, and end early in turn."""
         self.chunk = chunk
         self.grammars = self.make_grammars(held=held)
         self.harness = self.make_harness(
@@ -71,6 +78,8 @@ class Machine(RuleBasedStateMachine):
             grammars=self.grammars,
             disable_jump_forward=not jump,
         )
+        self.harness.executor.seconds_per_step = step_s
+        self.harness.executor.ends_early = itertools.cycle(ends_early).__next__
         if draft_len:
             self.let_guess(self.harness, is_wrong=lambda position: position % wrong_every == 0, max_draft_len=draft_len)
         self.asked = {}

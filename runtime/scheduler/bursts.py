@@ -1,0 +1,81 @@
+"""How many decode steps run in one call: as many as nobody needs to look between, as few as take no time to notice.
+
+Planning a step and committing it takes as long for one row as for sixteen: at small batches, where steps are short,
+that is a good part of the time. So, where the loop waits for each step anyway, the executor goes on by itself: it ends
+where a request ends or something arrives, and what it drew beyond a request's end (a stop string is seen at the commit)
+is dropped. Whatever decides a draw depends on its place alone, so the tokens are those of single steps.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...radix_cache.node import EMPTY, Int32
+from ..model_runner.plan import Burst, StepPlan
+from ..request import Request
+from .batch import Batch
+from .memory import RUN, Memory
+from .state import State
+
+_MOST = 8
+_LONGEST_S = 12e-3  # a reader sees no gap yet; who arrives or aborts waits for one step in any case
+
+
+class Bursts:
+    """Makes bursts of plans that nothing is in flight beside."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._memory = Memory(state)
+        self._num_calm = 0
+        """Steps since drafts were tried."""
+        self._ends: tuple[frozenset[int], Int32] = frozenset(), EMPTY
+
+    def extend(self, batch: Batch, plan: StepPlan) -> None:
+        """Lets further steps follow the plan's, where they may; their slots are allocated."""
+        num_steps = self._num_steps(batch)
+        self._num_calm = 0 if batch.drafts else self._num_calm + num_steps
+        if num_steps < 2:
+            return
+        self._state.rows.computed[batch.decode_rows] += num_steps - 1
+        batch.is_burst = True
+        plan.burst = Burst(num_steps, self._end_ids(batch.decoding), self._state.halt)
+
+    def _num_steps(self, batch: Batch) -> int:
+        state, rows, mine = self._state, self._state.rows, batch.decode_rows
+        if batch.spans or not mine.size or len(state.queue):
+            return 1
+        step_s = state.pace.base_s(mine.size)
+        most = min(_MOST, int(_LONGEST_S / step_s) if step_s else 1)
+        if state.speculator is not None:  # what was guessed lately will be guessed again, but not within a burst
+            most = min(most, self._num_calm)
+        most = min(most, int((rows.limit[mine] - rows.known[mine]).min()))
+        if most < 2:
+            return 1
+        for request in batch.decoding:
+            if request.sample_fields is None:
+                most = min(most, _num_alike(request, int(rows.known[request.row])))
+        return self._num_placed(mine, most) if most > 1 else 1
+
+    def _num_placed(self, mine: Int32, most: int) -> int:
+        """As many as there are slots for; more are taken only while memory is plentiful."""
+        rows, memory = self._state.rows, self._memory
+        short = mine[rows.allocated[mine] < rows.computed[mine] + most - 1]
+        num_wanted = max(RUN, self._state.cache.page_size) * short.size
+        if short.size and memory.available_len >= 4 * num_wanted and memory.make_room(num_wanted):
+            memory.allocate(short, num_wanted // short.size)
+        return min(most, int((rows.allocated[mine] - rows.computed[mine]).min()) + 1)
+
+    def _end_ids(self, requests: list[Request]) -> Int32:
+        every = frozenset().union(*{request.stop_ids for request in requests})
+        if every != self._ends[0]:
+            self._ends = every, np.fromiter(sorted(every), np.int32, len(every))
+        return self._ends[1]
+
+
+def _num_alike(request: Request, known: int) -> int:
+    """Draws from the next one on that follow the same rules but for counts."""
+    if request.matcher is not None:
+        return 1
+    left = request.submit.sampling.min_new_tokens - (known - request.prompt_len)
+    return left if request.ban_bias is not None and left > 0 else _MOST

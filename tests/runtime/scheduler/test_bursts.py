@@ -1,0 +1,219 @@
+"""Decode steps that run in one call: the same tokens, fewer calls, and an ear for what happens meanwhile."""
+
+from __future__ import annotations
+
+import pytest
+
+from radixlang.constrained.constraint import Regex
+from radixlang.runtime.messages import Abort, LogprobRequest
+
+STEP_S = 1e-3
+
+
+@pytest.fixture
+def harness_of(make_harness):
+    """A harness whose steps take a millisecond each; `calls` is how many steps each call ran."""
+
+    def make(**fields):
+        harness = make_harness(**fields)
+        harness.executor.seconds_per_step = STEP_S
+        harness.calls = []
+        execute = harness.executor.execute
+
+        def note(plan):
+            output = execute(plan)
+            harness.calls.append(1 + len(output.further))
+            return output
+
+        harness.executor.execute = note
+        return harness
+
+    return make
+
+
+def learn(harness) -> None:
+    """How long a decode step takes."""
+    harness.submit("learn", [60], max_new_tokens=3)
+    harness.run()
+    harness.calls.clear()
+
+
+def test_short_steps_run_in_one_call(harness_of) -> None:
+    harness = harness_of()
+    learn(harness)
+    harness.submit("a", [1, 2, 3], max_new_tokens=20)
+    harness.run()
+    assert harness.token_ids["a"] == harness.expected([1, 2, 3], 20)
+    assert harness.calls == [1, 8, 8, 3]  # the prompt, then no more than it may have
+    assert harness.stats["num_steps"] == 3 + 20
+    assert harness.scheduler._state.pace.base_s(1) == pytest.approx(STEP_S)
+    assert harness.stats["num_used_tokens"] == 0
+
+
+@pytest.mark.parametrize(("step_s", "most"), [(2e-3, 6), (5e-3, 2), (7e-3, 1), (0.1, 1)])
+def test_a_call_takes_no_longer_than_a_reader_notices(harness_of, step_s, most) -> None:
+    harness = harness_of()
+    harness.executor.seconds_per_step = step_s
+    learn(harness)
+    harness.submit("a", [1, 2, 3], max_new_tokens=20)
+    harness.run()
+    assert max(harness.calls) == most
+
+
+@pytest.mark.parametrize("page_size", [1, 4, 32])
+def test_rows_of_all_kinds_draw_the_same_in_bursts(harness_of, page_size) -> None:
+    eos = {7}
+    asked = {
+        "greedy": {},
+        "stream": {"echo_steps": True},
+        "seeded": {"temperature": 1.0, "sampling_seed": 5},
+        "penalised": {"frequency_penalty": 0.5, "sampling_seed": 6, "temperature": 1.0},
+        "least": {"min_new_tokens": 11, "sampling_seed": 7},
+        "stop": {"stop": ("B", "CD")},
+        "ids": {"stop_token_ids": (3, 4, 50)},
+        "logprobs": {"logprobs": LogprobRequest(True, -1, 2, (4,)), "echo_steps": True},
+        "short": {"max_new_tokens": 13},
+    }
+    found = {}
+    for step_s in (0.0, STEP_S):
+        harness = harness_of(page_size=page_size, eos=eos)
+        harness.executor.seconds_per_step = step_s
+        learn(harness)
+        for at, (rid, fields) in enumerate(asked.items()):
+            harness.submit(rid, [at, 2, 3], **{"max_new_tokens": 40} | fields)
+        harness.run()
+        assert (max(harness.calls) > 1) == (step_s > 0)
+        told = {rid: [(list(o.token_ids), o.logprobs) for o in harness.outputs[rid]] for rid in asked}
+        found[step_s] = harness.token_ids, harness.finish, told["stream"], told["logprobs"]
+        assert harness.stats["num_used_tokens"] == 0
+        assert harness.stats["generation_tokens_total"] == sum(map(len, harness.token_ids.values()))
+    assert found[0.0] == found[STEP_S]
+
+
+def test_a_call_of_many_steps_ends_when_something_arrives(harness_of) -> None:
+    """Submitted and aborted while the second step of a call runs."""
+    harness = harness_of()
+    learn(harness)
+    harness.submit("a", [1, 2, 3], max_new_tokens=40)
+    harness.submit("b", [4], max_new_tokens=40)
+    harness.step()
+    seen = []
+
+    def meanwhile() -> bool:
+        seen.append(None)
+        if len(seen) == 2:
+            harness.submit("c", [5], max_new_tokens=2)
+            harness.scheduler.post(Abort(rid="b"))
+        return False
+
+    harness.executor.ends_early = meanwhile
+    harness.step()
+    assert harness.calls == [1, 3]
+    harness.step()
+    assert harness.finish["b"].type == "abort"
+    assert harness.token_ids["c"] == harness.expected([5], 2)[:1]
+    harness.run()
+    assert harness.token_ids["c"] == harness.expected([5], 2)
+    assert harness.token_ids["a"] == harness.expected([1, 2, 3], 40)
+    assert harness.stats["num_used_tokens"] == 0
+
+
+def test_what_a_row_draws_behind_a_stop_string_is_dropped(harness_of) -> None:
+    harness = harness_of()
+    learn(harness)
+    whole = harness.expected([9, 9], 30)
+    stop = chr(ord("A") + whole[4])
+    end = whole.index(whole[4]) + 1
+    harness.submit("stopped", [9, 9], max_new_tokens=30, stop=(stop,), keep="k")
+    harness.submit("other", [8], max_new_tokens=30)
+    harness.run()
+    assert max(harness.calls) == 8
+    assert harness.token_ids["stopped"] == whole[:end]
+    assert harness.token_ids["other"] == harness.expected([8], 30)
+    assert harness.stats["generation_tokens_total"] == 3 + end + 30
+    # What follows it in place goes on behind its end.
+    harness.submit("more", [6], parent="k", parent_len=2 + end, max_new_tokens=5)
+    harness.run()
+    assert harness.token_ids["more"] == harness.expected([9, 9, *whole[:end], 6], 5)
+
+
+def test_rows_that_need_a_look_between_steps_take_single_ones(harness_of, make_grammars) -> None:
+    harness = harness_of(grammars=make_grammars(), disable_jump_forward=True)
+    learn(harness)
+    harness.submit("free", [1], max_new_tokens=30)
+    harness.submit("bound", [2], max_new_tokens=30, constraint=Regex("2:9"))
+    harness.step()
+    while "bound" not in harness.finish:
+        harness.step()
+    assert set(harness.calls) == {1}
+    harness.run()
+    assert max(harness.calls) > 1
+    assert harness.token_ids["free"] == harness.expected([1], 30)
+
+
+def test_nobody_waits_for_a_call_of_many_steps(harness_of) -> None:
+    """Who waits for a row is admitted behind the step that frees one."""
+    harness = harness_of(max_running_requests=2)
+    learn(harness)
+    for rid in "abc":
+        harness.submit(rid, [ord(rid) - 90], max_new_tokens=20)
+    harness.step()
+    while "c" not in harness.outputs:
+        harness.step()
+    assert set(harness.calls) == {1}
+    harness.run()
+    assert max(harness.calls) > 1
+
+
+def test_bursts_take_no_slots_that_others_need(harness_of) -> None:
+    harness = harness_of(num_slots=64, max_context=64)
+    learn(harness)
+    for at in range(3):
+        harness.submit(f"r{at}", [at] * 8, max_new_tokens=12)
+    harness.run()
+    for at in range(3):
+        assert harness.token_ids[f"r{at}"] == harness.expected([at] * 8, 12)
+    assert harness.stats["num_retracted_reqs"] == 0
+
+
+def test_a_burst_that_fails_is_repaired(harness_of) -> None:
+    harness = harness_of()
+    learn(harness)
+    harness.submit("a", [1, 2, 3], max_new_tokens=30)
+    harness.submit("b", [4, 5], max_new_tokens=30, sampling_seed=13)
+    harness.step()
+    harness.executor.fail_at = harness.executor.num_steps + 3
+    harness.step()
+    harness.run()
+    assert harness.stats["num_failed_steps"] == 1
+    assert harness.token_ids["a"] == harness.expected([1, 2, 3], 30)
+    assert harness.token_ids["b"] == harness.expected([4, 5], 30)
+
+
+def test_bursts_grow_while_nothing_is_drafted(harness_of, let_guess) -> None:
+    """Right behind drafts the next step may have some again; within a burst nobody asks."""
+    harness = let_guess(harness_of())
+    learn(harness)
+    guesses = harness.scheduler._state.speculator._drafters[0]
+    propose, quiet = guesses.propose, []
+    guesses.propose = lambda tracks, num_tokens: [None] * len(tracks) if quiet else propose(tracks, num_tokens)
+    harness.submit("a", [1, 2, 3], max_new_tokens=60)
+    while len(harness.calls) < 3:
+        harness.step()
+    assert set(harness.calls) == {1}
+    quiet.append(None)
+    begun = len(harness.calls)
+    harness.run()
+    assert harness.calls[begun : begun + 4] == [1, 1, 2, 4]
+    assert harness.token_ids["a"] == harness.expected([1, 2, 3], 60)
+
+
+def test_a_loop_that_plans_ahead_needs_no_bursts(harness_of) -> None:
+    harness = harness_of(disable_overlap_schedule=False)
+    plans = []
+    start = harness.steps.start
+    harness.steps.start = lambda plan, *, is_ahead: (plans.append(plan), start(plan, is_ahead=is_ahead))
+    harness.submit("a", [1, 2, 3], max_new_tokens=20)
+    harness.run()
+    assert len(plans) == 20
+    assert all(plan.burst is None for plan in plans)
