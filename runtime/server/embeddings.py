@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from ...errors import PromptTooLong, RequestError
+from ...errors import RequestError
 from .. import native_run
 from .http import Answer, Request, json_response
 from .native import as_list, hidden_call
@@ -44,8 +44,9 @@ async def embeddings(service: Service, request: Request) -> Answer:
             service, given if is_text else None, None if is_text else given, request.client, adapter=adapter
         )
         answers = as_list(await request.guard(native_run.whole(front, call)))
-    except PromptTooLong as error:
-        error.param = "input"
+    except RequestError as error:
+        if error.param != "lora_path":
+            error.param = "input"
         raise
     vectors = [unit(a["embedding"]) for a in answers]
     if body.dimensions is not None and body.dimensions != len(vectors[0]):

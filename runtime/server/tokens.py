@@ -106,6 +106,8 @@ async def detokenize(service: Service, request: Request) -> Answer:
     if given is None:
         raise RequestError("give tokens", param="tokens")
     is_batch = bool(given) and isinstance(given[0], list)
+    if any(isinstance(part, list) != is_batch for part in given):
+        raise RequestError("tokens mixes ids and lists of ids; give one kind", param="tokens")
     texts = []
     for ids in given if is_batch else [given]:
         checked = await front.tokenize([ids])
