@@ -7,6 +7,7 @@ a checkpoint's own template (model_template.py) comes first.
 from __future__ import annotations
 
 import enum
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +56,31 @@ class ChatTemplate:
             parts.append(f"{prefix}{content}{suffix}")
         return "".join(parts)
 
+    def to_jinja(self) -> str:
+        """Jinja source that renders messages as `get_prompt` does; the default system prompt comes by itself."""
+        pairs = self.role_prefix_and_suffix
+        prefix, suffix = (json.dumps({role: pair[i] for role, pair in pairs.items()}) for i in (0, 1))
+        return _JINJA % (
+            prefix,
+            suffix,
+            json.dumps(self.default_system_prompt or ""),
+            str(self.style is ChatTemplateStyle.LLAMA2).lower(),
+        )
+
+
+_JINJA = """\
+{%%- set prefix = %s -%%}{%%- set suffix = %s -%%}{%%- set system = %s -%%}{%%- set shares_first_turn = %s -%%}
+{%%- if system and messages[0].role != 'system' -%%}
+{%%- set messages = [{'role': 'system', 'content': system}] + messages -%%}
+{%%- endif -%%}
+{%%- for message in messages -%%}
+{%%- set role = 'user' if message.role == 'tool' and 'tool' not in prefix else message.role -%%}
+{%%- set after_system = shares_first_turn and loop.index0 == 1 and messages[0].role == 'system' -%%}
+{%%- if shares_first_turn and loop.first and role == 'system' -%%}{{ prefix.user }}{%%- endif -%%}
+{%%- if not (after_system and role == 'user') -%%}{{ prefix.get(role, '') }}{%%- endif -%%}
+{{ message.content }}{{ suffix.get(role, '') }}
+{%%- endfor -%%}
+{%%- if add_generation_prompt -%%}{{ prefix.assistant }}{%%- endif -%%}"""
 
 MatchingFunction = Callable[[str], "ChatTemplate | str | None"]
 

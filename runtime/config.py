@@ -31,7 +31,7 @@ class EngineConfig:
     tokenizer_path: str | None = None
     """Where the tokenizer lies; default: with the model."""
     chat_template: str | None = None
-    """Jinja file or registered template name; default: the model's own."""
+    """Jinja file, Jinja source, or a known name such as chatml; default: the model's own."""
     context_length: int | None = None
     """Tokens of prompt and output together; default: the model's own limit."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -87,6 +87,10 @@ def _chat_template(config: EngineConfig, tokenizer: Tokenizer) -> str | None:
     given = config.chat_template
     if given is None:
         return tokenizer.chat_template
+    from ..lang.chat_template import chat_template_registry
+
+    if given in chat_template_registry:
+        return chat_template_registry[given].to_jinja()
     path = Path(given)
     if path.suffix in (".jinja", ".j2", ".txt") or path.is_file():
         try:
@@ -95,4 +99,7 @@ def _chat_template(config: EngineConfig, tokenizer: Tokenizer) -> str | None:
             raise ConfigError(f"--chat-template {given}: {error.strerror}", param="chat_template") from None
     if "{%" in given or "{{" in given:
         return given
-    raise ConfigError(f"--chat-template {given}: not a file and not Jinja source", param="chat_template")
+    names = ", ".join(sorted(chat_template_registry))
+    raise ConfigError(
+        f"--chat-template {given}: no file, no Jinja source and no known name ({names})", param="chat_template"
+    )

@@ -30,7 +30,11 @@ def tokenizer_from_directory(path: Path, vocab_size: int | None = None) -> TextT
     file = path / "tokenizer.json" if path.is_dir() else path
     folder = file.parent
     if not file.is_file():
-        raise ModelNotFound(f"{folder} has no tokenizer.json; give one with --tokenizer-path", param="tokenizer_path")
+        raise ModelNotFound(
+            f"{folder} has no tokenizer.json; give one with --tokenizer-path, or make it once with transformers: "
+            "AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
+            param="tokenizer_path",
+        )
     try:
         if file.stat().st_size > MAX_BYTES:
             raise BadCheckpoint(f"{file}: larger than {MAX_BYTES} bytes; not a tokenizer")

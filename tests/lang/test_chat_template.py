@@ -11,6 +11,7 @@ from radixlang.lang.chat_template import (
     register_chat_template,
     register_chat_template_matching_function,
 )
+from radixlang.lang.jinja import JinjaChatTemplate
 
 CHAT = [
     {"role": "system", "content": None},
@@ -70,3 +71,18 @@ def test_programs_add_their_own():
         del chat_template_registry["mine"]
     with pytest.raises(KeyError, match="no chat template"):
         get_chat_template("mine")
+
+
+@pytest.mark.parametrize("name", list(chat_template_registry))
+def test_as_jinja_a_template_renders_the_same(name):
+    template = chat_template_registry[name]
+    jinja = JinjaChatTemplate(template.to_jinja())
+    system = {"role": "system", "content": " {{ S }} "}
+    turns = [{**message, "content": f" {message['content']}\n"} for message in CHAT[1:]]
+    turns += [{"role": "tool", "content": "T"}]
+    default = CHAT[:1] if template.default_system_prompt is not None else []
+    for given in ([system, *turns], turns, turns[:1]):
+        told = given if given[0] is system else default + given
+        assert jinja.render(given) == template.get_prompt(told)
+    opening = template.role_prefix_and_suffix["assistant"][0]
+    assert jinja.render(turns, add_generation_prompt=True) == jinja.render(turns) + opening

@@ -1,0 +1,29 @@
+"""What both processes know of a model: whose chat template it is."""
+
+import pytest
+
+from radixlang.errors import ConfigError
+from radixlang.runtime.config import EngineConfig
+from radixlang.runtime.model_files import open_model
+
+
+@pytest.fixture
+def template_told(tiny_model_dir):
+    return lambda given: open_model(EngineConfig(model_path=str(tiny_model_dir), chat_template=given)).info[
+        "chat_template"
+    ]
+
+
+def test_a_chat_template_is_a_file_a_source_or_a_known_name(template_told, tmp_path):
+    file = tmp_path / "mine.jinja"
+    file.write_text("F{{ messages }}")
+    assert template_told(str(file)) == "F{{ messages }}"
+    assert template_told("S{{ messages }}") == "S{{ messages }}"
+    assert "<|header_start|>" in template_told("llama-4")
+    assert "im_start" in template_told(None)
+
+
+@pytest.mark.parametrize("given", ["llama-99", "nowhere.jinja"])
+def test_another_one_is_refused(template_told, given):
+    with pytest.raises(ConfigError, match=f"--chat-template {given}"):
+        template_told(given)
