@@ -27,18 +27,23 @@ class Paged:
     """Slots that it sees, its own the last."""
     table_rows_B: Tensor
     tiles: Tensor
-    """[N, 5]: first packed row, rows, position of the first, row of the page table, position of the first own row."""
+    """[N, 5]: first packed row, rows, slots before the first row's, row of the page table, slots before the sequence's
+    first own row where its drafts branch (else CAUSAL)."""
     longest: int
     """Slots that a sequence of one row may have; sizes the split."""
     tile_rows: int
     """Rows of a tile, at most."""
-    tree_TW: Tensor | None = None
-    """Bit j of a row: it sees own row j of its sequence, in drafts that branch; None: causal."""
+    tree_2T: Tensor | None = None
+    """In a step with drafts that branch: bits (bit j of a row: it sees own row j of its sequence) and positions of all
+    rows; None: all are causal."""
 
 
 _ALIGNED = 4
 """Entries: every index tensor begins at 16 bytes: Triton compiles a kernel anew for each pattern of alignment."""
 
+
+CAUSAL = 1 << 30
+"""Where own rows of a sequence would begin that does not branch: behind everything."""
 
 MAX_HEAD_DIM = 256
 """A larger head does not fit into what a program of the GPU's kernels may hold."""
@@ -62,8 +67,11 @@ def describe(
     *,
     group: int,
     head_dim: int,
+    tree_T: NDArray[np.uint32] | None = None,
+    positions_T: Int32 | None = None,
 ) -> Paged:
-    """From a plan's arrays; one transfer. See StepPlan. group: query heads of a kv head."""
+    """From a plan's arrays; one transfer. See StepPlan. group: query heads of a kv head. tree_T, positions_T: of a step
+    in which drafts branch."""
     counts = np.diff(query_start_B1)
     single = np.flatnonzero(counts == 1)
     tile_rows = rows_of_tile(group, head_dim, int(counts.max(initial=0)))
@@ -71,14 +79,28 @@ def describe(
     for b in np.flatnonzero(counts > 1).tolist():
         first, count, base = int(query_start_B1[b]), int(counts[b]), int(kv_lens_B[b] - counts[b])
         for at in range(0, count, tile_rows):
-            tiles.append((first + at, min(tile_rows, count - at), base + at, int(table_rows_B[b]), base))
+            own = CAUSAL if tree_T is None or not tree_T[first] else base
+            tiles.append((first + at, min(tile_rows, count - at), base + at, int(table_rows_B[b]), own))
     parts = np.zeros((3, -(-len(single) // _ALIGNED) * _ALIGNED), np.int32)
     parts[:, : len(single)] = query_start_B1[single], kv_lens_B[single], table_rows_B[single]
-    flat = torch.from_numpy(np.concatenate([parts.ravel(), np.array(tiles, np.int32).ravel()]))
+    told = [parts.ravel(), np.array(tiles, np.int32).ravel()]
+    if tree_T is not None and positions_T is not None:
+        told[:0] = [np.pad(row, (0, -len(row) % _ALIGNED)) for row in (tree_T.view(np.int32), positions_T)]
+    flat = torch.from_numpy(np.concatenate(told))
     device = page_table.device
     flat = flat.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else flat
+    tree_2T = None
+    if tree_T is not None:
+        tree_2T, flat = flat[: 2 * len(told[0])].view(2, -1), flat[2 * len(told[0]) :]
     rows_B, lengths_B, table_rows = flat[: parts.size].view(parts.shape)[:, : len(single)]
     # The width of the table and not the longest sequence: so the split is the one that was compiled for graphs.
     return Paged(
-        page_table, rows_B, lengths_B, table_rows, flat[parts.size :].view(-1, 5), page_table.shape[1], tile_rows
+        page_table,
+        rows_B,
+        lengths_B,
+        table_rows,
+        flat[parts.size :].view(-1, 5),
+        page_table.shape[1],
+        tile_rows,
+        tree_2T,
     )

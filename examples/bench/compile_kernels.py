@@ -87,7 +87,7 @@ def launches(capability: int) -> None:
     q, batch = attention_batch(*HEADS[0], BF16, 64)
     kv = torch.zeros(512, 16, 128, dtype=BF16)
     attention.attention(q, kv, None, batch, scale=0.1, window=64, softcap=30.0)
-    batch.paged.tree_TW = torch.zeros(66, 2, dtype=torch.int32)
+    batch.paged.tree_2T = torch.zeros(2, 66, dtype=torch.int32)
     attention.attention(q, kv, None, batch, scale=0.1)
     qkv, slots = torch.zeros(66, 48, 128, dtype=BF16), torch.zeros(66, dtype=torch.int32)
     kv_store.rotate_and_store(qkv, None, kv, None, slots, num_heads=32, interleaved=False)

@@ -26,7 +26,7 @@ def attention(
     window: int = 0,
     softcap: float = 0.0,
 ) -> Tensor:
-    """See `kernels.ops.attention`. One sequence at a time, scores and sums in float32."""
+    """See `kernels.ops.attention`. One sequence at a time, scores and sums in float32 (float64 for float64)."""
     out_THD = torch.empty_like(q_THD)
     for sequence in batch.sequences:
         attend_sequence(out_THD, q_THD, kv_SCD, scale_SC, batch, sequence, scale=scale, window=window, softcap=softcap)
@@ -47,7 +47,8 @@ def attend_sequence(
 ) -> None:
     """Fills `out_THD` for the sequence's rows."""
     num_kv_heads = kv_SCD.shape[1] // 2
-    kv_CLD = load_kv(kv_SCD, scale_SC, sequence.slots_L, torch.float32).transpose(0, 1)
+    wide = torch.promote_types(q_THD.dtype, torch.float32)
+    kv_CLD = load_kv(kv_SCD, scale_SC, sequence.slots_L, wide).transpose(0, 1)
     k_K1DL = kv_CLD[:num_kv_heads].unsqueeze(1).transpose(-1, -2)
     v_K1LD = kv_CLD[num_kv_heads:].unsqueeze(1)
     visible_NL = batch.visible(sequence, window)
@@ -55,7 +56,7 @@ def attend_sequence(
         end = min(first + _ROWS, sequence.end)
         size = end - first
         # Rows of zeros up to a multiple of 16: see attention_fused.
-        q_NHD = pad(q_THD[first:end].float(), (0, 0, 0, 0, 0, -size % 16))
+        q_NHD = pad(q_THD[first:end].to(wide), (0, 0, 0, 0, 0, -size % 16))
         q_KGND = q_NHD.view(len(q_NHD), num_kv_heads, -1, q_NHD.shape[-1]).permute(1, 2, 0, 3)
         scores_KGNL = torch.matmul(q_KGND, k_K1DL) * scale
         if softcap:

@@ -1,6 +1,7 @@
 """Which cached slots each row of a packed batch may read: built once a step, used by every layer.
 
-B sequences, T packed rows, L slots of a sequence. Slot i of a sequence holds its position i.
+B sequences, T packed rows, L slots of a sequence, N own rows of it. Slot i of a sequence holds its position i; where
+its drafts branch, the slots of its own rows stand in the order of the rows.
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ class Extend(NamedTuple):
     end: int
     slots_L: Tensor
     """int64, in order of position, as `padded_slots` gives them."""
+    tree_NN: Tensor | None = None
+    """bool: which own rows each own row sees, in drafts that branch; None: causal."""
+    cached_len: int = 0
+    """Slots before the own rows'; read where there is a tree."""
 
 
 class DecodeGroup(NamedTuple):
@@ -92,7 +97,15 @@ class PackedBatch:
 
     def visible(self, sequence: Extend, window: int) -> Tensor:
         """[rows, L] bool of one sequence."""
-        return _mask(self.positions_T[sequence.first : sequence.end], len(sequence.slots_L), window)
+        positions_N = self.positions_T[sequence.first : sequence.end]
+        visible_NL = _mask(positions_N, len(sequence.slots_L), window)
+        if sequence.tree_NN is not None:
+            begin, end = sequence.cached_len, sequence.cached_len + len(positions_N)
+            visible_NL[:, begin:] = False
+            visible_NL[:, begin:end] = sequence.tree_NN
+            if window:
+                visible_NL[:, begin:end] &= positions_N > positions_N[:, None] - window
+        return visible_NL
 
     def extend_bias(self, sequence: Extend, window: int, dtype: torch.dtype) -> Tensor | None:
         """`visible` as 0 and -inf, [rows, L]; None when everything is visible."""

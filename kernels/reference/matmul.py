@@ -1,4 +1,6 @@
-"""Plain torch: linears with weights of few bits, experts, adapters. M rows, E features in, N features out, G groups."""
+"""Plain torch: linears with weights of few bits, experts, adapters. Sums in float32, of float64 in float64.
+
+M rows, E features in, N features out, G groups."""
 
 from __future__ import annotations
 
@@ -55,20 +57,22 @@ def linear_w8a8(x_ME: Tensor, weight_NE: Tensor, scale_NG: Tensor, bias_N: Tenso
 def moe(
     x_TE: Tensor, gate_up_XNE: Tensor, down_XEI: Tensor, experts_TK: Tensor, weights_TK: Tensor, kind: str
 ) -> Tensor:
-    out_TE = torch.zeros(x_TE.shape, device=x_TE.device)
+    wide = torch.promote_types(x_TE.dtype, torch.float32)
+    out_TE = torch.zeros(x_TE.shape, dtype=wide, device=x_TE.device)
     for expert in range(len(gate_up_XNE)):
         rows, choice = (experts_TK == expert).nonzero(as_tuple=True)
         if len(rows):
             inner = gated(x_TE[rows] @ gate_up_XNE[expert].T, kind) @ down_XEI[expert].T
-            out_TE.index_add_(0, rows, inner.float() * weights_TK[rows, choice, None].float())
+            out_TE.index_add_(0, rows, inner.to(wide) * weights_TK[rows, choice, None].to(wide))
     return out_TE.to(x_TE.dtype)
 
 
 def add_lora(
     out_TN: Tensor, x_TE: Tensor, down_XRE: Tensor, up_XNR: Tensor, scale_X: Tensor, adapter_T: Tensor
 ) -> None:
+    wide = torch.promote_types(out_TN.dtype, torch.float32)
     for adapter in torch.unique(adapter_T).tolist():
         if adapter >= 0:
             rows = (adapter_T == adapter).nonzero().flatten()
             added = (x_TE[rows] @ down_XRE[adapter].T) @ up_XNR[adapter].T
-            out_TN[rows] += (added.float() * scale_X[adapter]).to(out_TN.dtype)
+            out_TN[rows] += (added.to(wide) * scale_X[adapter]).to(out_TN.dtype)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from .cache import store_kv
 
 
 def rotate(x_THD: Tensor, cos_TR: Tensor, sin_TR: Tensor, *, interleaved: bool) -> None:
-    """In place, arithmetic in float32. interleaved: pairs are (0, 1), (2, 3)…; else (0, R), (1, R + 1)…"""
+    """In place, arithmetic in float32 (float64 of float64). Pairs: (0, R), (1, R + 1)…; interleaved: (0, 1), (2, 3)…"""
     num_pairs = cos_TR.shape[-1]
     cos_T1R, sin_T1R = cos_TR.unsqueeze(1), sin_TR.unsqueeze(1)
     if interleaved:
         first, second = x_THD[..., 0 : 2 * num_pairs : 2], x_THD[..., 1 : 2 * num_pairs : 2]
     else:
         first, second = x_THD[..., :num_pairs], x_THD[..., num_pairs : 2 * num_pairs]
-    a, b = first.float(), second.float()
+    wide = torch.promote_types(x_THD.dtype, torch.float32)
+    a, b = first.to(wide), second.to(wide)
     turned = a * cos_T1R - b * sin_T1R
     second.copy_(b * cos_T1R + a * sin_T1R)
     first.copy_(turned)

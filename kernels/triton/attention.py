@@ -49,6 +49,6 @@ def attention(
     if len(paged.tiles):
         attention_extend.attend(
             out_THD, q_THD, kv_SCD, scale_SC, tiles=paged.tiles, tile_rows=paged.tile_rows, page_table=paged.page_table,
-            tree_TW=paged.tree_TW, scale=scale, window=window, softcap=softcap,
+            tree_2T=paged.tree_2T, scale=scale, window=window, softcap=softcap,
         )  # fmt: skip
     return out_THD

@@ -21,16 +21,14 @@ def _capped(x, softcap):
 
 
 @triton.jit
-def _visible(n, inside, position, window, base, tree_ptr, tree_stride, packed_row, HAS_TREE: tl.constexpr):
-    """Slots up to a query's own position and within its window; of the own rows, those that its tree mask names."""
-    found = inside[None, :] & (n[None, :] <= position[:, None])
-    found &= (window <= 0) | (n[None, :] > position[:, None] - window)
+def _visible(n, inside, place, window, oldest, base, bits, HAS_TREE: tl.constexpr):
+    """Slots up to a query's own and within its window; of the own rows, those that the bits of a tree name."""
+    found = inside[None, :] & (n[None, :] <= place[:, None])
+    found &= (window <= 0) | (n[None, :] > oldest[:, None])
     if HAS_TREE:
-        own = n[None, :] - base
-        is_own = inside[None, :] & (own >= 0)
-        at = tree_ptr + packed_row.to(tl.int64)[:, None] * tree_stride + own // 32
-        word = tl.load(at, mask=is_own, other=-1)
-        found &= (own < 0) | (((word >> (own % 32)) & 1) != 0)
+        own = n - base
+        shift = tl.minimum(tl.maximum(own, 0), 31)
+        found &= (own < 0)[None, :] | (((bits[:, None] >> shift[None, :]) & 1) != 0)
     return found
 
 
@@ -48,12 +46,11 @@ def _add_blocks(
     kv_head,
     softmax_scale,
     softcap,
-    position,
+    place,
     window,
+    oldest,
     base,
-    tree_ptr,
-    tree_stride,
-    packed_row,
+    bits,
     KV_HEADS: tl.constexpr,
     DIM: tl.constexpr,
     DIM_PAD: tl.constexpr,
@@ -84,7 +81,7 @@ def _add_blocks(
         if MASK == "end":
             scores = tl.where(inside[None, :], scores, float("-inf"))
         if MASK == "rows":
-            seen = _visible(n, inside, position, window, base, tree_ptr, tree_stride, packed_row, HAS_TREE)
+            seen = _visible(n, inside, place, window, oldest, base, bits, HAS_TREE)
             scores = tl.where(seen, scores, float("-inf"))
         peak = tl.maximum(most, tl.max(scores, 1))
         safe = tl.where(peak == float("-inf"), 0.0, peak)

@@ -63,7 +63,7 @@ def _split(
     total = tl.zeros([GROUP_PAD], tl.float32)
     acc = tl.zeros([GROUP_PAD, DIM_PAD], tl.float32)
     acc, most, total = _add_blocks(
-        q, acc, most, total, begin, end, kv_ptr, scale_ptr, table, kv_head, softmax_scale, softcap, 0, 0, 0, None, 0, 0,
+        q, acc, most, total, begin, end, kv_ptr, scale_ptr, table, kv_head, softmax_scale, softcap, 0, 0, 0, 0, 0,
         KV_HEADS, DIM, DIM_PAD, BLOCK, "end", HAS_SCALE, HAS_CAP, False,
     )  # fmt: skip
     place = (sequence * HEADS + head) * SPLITS + split

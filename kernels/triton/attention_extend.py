@@ -55,13 +55,19 @@ def _extend(
     packed_row = first_row + tl.minimum(row, num_rows - 1)
     at = packed_row.to(tl.int64)[:, None]
     q = tl.load(q_ptr + at * q_stride + head[:, None] * DIM + d[None, :], mask=here, other=0.0)
-    position = first_position + tl.minimum(row, num_rows - 1)
+    # The slot of the row itself; in a tree, the position that a window counts from is another one.
+    place = first_position + tl.minimum(row, num_rows - 1)
+    oldest, bits = place - window, 0
+    if HAS_TREE:
+        bits = tl.load(tree_ptr + packed_row)
+        oldest = tl.load(tree_ptr + tree_stride + packed_row) - window
 
     most = tl.full([TILE], float("-inf"), tl.float32)
     total = tl.zeros([TILE], tl.float32)
     acc = tl.zeros([TILE, DIM_PAD], tl.float32)
     last = first_position + num_rows
-    begin = tl.where(window > 0, tl.maximum(first_position - window + 1, 0), 0) // BLOCK * BLOCK
+    first_seen = (tl.minimum(first_position, base) if HAS_TREE else first_position) - window + 1
+    begin = tl.where(window > 0, tl.maximum(first_seen, 0), 0) // BLOCK * BLOCK
     # Blocks that every row of the tile sees whole need no mask: before the own rows, inside all windows.
     clear = tl.where(window > 0, tl.cdiv(tl.maximum(last - window, 0), BLOCK) * BLOCK, begin)
     edge = tl.minimum(first_position + 1, base) if HAS_TREE else first_position + 1
@@ -70,20 +76,20 @@ def _extend(
     full = tl.minimum(full, last)
     if begin < clear:
         acc, most, total = _add_blocks(
-            q, acc, most, total, begin, clear, kv_ptr, scale_ptr, table, kv_head, softmax_scale, softcap, position,
-            window, base, tree_ptr, tree_stride, packed_row,
+            q, acc, most, total, begin, clear, kv_ptr, scale_ptr, table, kv_head, softmax_scale, softcap, place,
+            window, oldest, base, bits,
             KV_HEADS, DIM, DIM_PAD, BLOCK, "rows", HAS_SCALE, HAS_CAP, HAS_TREE,
         )  # fmt: skip
     if clear < full:
         acc, most, total = _add_blocks(
-            q, acc, most, total, clear, full, kv_ptr, scale_ptr, table, kv_head, softmax_scale, softcap, position,
-            window, base, tree_ptr, tree_stride, packed_row,
+            q, acc, most, total, clear, full, kv_ptr, scale_ptr, table, kv_head, softmax_scale, softcap, place,
+            window, oldest, base, bits,
             KV_HEADS, DIM, DIM_PAD, BLOCK, "none", HAS_SCALE, HAS_CAP, HAS_TREE,
         )  # fmt: skip
     if full < last:
         acc, most, total = _add_blocks(
-            q, acc, most, total, full, last, kv_ptr, scale_ptr, table, kv_head, softmax_scale, softcap, position,
-            window, base, tree_ptr, tree_stride, packed_row,
+            q, acc, most, total, full, last, kv_ptr, scale_ptr, table, kv_head, softmax_scale, softcap, place,
+            window, oldest, base, bits,
             KV_HEADS, DIM, DIM_PAD, BLOCK, "rows", HAS_SCALE, HAS_CAP, HAS_TREE,
         )  # fmt: skip
     out = acc / tl.where(total == 0.0, 1.0, total)[:, None]
@@ -99,16 +105,15 @@ def attend(
     tiles: Tensor,
     tile_rows: int,
     page_table: Tensor,
-    tree_TW: Tensor | None = None,
+    tree_2T: Tensor | None = None,
     scale: float,
     window: int = 0,
     softcap: float = 0.0,
 ) -> None:
     """Fills the tiles' rows of out_THD.
 
-    tiles: int32 [N, 5]: first packed row, rows (at most tile_rows), position of the first row, row of the page
-    table, position of the sequence's first own row. tree_TW: int32 words, bit j of a row: it sees own row j of its
-    sequence (drafts that branch); None: causal.
+    tiles, tree_2T: int32, see `Paged`; tiles have at most tile_rows rows. In drafts that branch, a window reaches over
+    all own rows.
     """
     _, heads, dim = q_THD.shape
     kv_heads = kv_SCD.shape[1] // 2
@@ -117,11 +122,11 @@ def attend(
     assert q_THD.stride()[1:] == (dim, 1)
     assert out_THD.is_contiguous()
     _extend[(len(tiles), kv_heads)](
-        q_THD, kv_SCD, scale_SC, out_THD, tiles, page_table, tree_TW,
-        q_THD.stride(0), out_THD.stride(0), page_table.stride(0), 0 if tree_TW is None else tree_TW.stride(0),
+        q_THD, kv_SCD, scale_SC, out_THD, tiles, page_table, tree_2T,
+        q_THD.stride(0), out_THD.stride(0), page_table.stride(0), 0 if tree_2T is None else tree_2T.stride(0),
         scale, softcap, window,
         KV_HEADS=kv_heads, GROUP=group, DIM=dim, DIM_PAD=triton.next_power_of_2(dim), TILE=tile,
         BLOCK=BLOCK_N if dim <= 128 else BLOCK_N // 2,
-        HAS_SCALE=scale_SC is not None, HAS_CAP=softcap > 0, HAS_TREE=tree_TW is not None,
+        HAS_SCALE=scale_SC is not None, HAS_CAP=softcap > 0, HAS_TREE=tree_2T is not None,
         num_warps=4 if tile <= 64 else 8, num_stages=2,
     )  # fmt: skip

@@ -29,7 +29,9 @@ _TYPES = {
 
 
 class TorchExecutor:
-    """Implements `Executor`. Not thread-safe."""
+    """Implements `Executor` and `TakesTrees`. Not thread-safe."""
+
+    takes_trees = True
 
     def __init__(
         self,

@@ -46,7 +46,8 @@ class Drafting:
         draft = self.choose([request], batch.num_tokens, room).get(request)
         if draft is None:
             return 0
-        draft = draft.chain()  # bits name rows from a sequence's first on, which begins in its prompt
+        if batch.spans[-1].length > 1:
+            draft = draft.chain()  # a tree begins with its sequence's first row
         self._append(batch, request, draft)
         return draft.size
 

@@ -208,6 +208,61 @@ def test_the_scheduler_runs_one_step_ahead_of_it(pair: Any) -> None:
     assert [len(got[str(i)]) for i in range(4)] == [3, 4, 5, 6]
 
 
+class EveryDraftPays:
+    """Costs of steps that are the faster the more rows they have."""
+
+    def curve(self, context: int) -> Any:
+        return 1.0 / np.arange(1, 2000)
+
+    def add(self, num_rows: int, context: int, seconds: float) -> None:
+        pass
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["cuda", "torch"])
+def test_drafts_that_branch_through_the_scheduler(pair: Any, which: int) -> None:
+    """Three answers of one prompt, then the same again: the tree knows all three, and tokens are those of no draft."""
+    told, branched = [], 0
+    for algorithm in ("none", "tree"):
+        inner = pair[which]
+
+        def execute(plan: Any, inner: Any = inner) -> Any:
+            nonlocal branched
+            branched += bool(plan.tree_T.size)
+            return inner.execute(plan)
+
+        executor = SimpleNamespace(
+            vocab_size=inner.vocab_size, num_slots=SLOTS, hidden_size=inner.hidden_size, device="here",
+            kv_bytes_per_token=1, takes_trees=inner.takes_trees, execute=execute, close=None,
+        )  # fmt: skip
+        got: dict[str, list[int]] = {}
+
+        def receive(message: Any, got: dict[str, list[int]] = got) -> None:
+            for output in getattr(message, "items", ()):
+                got.setdefault(output.rid, []).extend(output.token_ids)
+
+        config = EngineConfig(
+            max_running_requests=ROWS, speculative_algorithm=algorithm, disable_overlap_schedule=True
+        )  # fmt: skip
+        scheduler = Scheduler(
+            config, executor, NoTokenizer(), None, receive, max_context=CONTEXT, eos_token_ids=frozenset()
+        )  # fmt: skip
+        if scheduler._state.speculator is not None:
+            scheduler._state.speculator.costs = EveryDraftPays()  # type: ignore[assignment]
+        for turn in "ab":
+            for seed in range(3):
+                sampling = SamplingParams(max_new_tokens=5, temperature=20.0, sampling_seed=seed, top_k=6)
+                scheduler.post(Submit(rid=f"{turn}{seed}", token_ids=list(range(20, 40)), sampling=sampling))
+                while scheduler.step():
+                    pass
+        told.append(got)
+        correct = scheduler.stats()["spec_correct_drafts_total"]
+    assert told[0] == told[1]
+    assert told[1]["a1"] == told[1]["b1"] != told[1]["b2"]
+    assert branched >= 3
+    assert isinstance(correct, int)
+    assert correct >= 8
+
+
 @pytest.mark.parametrize(
     "family_name",
     [

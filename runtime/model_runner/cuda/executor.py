@@ -22,7 +22,7 @@ from ...model.adapted import AdapterSlots
 from ...model.decoder import Decoder
 from ...model.kv_pool import KvPool
 from ...scheduler.step_thread import Steps
-from ..plan import Logprobs, StepOutput, StepPlan
+from ..plan import TREE_ROWS, Logprobs, StepOutput, StepPlan
 from .graphs import Bucket, DecodeGraphs
 from .logprobs import Asked, Gathered, gather
 from .page_mirror import PageMirror
@@ -63,7 +63,7 @@ class Launched:
 
 
 class CudaExecutor:
-    """Implements `Executor`. Not thread-safe."""
+    """Implements `Executor`, `LaunchesAhead` and `TakesTrees`. Not thread-safe."""
 
     def __init__(
         self,
@@ -84,6 +84,7 @@ class CudaExecutor:
         self.hidden_size = decoder.config.hidden_size
         self.kv_bytes_per_token = pool.bytes_per_token
         config = decoder.config
+        self.takes_trees = all(window == 0 or window >= TREE_ROWS for window in config.windows)
         self._heads = {"group": config.num_heads // config.num_kv_heads, "head_dim": config.head_dim}
         self._is_cuda = self._device.type == "cuda"
         self._stream = self._copies = None
@@ -170,8 +171,9 @@ class CudaExecutor:
         ids_T, positions_T, slots_T = send([plan.token_ids_T, plan.positions_T, plan.slots_T], self._device)
         if relays:
             self._relay(ids_T, plan)
+        tree = {"tree_T": plan.tree_T, "positions_T": plan.positions_T} if plan.tree_T.size else {}
         paged = describe(
-            plan.query_start_B1, plan.kv_lens_B, plan.table_rows_B, self._mirror.table, **self._heads
+            plan.query_start_B1, plan.kv_lens_B, plan.table_rows_B, self._mirror.table, **self._heads, **tree
         )  # fmt: skip
         hidden_TE = self._decoder.forward(ids_T, slots_T, PackedBatch([], positions_T, paged), self._pool)
         rows = sorted({s.row for s in plan.samples})

@@ -107,19 +107,45 @@ def test_a_split_gives_what_the_whole_gives(error: Error) -> None:
         assert error(out, case.exact()) < TOLERANCE[torch.float32]
 
 
-def test_drafts_that_branch_see_their_ancestors_only(error: Error) -> None:
-    case = Case([(5, 70)], heads=4, kv_heads=2, dim=16)
+@pytest.mark.parametrize("heads", [(4, 2), (32, 1)], ids=str)  # one tile, and two rows a tile
+@pytest.mark.parametrize("options", [{}, {"window": 40}, {"softcap": 3.0}], ids=str)
+def test_drafts_that_branch_see_their_ancestors_only(
+    heads: tuple[int, int], options: dict[str, float], error: Error
+) -> None:
+    """A tree between a prompt's chunk, a chain and a row that is decoded; each row beside its own path alone."""
+    case = Case([(40, 30), (5, 70), (1, 9), (3, 20)], heads=heads[0], kv_heads=heads[1], dim=16)
     # Own rows 0 -> 1 -> 3 and 0 -> 2 -> 4.
-    ancestors = [{0}, {0, 1}, {0, 2}, {0, 1, 3}, {0, 2, 4}]
+    ancestors = [[0], [0, 1], [0, 2], [0, 1, 3], [0, 2, 4]]
+    words = np.zeros(49, np.uint32)
+    words[40:45] = [sum(1 << j for j in seen) for seen in ancestors]
+    positions = case.batch.positions_T.to("cpu", torch.int32).numpy()
+    positions[40:45] = [70 + len(seen) - 1 for seen in ancestors]
     assert case.batch.paged is not None
-    case.batch.paged.tree_TW = torch.tensor([[sum(1 << j for j in seen)] for seen in ancestors], dtype=torch.int32)
-    got = case.got()
-    slots = case.batch.sequences[0].slots_L
+    case.batch.paged = paged.describe(
+        np.array([0, 40, 45, 46, 49], np.int32), np.array([70, 75, 10, 23], np.int32), case.table_rows,
+        case.batch.paged.page_table, group=heads[0] // heads[1], head_dim=16, tree_T=words, positions_T=positions,
+    )  # fmt: skip
+    got = case.got(**options)
+    for sequence in (case.batch.sequences[0], *case.batch.sequences[2:]):
+        rows = slice(sequence.first, sequence.end)
+        alone = PackedBatch(
+            [Extend(0, sequence.end - sequence.first, sequence.slots_L)], case.batch.positions_T[rows]
+        )  # fmt: skip
+        exact = reference.attention(case.q[rows].double(), case.kv.double(), None, alone, scale=0.2, **options)
+        assert error(got[rows], exact) < 2 * TOLERANCE[torch.float32]
+    slots = case.batch.sequences[1].slots_L
+    tree = torch.tensor([[j in seen for j in range(5)] for seen in ancestors])
+    branching = Extend(0, 5, slots, tree, 70)
+    together = PackedBatch([branching], torch.tensor(positions[40:45].astype(np.int64)))
+    whole = reference.attention(case.q[40:45].double(), case.kv.double(), None, together, scale=0.2, **options)
     for row, seen in enumerate(ancestors):
-        mine = slots[[*range(70), *(70 + j for j in sorted(seen))]]
+        mine = slots[[*range(70), *(70 + j for j in seen)]]
         alone = PackedBatch([Extend(0, 1, mine)], torch.tensor([len(mine) - 1]))
-        exact = reference.attention(case.q[row : row + 1].double(), case.kv.double(), None, alone, scale=0.2)
-        assert error(got[row : row + 1], exact) < TOLERANCE[torch.float32]
+        exact = reference.attention(
+            case.q[40 + row : 41 + row].double(), case.kv.double(), None, alone, scale=0.2, **options
+        )
+        assert error(got[40 + row : 41 + row], exact) < 2 * TOLERANCE[torch.float32]
+        assert error(whole[row : row + 1], exact) < 1e-12
 
 
 @settings(max_examples=12, deadline=None)

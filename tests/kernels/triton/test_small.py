@@ -59,18 +59,21 @@ def test_rotate_and_store(interleaved: bool, dim: int, pairs: int, pool: torch.d
     qkv = torch.randn(tokens, heads + 2 * kv_heads, dim)
     angle = torch.rand(tokens, pairs) * 6
     slots = torch.tensor([7, 0, 3, 9, 4])
-    kv = [torch.zeros(11, 2 * kv_heads, dim, dtype=pool) for _ in range(2)]
+    types = (torch.float64 if pool == torch.float32 else pool, pool)
+    kv = [torch.zeros(11, 2 * kv_heads, dim, dtype=dtype) for dtype in types]
     scale = [torch.zeros(11, 2 * kv_heads) if pool == torch.int8 else None for _ in range(2)]
     rope_TR = (angle.cos(), angle.sin())
+    wide_TR = (rope_TR[0].double(), rope_TR[1].double())
     expected = rope.rotate_and_store(
-        qkv.clone(), rope_TR, kv[0], scale[0], slots, num_heads=heads, interleaved=interleaved
+        qkv.double(), wide_TR, kv[0], scale[0], slots, num_heads=heads, interleaved=interleaved
     )
     got = kv_store.rotate_and_store(
         qkv.clone(), rope_TR, kv[1], scale[1], slots, num_heads=heads, interleaved=interleaved
     )
+    assert expected.dtype == torch.float64
     assert error(got, expected) < 1e-6
     everything = torch.arange(11)
-    read = [cache.load_kv(p, s, everything, torch.float32) for p, s in zip(kv, scale, strict=True)]
+    read = [cache.load_kv(p, s, everything, torch.float64) for p, s in zip(kv, scale, strict=True)]
     assert error(read[1], read[0]) < (0.01 if pool == torch.int8 else 1e-3 if pool == torch.float16 else 1e-6)
     if pool == torch.int8:  # a last bit of the rotation may tip a rounding by one step
         assert int((kv[1].int() - kv[0].int()).abs().max()) <= 1
