@@ -13,90 +13,118 @@ namespace rx::RX_ISA {
 constexpr uint32_t kBelowScale = (1u << kMantissaShift) - 1;
 constexpr float kLargest = 0x1p60f, kSmallest = 0x1p-60f;
 
-// One group: codes = round(x / scale), scale = max|x| / 127 rounded up to three significant bits (see scale_table). Returns
-// the bits of the maximum: as integers, where NaN is larger than infinity, so that neither is lost. A group of zeros, or
-// of what is no number, has scale 1.
-RX_INLINE int32_t quantise_group(const float* x, Int8Group& out) {
-    constexpr int kCount = kGroup / kLanes;
-    VecF v[kCount];
-    VecI bits = set1i(0);
-    RX_UNROLL for (int i = 0; i < kCount; i++) {
-        v[i] = load(x + i * kLanes);
-        bits = max_bits(v[i], bits);
+// Groups that follow one another, at most kLanes: codes = round(x / scale), scale = max|x| / 127 rounded up to three
+// significant bits (see scale_table). A group of zeros, or of what is no number, has scale 1. What is reduced over a group
+// is reduced for all of them at once. `top`, `sums`: of what came before, of the bits of |x| (integers, where NaN is larger
+// than infinity, so that neither is lost) and of |scale * start|.
+template <int Count>
+RX_INLINE void quantise_groups(const float* x, Int8Group* out, VecI& top, VecI& sums) {
+    constexpr int kVectorsOf = kGroup / kLanes;
+    VecI bits[kLanes], totals[kLanes];
+    RX_UNROLL for (int g = 0; g < kLanes; g++) {
+        bits[g] = totals[g] = set1i(0);
+        for (int i = 0; g < Count && i < kVectorsOf; i++) bits[g] = max_bits(load(x + g * kGroup + i * kLanes), bits[g]);
     }
-    int32_t top = reduce_maxi(bits);
-    float largest;
-    memcpy(&largest, &top, 4);
-    const bool usable = largest >= kSmallest && largest <= kLargest;
-    out.scale = 1.0f;
-    if (usable) {
-        const float exact = largest / 127.0f;
+    const VecI tops = max_each(bits);
+    top = max_bits(of_bits(tops), top);
+    alignas(64) float largest[kLanes], scales[kLanes], inverses[kLanes];
+    store(largest, of_bits(tops));
+    for (int g = 0; g < kLanes; g++) {
+        const bool usable = largest[g] >= kSmallest && largest[g] <= kLargest;
+        const float exact = largest[g] / 127.0f;
         uint32_t rounded;
         memcpy(&rounded, &exact, 4);
-        rounded = (rounded + kBelowScale) & ~kBelowScale;
-        memcpy(&out.scale, &rounded, 4);
+        rounded = usable ? (rounded + kBelowScale) & ~kBelowScale : 0x3f800000;  // 1.0f
+        memcpy(&scales[g], &rounded, 4);
+        inverses[g] = usable ? 1.0f / scales[g] : 0.0f;
     }
-    VecF inverse = set1(usable ? 1.0f / out.scale : 0.0f);
-    VecI total = set1i(0);
-    RX_UNROLL for (int i = 0; i < kCount; i++) {
-        VecI q = to_int(mul(v[i], inverse));
-        store_int8(out.codes + i * kLanes, q);
-        total = addi(total, q);
+    RX_UNROLL for (int g = 0; g < Count; g++) {
+        const VecF inverse = set1(inverses[g]);
+        RX_UNROLL for (int i = 0; i < kVectorsOf; i++) {
+            const VecI q = to_int(mul(load(x + g * kGroup + i * kLanes), inverse));
+            store_int8(out[g].codes + i * kLanes, q);
+            totals[g] = addi(totals[g], q);
+        }
     }
-    out.start = -8 * reduce_addi(total);
-    return top;
+    alignas(64) int32_t starts[kLanes];
+    storei(starts, add_each(totals));
+    for (int g = 0; g < kLanes; g++) starts[g] *= -8;
+    sums = max_bits(mul(load(scales), to_float(loadi(starts))), sums);
+    RX_UNROLL for (int g = 0; g < Count; g++) {
+        out[g].scale = scales[g];
+        out[g].start = starts[g];
+    }
 }
 
-// A row's sums of activations (scale * sum of codes, the sum being -start / 8) as integers in a unit of the row. `groups`
-// entries, and a zero when that is odd.
-static void quantise_sums(const Int8Group* row, int groups, int16_t* sums, float* unit) {
-    uint32_t top = 0;
-    for (int g = 0; g < groups; g++) {
-        const float sum = row[g].scale * (float)row[g].start;
-        uint32_t bits;
-        memcpy(&bits, &sum, 4);
-        bits &= 0x7fffffff;
-        top = bits > top ? bits : top;
+// The groups that are left, fewer than 2 * Count.
+template <int Count>
+RX_INLINE void quantise_rest(const float* x, int groups, Int8Group* out, VecI& top, VecI& sums) {
+    if constexpr (Count > 0) {
+        if (groups & Count) {
+            quantise_groups<Count>(x, out, top, sums);
+            x += Count * kGroup;
+            out += Count;
+        }
+        quantise_rest<Count / 2>(x, groups, out, top, sums);
     }
-    float largest;
-    memcpy(&largest, &top, 4);
-    const float inverse = largest >= kSmallest ? -(float)kOffsetLimit / largest : 0.0f;
-    *unit = largest * 0.125f / kOffsetLimit;
-    for (int g = 0; g < groups; g++)
-        sums[g] = inverse != 0 ? (int16_t)lrintf(row[g].scale * (float)row[g].start * inverse) : 0;
+}
+
+RX_INLINE float from_bits(int32_t bits) {
+    float x;
+    memcpy(&x, &bits, 4);
+    return x;
+}
+
+// A row of `whole` groups, and one more in `tail` unless that is null. The sums of its activations (scale * sum of codes, the
+// sum being -start / 8) become integers in a unit of the row: as many as groups, and a zero when that is odd.
+static void quantise_row(const float* x, int whole, const float* tail, Int8Group* out, int16_t* sums, float* unit) {
+    VecI top = set1i(0), sum = set1i(0);
+    int g = 0;
+    for (; g + kLanes <= whole; g += kLanes) quantise_groups<kLanes>(x + g * kGroup, out + g, top, sum);
+    quantise_rest<kLanes / 2>(x + g * kGroup, whole - g, out + g, top, sum);
+    if (tail != nullptr) quantise_groups<1>(tail, out + whole, top, sum);
+
+    const float largest = from_bits(reduce_maxi(sum));
+    const VecF inverse = set1(largest >= kSmallest ? -(float)kOffsetLimit / largest : 0.0f);
+    *unit = from_bits(reduce_maxi(top)) <= kLargest ? largest * 0.125f / kOffsetLimit : NAN;
+    const int groups = whole + (tail != nullptr);
+    for (g = 0; g < groups; g += kLanes) {
+        alignas(64) float scales[kLanes] = {};
+        alignas(64) int32_t starts[kLanes] = {};
+        const int count = groups - g < kLanes ? groups - g : kLanes;
+        for (int i = 0; i < count; i++) {
+            scales[i] = out[g + i].scale;
+            starts[i] = out[g + i].start;
+        }
+        storei(starts, to_int(mul(mul(load(scales), to_float(loadi(starts))), inverse)));
+        for (int i = 0; i < count; i++) sums[g + i] = (int16_t)starts[i];
+    }
     if (groups % 2) sums[groups] = 0;
 }
 
+// Elements [from, from + kGroup) of a row in the form of bfloat16 or float.
+RX_INLINE void store_dense(const float* x, const Activations& out, int64_t from) {
+    for (int i = 0; i < kGroup; i += kLanes) {
+        if (out.form == kActBF16) {
+            store_bf16((uint16_t*)out.dense + from + i, load(x + i));
+        } else {
+            store((float*)out.dense + from + i, load(x + i));
+        }
+    }
+}
+
 static void prepare_rows(const float* x, int64_t x_stride, int row_begin, int row_end, const Activations& out) {
-    const int depth = out.depth, padded = out.padded_depth, whole = depth / kGroup * kGroup;
-    const int groups = padded / kGroup;
+    const int depth = out.depth, padded = out.padded_depth, whole = depth / kGroup, groups = padded / kGroup;
     for (int row = row_begin; row < row_end; row++, x += x_stride) {
         alignas(64) float tail[kGroup] = {};
-        int32_t top = 0;
-        for (int k = whole; k < depth; k++) tail[k - whole] = x[k];
-        for (int k = 0; k < padded; k += kGroup) {
-            const float* from = k < whole ? x + k : tail;
-            int64_t at = (int64_t)row * padded + k;
-            if (out.form == kInt8) {
-                const int32_t bits = quantise_group(from, out.int8[at / kGroup]);
-                top = bits > top ? bits : top;
-                continue;
-            }
-            for (int i = 0; i < kGroup; i += kLanes) {
-                VecF v = load(from + i);
-                if (out.form == kActBF16) {
-                    store_bf16((uint16_t*)out.dense + at + i, v);
-                } else {
-                    store((float*)out.dense + at + i, v);
-                }
-            }
-        }
+        for (int k = whole * kGroup; k < depth; k++) tail[k - whole * kGroup] = x[k];
         if (out.form == kInt8) {
-            quantise_sums(out.int8 + (int64_t)row * groups, groups, out.sums + (int64_t)row * ((groups + 1) / 2 * 2),
-                          out.sum_units + row);
-            float largest;
-            memcpy(&largest, &top, 4);
-            if (!(largest <= kLargest)) out.sum_units[row] = NAN;
+            quantise_row(x, whole, groups > whole ? tail : nullptr, out.int8 + (int64_t)row * groups,
+                         out.sums + (int64_t)row * ((groups + 1) / 2 * 2), out.sum_units + row);
+            continue;
+        }
+        for (int g = 0; g < groups; g++) {
+            store_dense(g < whole ? x + g * kGroup : tail, out, (int64_t)row * padded + g * kGroup);
         }
     }
 }

@@ -60,6 +60,24 @@ RX_INLINE void storei(int32_t* p, VecI a) { _mm512_storeu_si512(p, a); }
 RX_INLINE VecI max_bits(VecF a, VecI b) { return _mm512_max_epi32(_mm512_castps_si512(abs(a)), b); }
 RX_INLINE int32_t reduce_maxi(VecI a) { return _mm512_reduce_max_epi32(a); }
 RX_INLINE int32_t reduce_addi(VecI a) { return _mm512_reduce_add_epi32(a); }
+// Lane i of the result: all lanes of v[i] together.
+template <class Op>
+RX_INLINE VecI fold_each(const VecI (&v)[16], Op op) {
+    VecI a[8], b[4], c[2];
+    RX_UNROLL for (int i = 0; i < 8; ++i)
+        a[i] = op(_mm512_unpacklo_epi32(v[2 * i], v[2 * i + 1]), _mm512_unpackhi_epi32(v[2 * i], v[2 * i + 1]));
+    RX_UNROLL for (int i = 0; i < 4; ++i)
+        b[i] = op(_mm512_unpacklo_epi64(a[2 * i], a[2 * i + 1]), _mm512_unpackhi_epi64(a[2 * i], a[2 * i + 1]));
+    RX_UNROLL for (int i = 0; i < 2; ++i)
+        c[i] = op(_mm512_shuffle_i32x4(b[2 * i], b[2 * i + 1], 0x88), _mm512_shuffle_i32x4(b[2 * i], b[2 * i + 1], 0xdd));
+    return op(_mm512_shuffle_i32x4(c[0], c[1], 0x88), _mm512_shuffle_i32x4(c[0], c[1], 0xdd));
+}
+RX_INLINE VecI max_each(const VecI (&v)[16]) {
+    return fold_each(v, [](VecI a, VecI b) __attribute__((always_inline)) { return _mm512_max_epi32(a, b); });
+}
+RX_INLINE VecI add_each(const VecI (&v)[16]) {
+    return fold_each(v, [](VecI a, VecI b) __attribute__((always_inline)) { return _mm512_add_epi32(a, b); });
+}
 RX_INLINE void store_int8(int8_t* p, VecI a) { _mm_storeu_si128((__m128i*)p, _mm512_cvtsepi32_epi8(a)); }
 
 // A zero that the compiler can neither merge with another nor turn into a memset of an accumulator array, which would

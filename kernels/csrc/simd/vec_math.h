@@ -1,4 +1,5 @@
-// Functions on vectors that are the same for every instruction set: exponential, logistic, tanh.
+// Functions on vectors that are the same for every instruction set, or for those that have nothing better: exponential,
+// logistic, tanh, reductions of several vectors.
 
 #pragma once
 
@@ -27,5 +28,19 @@ RX_INLINE VecF logistic(VecF x) { return div(set1(1.0f), add(set1(1.0f), exp(sub
 RX_INLINE VecF tanh(VecF x) {
     return sub(div(set1(2.0f), add(set1(1.0f), exp(mul(x, set1(-2.0f))))), set1(1.0f));
 }
+
+#if !defined(__AVX512VNNI__)
+// Lane i of the result: all lanes of v[i] together.
+RX_INLINE VecI max_each(const VecI (&v)[kLanes]) {
+    int32_t found[kLanes];
+    for (int i = 0; i < kLanes; ++i) found[i] = reduce_maxi(v[i]);
+    return loadi(found);
+}
+RX_INLINE VecI add_each(const VecI (&v)[kLanes]) {
+    int32_t found[kLanes];
+    for (int i = 0; i < kLanes; ++i) found[i] = reduce_addi(v[i]);
+    return loadi(found);
+}
+#endif
 
 }  // namespace rx::RX_ISA
