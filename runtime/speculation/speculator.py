@@ -192,15 +192,16 @@ class Speculator:
     def _cut(self, track: Track, draft: Draft) -> Draft | None:
         """Without what can never be accepted: an end of the text is drawn, never computed, and so is the last token."""
         request = track.request
-        tokens = draft.tokens.first(max(0, int(self._rows.limit[request.row]) - track.known - 1))
+        tokens, room = draft.tokens, int(self._rows.limit[request.row]) - track.known - 1
         if request.matcher is not None:
             tokens = tokens.chain()  # masks are filled along one way
-        if request.stop_ids and not request.stop_ids.isdisjoint(tokens.ids.tolist()):
-            kept = list[int]()
+        if tokens.size > room or not request.stop_ids.isdisjoint(tokens.ids.tolist()):
+            kept, depths = list[int](), tokens.depths().tolist()
             for place, token in enumerate(tokens.ids.tolist()):
-                if token not in request.stop_ids and ((above := tokens.parent(place)) < 0 or above in kept):
+                above = tokens.parent(place)
+                if token not in request.stop_ids and depths[place] < room and (above < 0 or above in kept):
                     kept.append(place)
-            tokens = tokens.only(kept)
+            tokens = tokens.only(kept).first(self._rows.width - track.known)
         return draft.of(tokens) if tokens.size else None
 
     def _take(self, track: Track, draft: Draft, length: int, drafts: dict[Request, TokenTree]) -> int:

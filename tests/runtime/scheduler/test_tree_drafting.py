@@ -118,7 +118,7 @@ def test_another_way_than_the_first_saves_its_steps(make_harness, let_guess) -> 
     harness.submit("a", PROMPT, max_new_tokens=16, ignore_eos=True)
     harness.run()
     assert harness.token_ids["a"] == harness.expected(PROMPT, 16)
-    assert harness.executor.num_steps == 6  # of 16: a chain behind the prompt, then five tokens a step, less at the end
+    assert harness.executor.num_steps <= 5  # of 16: a chain behind the prompt, then five tokens a step
     ids = np.array(PROMPT + harness.token_ids["a"], np.int32)
     cache = harness.scheduler._state.cache
     assert cache.match(ids, end=ids.size).length == ids.size - 1
