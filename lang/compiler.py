@@ -165,7 +165,8 @@ def run_graph(
 ) -> ProgramState:
     """Runs `graph` on `backend`: the same values as its program gives, and no body in between."""
     check_arguments(graph, arguments)
-    root = StreamExecutor(backend, arguments, options.sampling(), stream=options.stream, run=options.run_context())
+    run = options.run_context(backend)
+    root = StreamExecutor(backend, arguments, options.sampling(), stream=options.stream, run=run)
     GraphRun(graph, root, arguments).submit()
     root.run.end()
     root.run.ret_value.set_result(None)
@@ -205,7 +206,8 @@ def run_remote(
         **({"budget": dataclasses.asdict(options.budget)} if options.budget is not None else {}),
         **({"timeout": options.timeout_s + SERVER_GRACE_S} if options.timeout_s is not None else {}),
     }
-    root = StreamExecutor(host, arguments, options.sampling(), stream=options.stream, run=options.run_context())
+    run = options.run_context(host)
+    root = StreamExecutor(host, arguments, options.sampling(), stream=options.stream, run=run)
     root.submit(RemoteRun(request, names, types, tools or {}))
     root.sync_future().add_done_callback(lambda _: _end(root))
     root.end_stream()

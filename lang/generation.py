@@ -86,7 +86,7 @@ async def _with_retries(
 ) -> tuple[Any, dict[str, Any]]:
     stream = performer.stream
     for attempt in range(stream.run.retries + 1):
-        stream.run.usage.check(stream.run.budget)
+        stream.run.check_budget()
         slot.started = True
         stream.run.emit("gen", stream, slot, attempt=attempt)
         try:

@@ -113,22 +113,27 @@ class ProgramStateGroup:
                     errors[i] = error
             parent.set_var(name, GatheredList(values, errors))
 
-    def first(self, k: int, name: str) -> list[ProgramState]:
-        """The k branches whose `name` is known first, in that order; the others are cancelled.
+    def first(self, k: int, name: str | None = None) -> list[ProgramState]:
+        """The k branches whose `name` is known first, or that have done all they have to, in that order.
+
+        The others are cancelled.
 
         Branches that fail do not count. ProgramError if fewer than k succeed.
         """
         winners: list[ProgramState] = []
+        streams = [state.stream_executor for state in self.states]
         waiting: dict[int, Future[Any]] = {
-            i: state.stream_executor.value_future(name) for i, state in enumerate(self.states)
+            i: stream.sync_future() if name is None else stream.value_future(name) for i, stream in enumerate(streams)
         }
         while waiting and len(winners) < k:
             self.states[0].stream_executor.run.wait(any_done(list(waiting.values())))
             for i in [i for i, future in waiting.items() if future.done()]:
-                if waiting.pop(i).exception() is None and len(winners) < k:
+                failed = waiting.pop(i).exception() or (streams[i].error_ if name is None else None)
+                if failed is None and len(winners) < k:
                     winners.append(self.states[i])
         if len(winners) < k:
-            raise ProgramError(f"only {len(winners)} of {len(self.states)} branches gave {name!r}; {k} were wanted")
+            what = "succeeded" if name is None else f"gave {name!r}"
+            raise ProgramError(f"only {len(winners)} of {len(self.states)} branches {what}; {k} were wanted")
         for state in self.states:
             if state not in winners:
                 state.cancel()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .backend.base_backend import BaseBackend
 from .group import ProgramStateGroup
+from .run_context import body_of
 from .run_options import RunOptions
 from .state import ProgramState
 from .stream_executor import StreamExecutor
@@ -32,7 +33,7 @@ def new_state(
             stream=options.stream,
             num_api_spec_tokens=program.num_api_spec_tokens,
             use_thread=options.use_thread,
-            run=options.run_context(),
+            run=options.run_context(backend),
         )
     )
 
@@ -43,7 +44,8 @@ def ending_run(state: ProgramState) -> Iterator[Callable[[Any], None]]:
     stream = state.stream_executor
     value: list[Any] = []
     try:
-        yield value.append
+        with body_of(stream.run):
+            yield value.append
     except BaseException as error:
         stream.fail(error)
         stream.run.end()

@@ -216,8 +216,9 @@ class NativeCalls:
         return parts, answer.meta
 
     async def _ask(self, request: dict[str, Any], num: int, on_piece: OnPiece | None) -> list[_Result]:
-        """Sends what the engine does not have yet; everything, if it has forgotten the rest."""
-        if self._base is None:
+        """Sends what the engine does not have yet; everything, if it has forgotten the rest, or where it is to give
+        several answers: those go on from no kept path."""
+        if self._base is None or num > 1:
             return await self._collect(request, num, on_piece)
         try:
             return await self._collect({**request, **self._base.extend(request["prompt_parts"])}, num, on_piece)

@@ -266,7 +266,7 @@ class Performer:
         stream = self.stream
         if not expr.choices:
             raise ValueError("select needs at least one option, found an empty list")
-        stream.run.usage.check(stream.run.budget)
+        stream.run.check_budget()
         slot.started = True
         decision, meta = await choose(stream, expr, lambda: stream.calls.select(expr, context))
         inputs = meta.get("input_token_logprobs")

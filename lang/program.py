@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .global_config import resolve_backend
 from .ir import SglInline
+from .run_context import current_run
 from .run_options import BATCH_OPTIONS, RUN_OPTIONS, RunOptions
 
 if TYPE_CHECKING:
@@ -146,10 +147,15 @@ class SglFunction:
         cache_program(self, resolve_backend(backend))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """As run. In another program's body: a part of that run, with its backend and its sampling where the call says
+        nothing; in a trace, a part of its graph."""
         from .tracer import current_trace
 
-        tracer = current_trace()
-        return self.run(*args, **kwargs) if tracer is None else tracer.call(self, args, kwargs)
+        tracer, caller = current_trace(), current_run()
+        if tracer is not None:
+            return tracer.call(self, args, kwargs)
+        passed_on = {} if caller is None else caller.passed_on
+        return self.run(*args, **{**{k: v for k, v in passed_on.items() if k not in self.arg_names}, **kwargs})
 
 
 def _signature(fixed: list[inspect.Parameter], options: dict[str, Any], *, variadic: bool) -> inspect.Signature:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import contextvars
 import threading
 import time
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -43,15 +45,21 @@ class RunContext:
         loop: asyncio.AbstractEventLoop | None = None,
         max_text_chars: int | None = None,
         program_id: str | None = None,
+        caller: RunContext | None = None,
+        passed_on: dict[str, Any] | None = None,
     ) -> None:
+        """caller: the run whose body made this one; it counts what this one uses, and ends it where it is ended.
+        passed_on: options of run for programs that the body calls."""
         self._loop = loop
         self.max_text_chars = max_text_chars
         """Most text of one stream; None is no limit."""
-        self.program_id = program_id or new_name()
+        self.program_id: str = program_id or (new_name() if caller is None else caller.program_id)
         """What a server that serves programs fairly knows the run by; a run that it calls has the same."""
         self.expects: list[dict[str, Any]] = []
         """What streams of the run will begin with: the next call tells the engine."""
-        self.usage = Usage()
+        self.caller = caller
+        self.passed_on = passed_on or {}
+        self.usage: Usage = Usage(None if caller is None else caller.usage)
         self.events: list[Event] = []
         """What happened so far, pieces of streams left out; `time_s` counts from the run's begin."""
         self._began = time.perf_counter()
@@ -65,8 +73,12 @@ class RunContext:
         self.ret_value: Future[Any] = Future()
         """What the body returned."""
         self._streams: weakref.WeakSet[StreamExecutor] = weakref.WeakSet()
+        self._called: weakref.WeakSet[RunContext] = weakref.WeakSet()
         self._tasks: set[asyncio.Task[None]] = set()
         self._lock = threading.Lock()
+        if caller is not None:
+            with caller._lock:
+                caller._called.add(self)
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -88,6 +100,12 @@ class RunContext:
         if size > MAX_STREAMS - len(self._streams):
             raise ProgramError(f"a fork of {size}: a program has at most {MAX_STREAMS} streams at once")
 
+    def check_budget(self) -> None:
+        """Raises BudgetExceeded if the next call would begin beyond the run's limits, or its caller's."""
+        self.usage.check(self.budget)
+        if self.caller is not None:
+            self.caller.check_budget()
+
     def add(self, stream: StreamExecutor) -> None:
         with self._lock:
             self._streams.add(stream)
@@ -97,11 +115,15 @@ class RunContext:
             return list(self._streams)
 
     def cancel(self, error: ProgramError) -> None:
-        """Ends every stream of the run that has not finished."""
+        """Ends every stream of the run that has not finished, and the runs that it called."""
         for task in list(self._tasks):
             self.loop.call_soon_threadsafe(task.cancel)
         for stream in self.streams():
             stream.cancel(error)
+        with self._lock:
+            called = list(self._called)
+        for run in called:
+            run.cancel(error)
 
     def wait(self, future: Future[T], timeout_s: float | None = None) -> T:
         """As waiting.wait; Ctrl-C meanwhile cancels the run."""
@@ -148,3 +170,21 @@ class RunContext:
             self.events.append({"time_s": time.perf_counter() - self._began, **event})
         if self.on_event is not None:
             self.on_event(event)
+
+
+_running: contextvars.ContextVar[RunContext | None] = contextvars.ContextVar("radixlang_run", default=None)
+
+
+def current_run() -> RunContext | None:
+    """The run whose body is being executed in this context."""
+    return _running.get()
+
+
+@contextlib.contextmanager
+def body_of(run: RunContext) -> Iterator[None]:
+    """Around a body of `run`: runs that begin inside are called by it."""
+    token = _running.set(run)
+    try:
+        yield
+    finally:
+        _running.reset(token)

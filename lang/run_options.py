@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .run_context import RunContext
+from ..errors import TraceError
+from .run_context import RunContext, current_run
 from .sampling import SglSamplingParams
+from .source_location import user_location
 from .tape import current_tape
 from .usage import Budget
 
@@ -57,12 +59,13 @@ BATCH_OPTIONS: dict[str, Any] = {
 
 
 class RunOptions:
-    """Options of one run. `values`: those that were given."""
+    """Options of one run. `values`: those that were given; also `given`."""
 
     def __init__(self, values: dict[str, Any]) -> None:
         unknown = [name for name in values if name not in RUN_OPTIONS]
         if unknown:
             raise TypeError(f"run has no option {', '.join(unknown)}; there are {', '.join(RUN_OPTIONS)}")
+        self.given = values
         self.values = {**RUN_OPTIONS, **values}
         self.backend: Any = self.values["backend"]
         self.stream = bool(self.values["stream"])
@@ -72,14 +75,39 @@ class RunOptions:
         self.retries = int(self.values["retries"])
         self.on_event: Callable[[dict[str, Any]], None] | None = self.values["on_event"]
         self.cache: Any = self.values["cache"]
+        if self.timeout_s is not None and not self.timeout_s > 0:
+            raise ValueError(f"timeout is in seconds and more than 0, or None; found {self.timeout_s!r}")
+        if self.retries < 0:
+            raise ValueError(f"retries must be 0 or more, found {self.retries}")
 
     def sampling(self) -> SglSamplingParams:
         """What holds for gens that say nothing themselves; lists are copied."""
         return SglSamplingParams(**{name: self.values[name] for name in SAMPLING_OPTIONS}).clone()
 
-    def run_context(self) -> RunContext:
+    def sampling_in_graph(self, program: str) -> dict[str, Any]:
+        """The sampling that is given, for all gens of `program`, which a traced one calls with these options.
+
+        TraceError for an option that a graph has once, for the whole of it.
+        """
+        for name in self.given:
+            if name not in SAMPLING_OPTIONS and name not in ("stream", "use_thread"):
+                told = f"{program}(…, {name}=…): the graph has one {name}, that of its run"
+                raise TraceError(told, where=user_location())
+        return {name: value for name, value in self.given.items() if name in SAMPLING_OPTIONS and value is not None}
+
+    def passed_on(self, backend: Any) -> dict[str, Any]:
+        """What programs that the body calls are run with, where their call says nothing else."""
+        return {**{name: value for name, value in self.given.items() if name in SAMPLING_OPTIONS}, "backend": backend}
+
+    def run_context(self, backend: Any) -> RunContext:
         run = RunContext(
-            budget=self.budget, retries=self.retries, on_event=self.on_event, tape=current_tape(), cache=self.cache
+            budget=self.budget,
+            retries=self.retries,
+            on_event=self.on_event,
+            tape=current_tape(),
+            cache=self.cache,
+            caller=current_run(),
+            passed_on=self.passed_on(backend),
         )
         if self.timeout_s is not None:
             run.set_deadline(self.timeout_s)

@@ -86,10 +86,11 @@ class Trace:
         return Symbol(self, node, f"{symbol.name}.{method}")
 
     def call(self, program: SglFunction, args: Sequence[Any], kwargs: dict[str, Any]) -> TracerProgramState:
-        """A program called by the traced one: streams of its own in the same graph."""
-        own, _ = program.split(kwargs)
+        """A program called by the traced one: streams of its own in the same graph, with its own call's sampling."""
+        own, options = program.split(kwargs)
         call = program.call_arguments(args, own)
         state = self.new_stream(None)
+        state.sampling = options.sampling_in_graph(program.__name__)
         state.ret_value = program.func(state, *call.args[1:], **call.kwargs)
         return state
 
@@ -112,6 +113,8 @@ class TracerProgramState:
         """Names that are defined here are the program's."""
         self.switch_cases: int | None = None
         """Of a case's stream: its switch node."""
+        self.sampling: dict[str, Any] = {}
+        """Of a program that the traced one called: what holds for gens that say nothing themselves."""
         self._last = after
         self._scope = ""
         """What names begin with: set while a program runs inline under `into`."""
@@ -171,7 +174,7 @@ class TracerProgramState:
             name = self._full(expr.name)
             if name and expr.options.get("dtype") is not None:
                 self.graph.types[name] = expr.options["dtype"]
-            node = self._add("gen", name=name, **gen_params(expr, self.graph.code))
+            node = self._add("gen", name=name, **{**self.sampling, **gen_params(expr, self.graph.code)})
             self._define(expr.name, node)
             self._capture(node, expr.options.get("grammar"))
         elif isinstance(expr, SglSelect):
@@ -260,6 +263,7 @@ class TracerProgramState:
         node = self._add("switch", [expr.value.node], keys=keys, streams=[state.stream for state in streams])
         for state, case in zip(streams, cases, strict=True):
             state._last, state.is_root, state.switch_cases = node, self.is_root, node
+            state.sampling = self.sampling
             state._append(case)
             self.variables.update(state.variables)
 
@@ -295,7 +299,7 @@ class TracerProgramState:
         streams = [self.trace.new_stream(None) for _ in range(int(size))]
         fork = self._add("fork", size=int(size), streams=[branch.stream for branch in streams])
         for branch in streams:
-            branch._last = fork
+            branch._last, branch.sampling = fork, self.sampling
             branch.variables = dict(self.variables)
         return TracerGroup(self, streams)
 

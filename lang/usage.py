@@ -11,7 +11,10 @@ from ..errors import BudgetExceeded
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """Limits of one run, its forks included; None is no limit. A call that begins above one raises BudgetExceeded."""
+    """Limits of one run, its forks and the programs that it calls included; None is no limit.
+
+    A call that begins above one raises BudgetExceeded.
+    """
 
     requests: int | None = None
     prompt_tokens: int | None = None
@@ -20,9 +23,11 @@ class Budget:
 
 
 class Usage:
-    """Sums over a run and its forks. Tokens are those that the backend reports."""
+    """Sums over a run, its forks and the programs that it calls. Tokens are those that the backend reports."""
 
-    def __init__(self) -> None:
+    def __init__(self, whole: Usage | None = None) -> None:
+        """whole: also counts what this one counts."""
+        self._whole = whole
         self.requests = 0
         """Generations and selects."""
         self.prompt_tokens = 0
@@ -46,6 +51,8 @@ class Usage:
             self.cached_tokens += int(meta.get("cached_tokens") or 0)
             for one in meta.get("completions") or [meta]:
                 self.completion_tokens += int(one.get("completion_tokens") or 0)
+        if self._whole is not None:
+            self._whole.add(meta, requests=requests, round_trips=round_trips)
 
     def take(self, told: dict[str, int]) -> None:
         """Counts a whole run that a server made: what it used, in one round trip."""
@@ -53,6 +60,8 @@ class Usage:
             self.round_trips += 1
             for name in ("requests", "prompt_tokens", "cached_tokens", "completion_tokens"):
                 setattr(self, name, getattr(self, name) + int(told.get(name) or 0))
+        if self._whole is not None:
+            self._whole.take(told)
 
     def counts(self) -> dict[str, int]:
         """What is counted, by name."""

@@ -123,6 +123,7 @@ class ProgramHost:
             max_text_chars=self.limits.text_chars,
             budget=budget,
             program_id=request.program_id,
+            passed_on=request.options.passed_on(backend),
         )
         run.calls_left = request.calls_left
         run_id = request.run_id or uuid.uuid4().hex

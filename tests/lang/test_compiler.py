@@ -237,3 +237,52 @@ def test_a_run_that_fails_lets_go_of_what_it_expected(native, until):
     assert state.error() is not None
     [expected] = backend.requests[0]["expects"]
     until(lambda: expected["keep"] in released)
+
+
+def test_a_called_program_is_a_part_of_the_run_that_calls_it(native):
+    backend = native(lambda prompt: "v")
+    sgl.set_default_backend(None)
+
+    @sgl.function
+    def inner(s, word, n=0):
+        s += word + sgl.gen("own") + sgl.gen("said", max_tokens=3)
+        g = s.fork(1)
+        g += sgl.gen("forked")
+        g.join()
+
+    @sgl.function
+    def outer(s):
+        s += inner(word="a", n=2)["own"] + inner(word="b", max_new_tokens=7, stop="!", temperature=0.5)["said"]
+        s += sgl.gen("last")
+
+    def sampled(run):
+        backend.requests.clear()
+        state = run(max_new_tokens=5, temperature=0, top_p=0.5, stop=["?"], backend=backend)
+        assert state.text() == "vvv"
+        names = ("max_new_tokens", "temperature", "top_p", "stop", "n")
+        told = [
+            (backend.text_of(r["prompt_parts"]), *(r["sampling_params"][n] for n in names)) for r in backend.requests
+        ]
+        return sorted(told, key=repr)
+
+    whole = sampled(outer.run)
+    assert whole == sampled(outer.compile(mode="graph").run)
+    assert ("b", 7, 0.5, 0.5, ["!"], 1) in whole
+    assert ("bvv", 7, 0.5, 0.5, ["!"], 1) in whole
+    assert ("a", 5, 0, 0.5, ["?"], 1) in whole
+
+
+def test_a_called_program_with_a_deadline_of_its_own_is_interpreted(native):
+    native(lambda prompt: "v")
+
+    @sgl.function
+    def inner(s):
+        s += "x" + sgl.gen("v", max_tokens=1)
+
+    @sgl.function
+    def outer(s):
+        s += inner(timeout=9)["v"]
+
+    with pytest.raises(sgl.TraceError, match="one timeout"):
+        outer.compile(mode="graph")
+    assert outer.compile().run().text() == "v"

@@ -179,3 +179,24 @@ def test_forks_that_fork_again_end_with_an_error(native):
             p.run(width=width, depth=depth)
         with pytest.raises(sgl.TraceError, match="streams"):
             p.compile(mode="graph", width=width, depth=depth)
+
+
+def test_first_without_a_name_takes_branches_that_have_done_all(scripted):
+    never = threading.Event()
+
+    def reply(text, params):
+        if text.endswith("0"):
+            raise ValueError("no")
+        return "done" if text.endswith("2") else never.wait(20) or "late"
+
+    scripted(reply)
+
+    @sgl.function
+    def p(s):
+        g = s.fork(3)
+        g += lambda i: f"{i}" + sgl.gen("v") + "."
+        (winner,) = g.first(1)
+        never.set()
+        return winner.text()
+
+    assert p.run().ret_value == "2done."

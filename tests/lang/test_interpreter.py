@@ -227,3 +227,42 @@ def test_a_dropped_stream_is_aborted(native, until):
     del state
     gc.collect()
     until(lambda: len(backend.closed) == 1)
+
+
+def test_a_run_counts_and_ends_the_programs_that_its_body_runs(native, until):
+    backend = native(lambda prompt: "v" * 9)
+
+    @sgl.function
+    def inner(s):
+        s += "in" + sgl.gen("v", max_tokens=3)
+
+    @sgl.function
+    def outer(s):
+        s += "out" + sgl.gen("v", max_tokens=2) + inner()["v"]
+        s += sgl.gen("w", max_tokens=1)
+
+    state = outer.run()
+    assert state.text() == "outvvvvvv"
+    assert (state.usage.requests, state.usage.completion_tokens) == (3, 6)
+    assert len({request["program_id"] for request in backend.requests}) == 1
+    with pytest.raises(sgl.BudgetExceeded):
+        outer.run(budget=sgl.Budget(requests=2)).text()
+
+    backend.hold_back()
+    with pytest.raises(sgl.ProgramTimeout):
+        outer.run(timeout=0.05)
+    until(lambda: len(backend.closed) == 1)
+
+
+@pytest.mark.parametrize("option", [{"timeout": 0}, {"timeout": -1}, {"timeout": float("nan")}, {"retries": -1}])
+def test_limits_that_cannot_be_are_refused(native, option):
+    native()
+
+    @sgl.function
+    def p(s):
+        s += sgl.gen("v")
+
+    with pytest.raises(ValueError, match=next(iter(option))):
+        p.run(**option)
+    with pytest.raises(ValueError, match=next(iter(option))):
+        p.compile().run(**option)

@@ -289,3 +289,24 @@ def test_a_backend_that_counts_no_programs_is_told_none(native):
 
     assert p.run()["a"] == "v"
     assert "program_id" not in backend.requests[0]
+
+
+def test_several_answers_behind_a_kept_path_are_asked_for_with_all_text(native):
+    backend = native(lambda prompt: "v")
+    backend.keeps_paths = True
+
+    async def release(paths):
+        pass
+
+    backend.native_release = release
+
+    @sgl.function
+    def p(s):
+        s += "q" + sgl.gen("a", max_tokens=1) + "r" + sgl.gen("b", n=2, max_tokens=1) + "t"
+        s += sgl.gen("c", max_tokens=1, best_of=2, best_by=len) + "u" + sgl.gen("d", max_tokens=1)
+
+    state = p.run()
+    assert (state.text(), state["b"]) == ("qvrvtvuv", ["v", "v"])
+    alone = [r for r in backend.requests if r["sampling_params"]["n"] > 1]
+    assert ["parent" in r or "keep" in r for r in alone] == [False, False]
+    assert [backend.text_of(r["prompt_parts"]) for r in alone] == ["qvr", "qvrvt"]
