@@ -24,16 +24,6 @@ if TYPE_CHECKING:
 
 MAX_HEAD_DIM = 512  # kMaxHeadDim of csrc/attention_panels.h
 
-_NORMS = {  # before attention, after it, before the MLP, after it
-    "pre": ("input_layernorm", "", "post_attention_layernorm", ""),
-    "post": ("", "post_attention_layernorm", "", "post_feedforward_layernorm"),
-    "sandwich": (
-        "input_layernorm",
-        "post_attention_layernorm",
-        "pre_feedforward_layernorm",
-        "post_feedforward_layernorm",
-    ),
-}
 _DERIVED = ("rotary_emb.inv_freq", "attn.bias", "attn.masked_bias", "rope_freqs.weight")
 """Tensors of old checkpoints that hold what the config says as well."""
 
@@ -151,7 +141,7 @@ class ModelDescription:
         fields = ("attention_norm", "attention_post_norm", "mlp_norm", "mlp_post_norm")
         norms = {
             field: self._norm(f"{prefix}.{name}", config.hidden_size)
-            for field, name in zip(fields, _NORMS[config.norm_placement], strict=True)
+            for field, name in zip(fields, config.norm_names, strict=True)
             if name
         }
         if config.qk_norm != "none":
@@ -185,5 +175,3 @@ def _check(config: ModelConfig) -> None:
         )
     if config.head_dim > MAX_HEAD_DIM or config.head_dim % 2:
         raise UnsupportedModel(f"the native step takes even head sizes up to {MAX_HEAD_DIM}, not {config.head_dim}")
-    if config.norm_placement not in _NORMS:
-        raise UnsupportedModel(f"the native step has no norm placement {config.norm_placement!r}")

@@ -9,6 +9,15 @@ NormPlacement = Literal["pre", "post", "sandwich"]
 QkNorm = Literal["none", "head", "full"]
 
 
+_NORM_NAMES: dict[NormPlacement, tuple[str, str, str, str]] = {
+    "pre": ("input_layernorm", "", "post_attention_layernorm", ""),
+    "post": ("", "post_attention_layernorm", "", "post_feedforward_layernorm"),
+    "sandwich": (
+        "input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm",
+    ),
+}  # fmt: skip
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RopeConfig:
     """Rotary positions (RoFormer, arXiv 2104.09864) and their scalings."""
@@ -99,6 +108,11 @@ class ModelConfig:
     bos_token_id: int | None = None
     name: str = ""
     """What the checkpoint calls itself."""
+
+    @property
+    def norm_names(self) -> tuple[str, str, str, str]:
+        """Of a layer's norms before attention, after it, before the MLP and after it; empty where there is none."""
+        return _NORM_NAMES[self.norm_placement]
 
     @property
     def softmax_scale(self) -> float:

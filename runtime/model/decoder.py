@@ -56,16 +56,7 @@ class Layer:
     @classmethod
     def load(cls, weights: Weights, config: ModelConfig, index: int) -> Layer:
         prefix = f"model.layers.{index}"
-        pre, post, before_mlp, after_mlp = {
-            "pre": ("input_layernorm", "", "post_attention_layernorm", ""),
-            "post": ("", "post_attention_layernorm", "", "post_feedforward_layernorm"),
-            "sandwich": (
-                "input_layernorm",
-                "post_attention_layernorm",
-                "pre_feedforward_layernorm",
-                "post_feedforward_layernorm",
-            ),
-        }[config.norm_placement]
+        pre, post, before_mlp, after_mlp = config.norm_names
 
         def norm(name: str) -> Norm | None:
             return Norm.load(weights, f"{prefix}.{name}", config.hidden_size, config) if name else None

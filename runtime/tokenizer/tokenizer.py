@@ -144,14 +144,6 @@ class TextTokenizer:
     def encode_continuation(self, text: str) -> list[int]:
         return self._ids(self._without_prefix(), text)
 
-    def encode_batch(self, texts: Sequence[str], *, add_bos: bool = True) -> list[list[int]]:
-        try:
-            found = self._library.encode_batch_fast(list(texts), add_special_tokens=False)
-        except TypeError:
-            _refuse_lone_surrogates(texts)
-            raise
-        return [self._with_bos(encoding.ids, add_bos) for encoding in found]
-
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         """A whole text: the space that SentencePiece puts before the first word is taken off again."""
         raw = self._shown(token_ids) if skip_special_tokens else self._all(token_ids)
@@ -190,7 +182,7 @@ class TextTokenizer:
             else:
                 ids = library.encode_batch_fast([text], add_special_tokens=False)[0].ids
         except TypeError:
-            _refuse_lone_surrogates([text])
+            _refuse_lone_surrogates(text)
             raise
         return ids
 
@@ -290,10 +282,9 @@ def _prefixless(library: Library) -> Library:
     return type(library).from_str(json.dumps(whole))
 
 
-def _refuse_lone_surrogates(texts: Sequence[str]) -> None:
+def _refuse_lone_surrogates(text: str) -> None:
     """The library calls such a text no text at all."""
-    for text in texts:
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise RequestError("the text holds half of a surrogate pair; send valid Unicode") from None
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise RequestError("the text holds half of a surrogate pair; send valid Unicode") from None

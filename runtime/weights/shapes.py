@@ -17,16 +17,9 @@ def expected_shapes(config: ModelConfig, has_head: bool) -> Iterator[tuple[str, 
     yield "model.norm.weight", (hidden,)
     if has_head or not config.tie_embeddings:
         yield "lm_head.weight", (config.vocab_size, hidden)
-    norms = {
-        "pre": ("input_layernorm", "post_attention_layernorm"),
-        "post": ("post_attention_layernorm", "post_feedforward_layernorm"),
-        "sandwich": (
-            "input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm",
-        ),
-    }[config.norm_placement]  # fmt: skip
     for layer in range(config.num_layers):
         prefix = f"model.layers.{layer}."
-        for norm in norms:
+        for norm in filter(None, config.norm_names):
             yield f"{prefix}{norm}.weight", (hidden,)
         if config.qk_norm != "none":
             full = config.qk_norm == "full"
@@ -61,9 +54,16 @@ def check_shapes(found: Mapping[str, tuple[int, ...]], config: ModelConfig, path
         if name not in found:
             raise BadCheckpoint(f"{path}: tensor {name} is missing; download or convert the model again")
         if found[name] != shape:
-            raise WeightMismatch(f"{path}: tensor {name} should have shape {list(shape)}, found {list(found[name])}")
+            raise _mismatch(path, name, shape, found[name])
     for name, shape in found.items():
         stem, _, kind = name.rpartition(".")
         weight = expected.get(f"{stem}.weight")
         if kind == "bias" and weight is not None and shape != weight[:1]:
-            raise WeightMismatch(f"{path}: tensor {name} should have shape {[weight[0]]}, found {list(shape)}")
+            raise _mismatch(path, name, weight[:1], shape)
+
+
+def _mismatch(path: Path, name: str, wanted: tuple[int, ...], found: tuple[int, ...]) -> WeightMismatch:
+    return WeightMismatch(
+        f"{path}: tensor {name} should have shape {list(wanted)} by its config, found {list(found)}; config and "
+        "weights are of different models: download both again"
+    )

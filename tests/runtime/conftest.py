@@ -56,9 +56,6 @@ class ByteTokenizer:
     def encode_continuation(self, text):
         return self.encode(text)
 
-    def encode_batch(self, texts, *, add_bos=True):
-        return [self.encode(t) for t in texts]
-
     def decode(self, token_ids, *, skip_special_tokens=True):
         detokenizer = ByteDetokenizer()
         return detokenizer.push(token_ids) + detokenizer.flush()

@@ -74,11 +74,6 @@ def test_special_tokens_are_recognised_and_skipped(tiny_tokenizer):
     assert tiny_tokenizer.eos_token_ids == {2}
 
 
-def test_a_batch_is_each_text_alone(tiny_tokenizer, odd_texts):
-    assert tiny_tokenizer.encode_batch(odd_texts) == [tiny_tokenizer.encode(text) for text in odd_texts]
-    assert tiny_tokenizer.encode_batch([]) == []
-
-
 def test_long_texts_take_the_other_path_to_the_same_ids(tiny_tokenizer):
     text = "the thing and " * 60
     assert tiny_tokenizer.encode(text) == tiny_tokenizer._library.encode(text).ids
@@ -89,15 +84,12 @@ def test_long_texts_take_the_other_path_to_the_same_ids(tiny_tokenizer):
 def test_half_a_surrogate_pair_is_the_callers_error(tiny_tokenizer, length):
     with pytest.raises(RequestError, match="surrogate"):
         tiny_tokenizer.encode("a" * length + "\ud800")
-    with pytest.raises(RequestError, match="surrogate"):
-        tiny_tokenizer.encode_batch(["\udfff"])
 
 
 def test_bos_is_put_before_a_text_and_never_before_its_continuation(sentencepiece):
     assert sentencepiece.adds_bos
     plain = sentencepiece.encode("the", add_bos=False)
     assert sentencepiece.encode("the") == [1, *plain]
-    assert sentencepiece.encode_batch(["the"]) == [[1, *plain]]
     assert 1 not in sentencepiece.encode_continuation("the")
 
 
