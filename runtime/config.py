@@ -183,6 +183,8 @@ class ServerConfig:
     says. openai: as the API says."""
     strict_fields: bool = False
     """Refuse bodies with unknown fields (400) instead of naming them in x-radixlang-ignored."""
+    no_ui: bool = False
+    """Serve no page at /: browsers, too, hear that the server runs."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe log lines that are written."""
     log_requests: bool = True

@@ -45,7 +45,7 @@ _SWITCHES = """
     encoder-only enforce-disable-flashinfer-allreduce-fusion enforce-shared-experts-fusion
     experts-shared-outer-loras export-metrics-to-file flashinfer-mla-disable-ragged grpc-mode
     incremental-streaming-output is-embedding language-model-only language-only lora-strict-loading
-    lora-use-virtual-experts mlx-enable-sampling mm-enable-dp-encoder no-ui ple-offload-embedding pre-warm-nccl
+    lora-use-virtual-experts mlx-enable-sampling mm-enable-dp-encoder ple-offload-embedding pre-warm-nccl
     prefill-only-disable-kv-cache quantize-and-serve
     remote-instance-weight-loader-start-seed-via-transfer-engine return-input-ids return-output-ids
     schedule-low-priority-values-first show-time-cost skip-server-warmup skip-tokenizer-init sleep-on-idle

@@ -21,13 +21,13 @@ def all_routes() -> list[Route]:
         chat,
         completions,
         decisions,
-        docs,
         embeddings,
         grammar,
         models,
         ollama,
         ollama_models,
         openapi,
+        pages,
         programs,
         responses,
         score,
@@ -39,7 +39,7 @@ def all_routes() -> list[Route]:
 
     openai = (chat, completions, responses, embeddings, score, systemone, decisions, models)
     others = (native, sessions, cache, programs, tokens, anthropic, function_calls, grammar, ollama, ollama_models)
-    routes = [route for module in (*openai, *others, docs, health) for route in module.routes()]
+    routes = [route for module in (*openai, *others, pages, health) for route in module.routes()]
     return [*routes, openapi.route_of(routes)]
 
 
