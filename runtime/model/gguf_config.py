@@ -14,6 +14,7 @@ from ...errors import UnsupportedModel
 from .config import ModelConfig, RopeConfig
 from .facts import MAX_LAYERS, Facts, checked
 from .families import Family, family_of
+from .gguf_experts import experts_of, family_of_experts
 
 _ROPE_KINDS: dict[str, Literal["default", "linear", "yarn"]] = {
     "none": "default", "linear": "linear", "yarn": "yarn", "longrope": "default",
@@ -33,10 +34,9 @@ def config_from_gguf(
     """
     top = Facts(metadata, path)
     declared = top.text("general.architecture")
-    architecture, family = family_of(declared, path)
     facts = Facts(metadata, path, f"{declared}.")
-    if facts.integer("expert_count", 0, low=0):
-        raise UnsupportedModel(f"{path}: mixtures of experts are read from safetensors, not from GGUF files")
+    with_experts = family_of_experts(facts, declared)
+    architecture, family = family_of(with_experts or declared, path)
     embedding = shapes.get("token_embd.weight", ())
     if len(embedding) != 2:
         raise top.bad("token_embd.weight", "is missing or not a matrix")
@@ -48,11 +48,12 @@ def config_from_gguf(
     if facts.integer("attention.value_length", head_dim) != head_dim:
         raise UnsupportedModel(f"{path}: keys and values of different lengths are not supported")
     vocab = embedding[0]
+    experts = None if with_experts is None else experts_of(facts, with_experts, shapes, layers)
     config = ModelConfig(
         architecture=architecture,
         vocab_size=vocab,
         hidden_size=hidden,
-        intermediate_size=_per_layer(facts, "feed_forward_length", None),
+        intermediate_size=_per_layer(facts, "feed_forward_length", None if experts is None else experts.size),
         num_layers=layers,
         num_heads=heads,
         num_kv_heads=kv_heads,
@@ -73,6 +74,7 @@ def config_from_gguf(
         logit_softcap=facts.number("final_logit_softcapping", 30.0 if architecture == "gemma2" else 0.0, low=0),
         embedding_multiplier=_embedding_multiplier(facts, family, hidden),
         residual_multiplier=facts.number("residual_scale", 1.0) or 1.0,
+        experts=experts,
         logit_divisor=facts.number("logit_scale", 1.0) or 1.0,
         eos_token_ids=_eos(top),
         bos_token_id=top.integer("tokenizer.ggml.bos_token_id", 0, low=0)

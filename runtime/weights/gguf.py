@@ -8,6 +8,7 @@ blocks stay as they are. Source: llama.cpp's convert_hf_to_gguf.py.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import struct
 from dataclasses import replace
@@ -28,7 +29,7 @@ from .pages import SampledFile, forget_pages
 from .scales import first_bad_row
 from .shapes import check_shapes
 
-PERMUTED_FAMILIES = frozenset({"llama", "mistral", "granite", "smollm3", "olmo"})
+PERMUTED_FAMILIES = frozenset({"llama", "mistral", "mixtral", "granite", "smollm3", "olmo"})
 """Families whose q and k rows the converter permutes."""
 NORM_PLUS_ONE = frozenset({"gemma", "gemma2", "gemma3"})
 
@@ -41,19 +42,30 @@ _LAYER = {
     "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj", "attn_q_norm": "self_attn.q_norm",
     "attn_k_norm": "self_attn.k_norm", "post_attention_norm": "post_attention_layernorm",
     "ffn_norm": "post_attention_layernorm", "post_ffw_norm": "post_feedforward_layernorm",
-    "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
+    "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj", "ffn_gate_inp": "mlp.gate",
+    "ffn_gate_inp_shexp": "mlp.shared_expert_gate", "ffn_gate_shexp": "mlp.shared_expert.gate_proj",
+    "ffn_up_shexp": "mlp.shared_expert.up_proj", "ffn_down_shexp": "mlp.shared_expert.down_proj",
 }  # fmt: skip
+_STACKED = {
+    "ffn_gate_exps": ("gate_proj",), "ffn_up_exps": ("up_proj",), "ffn_down_exps": ("down_proj",),
+    "ffn_gate_up_exps": ("gate_proj", "up_proj"),
+}  # fmt: skip
+"""All experts of a layer one behind the other, [X, N, E]: the rows of each expert are one of these, or both."""
 _IN_CONFIG = frozenset({"rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"})
 _LAYER_NAME = re.compile(r"blk\.(\d{1,6})\.([a-z_]+)\.(weight|bias)")
+_EXPERT_NAME = re.compile(r"blk\.(\d{1,6})\.ffn_(gate|up|down)\.(\d{1,4})\.weight")
+"""Of files from before experts were stacked."""
 
 
 class _Source(NamedTuple):
-    """Rows [first, last) of a tensor of the file; `heads`: undo the permutation of that many heads."""
+    """Rows [first, last) of a tensor of the file; `heads`: undo the permutation of that many heads. is_flat: several
+    matrices count as one of all their rows, and a vector as a row."""
 
     tensor: str
     first: int
     last: int
     heads: int = 0
+    is_flat: bool = False
 
 
 class GgufCheckpoint:
@@ -85,7 +97,8 @@ class GgufCheckpoint:
         source = self._sources[name]
         info = self._tensors[source.tensor]
         shape = self._shape(source)
-        rows = self._bytes(info).reshape(info.shape[0] if len(shape) > 1 else 1, -1)
+        num_rows = math.prod(info.shape[:-1]) if source.is_flat else info.shape[0] if len(shape) > 1 else 1
+        rows = self._bytes(info).reshape(num_rows, -1)
         if len(shape) > 1:
             rows = rows[source.first : source.last]
         elif source.last - source.first != info.shape[0]:
@@ -106,7 +119,7 @@ class GgufCheckpoint:
                 "is not finite; the file is damaged: download or quantise the model again"
             )
         ordered = _unpermuted(rows, source.heads) if source.heads else rows
-        return ordered if len(info.shape) > 1 else ordered.reshape(-1)
+        return ordered if len(self._shape(source)) > 1 else ordered.reshape(-1)
 
     def dense(self, name: str) -> NDArray[np.float32]:
         tensor = self.packed(name)
@@ -170,7 +183,8 @@ class GgufCheckpoint:
         return dequantise(self._bytes(info), info.format, info.shape)
 
     def _shape(self, source: _Source) -> tuple[int, ...]:
-        return (source.last - source.first, *self._tensors[source.tensor].shape[1:])
+        shape = self._tensors[source.tensor].shape
+        return (source.last - source.first, *(shape[-1:] if source.is_flat else shape[1:]))
 
     def _canonical(self) -> dict[str, _Source]:
         """Canonical name to where its rows lie."""
@@ -190,6 +204,9 @@ class GgufCheckpoint:
         stem, _, kind = name.rpartition(".")
         if stem in _TOP and kind in ("weight", "bias"):
             return [(f"{_TOP[stem]}.{kind}", _Source(name, 0, rows))]
+        if (alone := _EXPERT_NAME.fullmatch(name)) is not None:
+            layer, part, expert = alone.groups()
+            return [(f"model.layers.{int(layer)}.mlp.experts.{int(expert)}.{part}_proj.weight", _Source(name, 0, rows))]
         match = _LAYER_NAME.fullmatch(name)
         if match is None or name in _IN_CONFIG:
             return [] if name in _IN_CONFIG else [(name, _Source(name, 0, rows))]
@@ -201,6 +218,10 @@ class GgufCheckpoint:
         if part == "ffn_up" and rows == 2 * config.intermediate_size:
             half = config.intermediate_size
             return self._split(name, rows, f"{prefix}.mlp.%s_proj.{kind}", {"gate": half, "up": half})
+        if part in _STACKED and len(info.shape) == 3 and kind == "weight":
+            return self._experts(name, info.shape, f"{prefix}.mlp.experts", _STACKED[part])
+        if part == "ffn_gate_inp_shexp" and len(info.shape) == 1:
+            return [(f"{prefix}.{_LAYER[part]}.{kind}", _Source(name, 0, 1, is_flat=True))]
         if part not in _LAYER:
             return [(f"{prefix}.{part}.{kind}", _Source(name, 0, rows))]
         canonical = _LAYER[part]
@@ -211,6 +232,18 @@ class GgufCheckpoint:
             heads = config.num_heads if part == "attn_q" else config.num_kv_heads
             heads = heads if rows == heads * config.head_dim else 0  # check_shapes tells what is wrong
         return [(f"{prefix}.{canonical}.{kind}", _Source(name, 0, rows, heads))]
+
+    def _experts(
+        self, name: str, shape: tuple[int, ...], prefix: str, parts: tuple[str, ...]
+    ) -> list[tuple[str, _Source]]:
+        count, rows = shape[0] * len(parts), shape[1] // len(parts)
+        return [
+            (
+                f"{prefix}.{i // len(parts)}.{parts[i % len(parts)]}.weight",
+                _Source(name, i * rows, (i + 1) * rows, is_flat=True),
+            )
+            for i in range(count)
+        ]
 
     def _split(self, name: str, rows: int, names: str, sizes: dict[str, int]) -> list[tuple[str, _Source]]:
         if sum(sizes.values()) != rows:

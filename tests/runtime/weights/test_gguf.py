@@ -160,7 +160,7 @@ def test_other_weights_have_another_digest(write, gguf_parts, tiny_gguf_path):
         ({"llama.attention.head_count": "four"}, BadCheckpoint, "head_count"),
         ({"llama.rope.freq_base": float("nan")}, BadCheckpoint, "freq_base"),
         ({"llama.rope.dimension_count": 7}, BadCheckpoint, "rotary"),
-        ({"llama.expert_count": 8}, UnsupportedModel, "experts"),
+        ({"llama.expert_count": 8}, BadCheckpoint, "no layer has experts"),
         ({"llama.rope.scaling.type": "spiral"}, UnsupportedModel, "spiral"),
         ({"tokenizer.ggml.eos_token_id": 320}, BadCheckpoint, "special token id 320"),
         ({"split.count": 3}, BadCheckpoint, "3 parts"),
