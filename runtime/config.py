@@ -164,6 +164,10 @@ class ServerConfig:
     """Key of the operators' routes (flush_cache, abort_request, adapters); default: the API key."""
     api_key_file: str | None = None
     """File whose first line is the API key, so that it stands in no process list. Default: none."""
+    ssl_certfile: str | None = None
+    """PEM file of the certificate, with those that lead to its root: the server speaks HTTPS. Default: HTTP."""
+    ssl_keyfile: str | None = None
+    """PEM file of its key; default: in the certificate's file."""
     served_model_name: str | None = None
     """What requests call the model; default: model_path as given."""
     max_body_mb: float = 64.0
@@ -196,6 +200,8 @@ class ServerConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"--port must be at most 65535, found {self.port}", param="port")
+        if self.ssl_keyfile is not None and self.ssl_certfile is None:
+            raise ConfigError("--ssl-keyfile needs --ssl-certfile", param="ssl_certfile")
         if self.max_body_mb <= 0:
             raise ConfigError(f"--max-body-mb must be more than 0, found {self.max_body_mb}", param="max_body_mb")
         _at_least("request_timeout", self.request_timeout, 0)

@@ -9,7 +9,9 @@ from .config import ServerConfig
 
 
 def listen(config: ServerConfig) -> socket.socket:
-    """The listening socket. Raises ConfigError when the address is taken or not ours."""
+    """The listening socket. Raises ConfigError when the address is taken or not ours, or the certificate bad."""
+    if config.ssl_certfile is not None:
+        _check_certificate(config.ssl_certfile, config.ssl_keyfile)
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -21,3 +23,13 @@ def listen(config: ServerConfig) -> socket.socket:
         raise ConfigError(f"cannot listen on {config.host}:{config.port}: {error.strerror}", param="port") from None
     listener.setblocking(False)
     return listener
+
+
+def _check_certificate(certificate: str, key: str | None) -> None:
+    import ssl  # most servers speak plain HTTP
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except OSError as error:  # also ssl.SSLError
+        told = f"--ssl-certfile {certificate}" + (f", --ssl-keyfile {key}" if key else "")
+        raise ConfigError(f"{told}: {error.strerror or error}", param="ssl_certfile") from None

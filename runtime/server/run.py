@@ -93,6 +93,8 @@ class Serving:
             proxy_headers=False,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=3,
+            ssl_certfile=self._config.ssl_certfile,
+            ssl_keyfile=self._config.ssl_keyfile,
         )
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
         server = _Server(config)
@@ -148,7 +150,8 @@ class Serving:
         self.service.serve(front)
         asyncio.get_running_loop().call_later(_LATER_S, self._load_all_routes)
         seconds = time.monotonic() - self.service.started
-        logger.info("ready in %.2f s: http://%s:%d", seconds, self._config.host, self._config.port)
+        scheme = "https" if self._config.ssl_certfile else "http"
+        logger.info("ready in %.2f s: %s://%s:%d", seconds, scheme, self._config.host, self._config.port)
 
     def _load_all_routes(self) -> None:
         self._loading = asyncio.get_running_loop().create_task(self._app.complete())

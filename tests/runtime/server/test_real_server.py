@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -25,7 +27,7 @@ def free_port():
 class Running:
     """A server process and a client of it."""
 
-    def __init__(self, *options, log):
+    def __init__(self, *options, log, scheme="http", trusts=True):
         self.port = free_port()
         self.log = log
         self.process = subprocess.Popen(
@@ -33,8 +35,8 @@ class Running:
             stderr=log.open("wb"),
             cwd=log.parent,
         )
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.http = httpx.Client(base_url=self.url, timeout=120, trust_env=False)
+        self.url = f"{scheme}://127.0.0.1:{self.port}"
+        self.http = httpx.Client(base_url=self.url, timeout=120, trust_env=False, verify=trusts)
 
     def wait_ready(self):
         deadline = time.monotonic() + 240
@@ -272,3 +274,36 @@ def test_a_refusal_reaches_a_client_that_still_sends(server):
         assert (answer.status_code, answer.json()["error"]["code"]) == (413, code)
         endless = server.http.post("/generate", content=iter([body[: 1 << 20]] * 70))
         assert endless.status_code == 413
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+def test_tls_serves_streams_and_refusals(tmp_path):
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    name = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *name]
+    subprocess.run([*made, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+    trusts = ssl.create_default_context(cafile=str(certificate))
+    options = ["--ssl-certfile", str(certificate), "--ssl-keyfile", str(key), "--max-total-tokens", "4096"]
+    running = Running(*options, log=tmp_path / "log", scheme="https", trusts=trusts)
+    try:
+        running.wait_ready()
+        body = {"text": "Once", "sampling_params": {"max_new_tokens": 8}, "stream": True}
+        with running.http.stream("POST", "/generate", json=body) as answer:
+            assert [line for line in answer.iter_lines() if line][-1] == "data: [DONE]"
+        assert running.http.post("/generate", content=b"x", headers={"content-encoding": "gzip"}).status_code == 415
+        with socket.create_connection(("127.0.0.1", running.port), timeout=30) as plain:
+            plain.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            assert b"200" not in plain.recv(100)
+        assert running.http.get("/health").status_code == 200
+    finally:
+        running.close()
+
+
+def test_a_bad_certificate_is_one_line_and_an_exit_code(tmp_path):
+    bad = tmp_path / "bad.pem"
+    bad.write_text("no certificate")
+    command = [sys.executable, "-m", "radixlang.launch_server", "--port", str(free_port()), "--ssl-certfile", str(bad)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    assert ended.returncode == 1
+    assert "--ssl-certfile" in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1
