@@ -201,7 +201,8 @@ def test_a_step_that_waits_for_masks_gives_what_one_with_masks_gives(prompt: Pro
     more = {"scores": [ScorePlan(4, 3, 2, EVERYTHING[:2])], "hidden_rows": np.array([0, 8], np.int32)}
     at_once = prompt.executor.execute(replace(prompt.plan(samples, masks=filled), **more))
 
-    late = replace(prompt.plan([GREEDY] * len(samples), masks=np.zeros_like(filled)), **more)
+    known = [GREEDY._replace(row=sample.row) for sample in samples]
+    late = replace(prompt.plan(known, masks=np.zeros_like(filled)), **more)
 
     def fill() -> None:
         late.masks_MW[:] = filled
