@@ -1,9 +1,10 @@
-"""ctypes and numpy mirrors of the structs that cross the ABI: csrc/model.h, csrc/plan.h, csrc/burst.h,
+"""Mirrors of the structs that cross the ABI: csrc/model.h, csrc/plan.h, csrc/burst.h,
 csrc/step.h."""
 
 from __future__ import annotations
 
 import ctypes
+import struct
 
 import numpy as np
 
@@ -122,37 +123,18 @@ class BurstCall(ctypes.Structure):
     )
 
 
-_SLICE = [("begin", "<i4"), ("count", "<i4")]
-SAMPLE = np.dtype(
-    [
-        ("seed", "<u8"),
-        ("counter", "<u8"),
-        ("row", "<i4"),
-        ("top_k", "<i4"),
-        ("mask_row", "<i4"),
-        ("num_top", "<i4"),
-        ("temperature", "<f8"),
-        ("top_p", "<f8"),
-        ("min_p", "<f8"),
-        ("frequency_penalty", "<f4"),
-        ("presence_penalty", "<f4"),
-        ("repetition_penalty", "<f4"),
-        ("reserved", "<i4"),
-        ("biases", _SLICE),
-        ("penalties", _SLICE),
-        ("logprob_ids", _SLICE),
-    ]
-)
-"""rx::Sample."""
+SAMPLE = struct.Struct("=QQ iiii ddd fff i 6i")
+"""rx::Sample: seed, counter, row, top_k, mask_row, num_top, temperature, top_p, min_p, frequency, presence, repetition
+penalty, reserved, slices of biases, penalties and logprob_ids."""
+SCORE = struct.Struct("=iiii 2i")
+"""rx::Score: row, target, num_top, reserved, slice of logprob_ids."""
 ADAPTER_PART = np.dtype([("down", "<u8"), ("up", "<u8"), ("rank", "<i4"), ("columns", "<i4")])
 """rx::AdapterPart."""
-SCORE = np.dtype([("row", "<i4"), ("target", "<i4"), ("num_top", "<i4"), ("reserved", "<i4"), ("logprob_ids", _SLICE)])
-"""rx::Score."""
 
 
 def check_sizes(library: ctypes.CDLL) -> None:
     """Asserts that these mirrors and the library's structs have the same sizes."""
-    ours = [ctypes.sizeof(Model), ctypes.sizeof(Layer), ctypes.sizeof(Plan), SAMPLE.itemsize, SCORE.itemsize]
+    ours = [ctypes.sizeof(Model), ctypes.sizeof(Layer), ctypes.sizeof(Plan), SAMPLE.size, SCORE.size]
     ours += [ctypes.sizeof(StepOptions), ADAPTER_PART.itemsize, ctypes.sizeof(BurstCall)]
     theirs = [library.rx_struct_bytes(i) for i in range(len(ours))]
     assert ours == theirs, f"structs of csrc/ and structs.py differ: {theirs} against {ours} bytes"

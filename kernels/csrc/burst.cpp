@@ -19,11 +19,15 @@ bool Burst::next() {
         kv_lens_[at]++;
         slots_[at] = plan_.page_table[static_cast<int64_t>(plan_.table_rows[i]) * plan_.table_width + positions_[at]];
     }
-    plan_.sampled_ids += plan_.num_samples;
-    plan_.logprobs += plan_.num_samples;
-    plan_.top_ids += plan_.num_samples * plan_.max_top;
-    plan_.top_logprobs += plan_.num_samples * plan_.max_top;
-    plan_.id_logprobs += plan_.num_logprob_ids;
+    auto move = [](auto*& output, int64_t count) {
+        if (output != nullptr) output += count;
+    };
+    const int64_t n = plan_.num_samples;
+    move(plan_.sampled_ids, n);
+    move(plan_.logprobs, n);
+    move(plan_.top_ids, n * plan_.max_top);
+    move(plan_.top_logprobs, n * plan_.max_top);
+    move(plan_.id_logprobs, plan_.num_logprob_ids);
     return true;
 }
 

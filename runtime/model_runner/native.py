@@ -101,7 +101,7 @@ def _starts(begin: int, counts: list[int]) -> list[int]:
 
 
 def _sample_logprobs(plan: StepPlan, results: StepResults) -> list[Logprobs | None]:
-    if all(s.num_top < 0 for s in plan.samples):
+    if not results.logprobs_M.size:
         return [None] * len(plan.samples)
     starts = _starts(0, [len(s.logprob_ids) for s in plan.samples])
     return [

@@ -118,8 +118,9 @@ class StepPlan:
     masks_MW: NDArray[np.uint32] = field(default_factory=lambda: np.zeros((0, 0), np.uint32))
     """Bit t % 32 of word t // 32: token t is allowed."""
     fill_masks: Callable[[], None] | None = None
-    """Fills `masks_MW` and the penalties of `samples`, which may depend on the draws of the step before and are read
-    only then (the rows of samples are known before); the executor calls it once before it samples, after the forward pass started where it can."""
+    """Fills `masks_MW` and the penalties of `samples` (their rows are known before), which may depend on the draws of
+    the step before and are read only then; the executor calls it once before it samples, after the forward pass started
+    where it can."""
     fill_waits: bool = False
     """It blocks until another thread is done with the step before: worth two calls instead of one."""
     hidden_rows: Int32 = field(default_factory=lambda: _NONE)

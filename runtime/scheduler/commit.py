@@ -53,13 +53,7 @@ class Committer:
         num_drafted = sum(draft.size for draft in batch.drafts.values())
         state.counters.generation_tokens_total += len(batch.samples) - num_drafted
         if len(batch.decoding):
-            self._commit_decode(batch, output)
-            for ahead, further in enumerate(output.further, 1):
-                state.counters.computed_tokens_total += batch.num_tokens
-                state.counters.generation_tokens_total += self._commit_decode(batch, further, ahead)
-            if batch.is_burst:  # fewer steps may have run than slots were found for
-                going = batch.decode_rows[state.rows.known[batch.decode_rows] > batch.decode_ends]
-                state.rows.computed[going] = state.rows.settled[going]
+            self._commit_decode(batch, [output, *output.further])
         seen: Request | None = None
         for place, request in enumerate(batch.sampling, len(batch.decoding)):
             if request.status is not Status.RUNNING or request is seen:  # it ended while the step ran
@@ -90,24 +84,44 @@ class Committer:
         state.rows.release(batch.step)
         state.counters.num_failed_steps += 1
 
-    def _commit_decode(self, batch: Batch, output: StepOutput, ahead: int = 0) -> int:
-        """What the decode rows drew, `ahead` steps behind the first of a burst; how many took it."""
-        state, rows, mine, ends = self._state, self._state.rows, batch.decode_rows, batch.decode_ends + ahead
-        tokens, logprobs = output.token_ids_S[: mine.size], output.logprobs_S
+    def _commit_decode(self, batch: Batch, outputs: list[StepOutput]) -> None:
+        """What the decode rows drew; of a burst in several steps, whose last one may end a request, no earlier one."""
+        state, rows, mine, ends = self._state, self._state.rows, batch.decode_rows, batch.decode_ends
+        count, last = len(outputs), outputs[-1]
+        drawn_KB = np.array([output.token_ids_S[: mine.size] for output in outputs])
         places = None
         valid = (rows.known[mine] == ends) & (rows.void_in[mine] != batch.step)
         if not valid.all():  # rows that ended while the step ran, or for which it ran in vain
             places = np.flatnonzero(valid)
-            mine, ends, tokens = mine[places], ends[places], tokens[places]
-        rows.settled[mine] = ends
-        rows.ids[mine, ends] = tokens
-        known = ends + 1
+            mine, ends, drawn_KB = mine[places], ends[places], drawn_KB[:, places]
+        for ahead in range(count):
+            rows.ids[mine, ends + ahead] = drawn_KB[ahead]
+        known, tokens = ends + count, drawn_KB[-1]
+        rows.settled[mine] = known - 1
         rows.known[mine] = known
-        look = rows.careful[mine] | (known >= rows.limit[mine]) | (state.is_eos[tokens] & rows.checks_eos[mine])
+        if batch.is_burst:  # fewer steps may have run than slots were found for
+            rows.computed[mine] = known - 1
+        state.counters.computed_tokens_total += (count - 1) * batch.num_tokens
+        state.counters.generation_tokens_total += (count - 1) * mine.size
+        careful = rows.careful[mine]
+        look = careful | (known >= rows.limit[mine]) | (state.is_eos[tokens] & rows.checks_eos[mine])
         for at in np.flatnonzero(look).tolist():
             place = at if places is None else int(places[at])
-            self._took(batch, batch.decoding[place], int(tokens[at]), logprobs[place] if logprobs else None)
-        return int(mine.size)
+            request = batch.decoding[place]
+            if count > 1 and careful[at]:
+                self._took_each(batch, request, place, int(ends[at]), outputs)
+            else:
+                self._took(batch, request, int(tokens[at]), last.logprobs_S[place] if last.logprobs_S else None)
+
+    def _took_each(self, batch: Batch, request: Request, place: int, end: int, outputs: list[StepOutput]) -> None:
+        """The tokens of a burst, as they would come one step after the other; those behind the request's end do not."""
+        rows, row = self._state.rows, request.row
+        for ahead, output in enumerate(outputs):
+            rows.settled[row], rows.known[row] = end + ahead, end + ahead + 1
+            self._took(batch, request, int(output.token_ids_S[place]), output.logprobs_S[place])
+            if request.status is not Status.RUNNING:
+                self._state.counters.generation_tokens_total -= len(outputs) - 1 - ahead
+                return
 
     def _verify(self, batch: Batch, request: Request, place: int, output: StepOutput) -> None:
         """Takes the draws one after the other, as long as what came of them is what was drafted.

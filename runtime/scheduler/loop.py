@@ -73,7 +73,7 @@ class StepLoop:
             self._ended_s = None
             return False
         self._bursts.extend(batch, plan)
-        self._land(_Flight(batch, plan, None, threading.Event(), 0.0), self._alone.run(plan, is_ahead=False))
+        self._land(batch, plan, self._alone.run(plan, is_ahead=False))
         return True
 
     def advance(self, steps: Steps) -> float | None:
@@ -117,7 +117,7 @@ class StepLoop:
                 self._recovery.take_back(behind.batch)
             if not self._flights:
                 self._state.in_flight = -1
-            self._land(flight, result)
+            self._land(flight.batch, flight.plan, result)
         finally:
             self._fill_next()
 
@@ -158,8 +158,8 @@ class StepLoop:
             self._drafts_pay = speculator.look(running)
         return self._drafts_pay
 
-    def _land(self, flight: _Flight, result: StepResult) -> None:
-        state, batch = self._state, flight.batch
+    def _land(self, batch: Batch, plan: StepPlan, result: StepResult) -> None:
+        state = self._state
         counters, seconds = state.counters, result.ended_s - result.begun_s
         num_steps = 1 if result.output is None else 1 + len(result.output.further)
         counters.num_steps += num_steps
@@ -171,21 +171,21 @@ class StepLoop:
             if result.output is not None:
                 self._committer.commit(batch, result.output)
                 state.measure(batch, seconds / num_steps)
-                self._measure_rows(flight, (seconds + stall_s) / num_steps)
+                self._measure_rows(batch, plan, (seconds + stall_s) / num_steps)
             else:
                 logger.error("step %d failed", batch.step, exc_info=result.error)
                 assert result.error is not None
-                self._recovery.repair(batch, flight.plan, error_finish(result.error))
+                self._recovery.repair(batch, plan, error_finish(result.error))
         except Exception as error:
             logger.exception("step %d could not be committed", batch.step)
             self._committer.fail(batch, error_finish(error))
 
-    def _measure_rows(self, flight: _Flight, seconds: float) -> None:
+    def _measure_rows(self, batch: Batch, plan: StepPlan, seconds: float) -> None:
         """What rows cost that are all read, as those of drafts are."""
-        speculator, batch = self._state.speculator, flight.batch
+        speculator = self._state.speculator
         due = bool(batch.drafts) or batch.step % _MEASURE_EVERY == 0
         if speculator is not None and due and len(batch.samples) == batch.num_tokens:
-            speculator.costs.add(batch.num_tokens, int(flight.plan.kv_lens_B[0]), seconds)
+            speculator.costs.add(batch.num_tokens, int(plan.kv_lens_B[0]), seconds)
 
 
 def _wait(event: threading.Event) -> None:
