@@ -1,22 +1,22 @@
-"""A grammar whose answers are checked while they grow, for what no mask says: distinct items, a validator's verdict.
+"""A grammar whose answers are checked while they grow, for what no mask says: a schema's marks, a validator's verdict.
 
-A token that ends an item equal to an earlier one, or a document that the validator refuses, is taken back, and what
-began with it is forbidden at that place. Where nothing is left there, the last place with a choice is decided again.
-The scheduler does the taking back (`take_back`), and tells nobody of tokens that may still be (`num_open`).
+A token that ends a value with which the judge gives the document up, or a document that the validator refuses, is taken
+back, and what began with it is forbidden at that place. Where nothing is left there, the last place with a choice is
+decided again. The scheduler does the taking back (`take_back`), and tells nobody of tokens that may still be
+(`num_open`).
 """
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .json_schema.complement import canonical
 from .json_schema.cursor import Ended, JsonCursor
-from .json_schema.places import Places
+from .json_schema.judge import Watch
+from .json_schema.marks import CONTAINS, LEAST, UNIQUE, Places
 from .matcher import CompiledGrammar, Matcher
 from .tag_cursor import TagCursor, TagStart
 from .vocabulary import Vocabulary
@@ -35,16 +35,16 @@ class CheckedGrammar:
         inner: CompiledGrammar,
         vocabulary: Vocabulary,
         *,
-        places: Places | None = None,
+        watch: Watch | None = None,
         tags: tuple[TagStart, ...] = (),
         verdict: Verdict | None = None,
         ignored: tuple[str, ...] = (),
     ) -> None:
-        """`places`: arrays with distinct items; `tags`: such in a text's tags; `verdict`: of the whole document."""
+        """`watch`: of a document; `tags`: of those in a text's tags; `verdict`: of the whole document."""
         self.inner = inner
         self.tags = tags
         self.vocabulary = vocabulary
-        self.places = places
+        self.watch = watch
         self.verdict = verdict
         self.ignored = ignored
 
@@ -55,7 +55,9 @@ class CheckedGrammar:
 
     def cursor(self) -> JsonCursor | TagCursor:
         """At the start of an answer."""
-        return TagCursor(self.tags) if self.tags else JsonCursor()
+        if self.tags:
+            return TagCursor(self.tags)
+        return JsonCursor(self.watch.judge if self.watch is not None else None)
 
     def matcher(self, max_tokens: int | None = None) -> CheckedMatcher:
         return CheckedMatcher(self, self.inner.matcher(max_tokens))
@@ -72,8 +74,6 @@ class CheckedMatcher:
         self._had_choice: list[bool | None] = []  # by place: the mask held more than one token; None: nobody filled it
         self._banned: dict[int, set[int]] = {}  # by place
         self._cursor = grammar.cursor()
-        self._items: dict[int, set[str]] = {}  # of the array that begins there
-        self._is_unique: dict[int, bool] = {}
         self._take_back = 0
         self._num_ends = 0  # end-of-sequence tokens accepted
         self._num_resumes = 0
@@ -94,7 +94,7 @@ class CheckedMatcher:
             mask_W &= ~self._grammar.vocabulary.eos_mask_W
         self._note_choice(place, mask_W)
         if not mask_W.any():
-            self._decide_again(place - 1, "no way on is left that keeps the items distinct or the document valid")
+            self._decide_again(place - 1, "no way on is left that keeps the document valid")
 
     def accept(self, token_id: int) -> bool:
         vocabulary = self._grammar.vocabulary
@@ -107,9 +107,8 @@ class CheckedMatcher:
         if self._error is not None or token_id in self._banned.get(place, ()) or not self._inner.accept(token_id):
             return False
         ended = self._push(token_id)
-        repeated = next((value for value in ended if not self._is_new(value)), None)
-        if repeated is not None:
-            self._forbid_end(place, token_id, repeated)
+        if self._cursor.fault is not None:
+            self._avoid(place, token_id, self._cursor.fault)
         elif self._grammar.verdict is None and any(value.array >= 0 for value in ended):
             self._num_resumes = 0  # it goes on
         elif self._inner.is_finished:
@@ -202,41 +201,29 @@ class CheckedMatcher:
 
     def _replay(self, tokens: list[int]) -> None:
         self._tokens, self._ends, self._cursor = [], [], self._grammar.cursor()
-        self._items, self._is_unique = {}, {}
         for token_id in tokens:
-            for value in self._push(token_id):
-                self._is_new(value)
+            self._push(token_id)
 
-    def _is_new(self, value: Ended) -> bool:
-        """Notes an item; False if its array must hold distinct ones and this is another's equal."""
-        if value.array < 0 or not self._demands_distinct(value.path[:-1], value.array):
-            return True
-        text = canonical(json.loads(bytes(self._cursor.text[value.start : value.end])))
-        items = self._items.setdefault(value.array, set())
-        is_new = text not in items
-        items.add(text)
-        return is_new
-
-    def _demands_distinct(self, path: tuple[str | int, ...], start: int) -> bool:
-        known = self._is_unique.get(start)
-        if known is None:
-            places = self._cursor.places if isinstance(self._cursor, TagCursor) else self._grammar.places
-            known = self._is_unique[start] = places is not None and places.is_unique(path)
-        return known
+    @property
+    def _places(self) -> Places | None:
+        if isinstance(self._cursor, TagCursor):
+            return self._cursor.places
+        return self._grammar.watch.places if self._grammar.watch is not None else None
 
     def _floor(self) -> int:
-        """The first place that may be decided again: after the token that opened the outermost array of such items."""
+        """The first place that may be decided again: after the token that opened the outermost watched container."""
         if self._grammar.verdict is not None:
             return 0
-        for path, start in self._cursor.arrays():
-            if self._demands_distinct(path, start):
+        places = self._places
+        for path, start in self._cursor.containers() if places is not None else ():
+            if places is not None and places.is_watched(path):
                 return bisect_right(self._ends, start) + 1
         return len(self._tokens)
 
     def _fault(self) -> int | None:
-        """Where the verdict finds the document bad as it stands; None: it is good, or nobody asks."""
+        """Where the document is bad if it ends here; None: it is good, or nobody asks."""
         if self._grammar.verdict is None:
-            return None
+            return len(self._cursor.text) if self._cursor.is_faulty_here else None
         if self._judged[0] != len(self._tokens):
             self._judged = (len(self._tokens), self._grammar.verdict(bytes(self._cursor.text)))
         return self._judged[1]
@@ -260,13 +247,29 @@ class CheckedMatcher:
             known = self._had_choice[place] = bool(there._had_choice[place])
         return known
 
-    def _forbid_end(self, place: int, token_id: int, value: Ended) -> None:
-        """Takes the last token back; nothing may end the value there that way."""
+    def _avoid(self, place: int, token_id: int, value: Ended) -> None:
+        """Takes back what ended a value that must not be.
+
+        A scalar, or a container in which something may still come, goes on; a whole container that is refused does not
+        come to be: its name goes on, or what stands before it is decided again.
+        """
+        places = self._places
+        assert places is not None
+        is_container = self._cursor.text[value.end - 1] in b"]}"
+        may_go_on = places.marks(value.path) & {CONTAINS, LEAST} or UNIQUE in places.marks(value.path[:-1])
+        named = bisect_right(self._ends, value.name_end - 1)
+        if is_container and value.path and not may_go_on and max(named, 0) >= self._floor() and value.name_end >= 0:
+            self._forbid_end(named, self._tokens[named], value.name_end)
+        else:
+            self._forbid_end(place, token_id, value.end)
+
+    def _forbid_end(self, place: int, token_id: int, end: int) -> None:
+        """Takes tokens back from `place` on; nothing may end there in that way what ended at the byte `end`."""
         data = self._grammar.vocabulary.token_bytes[token_id]
-        began = self._ends[-1] - len(data)
+        began = self._ends[place] - len(data)
         # A string or container ends with its own last byte, a number with the byte after it.
-        inside = value.end - began
-        head = data[:inside] if self._cursor.text[value.end - 1] in b'"]}' and inside > 0 else data[: inside + 1]
+        inside = end - began
+        head = data[:inside] if self._cursor.text[end - 1] in b'"]}' and inside > 0 else data[: inside + 1]
         self._resume(place, {token_id, *(t for _, t in self._grammar.vocabulary.pieces.beginning_with(head))})
 
     def _decide_again(self, last: int, why: str) -> None:

@@ -1,20 +1,22 @@
-"""Where a text with tags stands: outside, or in the JSON document of a tag, whose arrays may demand distinct items."""
+"""Where a text with tags stands: outside, or in the JSON document of a tag, which a judge may watch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from .json_schema.contradictions import types_left
 from .json_schema.cursor import Ended, JsonCursor, Path
-from .json_schema.places import Places
+from .json_schema.judge import Watch
+from .json_schema.marks import REFUSES, Places
 
 
 class TagStart(NamedTuple):
     """A tag whose content is a JSON document."""
 
     begin: bytes
-    places: Places | None
-    """Where its arrays must hold distinct items; None: nowhere."""
+    watch: Watch | None
+    """What is watched in it; None: nothing."""
 
 
 class TagCursor:
@@ -27,12 +29,24 @@ class TagCursor:
         self._starts = starts
         self._longest = max((len(start.begin) for start in starts), default=1)
         self._document: JsonCursor | None = None
+        self._fault: Ended | None = None  # of a document that is closed
         self._base = 0  # where the open document begins
         self._searched = 0  # no tag begins before
 
-    def arrays(self) -> Iterator[tuple[Path, int]]:
-        """The open arrays, outermost first: path, and where each began."""
-        for path, start in self._document.arrays() if self._document is not None else ():
+    @property
+    def fault(self) -> Ended | None:
+        """As JsonCursor's."""
+        inner = self._document.fault if self._document is not None else None
+        return self._fault if self._fault is not None or inner is None else self._moved(inner)
+
+    @property
+    def is_faulty_here(self) -> bool:
+        """A tag's document ends with the tag."""
+        return False
+
+    def containers(self) -> Iterator[tuple[Path, int]]:
+        """The open containers, outermost first: path, and where each began."""
+        for path, start in self._document.containers() if self._document is not None else ():
             yield path, start + self._base
 
     def feed(self, data: bytes) -> list[Ended]:
@@ -60,7 +74,8 @@ class TagCursor:
             return len(self.text)
         at, start = min(found, key=lambda one: one[0])
         self._base = at + len(start.begin)
-        self._document, self.places = JsonCursor(), start.places
+        self._document = JsonCursor(start.watch.judge if start.watch is not None else None)
+        self.places = start.watch.places if start.watch is not None else None
         return self._base
 
     def _read(self, at: int) -> list[Ended]:
@@ -68,16 +83,24 @@ class TagCursor:
         assert self._document is not None
         byte = bytes(self.text[at : at + 1])
         if not self._document.text.strip() and byte.strip() and byte not in (b"{", b"["):
-            self._close(at)  # a document without arrays
+            self._close(at)  # a scalar: nothing in it is watched
             return []
         ended = self._document.feed(byte)
         if any(value.path == () for value in ended):
             self._close(at + 1)
-        return [
-            Ended(value.path, value.start + self._base, value.end + self._base, value.array + self._base)
-            for value in ended
-            if value.array >= 0
-        ]
+        return [self._moved(value) for value in ended if value.array >= 0]
+
+    def _moved(self, value: Ended) -> Ended:
+        """A value of the document, with its places in the whole text."""
+        base = self._base
+        array, name_end = (place + base if place >= 0 else -1 for place in (value.array, value.name_end))
+        return Ended(value.path, value.start + base, value.end + base, array, name_end)
 
     def _close(self, at: int) -> None:
+        self._fault = self.fault
         self._document, self._searched = None, at
+
+
+def may_be_scalar(schema: Any, watch: Watch) -> bool:
+    """Whether something may be refused of a document that is a scalar, whose end in a text nobody sees."""
+    return REFUSES in watch.places.marks(()) and not types_left(schema, schema.get("$defs", {})) <= {"object", "array"}

@@ -18,15 +18,16 @@ from .constraint import WhiteSpace
 from .fsm.fallback import to_engine
 from .fsm.pattern import ANY, Node, Repeat, Seq
 from .fsm.pattern import parse as parse_regex
+from .json_schema.judge import Watch, watch_of
+from .json_schema.marks import first_mark, without_marks
 from .json_schema.names import both
 from .json_schema.normalise import normalise
 from .json_schema.normalise import parse as parse_json
 from .json_schema.patterns import flatten
-from .json_schema.places import Places, first_unique
 from .json_schema.refusal import check_keys, invalid
 from .json_schema.strings import ANYTHING, literal
 from .json_schema.whitespace import engine_options
-from .tag_cursor import TagStart
+from .tag_cursor import TagStart, may_be_scalar
 
 MAX_TAGS = 4096
 
@@ -39,7 +40,7 @@ class TagGrammar(NamedTuple):
     special_token_ids: frozenset[int]
     """Special tokens that it names."""
     starts: tuple[TagStart, ...]
-    """Where arrays with distinct items may stand; empty: nowhere."""
+    """Where documents begin in which something is watched; empty: nowhere."""
 
 
 KEYS: dict[str, frozenset[str]] = {
@@ -115,7 +116,7 @@ class _Writer:
         self.special_tokens = special_tokens
         self.named: set[int] = set()
         self.rules: dict[str, str] = {}
-        self.starts: dict[str, Places | None] = {}
+        self.starts: dict[str, Watch | None] = {}
         self.schemas: dict[tuple[str, str], str] = {}  # a schema and its tag's begin → its rule
         self.lines: list[str] = []
         self.ignored: list[str] = []
@@ -268,10 +269,10 @@ class _Writer:
 
     @property
     def tag_starts(self) -> tuple[TagStart, ...]:
-        """All tags with a document, if some array in one must hold distinct items."""
+        """All tags with a document, if something in one is watched."""
         if not any(self.starts.values()):
             return ()
-        return tuple(TagStart(begin.encode(), places) for begin, places in self.starts.items())
+        return tuple(TagStart(begin.encode(), watch) for begin, watch in self.starts.items())
 
     def schema(self, value: Any, pointer: str, *, begin: str = "") -> str:
         """`begin`: what opens the tag of which this is the content."""
@@ -287,19 +288,15 @@ class _Writer:
             if inner is not None:
                 error.pointer = pointer + inner.lstrip("#")  # type: ignore[attr-defined]
             raise
-        repeated = first_unique(normalised.schema)
-        if repeated is not None and not begin:
-            where = pointer + repeated.lstrip("#")
-            raise UnsupportedGrammar(
-                f"uniqueItems is served in a tag that has a begin and this schema as its content (at {where})",
-                keyword="uniqueItems",
-                pointer=where,
-            )
+        mark, watch = first_mark(normalised.schema), watch_of(normalised.schema)
+        if mark is not None and watch is not None and (not begin or may_be_scalar(normalised.schema, watch)):
+            where = pointer + mark.pointer.lstrip("#")
+            message = f"{mark.keyword} is served in a tag that has a begin and an object or array as its content"
+            raise UnsupportedGrammar(f"{message} (at {where})", keyword=mark.keyword, pointer=where)
         if begin:
-            assert repeated is None or isinstance(normalised.schema, dict)
-            self.starts[begin] = Places(normalised.schema) if isinstance(normalised.schema, dict) and repeated else None
+            self.starts[begin] = watch
         self.ignored += [pointer + place.lstrip("#") for place in normalised.ignored]
-        schema = normalised.schema if isinstance(normalised.schema, dict) else {}
+        schema = without_marks(normalised.schema) if isinstance(normalised.schema, dict) else {}
         options = engine_options(self.whitespace, json.dumps(schema))
         name = self.schemas[text, begin] = self.rule("%json " + json.dumps({"x-guidance": options, **schema}))
         return name

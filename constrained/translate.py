@@ -37,8 +37,9 @@ from .grammar.reader import Rules, read
 from .grammar.xml import rules_of
 from .guidance import GuidanceGrammar
 from .json_schema.complement import ASSERTIONS
+from .json_schema.judge import watch_of
+from .json_schema.marks import without_marks
 from .json_schema.normalise import NormalisedSchema, normalise
-from .json_schema.places import Places, first_unique
 from .json_schema.verify import Widened, verdict_of, widen
 from .json_schema.whitespace import engine_options
 from .matcher import CompiledGrammar
@@ -119,7 +120,8 @@ def compile_constraint(constraint: Constraint | Healed, vocabulary: Vocabulary) 
             ]
             if any(isinstance(part.grammar, CheckedGrammar) for part in made):
                 raise UnsupportedGrammar(
-                    "uniqueItems and verify are not served in a sequence; ask for that part by itself",
+                    "what is checked while it is written, such as uniqueItems, contains and verify, is not served in "
+                    "a sequence; ask for that part by itself",
                     keyword="uniqueItems",
                 )
             return SequenceGrammar(made, vocabulary)
@@ -170,11 +172,12 @@ def _json_schema(asked: JsonSchema, vocabulary: Vocabulary) -> CompiledGrammar:
     normalised = _normalised(asked)
     verdict = verdict_of(asked.schema) if asked.on_unsupported == "verify" else None
     schema = normalised.schema
-    grammar = _schema_grammar(json.dumps(schema), asked.whitespace, vocabulary, normalised.ignored)
-    places = Places(schema) if isinstance(schema, dict) and first_unique(schema) else None
-    if verdict is None and places is None:
+    text = json.dumps(without_marks(schema))
+    grammar = _schema_grammar(text, asked.whitespace, vocabulary, normalised.ignored)
+    watch = watch_of(schema)
+    if verdict is None and watch is None:
         return grammar
-    return CheckedGrammar(grammar, vocabulary, places=places, verdict=verdict, ignored=normalised.ignored)
+    return CheckedGrammar(grammar, vocabulary, watch=watch, verdict=verdict, ignored=normalised.ignored)
 
 
 def _schema_grammar(

@@ -34,21 +34,16 @@ class _Unroller:
         found = {name: self.rewrite(schema) for name, schema in self.definitions.items()}
         while self.waiting:
             name, parts = self.waiting.pop()
-            found[name] = {"allOf": [self.below(part) for part in parts]}
+            found[name] = self.distributed(parts)
         return root, found
 
     def rewrite(self, schema: Any) -> Any:
         """The schema, its combinations with circular references replaced."""
-        if not isinstance(schema, dict):
-            return schema
-        parts: list[Any] = list(schema.get("allOf", []))
-        rest = {key: value for key, value in schema.items() if key != "allOf"}
-        if "$ref" in rest and (parts or len(rest) > 1):
-            parts.append({"$ref": rest.pop("$ref")})
-        if rest:
-            parts.append(rest)
-        if len(parts) < 2 or not any(self.target(part) for part in parts):
+        parts = _parts(schema)
+        if len(parts) < 2 or not any(self.leads_round(part) for part in parts):
             return self.below(schema)
+        if not any(self.target(part) for part in parts):
+            return self.distributed(parts)
         flat = self.written_out(parts, frozenset())
         key = json.dumps(parts, sort_keys=True, default=repr)
         name = self.made.get(key)
@@ -60,6 +55,21 @@ class _Unroller:
             self.waiting.append((name, flat))
         return {"$ref": f"#/$defs/{name}"}
 
+    def distributed(self, parts: list[Any]) -> Any:
+        """What holds when all parts do; alternatives of which one leads round in a circle stand outside."""
+        for i, part in enumerate(parts):
+            if len(parts) > 1 and self.leads_round(part):
+                others = [*parts[:i], *parts[i + 1 :]]
+                return {"anyOf": [self.rewrite({"allOf": [*others, option]}) for option in part["anyOf"]]}
+        return {"allOf": [self.below(part) for part in parts]}
+
+    def leads_round(self, part: Any) -> bool:
+        """Whether the engine would come to a circular reference in the part's own place."""
+        if self.target(part) is not None:
+            return True
+        options = part.get("anyOf", []) if isinstance(part, dict) else []
+        return any(self.leads_round(inner) for option in options for inner in _parts(option))
+
     def written_out(self, parts: list[Any], taken: frozenset[str]) -> list[Any]:
         """The parts with circular references replaced by what they lead to, which stands in the same place."""
         flat: list[Any] = []
@@ -70,12 +80,7 @@ class _Unroller:
                 continue
             if name in taken:
                 raise unsupported("the reference leads to itself", "$ref", f"{self.origins[name]}/$ref")
-            body = self.definitions[name]
-            if not isinstance(body, dict):
-                flat.append(body)
-                continue
-            inner = [*body.get("allOf", []), {key: value for key, value in body.items() if key != "allOf"}]
-            flat += self.written_out([p for p in inner if p != {}], taken | {name})
+            flat += self.written_out(_parts(self.definitions[name]), taken | {name})
         return flat
 
     def target(self, part: Any) -> str | None:
@@ -100,6 +105,16 @@ class _Unroller:
             else:
                 out[key] = value
         return out
+
+
+def _parts(schema: Any) -> list[Any]:
+    """Schemas that together say the same: references and alternatives stand by themselves."""
+    if not isinstance(schema, dict):
+        return [schema]
+    found = [part for inner in schema.get("allOf", []) for part in _parts(inner)]
+    found += [{key: schema[key]} for key in ("$ref", "anyOf") if key in schema]
+    rest = {key: value for key, value in schema.items() if key not in ("allOf", "$ref", "anyOf")}
+    return [*found, rest] if rest else found
 
 
 def _circular(definitions: dict[str, Any]) -> set[str]:

@@ -16,6 +16,11 @@ def without_contradictions(root: Any, definitions: dict[str, Any]) -> tuple[Any,
     return cleaner.clean(root, is_root=True), {name: cleaner.clean(schema) for name, schema in definitions.items()}
 
 
+def types_left(schema: Any, definitions: dict[str, Any]) -> frozenset[str]:
+    """The types that a normalised schema leaves, as far as can be seen."""
+    return _Cleaner(definitions).types(schema)
+
+
 class _Cleaner:
     def __init__(self, definitions: dict[str, Any]) -> None:
         self.definitions = definitions

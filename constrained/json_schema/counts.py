@@ -1,4 +1,4 @@
-"""Keywords that count: properties of an object, distinct items of an array. Written out where that is finite."""
+"""Keywords that count: properties of an object, items of an array. Written out where that is short, else marked."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from itertools import combinations, permutations
 from typing import Any
 
-from .places import UNIQUE
+from .marks import CONTAINS, LEAST, UNIQUE
 from .refusal import no_object, unsatisfiable, unsupported
 
 MAX_ALTERNATIVES = 400
@@ -18,7 +18,8 @@ def property_counts(node: dict[str, Any], out: dict[str, Any], pointer: str) -> 
     """Schemas to be satisfied beside `out` so that min/maxProperties of `node` hold; sets them in `out` where the
     engine takes them. Raises UnsupportedGrammar where neither is exact.
     """
-    low, high = node.get("minProperties", 0), node.get("maxProperties")
+    low = int(node.get("minProperties", 0))
+    high = int(node["maxProperties"]) if "maxProperties" in node else None
     if high is not None and low > high:
         message = f"minProperties {low} is above maxProperties {high}"
         return [no_object(message, "minProperties", f"{pointer}/minProperties")]
@@ -33,19 +34,19 @@ def property_counts(node: dict[str, Any], out: dict[str, Any], pointer: str) -> 
             message = "more properties are required than maxProperties allows"
             return [no_object(message, "maxProperties", f"{pointer}/maxProperties")]
     if is_closed:
+        if high is None and low <= len(optional) and math.comb(len(optional), low) > MAX_ALTERNATIVES:
+            _mark_least(node, out, pointer)
+            return []
         return _closed_counts(optional, low, high, pointer)
-    if low >= 2:
-        raise unsupported(
-            "minProperties counts free keys, and equal keys cannot be kept apart; list the properties",
-            "minProperties",
-            f"{pointer}/minProperties",
-        )
+    if low >= 2:  # equal free keys count once
+        _mark_least(node, out, pointer)
+        low = 1
     if high is not None and optional:
         return _open_counts(optional, low, high, len(required), pointer)
     if high is not None:
-        out["maxProperties"] = node["maxProperties"]
+        out["maxProperties"] = len(required) + high
     if low and not optional:
-        out["minProperties"] = node["minProperties"]
+        out["minProperties"] = len(required) + low
     elif low:
         none_listed = {
             "properties": dict.fromkeys(optional, False),
@@ -54,6 +55,10 @@ def property_counts(node: dict[str, Any], out: dict[str, Any], pointer: str) -> 
         }
         return [{"anyOf": [*({"required": [name]} for name in optional), none_listed]}]
     return []
+
+
+def _mark_least(node: dict[str, Any], out: dict[str, Any], pointer: str) -> None:
+    out[LEAST] = {"least": int(node["minProperties"]), "pointer": f"{pointer}/minProperties"}
 
 
 def _open_counts(optional: list[str], low: int, high: int, num_required: int, pointer: str) -> list[Any]:
@@ -80,7 +85,6 @@ def _closed_counts(optional: list[str], low: int, high: int | None, pointer: str
     if low == 0 and high is None:
         return []
     if high is None:
-        _bound(math.comb(len(optional), low), "minProperties", pointer)
         return [{"anyOf": [{"required": list(chosen)} for chosen in combinations(optional, low)]}]
     _bound(sum(math.comb(len(optional), n) for n in range(low, high + 1)), "maxProperties", pointer)
     exact = []
@@ -89,6 +93,18 @@ def _closed_counts(optional: list[str], low: int, high: int | None, pointer: str
             rest = {name: False for name in optional if name not in chosen}
             exact.append({"required": list(chosen), "properties": rest})
     return [{"anyOf": exact}]
+
+
+def contained(node: dict[str, Any], out: dict[str, Any], schema: Any, pointer: str, *, knows_bounds: bool) -> None:
+    """Sets `contains` of `node` in `out`; `schema`: its own, normalised. Drafts before 2019-09 know no bounds of it."""
+    least = int(node.get("minContains", 1)) if knows_bounds else 1
+    most = int(node["maxContains"]) if knows_bounds and "maxContains" in node else None
+    if schema is True and most is not None:  # every item does
+        out["maxItems"] = min(most, out.get("maxItems", most))
+    elif schema is not True and (least or most is not None):
+        out[CONTAINS] = {"schema": schema, "least": least, "most": most, "pointer": f"{pointer}/contains"}
+    if least:
+        out["minItems"] = max(least, out.get("minItems", 0))
 
 
 def unique_items(node: dict[str, Any], out: dict[str, Any], pointer: str) -> list[Any]:
@@ -100,7 +116,7 @@ def unique_items(node: dict[str, Any], out: dict[str, Any], pointer: str) -> lis
         return []
     values = _listed(out)
     if values is None:
-        out[UNIQUE] = f"{pointer}/uniqueItems"
+        out[UNIQUE] = {"pointer": f"{pointer}/uniqueItems"}
         count = None if out.get("prefixItems") else _num_values(out.get("items"))
         if count is not None:
             _check_enough(out, count, pointer)
@@ -109,7 +125,7 @@ def unique_items(node: dict[str, Any], out: dict[str, Any], pointer: str) -> lis
     low, high = out.get("minItems", 0), min(len(values), len(values) if most is None else most)
     _check_enough(out, len(values), pointer)
     if sum(math.perm(len(values), n) for n in range(low, high + 1)) > MAX_ORDERS:
-        out[UNIQUE] = f"{pointer}/uniqueItems"
+        out[UNIQUE] = {"pointer": f"{pointer}/uniqueItems"}
         out["maxItems"] = high
         return []
     orders = [order for count in range(low, high + 1) for order in permutations(values, count)]

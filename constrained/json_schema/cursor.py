@@ -1,13 +1,14 @@
-"""Where a JSON text that grows stands: which container is open, and which value just ended.
+"""Where a JSON text that grows stands: which container is open, which value just ended, and what is written so far.
 
-Reads what an engine has already checked: it never judges, it only keeps the place.
+Reads what an engine has already checked: it never judges by itself, it only keeps the place. A judge, if there is one,
+is asked whenever a value ends.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 Path = tuple[str | int, ...]
 """Property names and places in arrays, from the root."""
@@ -25,12 +26,44 @@ class Ended(NamedTuple):
     """Its bytes are text[start:end]."""
     array: int
     """Where the array began of which it is an item; -1: it is none."""
+    name_end: int = -1
+    """Where its name ended, quotes included; -1: it has none."""
+
+
+class Value:
+    """A value of the document: a container that may still grow, or a scalar."""
+
+    __slots__ = ("is_whole", "items", "members", "scalar", "seen", "text")
+
+    def __init__(self, scalar: Any = None, *, is_array: bool = False, is_object: bool = False) -> None:
+        self.scalar = scalar
+        self.items: list[Value] | None = [] if is_array else None
+        self.members: dict[str, Value] | None = {} if is_object else None
+        self.is_whole = not (is_array or is_object)
+        self.seen: dict[tuple[int, bool, bool], bool] = {}
+        """What a judge knows of it, once it is whole."""
+        self.text: str | None = None
+        """A text that equal values share, once somebody asked for it."""
+
+    def plain(self) -> Any:
+        """As Python's json has it."""
+        if self.members is not None:
+            return {name: value.plain() for name, value in self.members.items()}
+        return self.scalar if self.items is None else [value.plain() for value in self.items]
+
+
+class Judge(Protocol):
+    """Says whether a document may still become a valid one."""
+
+    def may_become_valid(self, root: Value) -> bool:
+        """`root`: the document so far."""
+        ...
 
 
 class _Open:
     """A container that is not closed."""
 
-    __slots__ = ("at", "is_array", "is_key", "start")
+    __slots__ = ("at", "is_array", "is_key", "name_end", "start", "value")
 
     def __init__(self, start: int, *, is_array: bool) -> None:
         self.start = start
@@ -38,13 +71,26 @@ class _Open:
         self.at: str | int = 0 if is_array else ""
         self.is_key = not is_array
         """The next string is a property's name."""
+        self.name_end = -1
+        self.value = Value(is_array=is_array, is_object=not is_array)
+
+    def hold(self, value: Value) -> None:
+        """A value begins, or ended, at its place."""
+        if self.value.members is not None:
+            self.value.members[str(self.at)] = value
+        elif self.value.items is not None:
+            self.value.items.append(value)
 
 
 class JsonCursor:
     """Fed with a JSON document piece by piece."""
 
-    def __init__(self) -> None:
+    def __init__(self, judge: Judge | None = None) -> None:
         self.text = bytearray()
+        self.fault: Ended | None = None
+        """The first value with whose end the judge gave the document up."""
+        self._judge = judge
+        self._root: Value | None = None
         self._open: list[_Open] = []
         self._scalar = -1  # where the scalar began that is being written
         self._in_string = False
@@ -55,11 +101,17 @@ class JsonCursor:
         """The value that is being written, or comes next."""
         return tuple(level.at for level in self._open)
 
-    def arrays(self) -> Iterator[tuple[Path, int]]:
-        """The open arrays, outermost first: path, and where each began."""
+    @property
+    def is_faulty_here(self) -> bool:
+        """Whether the judge refuses the number at the document's root, if the document ends now."""
+        if self._judge is None or self._open or self._scalar < 0 or self._in_string:
+            return False
+        return not self._judge.may_become_valid(Value(json.loads(bytes(self.text[self._scalar :]))))
+
+    def containers(self) -> Iterator[tuple[Path, int]]:
+        """The open containers, outermost first: path, and where each began."""
         for depth, level in enumerate(self._open):
-            if level.is_array:
-                yield tuple(outer.at for outer in self._open[:depth]), level.start
+            yield tuple(outer.at for outer in self._open[:depth]), level.start
 
     def feed(self, data: bytes) -> list[Ended]:
         """Goes on with `data`; the values that end in it, inner ones first."""
@@ -75,7 +127,7 @@ class JsonCursor:
         """The document is over: a number at its root ends here."""
         ended: list[Ended] = []
         if self._scalar >= 0 and not self._in_string:
-            self._end(self._scalar, len(self.text), ended)
+            self._end_scalar(len(self.text), ended)
         return ended
 
     def _step(self, byte: int, position: int, ended: list[Ended]) -> None:
@@ -91,14 +143,17 @@ class JsonCursor:
         if self._scalar >= 0:
             if byte not in _ENDS_SCALAR:
                 return
-            self._end(self._scalar, position, ended)
+            self._end_scalar(position, ended)
         if byte in _WHITE:
             return
         if byte in b"{[":
-            self._open.append(_Open(position, is_array=byte == 0x5B))
+            level = _Open(position, is_array=byte == 0x5B)
+            self._place(level.value)
+            self._open.append(level)
         elif byte in b"}]":
-            start = self._open.pop().start
-            self._end(start, position + 1, ended)
+            level = self._open.pop()
+            level.value.is_whole = True
+            self._end(level.start, position + 1, ended)
         elif byte == 0x2C:  # a comma
             level = self._open[-1]
             if isinstance(level.at, int):
@@ -114,11 +169,29 @@ class JsonCursor:
         if level is not None and level.is_key:
             level.at = json.loads(bytes(self.text[self._scalar : position + 1]))
             level.is_key = False
+            level.name_end = position + 1
             self._scalar = -1
         else:
-            self._end(self._scalar, position + 1, ended)
+            self._end_scalar(position + 1, ended)
+
+    def _end_scalar(self, end: int, ended: list[Ended]) -> None:
+        start, self._scalar = self._scalar, -1
+        self._place(Value(json.loads(bytes(self.text[start:end]))))
+        self._end(start, end, ended)
+
+    def _place(self, value: Value) -> None:
+        if self._open:
+            self._open[-1].hold(value)
+        else:
+            self._root = value
 
     def _end(self, start: int, end: int, ended: list[Ended]) -> None:
-        self._scalar = -1
         parent = self._open[-1] if self._open else None
-        ended.append(Ended(self.path, start, end, parent.start if parent is not None and parent.is_array else -1))
+        array = parent.start if parent is not None and parent.is_array else -1
+        value = Ended(self.path, start, end, array, -1 if parent is None else parent.name_end)
+        ended.append(value)
+        if self._judge is None or self.fault is not None:
+            return
+        assert self._root is not None
+        if not self._judge.may_become_valid(self._root):
+            self.fault = value

@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 from ..constraint import WhiteSpace
+from .marks import first_mark
 from .normalise import normalise
-from .places import first_unique
 from .refusal import unsupported
 from .whitespace import engine_options
 
@@ -46,7 +46,8 @@ def _read(text: str) -> dict[str, Any]:
     schema = normalise(text).schema
     if not isinstance(schema, dict):
         return {}
-    repeated = first_unique(schema)
-    if repeated is not None:
-        raise unsupported("uniqueItems inside a grammar is served for few listed values only", "uniqueItems", repeated)
+    mark = first_mark(schema)
+    if mark is not None:
+        message = f"{mark.keyword} is checked while a document is written, which a part of a grammar is not"
+        raise unsupported(message, mark.keyword, mark.pointer)
     return schema

@@ -13,8 +13,9 @@ from ...errors import GrammarSyntaxError, GrammarTooLarge
 from . import checks
 from .combine import any_of, together
 from .complement import ASSERTIONS, FORMATS, Schema, canonical
-from .counts import property_counts, unique_items
+from .counts import contained, property_counts, unique_items
 from .disjoint import beside_node, rivals_of, told_apart
+from .marks import REFUSES
 from .names import apart, property_names
 from .numbers import holds_fraction, open_bound
 from .patterns import engine_pattern
@@ -85,6 +86,8 @@ def normalise(text: str, *, strict: bool = False, may_narrow: bool = False) -> N
     document = parse(text)
     if not isinstance(document, dict | bool):
         raise invalid(f"a schema is an object or a boolean, found {type(document).__name__}", "", "#")
+    if REFUSES in text:
+        raise invalid(f"{REFUSES} is a name of our own", REFUSES, "#")
     return _Normaliser(document, strict, may_narrow).run()
 
 
@@ -97,6 +100,7 @@ class _Normaliser:
         self.names: dict[str, str] = {}  # pointer of a reference's target → its name under $defs
         self.waiting: list[tuple[str, Any, _Place]] = []
         self.origins: dict[str, str] = {}
+        self.refusals: dict[str, Schema] = {}  # a schema that is refused, as text → its definition
         self.num_nodes = 0
         uri = document.get("$schema", "") if isinstance(document, dict) else ""
         self.siblings_count = not any(f"draft-0{n}" in str(uri) for n in (3, 4, 6, 7))
@@ -150,6 +154,8 @@ class _Normaliser:
         for key, value in node.items():
             if key in ASSERTIONS:
                 self.keyword(key, value, node, out, beside, place)
+            elif key == REFUSES:
+                out[REFUSES] = {"schema": self.refusal(value, place), "pointer": place.pointer}
         self.objects(node, out, beside, place)
         self.arrays(node, out, beside, place)
         return together(out, [s for s in beside if s is not True])
@@ -258,6 +264,14 @@ class _Normaliser:
         self.waiting.append((name, node, place._replace(depth=0)))
         return {"$ref": f"#/$defs/{name}"}
 
+    def refusal(self, value: Any, place: _Place) -> Schema:
+        """A schema that documents must not satisfy, normalised once."""
+        key = f"{place.base} {canonical(value)}"
+        if key not in self.refusals:
+            self.refusals[key] = True  # in case it leads round to itself
+            self.refusals[key] = self.hoisted(value, place._replace(is_closable=False))
+        return self.refusals[key]
+
     def resolve(self, node: Any) -> Any:
         """Follows references that stand alone, as all do before draft 2019-09."""
         for _ in range(8):
@@ -365,10 +379,9 @@ class _Normaliser:
                     f"{place.pointer}/unevaluatedItems",
                 )
             out.setdefault("items", self.schema(node["unevaluatedItems"], place.down("unevaluatedItems")))
-        if "contains" in node and (node.get("minContains", 1) > 0 or "maxContains" in node):
-            raise unsupported(
-                "contains is not enforced; describe the items with prefixItems", "contains", f"{place.pointer}/contains"
-            )
+        if "contains" in node:
+            schema = self.schema(node["contains"], place.down("contains"))
+            contained(node, out, schema, place.pointer, knows_bounds=self.siblings_count)
         if node.get("uniqueItems"):
             beside += unique_items(node, out, place.pointer)
 

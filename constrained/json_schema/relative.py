@@ -1,7 +1,8 @@
 """What a schema refuses among the documents of another: the complement that `oneOf`, `not` and `if` ask for.
 
 Beside a schema that already says much (its type, the properties it lists, that it is closed) far more can be written
-out than by itself. Works on schemas as written; what is not known is refused, nothing is loosened.
+out than by itself. Works on schemas as written. What cannot be written out is marked, and checked while a document is
+written; nothing is loosened.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from typing import Any
 from ...errors import GrammarError
 from .complement import ASSERTIONS, FORMATS, MAX_DEPTH, Resolve, Schema, canonical, negate_keyword, without_known_type
 from .disjoint import disjoint, kinds_of, modern
+from .marks import REFUSES
 from .patterns import matches, search_tree
 
+MAX_WRITTEN_DEPTH = 3  # of properties and items; below, a mark says it
+MAX_ALTERNATIVES = 24
 MAX_PAIRS = 6  # of a refused oneOf's branches: two of them may hold at once
 LEANS = frozenset(["additionalProperties", "additionalItems", "items", "then", "else", "minContains", "maxContains"])
 """Keywords whose meaning depends on others beside them."""
@@ -35,18 +39,20 @@ def refused(
 ) -> list[Schema] | None:
     """Schemas that together, beside `context`, accept exactly what `context` does and `schema` does not.
 
-    [True]: nothing satisfies both. []: whatever satisfies `context` satisfies `schema`. None: that cannot be said.
-    `partly`: they may accept less, but nothing of what `schema` does.
+    [True]: nothing satisfies both. []: whatever satisfies `context` satisfies `schema`. None: that cannot be said, as
+    of a `format`, which some validators enforce. `partly`: they may accept less, but nothing of what `schema` does.
     """
     schema, context = modern(resolve(schema)), modern(resolve(context))
     if isinstance(schema, bool):
         return [not schema] if not schema else []
-    if not isinstance(schema, dict) or depth > MAX_DEPTH:
+    if not isinstance(schema, dict) or (partly and depth > MAX_DEPTH):
         return None
     if disjoint(schema, context, resolve):
         return [True]
     if _same(schema, context):
         return []
+    if depth > MAX_WRITTEN_DEPTH and not partly:
+        return None if "format" in schema else [{REFUSES: schema}]
     schema = without_known_type(schema, context, resolve)
     return _Refused(schema, context if isinstance(context, dict) else {}, resolve, depth, partly).all()
 
@@ -72,9 +78,31 @@ class _Refused:
             options = self.keyword(key, value)
             if options is not None:
                 found += options
-            elif not self.partly:
+            elif self.partly:
+                continue
+            elif key == "format":
                 return None
+            else:
+                found += self.marked(key, value)
+        if len(found) > MAX_ALTERNATIVES and not self.partly:
+            found = [*found[:MAX_ALTERNATIVES], {REFUSES: self.schema}]
         return [True] if any(option is True for option in found) else [o for o in found if o is not False]
+
+    def marked(self, key: str, value: Any) -> list[Schema]:
+        """What one keyword refuses, not written out: with the keywords on which its meaning depends."""
+        schema: dict[str, Any] = {key: value}
+        if key in ("then", "else", "minContains", "maxContains", "additionalItems"):
+            return []  # with the keyword that they belong to
+        if key == "additionalProperties":
+            schema |= {k: dict.fromkeys(self.schema[k], True) for k in _NAMED if k in self.schema}
+        elif key == "items":
+            schema |= {"prefixItems": [True] * len(own)} if (own := self.schema.get("prefixItems")) else {}
+        elif key in ("if", "contains"):
+            schema |= {k: v for k, v in self.schema.items() if k in LEANS}
+        elif key.startswith("unevaluated"):
+            schema = self.schema
+        kinds = SPEAKS_OF.get(key)
+        return [{**({"type": sorted(kinds)} if kinds else {}), REFUSES: schema}]
 
     def inner(self, schema: Any, context: Any) -> list[Schema] | None:
         return refused(schema, context, self.resolve, self.depth + 1, partly=self.partly)
@@ -240,6 +268,7 @@ class _Refused:
         return None if options else []
 
 
+_NAMED = ("properties", "patternProperties")
 _MISSING = object()
 
 

@@ -16,8 +16,8 @@ from radixlang.constrained.explain import check
 from radixlang.constrained.fields import FIELD_NAMES, OPTIONS, find_constraint
 from radixlang.constrained.json_schema.checks import CHECKS
 from radixlang.constrained.json_schema.complement import ASSERTIONS
+from radixlang.constrained.json_schema.marks import first_mark
 from radixlang.constrained.json_schema.normalise import normalise
-from radixlang.constrained.json_schema.places import UNIQUE
 from radixlang.errors import GrammarError
 
 PAGE = (Path(__file__).parents[2] / "docs" / "constrained.md").read_text(encoding="utf-8")
@@ -39,7 +39,7 @@ def served(keyword: str, schema: str) -> str:
     if found.ignored:
         return "annotation"
     text = json.dumps(found.schema)
-    if UNIQUE in text:
+    if first_mark(found.schema) is not None:
         return "checked while it is written"
     return "as it is" if f'"{keyword}"' in text else "rewritten"
 

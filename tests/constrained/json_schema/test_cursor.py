@@ -37,10 +37,46 @@ def test_every_value_ends_once_where_it_ends(value, is_ascii: bool, step: int) -
         assert json.loads(text[one.start : one.end]) == at(value, one.path)
         assert (one.array >= 0) == (one.path != () and isinstance(one.path[-1], int))
         assert one.array < 0 or text[one.array : one.array + 1] == b"["
+        assert one.name_end < 0 or text[one.name_end - 1 : one.name_end] == b'"'
+        assert (one.name_end >= 0) == (one.path != () and isinstance(one.path[-1], str))
 
 
-def test_open_arrays_are_told_outermost_first() -> None:
+class Recorder:
+    """A judge that has seen it all and never refuses."""
+
+    def __init__(self) -> None:
+        self.seen = []
+
+    def may_become_valid(self, root) -> bool:
+        self.seen.append(root.plain())
+        return True
+
+
+@given(VALUES, st.integers(1, 5))
+def test_a_judge_sees_the_document_grow(value, step: int) -> None:
+    text = json.dumps(value).encode()
+    judge = Recorder()
+    cursor = JsonCursor(judge)
+    ended = [one for i in range(0, len(text), step) for one in cursor.feed(text[i : i + step])]
+    ended += cursor.finish()
+    assert judge.seen[-1] == value
+    assert len(judge.seen) == len(ended)
+    assert cursor.fault is None
+
+
+def test_the_first_value_that_is_refused_is_the_fault() -> None:
+    class Refuses:
+        def may_become_valid(self, root) -> bool:
+            return root.plain() != {"a": [1, 2]}
+
+    cursor = JsonCursor(Refuses())
+    cursor.feed(b'{"a": [1, 2]}')
+    assert cursor.fault is not None
+    assert (cursor.fault.path, cursor.fault.end, cursor.fault.name_end) == (("a", 1), 11, -1)
+
+
+def test_open_containers_are_told_outermost_first() -> None:
     cursor = JsonCursor()
     cursor.feed(b'{"a": [1, {"b": [2, "x')
-    assert list(cursor.arrays()) == [(("a",), 6), (("a", 1, "b"), 16)]
+    assert list(cursor.containers()) == [((), 0), (("a",), 6), (("a", 1), 10), (("a", 1, "b"), 16)]
     assert cursor.path == ("a", 1, "b", 1)
