@@ -43,7 +43,7 @@ class LowRank(NamedTuple):
     scale: float
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)  # without slots: executors keep what they make of one for as long as it lives
 class Adapter:
     """Equal to nothing but itself: a folder that is read again is another adapter."""
 

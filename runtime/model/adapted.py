@@ -2,11 +2,14 @@
 
 The adapters of a step lie in slots: stacked matrices, padded with zeros to the largest rank. Who has waited longest
 gives up its slot, so any number of adapters is served with a few slots; a step has at most as many as there are slots.
+Matrices are rounded to the model's type once, when an adapter is first used; from then on a slot is filled by copies.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -30,6 +33,14 @@ class _Rows:
     """Those that adapters of this step adapt."""
 
 
+class _Staged(NamedTuple):
+    """A projection's matrices as its slots hold them, in memory that a device copies from without anybody waiting."""
+
+    down_RE: Tensor
+    up_NR: Tensor
+    scale: float
+
+
 class _Part:
     """The slots of one projection: columns [begin, end) of a linear's output."""
 
@@ -41,17 +52,25 @@ class _Part:
         self.up_SNR = like.new_zeros(size.num_slots, shape[0], size.max_rank)
         self.scale_S = torch.zeros(size.num_slots, device=like.device)
 
-    def put(self, slot: int, adapter: Adapter) -> None:
-        self.down_SRE[slot].zero_()
-        self.up_SNR[slot].zero_()
+    def stage(self, adapter: Adapter) -> _Staged | None:
+        """None where the adapter leaves the projection as it is."""
         found = adapter.parts.get(self.module)
         if found is None:
-            self.scale_S[slot] = 0.0
+            return None
+        rank, is_cuda = len(found.down_RE), self.down_SRE.is_cuda
+        down_RE = torch.zeros(self.down_SRE.shape[1:], dtype=self.down_SRE.dtype, pin_memory=is_cuda)
+        up_NR = torch.zeros(self.up_SNR.shape[1:], dtype=self.up_SNR.dtype, pin_memory=is_cuda)
+        down_RE[:rank].copy_(torch.from_numpy(found.down_RE))
+        up_NR[:, :rank].copy_(torch.from_numpy(found.up_NR))
+        return _Staged(down_RE, up_NR, found.scale)
+
+    def put(self, slot: int, staged: _Staged | None) -> None:
+        if staged is None:
+            self.scale_S[slot] = 0.0  # whatever the matrices hold, they are finite
             return
-        rank = len(found.down_RE)
-        self.down_SRE[slot, :rank].copy_(torch.from_numpy(found.down_RE))
-        self.up_SNR[slot, :, :rank].copy_(torch.from_numpy(found.up_NR))
-        self.scale_S[slot] = found.scale
+        self.down_SRE[slot].copy_(staged.down_RE, non_blocking=True)
+        self.up_SNR[slot].copy_(staged.up_NR, non_blocking=True)
+        self.scale_S[slot] = staged.scale
 
 
 class AdaptedLinear:
@@ -81,6 +100,7 @@ class AdapterSlots:
         self._parts: list[_Part] = []
         self._slots: OrderedDict[Adapter, int] = OrderedDict()
         """Resident adapters, the one that was used longest ago first."""
+        self._staged: WeakKeyDictionary[Adapter, list[_Staged | None]] = WeakKeyDictionary()
         self._free = list(range(size.num_slots))
         self._adapter_T: Tensor | None = None
         self._size = size
@@ -125,8 +145,10 @@ class AdapterSlots:
             if adapter not in self._slots:
                 # Those of this step were moved to the end, or are put there.
                 slot = self._free.pop() if self._free else self._slots.popitem(last=False)[1]
-                for part in self._parts:
-                    part.put(slot, adapter)
+                if adapter not in self._staged:
+                    self._staged[adapter] = [part.stage(adapter) for part in self._parts]
+                for part, staged in zip(self._parts, self._staged[adapter], strict=True):
+                    part.put(slot, staged)
                 self._slots[adapter] = slot
 
     def _adapt(self, decoder: Decoder, config: ModelConfig) -> None:

@@ -20,7 +20,7 @@ from ....kernels.paged import Paged
 from ....kernels.reference.batch import PackedBatch
 from ..plan import Int32, StepPlan
 from .page_mirror import PageMirror
-from .staging import send
+from .staging import ALIGNED, send
 
 logger = logging.getLogger(__name__)
 
@@ -42,10 +42,10 @@ class Bucket:
         device = mirror.table.device
         # Rows: token ids, positions, slots, lengths, rows of the page table, slots of adapters.
         idle = np.array([[0], [0], [spare_slot], [1], [mirror.spare_row], [-1]], np.int32)
-        self._idle = np.repeat(idle, size, axis=1)
+        self._idle = np.repeat(idle, -(-size // ALIGNED) * ALIGNED, axis=1)
         self._inputs = torch.from_numpy(self._idle.copy()).to(device)
         self.size = size
-        self.token_ids, positions, self.slots, lengths, table_rows, self.adapters = self._inputs
+        self.token_ids, positions, self.slots, lengths, table_rows, self.adapters = self._inputs[:, :size]
         """token_ids: draws of the step before may be written there, between `fill` and `run`."""
         rows = torch.arange(size, dtype=torch.int32, device=device)
         tiles = torch.zeros(0, 5, dtype=torch.int32, device=device)

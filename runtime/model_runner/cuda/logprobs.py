@@ -49,16 +49,19 @@ def gather(logits_RV: Tensor, asked: list[Asked], targets: Tensor | None) -> Gat
     """targets: int32 [len(asked)] on the device where the target is a draw; None: `Asked.target`."""
     device = logits_RV.device
     most = max(min(max(a.num_top for a in asked), logits_RV.shape[1]), 0)
-    (rows_A,) = send([np.array([a.row for a in asked], np.int32)], device)
+    asked_rows = np.array([a.row for a in asked], np.int32)
+    rows_A, targets_A = send([asked_rows, np.array([max(a.target, 0) for a in asked], np.int32)], device)
     top_ids = torch.topk(logits_RV[rows_A.long()], most, dim=-1).indices.int()
-    if targets is None:
-        (targets,) = send([np.array([max(a.target, 0) for a in asked], np.int32)], device)
-    sizes = [1 + len(a.ids) + most for a in asked]
-    (rows_N,) = send([np.repeat(np.array([a.row for a in asked], np.int32), sizes)], device)
-    parts: list[Tensor] = []
+    targets = targets_A if targets is None else targets
+    # On the device lie the targets, the top tokens of each, and the ids, one behind the other: who wants which of them?
+    ids_begin = len(asked) * (1 + most)
+    wanted: list[NDArray[np.int64]] = []
     for i, a in enumerate(asked):
-        parts.append(targets[i : i + 1])
-        if len(a.ids):
-            parts += send([a.ids], device)
-        parts.append(top_ids[i])
-    return Gathered(asked, ops.logprobs_of(logits_RV, rows_N, torch.cat(parts)), top_ids)
+        tops = np.arange(len(asked) + i * most, len(asked) + (i + 1) * most)
+        wanted.append(np.concatenate([[i], np.arange(ids_begin, ids_begin + len(a.ids)), tops]))
+        ids_begin += len(a.ids)
+    rows = np.repeat(asked_rows, [len(part) for part in wanted])
+    ids = np.concatenate([a.ids for a in asked]).astype(np.int32)
+    rows_N, ids_M, wanted_N = send([rows, ids, np.concatenate(wanted).astype(np.int32)], device)
+    there = torch.cat([targets, top_ids.flatten(), ids_M])
+    return Gathered(asked, ops.logprobs_of(logits_RV, rows_N, there.index_select(0, wanted_N)), top_ids)

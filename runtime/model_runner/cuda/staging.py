@@ -12,7 +12,7 @@ from torch import Tensor
 _TYPES = {"f8": torch.float64, "f4": torch.float32, "i4": torch.int32}
 
 
-_ALIGNED = 4
+ALIGNED = 4
 """Words of 4 bytes: every part begins at 16 bytes: Triton compiles a kernel anew for each pattern of alignment."""
 
 
@@ -22,8 +22,8 @@ def send(arrays: list[NDArray[Any]], device: torch.device) -> list[Tensor]:
     The allocator of pinned memory keeps the buffer until the copy is done.
     """
     words = [np.ascontiguousarray(array).view(np.int32).ravel() for array in arrays]
-    begins = np.cumsum([0, *(-(-len(part) // _ALIGNED) * _ALIGNED for part in words)])
-    flat = np.zeros(max(int(begins[-1]), _ALIGNED), np.int32)
+    begins = np.cumsum([0, *(-(-len(part) // ALIGNED) * ALIGNED for part in words)])
+    flat = np.zeros(max(int(begins[-1]), ALIGNED), np.int32)
     for part, begin in zip(words, begins.tolist(), strict=False):
         flat[begin : begin + len(part)] = part
     host = torch.from_numpy(flat)
