@@ -112,14 +112,19 @@ class PrefixCache(Protocol):
         """It does so now."""
         ...
 
-    def unlease(self, hold: Hold) -> None:
-        """It will not, or not again."""
+    def follow(self, hold: Hold, match: Match) -> None:
+        """The held path grew or shrank: the hold is where the match ends now."""
         ...
 
-    def wait(self, match: Match, ids: Int32, waiter: Any) -> dict[Any, None] | None:
+    def unlease(self, hold: Hold, *, is_over: bool = True) -> None:
+        """It will not, or not again; not is_over: it is about to."""
+        ...
+
+    def wait(self, match: Match, ids: Int32, waiter: Any, *, is_now: bool = True) -> dict[Any, bool] | None:
         """`waiter` comes into `woken` when the path of `ids` grows beyond the match, or shrinks.
 
-        Where it waits: it may take itself out of there. None: its path cannot grow.
+        Where it waits: it may take itself out of there. None: its path cannot grow. is_now: it is about to go on from
+        there; who only watches is told of a whole path, too, when that shrinks.
         """
         ...
 

@@ -75,10 +75,13 @@ class NoCache:
     def resume(self, hold: Hold) -> None:
         pass
 
-    def unlease(self, hold: Hold) -> None:
+    def follow(self, hold: Hold, match: Match) -> None:
         pass
 
-    def wait(self, match: Match, ids: Int32, waiter: Any) -> dict[Any, None] | None:
+    def unlease(self, hold: Hold, *, is_over: bool = True) -> None:
+        pass
+
+    def wait(self, match: Match, ids: Int32, waiter: Any, *, is_now: bool = True) -> dict[Any, bool] | None:
         return None
 
     def flush(self) -> None:

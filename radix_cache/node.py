@@ -74,8 +74,8 @@ class Node:
         """The `last_use` under which the history knows its tokens."""
         self.heap_seq = 0
         """Number of the node's valid entry in the eviction order; 0: none."""
-        self.waiters: dict[PageKey, dict[Any, None]] | None = None
-        """Who waits for this path to grow, by the page that it needs next."""
+        self.waiters: dict[PageKey | None, dict[Any, bool]] | None = None
+        """Who waits for this path to grow, by the page that it needs next (None: for its end), and who needs it now."""
 
     @property
     def start(self) -> int:
@@ -83,9 +83,14 @@ class Node:
         return self.end - self.key.size
 
     @property
-    def is_wanted(self) -> bool:
-        """Somebody waits to go on from here."""
+    def is_watched(self) -> bool:
+        """Somebody is to be told when the path grows or shrinks here."""
         return self.waiters is not None and any(self.waiters.values())
+
+    @property
+    def is_wanted(self) -> bool:
+        """Somebody waits to go on from here now."""
+        return self.waiters is not None and any(True in bucket.values() for bucket in self.waiters.values())
 
     def __repr__(self) -> str:
         return f"Node({self.id}, {self.start}..{self.end}, lock={self.lock}, children={len(self.children)})"

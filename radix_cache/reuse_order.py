@@ -150,23 +150,26 @@ class ReuseOrder:
         if node.pins:
             self._enter(self._pinned, node.last_use, node)
         elif node.leases or node.is_wanted:
-            if node.dues and not node.is_wanted:
-                node.due = node.dues[0]
-                self._enter(self._far, -node.due, node)
-                patience = _PATIENCE * max(_SHORTEST_WAIT, node.due - node.last_use)
-                self._enter(self._late, node.due + patience, node)
-            elif self._waits.vary and not node.is_wanted:
+            if node.is_wanted:
+                self._expect(node, self._tick, self._waits.mean)
+            elif node.dues:
+                self._expect(node, node.dues[0], node.dues[0] - node.last_use)
+            elif self._waits.vary:
                 self._enter(self._leased, node.last_use, node)
             else:
-                node.due = self._tick if node.is_wanted else node.last_use + self._waits.mean
-                self._enter(self._far, -node.due, node)
-                self._enter(self._late, node.due + _PATIENCE * max(_SHORTEST_WAIT, self._waits.mean), node)
+                self._expect(node, node.last_use + self._waits.mean, self._waits.mean)
         elif node.hits >= _REGULAR and self._foresight.is_good:
             node.due = node.last_use + node.interval / (1.0 + node.end / _ATTENTION_TOKENS)
             self._enter(self._far, -node.due, node)
             self._enter(self._late, node.due, node)
         else:
             self._enter(self._classes[_class_of(node, node.hits)].queue, node.last_use, node)
+
+    def _expect(self, node: Node, due: float, wait: float) -> None:
+        """A program uses the node at `due`; it is late when it does not for many times as long as it waits."""
+        node.due = due
+        self._enter(self._far, -due, node)
+        self._enter(self._late, due + _PATIENCE * max(_SHORTEST_WAIT, wait), node)
 
     def _enter(self, queue: BucketQueue, number: float, node: Node) -> None:
         queue.push(number, node)

@@ -120,7 +120,7 @@ class TreeShape:
         """
         if len(node.children) != 1 or node.parent is None or node.pins or node.leases:
             return
-        if node.is_wanted:
+        if node.is_watched:
             return
         (child,) = node.children.values()
         if child.lock != node.lock or bool(child.hits) != bool(node.hits) or node.hits > child.hits + 1:

@@ -21,6 +21,8 @@ from .node import Int32, Node
 from .shape import TreeShape
 from .stats import CacheStats
 
+_MANY_BUCKETS = 64  # of waiters at one node: those that were left are cleared away each time there are twice as many
+
 
 class RadixTree(TreeShape):
     """A PrefixCache. One root for each namespace; keys and slots are whole pages."""
@@ -125,9 +127,30 @@ class RadixTree(TreeShape):
         wait = self.order.foretold(steps) if steps else None
         if wait is not None:
             hold.due = self._tick + wait
-            insort(node.dues, hold.due)
+        self._enter_due(hold)
         self._offer(node)
         return hold
+
+    def follow(self, hold: Hold, match: Match) -> None:
+        node = self._split_at(match)
+        if node is not hold.node:
+            hold.node.leases -= 1
+            node.leases += 1
+            self._drop_due(hold)
+            self._offer(hold.node)
+            hold.node = node
+            self._enter_due(hold)
+            self._offer(node)
+
+    @staticmethod
+    def _enter_due(hold: Hold) -> None:
+        if hold.due is not None and hold.node.parent is not None:  # roots stay in any case
+            insort(hold.node.dues, hold.due)
+
+    @staticmethod
+    def _drop_due(hold: Hold) -> None:
+        if hold.due is not None and hold.node.parent is not None:  # a node that was evicted is nobody's any more
+            hold.node.dues.remove(hold.due)
 
     def resume(self, hold: Hold) -> None:
         if not hold.is_open:  # branches of a fork follow one another at once
@@ -135,22 +158,18 @@ class RadixTree(TreeShape):
         hold.is_open = False
         since = hold.since if hold.steps else hold.node.last_use
         self.order.resumed(self._tick - since, hold.steps)
-        if hold.due is not None:
-            self._forget_due(hold)
-            self._offer(hold.node)
+        self._drop_due(hold)
+        hold.due = None
+        self._offer(hold.node)
 
-    def _forget_due(self, hold: Hold) -> None:
-        if hold.due is not None:
-            hold.node.dues.remove(hold.due)
-            hold.due = None
-
-    def unlease(self, hold: Hold) -> None:
+    def unlease(self, hold: Hold, *, is_over: bool = True) -> None:
         node = hold.node
         assert node.leases > 0, node
-        self._forget_due(hold)
+        self._drop_due(hold)
         node.leases -= 1
-        if node.leases and node.dues:
-            self._offer(node)
+        self._offer(node)
+        if not is_over:
+            return
         at = node
         while at.parent is not None and not (at.leases or at.pins or at.hits or at.interval or len(at.children) > 1):
             if any(child.leases or not child.interval for child in at.children.values()):
@@ -240,16 +259,19 @@ class RadixTree(TreeShape):
         node.hits += 1
         self._returned_len += node.key.size
 
-    def wait(self, match: Match, ids: Int32, waiter: Any) -> dict[Any, None] | None:
-        if match.length + self.page_size > ids.size:
+    def wait(self, match: Match, ids: Int32, waiter: Any, *, is_now: bool = True) -> dict[Any, bool] | None:
+        may_grow = match.length + self.page_size <= ids.size
+        if is_now and not may_grow:
             return None
         node = match.node
         if match.length < node.end:  # it can grow only by a split right there
             node = self._split_at(match)
         if node.waiters is None:
             node.waiters = {}
-        bucket = node.waiters.setdefault(self._first(ids, match.length), {})
-        bucket[waiter] = None
+        elif len(node.waiters) >= _MANY_BUCKETS and len(node.waiters).bit_count() == 1:
+            node.waiters = {page: bucket for page, bucket in node.waiters.items() if bucket}
+        bucket = node.waiters.setdefault(self._first(ids, match.length) if may_grow else None, {})
+        bucket[waiter] = is_now
         self._offer(node)
         return bucket
 

@@ -118,7 +118,7 @@ class Request:
         self.handle: Node | None = None
         self.benefit = 0
         """Cached tokens when it last looked."""
-        self.bucket: dict[Request, None] | None = None
+        self.bucket: dict[Request, bool] | None = None
         """Where the cache keeps it while it waits for its prefix to grow."""
         self.queue_seq = 0
         """Number of its valid entry in the waiting queue; 0: it is not there."""

@@ -1,9 +1,10 @@
 """100,000 requests on a virtual clock: how close does the scheduler come to a cache that knows the future?
 
-    python examples/bench/simulate.py [--requests 100000] [--traces zipf,chats,agents,loop] [--pools 0.05,0.25,1,2]
+    python examples/bench/simulate.py [--requests 100000] [--traces zipf,chats,agents,loop,flows] [--pools 0.05,0.25]
 
 No model: an executor that costs no time advances a virtual clock by a cost model (a step costs 2 ms, 25 us a token).
-Four traces (Zipf shared prefixes; chats; agent programs with tool gaps; a loop that is LRU's worst case) against pools
+Five traces (Zipf shared prefixes; chats; agent programs with tool gaps; a loop that is LRU's worst case; compiled flows
+of agents whose graph says which instructions come after how many calls) against pools
 that hold 5, 25, 100 and 200 % of the working set: the most tokens at one time that are held or will be used again.
 Three schedulers: ours, ours without what it knows of programs, and fcfs + lru. `optimum` is Belady's rule on the
 prefix tree for the order of admissions of the same run, `endless` what a cache without a limit would have reused.
@@ -22,12 +23,13 @@ import heapq
 import resource
 import sys
 import time
+from typing import NamedTuple
 
 import numpy as np
 from offline_optimum import Call, Replay, working_set
 
 from radixlang.runtime.config import EngineConfig
-from radixlang.runtime.messages import Control, Outputs, Release, Submit
+from radixlang.runtime.messages import Control, Expected, Outputs, Release, Submit
 from radixlang.runtime.model_runner.plan import StepOutput
 from radixlang.runtime.sampling_params import SamplingParams
 from radixlang.runtime.scheduler.audit import check
@@ -70,12 +72,24 @@ class NoTokenizer:
     vocab_size = VOCAB
 
 
+class Turn(NamedTuple):
+    """One call of a program: `prompt`, or 30 new tokens, behind what came before; after a pause of `gap` draws.
+
+    begins_anew: the last answer follows the prompt, nothing else of what came before.
+    """
+
+    prompt: list[int] | None
+    max_new_tokens: int
+    gap: float = 0.0
+    begins_anew: bool = False
+
+
 def zipf(num, draw):
     """One-shot requests behind 400 shared prefixes."""
     prefixes = [draw.integers(0, VOCAB, int(draw.integers(50, 600))).tolist() for _ in range(400)]
     ranks = np.minimum(draw.zipf(1.2, num) - 1, 399)
     for rank in ranks:
-        yield [(prefixes[rank] + draw.integers(0, VOCAB, int(draw.integers(4, 60))).tolist(), 8, 0.0)]
+        yield [Turn(prefixes[rank] + draw.integers(0, VOCAB, int(draw.integers(4, 60))).tolist(), 8)]
 
 
 def chats(num, draw):
@@ -85,7 +99,7 @@ def chats(num, draw):
     while made < num:
         turns = int(draw.integers(1, 11))
         made += turns
-        yield [(system if turn == 0 else None, 24, 1.0) for turn in range(turns)]
+        yield [Turn(system if turn == 0 else None, 24, 1.0) for turn in range(turns)]
 
 
 def agents(num, draw):
@@ -96,19 +110,31 @@ def agents(num, draw):
         steps = int(draw.integers(3, 8))
         made += steps
         kind = kinds[int(draw.integers(20))]
-        yield [(kind if step == 0 else None, 16, 0.5) for step in range(steps)]
+        yield [Turn(kind if step == 0 else None, 16, 0.5) for step in range(steps)]
 
 
 def loop(num, draw):
     """Documents asked in turn, a few more than the pool holds: plain LRU forgets each just before its next use."""
     documents = [draw.integers(0, VOCAB, 500).tolist() for _ in range(120)]
     for i in range(num):
-        yield [(documents[i % 120] + draw.integers(0, VOCAB, 8).tolist(), 4, 0.0)]
+        yield [Turn(documents[i % 120] + draw.integers(0, VOCAB, 8).tolist(), 4)]
 
 
-TRACES = {"zipf": zipf, "chats": chats, "agents": agents, "loop": loop}
-PROGRAMS = ("chats", "agents")
-OF_OPTIMUM = {"zipf": 0.90, "chats": 0.82, "agents": 0.90, "loop": 0.90}
+def flows(num, draw):
+    """40 programs, each of 4 to 8 out of 120 agents that work one after another; an agent has instructions of its own
+    and gets the answer of the one before."""
+    agents = [draw.integers(0, VOCAB, int(draw.integers(300, 900))).tolist() for _ in range(120)]
+    kinds = [draw.choice(120, int(draw.integers(4, 9)), replace=False) for _ in range(40)]
+    made = 0
+    while made < num:
+        kind = kinds[int(draw.integers(40))]
+        made += len(kind)
+        yield [Turn(agents[agent], 24, 0.1, True) for agent in kind]
+
+
+TRACES = {"zipf": zipf, "chats": chats, "agents": agents, "loop": loop, "flows": flows}
+PROGRAMS = ("chats", "agents", "flows")
+OF_OPTIMUM = {"zipf": 0.90, "chats": 0.82, "agents": 0.90, "loop": 0.90, "flows": 0.90}
 MAX_RUNNING = 8
 LONGEST = 4096
 ORDERS = {
@@ -155,8 +181,10 @@ class Run:
 
     def advance(self, program, calls, turn, history, last):
         """Sends a turn: what is new alone where the scheduler knows the program."""
-        prompt, max_new_tokens, _ = calls[turn]
-        new = prompt if prompt is not None else self.draw.integers(0, VOCAB, 30).tolist()
+        call = calls[turn]
+        new = call.prompt if call.prompt is not None else self.draw.integers(0, VOCAB, 30).tolist()
+        if call.begins_anew:
+            new, history, last = new + history[-call.max_new_tokens :], [], None
         ids = history + new
         rid = f"{program}.{turn}"
         self.num_sent += 1
@@ -165,12 +193,17 @@ class Run:
         if self.tells:
             if last is not None:
                 fields = {"parent": last, "parent_len": len(history)}
-            if turn + 1 < len(calls):
+            if turn + 1 < len(calls) and not call.begins_anew:
                 fields["keep"] = rid
+            if turn == 0:
+                later = [(i, each) for i, each in enumerate(calls) if i and each.begins_anew]
+                fields["expects"] = tuple(Expected(f"{program}.{i}", each.prompt, i + 1) for i, each in later)
+            elif call.begins_anew:
+                self.scheduler.post(Release([rid]))
         self.scheduler.post(
             Submit(
                 rid=rid, token_ids=new if "parent" in fields else ids, echo_steps=False, timeout_s=1e9,
-                sampling=SamplingParams(max_new_tokens=max_new_tokens, temperature=0.0, ignore_eos=True), **fields,
+                sampling=SamplingParams(max_new_tokens=call.max_new_tokens, temperature=0.0, ignore_eos=True), **fields,
             )
         )  # fmt: skip
 
@@ -194,7 +227,7 @@ class Run:
             if self.tells and turn:
                 self.scheduler.post(Release([f"{program}.{turn - 1}"]))
             if turn + 1 < len(calls):
-                gap = calls[turn + 1][2] * float(self.think[self.num_done & 0xFFFF])
+                gap = calls[turn + 1].gap * float(self.think[self.num_done & 0xFFFF])
                 heapq.heappush(self.due, (self.clock.now + gap, self.num_done, program, calls, turn + 1, whole))
 
     def run(self):

@@ -58,7 +58,7 @@ class Intake:
         if submit.constraint is not None:
             state.compiling[request] = None
         for expected in submit.expects:
-            state.leases.expect(expected, request.namespace, state.now_s)
+            state.leases.expect(expected, request.namespace, state.now_s, state.step)
         request.benefit = state.look_up(request)
         state.queue.add(request)
 

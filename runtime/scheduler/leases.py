@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -22,13 +22,23 @@ LEASE_TIMEOUT_S = 1800.0
 _MAX_IDS = 64 * 1024 * 1024  # tokens of all leases: 256 MiB
 
 
-class Lease(NamedTuple):
-    ids: Int32
-    held: Hold | Node
-    """The program's hold of the path, or the node that is pinned."""
-    namespace: str
-    expires_s: float
-    timeout_s: float
+class Lease:
+    """Of one path. `held`: the program's hold of it, or the node that is pinned."""
+
+    __slots__ = ("expires_s", "held", "ids", "is_expected", "namespace", "timeout_s", "watch")
+
+    def __init__(
+        self, ids: Int32, held: Hold | Node, namespace: str, now_s: float, timeout_s: float = LEASE_TIMEOUT_S
+    ) -> None:
+        self.ids = ids
+        self.held = held
+        self.namespace = namespace
+        self.timeout_s = timeout_s
+        self.expires_s = now_s + timeout_s
+        self.is_expected = False
+        """A later stream of a program begins with `ids`: as much of them is held as is cached at any time."""
+        self.watch: dict[Any, bool] | None = None
+        """Where the cache keeps it, to tell when that changes."""
 
 
 class Leases:
@@ -60,20 +70,31 @@ class Leases:
         steps: calls of the program until it goes on from here, 0: nobody knows.
         """
         hold = self._cache.lease(Match(node, node.end), steps)
-        self._enter(name, Lease(ids, hold, namespace, now_s + timeout_s, timeout_s))
+        self._enter(name, Lease(ids, hold, namespace, now_s, timeout_s))
 
     def pin(self, name: str, ids: Int32, node: Node, namespace: str, now_s: float, *, timeout_s: float) -> None:
         """As keep, but its time runs from now."""
         self._cache.pin(node)
-        self._enter(name, Lease(ids, node, namespace, now_s + timeout_s, timeout_s))
+        self._enter(name, Lease(ids, node, namespace, now_s, timeout_s))
 
-    def expect(self, expected: Expected, namespace: str, now_s: float) -> None:
-        """What is cached of it is held."""
+    def expect(self, expected: Expected, namespace: str, now_s: float, step: int) -> None:
+        """Holds what the cache has of it in `step`, and what it will have."""
         ids = np.array(expected.token_ids, np.int32)
-        match = self._cache.match(ids, end=ids.size, namespace=namespace)
-        if match.length:
-            hold = self._cache.lease(match, expected.next_use)
-            self._enter(expected.keep, Lease(ids, hold, namespace, now_s + LEASE_TIMEOUT_S, LEASE_TIMEOUT_S))
+        match = self._cache.match(ids, end=ids.size, namespace=namespace, step=step)
+        hold = self._cache.lease(match, expected.next_use)
+        lease = Lease(ids, hold, namespace, now_s)
+        lease.is_expected = True
+        lease.watch = self._cache.wait(Match(hold.node, match.length), ids, lease, is_now=False)
+        self._enter(expected.keep, lease)
+
+    def look_again(self, lease: Lease, step: int) -> None:
+        """The cache has more of what is expected, or less."""
+        if lease.watch is not None and isinstance(lease.held, Hold):
+            match = self._cache.match(lease.ids, end=lease.ids.size, namespace=lease.namespace, step=step)
+            self._cache.follow(lease.held, match)
+            lease.watch.pop(lease, None)
+            at = Match(lease.held.node, match.length)
+            lease.watch = self._cache.wait(at, lease.ids, lease, is_now=False)
 
     def _enter(self, name: str, lease: Lease) -> None:
         self.release(name)
@@ -92,7 +113,7 @@ class Leases:
         self._leases.move_to_end(name)
         if isinstance(lease.held, Hold):
             self._cache.resume(lease.held)
-            lease = self._leases[name] = lease._replace(expires_s=now_s + lease.timeout_s)
+            lease.expires_s = now_s + lease.timeout_s
         return lease
 
     def release(self, name: str) -> None:
@@ -104,7 +125,12 @@ class Leases:
                 self.num_pins -= 1
                 self._cache.unpin(lease.held)
             else:
-                self._cache.unlease(lease.held)
+                if lease.is_expected:  # its stream has begun
+                    self._cache.resume(lease.held)
+                if lease.watch is not None:
+                    lease.watch.pop(lease, None)
+                    lease.watch = None
+                self._cache.unlease(lease.held, is_over=not lease.is_expected)
 
     def expire(self, now_s: float) -> None:
         while self._ends and self._ends[0][0] <= now_s:

@@ -10,6 +10,7 @@ from ..model_runner.plan import ScorePlan
 from ..request import Request, Status
 from .batch import Batch, Score, Span
 from .drafting import Drafting
+from .leases import Lease
 from .memory import Memory
 from .queue import CACHED_COST, DECODE_COST, PREFILL_COST
 from .sampling import logprob_ids
@@ -80,12 +81,14 @@ class Prefill:
             state.queue.put_back(request)
 
     def _look_again(self) -> None:
-        """Waiting requests whose prefix grew or was evicted, a bounded number a step."""
+        """Waiting requests and prefixes that programs will need, which grew or were evicted: some of them a step."""
         state, woken = self._state, self._state.cache.woken
         for _ in range(min(len(woken), _MAX_LOOKS)):
-            request = woken.pop()
-            if isinstance(request, Request) and request.status is Status.WAITING:
-                state.queue.update(request, state.look_up(request))
+            waiter = woken.pop()
+            if isinstance(waiter, Lease):
+                state.leases.look_again(waiter, state.step)
+            elif isinstance(waiter, Request) and waiter.status is Status.WAITING:
+                state.queue.update(waiter, state.look_up(waiter))
 
     def _start(self, batch: Batch, request: Request, left: int) -> int | None:
         """Admits one request that left the queue; the tokens that it computes, None if it must wait."""

@@ -165,8 +165,9 @@ class State:
             self.queue.remove(request)
             self._stop_waiting(request)
             if keep is not None:  # nothing was left to compute
-                node = self.cache.match(request.ids, end=request.ids.size, namespace=request.namespace).node
-                self._keep(keep, request, request.ids, node)
+                ids = request.ids
+                node = self.cache.match(ids, end=ids.size, namespace=request.namespace, step=self.step).node
+                self._keep(keep, request, ids, node)
         self.compiling.pop(request, None)
         request.status = Status.FINISHED
         request.matcher = request.stops = request.penalties = None

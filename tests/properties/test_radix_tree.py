@@ -274,6 +274,20 @@ class TreeMachine(RuleBasedStateMachine):
 
         self.both(act)
 
+    @precondition(lambda self: self.world.leases)
+    @rule(data=st.data(), path=PATHS, space=SPACES)
+    def follow(self, data, path, space) -> None:
+        """What a program will need is somewhere else now, or is watched."""
+        index = data.draw(st.integers(0, len(self.world.leases) - 1))
+
+        def act(w):
+            found = w.tree.match(array(path), end=len(path), namespace=space, step=self.step_number - 1)
+            hold = w.leases[index]
+            w.tree.follow(hold, found)
+            assert w.tree.wait(Match(hold.node, hold.node.end), array(path), "me", is_now=False) is not None
+
+        self.both(act)
+
     @precondition(lambda self: self.world.pins or self.world.leases)
     @rule(data=st.data(), resume=st.booleans())
     def let_go(self, data, resume) -> None:

@@ -104,12 +104,46 @@ def test_what_a_later_stream_begins_with_is_held_as_far_as_it_is_cached(kept) ->
     leases, keep, tree = kept
     keep("a", 1)
     leases.release("a")
-    leases.expect(Expected("later", [1, 1, 1, 9, 9], 2), "", 0.0)
-    leases.expect(Expected("unknown", [7, 7], 2), "", 0.0)
-    assert len(leases) == 1
+    leases.expect(Expected("later", [1, 1, 1, 9, 9], 2), "", 0.0, 1)
+    leases.expect(Expected("unknown", [7, 7], 2), "", 0.0, 1)
     held = tree.match(np.full(3, 1, np.int32), end=3).node
-    assert (held.end, held.leases) == (3, 1)
+    assert (held.end, held.leases, len(held.dues)) == (3, 1, 1)
     leases.release("later")
     leases.release("unknown")
-    assert (len(leases), held.leases) == (0, 0)
+    assert (len(leases), held.leases, held.dues) == (0, 0, [])
     tree.check()
+
+
+def test_a_hold_follows_what_is_expected_as_it_comes_and_goes(kept) -> None:
+    leases, keep, tree = kept
+
+    def look_again():
+        told, tree.woken = tree.woken, []
+        for lease in told:
+            leases.look_again(lease, 1)
+        return bool(told)
+
+    def held():
+        node = tree.match(np.full(6, 7, np.int32), end=6).node
+        return node.end, node.leases, len(node.dues)
+
+    leases.expect(Expected("later", [7] * 6, 2), "", 0.0, 1)
+    keep("part", 7, 3)
+    leases.release("part")
+    assert look_again()
+    assert held() == (3, 1, 1)
+    keep("whole", 7, 6)
+    leases.release("whole")
+    assert look_again()
+    assert held() == (6, 1, 1)
+    keep("more", 7, 9)
+    leases.release("more")
+    assert not look_again()
+    tree.evict(8)
+    assert look_again()
+    assert held() == (1, 1, 1)
+    tree.check()
+    leases.release("later")
+    tree.evict(1)
+    assert not look_again()
+    assert (len(leases), tree.total_len) == (0, 0)
