@@ -33,13 +33,14 @@ REASONING_TAGS: dict[str, ReasoningTags] = {
 class ReasoningSplitter:
     """Splits a text as it arrives. A tag that may still be growing is held back until it is decided."""
 
-    def __init__(self, model_type: str | None) -> None:
+    def __init__(self, model_type: str | None, *, begins_inside: bool | None = None) -> None:
+        """begins_inside: in place of what the format says."""
         name = (model_type or "deepseek-r1").lower()
         if name not in REASONING_TAGS:
             raise ValueError(f"no reasoning format {model_type!r}; there are {', '.join(sorted(REASONING_TAGS))}")
         self.model_type = name
         self.tags = REASONING_TAGS[name]
-        self._inside = self.tags.begins_inside
+        self._inside = self.tags.begins_inside if begins_inside is None else begins_inside
         self._at_start = True
         self._held = ""
 

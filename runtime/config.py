@@ -187,6 +187,9 @@ class ServerConfig:
     says. openai: as the API says."""
     strict_fields: bool = False
     """Refuse bodies with unknown fields (400) instead of naming them in x-radixlang-ignored."""
+    reasoning_parser: str = "auto"
+    """Format of the model's thoughts, which chat answers tell apart: auto (by its template), none, deepseek-r1, qwen3,
+    kimi, mistral …"""
     no_ui: bool = False
     """Serve no page at /: browsers, too, hear that the server runs."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -200,6 +203,13 @@ class ServerConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"--port must be at most 65535, found {self.port}", param="port")
+        if self.reasoning_parser not in ("auto", "none"):
+            from ..lang.reasoning import REASONING_TAGS  # rarely asked for
+
+            if self.reasoning_parser not in REASONING_TAGS:
+                known = ", ".join(("auto", "none", *sorted(REASONING_TAGS)))
+                told = f"--reasoning-parser must be one of {known}; found {self.reasoning_parser!r}"
+                raise ConfigError(told, param="reasoning_parser")
         if self.ssl_keyfile is not None and self.ssl_certfile is None:
             raise ConfigError("--ssl-keyfile needs --ssl-certfile", param="ssl_certfile")
         if self.max_body_mb <= 0:

@@ -112,7 +112,7 @@ _VALUES = """
     prefill-decode-interval-min-bs prefill-delayer-max-delay-ms prefill-delayer-max-delay-passes
     prefill-delayer-queue-min-ratio prefill-delayer-token-usage-low-watermark prefill-kv-cache-dequant-dtype
     prefill-max-requests priority-scheduling-preemption-threshold qsa-indexer-dtype quantization
-    quantization-param-path radix-cache-backend radix-eviction-policy-config reasoning-parser
+    quantization-param-path radix-cache-backend radix-eviction-policy-config
     remote-instance-weight-loader-backend remote-instance-weight-loader-seed-instance-ip
     remote-instance-weight-loader-seed-instance-service-port retraction-policy return-hidden-states-mode
     revision rl-on-policy-target rl-quant-profile sampling-backend sampling-mask-max-tokens

@@ -13,12 +13,13 @@ import msgspec
 from ...errors import GrammarError, PromptTooLong, RequestError
 from ..generate_request import GenerateChunk, GenerateRequest
 from ..messages import LogprobRequest
-from .generation import Tally, chunks_of, finish_reason, gather, usage_of
+from .generation import Tally, chunks_of, finish_reason, gather, headers_of, usage_of, warnings_of
 from .http import Answer, EventStream, Request, json_response
 from .messages import prompt_ids, template_messages
 from .openai_fields import GenerationFields, check_top_logprobs, client_of, constraint_of, sampling_of
 from .openai_logprobs import chat_logprobs
 from .program_models import chat_with, program_of
+from .reasoning import Thinking, Thoughts, thinking_of
 from .route import Route
 from .service import Service
 from .streaming import DONE, event
@@ -77,13 +78,15 @@ async def chat(service: Service, request: Request) -> Answer:
         vocab_size=service.vocab_size,
         defaults=service.sampling_defaults,
     )
-    shape = _Shape(service, body, plan, num_top)
+    thinks = found is None and body.separate_reasoning is not False
+    thinking = thinking_of(service, ids) if thinks else None
+    shape = _Shape(service, body, plan, num_top, thinking, request.ignored)
     call = GenerateRequest(
         prompt=[ids],
         sampling=sampling,
         constraint=found.constraint if found else None,
         logprobs=LogprobRequest(output=True, num_top=num_top) if body.logprobs else None,
-        rid=body.rid or shape.id,
+        rid=body.rid or body.request_id or shape.id,
         stream=bool(body.stream),
         client=client_of(request.client, body),
         namespace=body.extra_key or body.cache_salt or "",
@@ -107,7 +110,7 @@ async def _prompt_ids(service: Service, body: ChatBody, plan: ToolPlan | None) -
             service,
             template_messages(body.messages),
             plan,
-            kwargs=body.chat_template_kwargs,
+            kwargs=_variables(service, body),
             continue_final_message=bool(body.continue_final_message),
         )
     ids = await front.tokenize([body.input_ids])
@@ -116,10 +119,29 @@ async def _prompt_ids(service: Service, body: ChatBody, plan: ToolPlan | None) -
     return ids
 
 
+def _variables(service: Service, body: ChatBody) -> dict[str, Any] | None:
+    """The request's variables of the template; `reasoning_effort` is one where the template knows it."""
+    template = service.front.template
+    effort = body.reasoning_effort
+    if effort is None or template is None or "reasoning_effort" not in template.source:
+        return body.chat_template_kwargs
+    return {"reasoning_effort": effort, **(body.chat_template_kwargs or {})}
+
+
 class _Shape:
     """chat.completion and chat.completion.chunk of one request."""
 
-    def __init__(self, service: Service, body: ChatBody, plan: ToolPlan | None, num_top: int) -> None:
+    def __init__(
+        self,
+        service: Service,
+        body: ChatBody,
+        plan: ToolPlan | None,
+        num_top: int,
+        thinking: Thinking | None,
+        ignored: list[str],
+    ) -> None:
+        self._thinking = thinking
+        self._ignored = ignored
         self._tokenizer = service.front.tokenizer
         self._plan = plan
         self._body = body
@@ -136,9 +158,16 @@ class _Shape:
         tally = Tally()
         generations, _ = await gather(chunks, count, tally)
         choices = []
+        num_thought = 0
         for g in generations:
-            text, calls = read("".join(g.text), self._plan)
+            said, thought = "".join(g.text), ""
+            if self._thinking is not None:
+                thought, said = self._thinking.reader().push(said, is_last=True)
+                num_thought += self._num_tokens(thought)
+            text, calls = read(said, self._plan)
             message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
+            if thought:
+                message["reasoning_content"] = thought
             reason = finish_reason(g.finish)
             if calls:
                 message["content"] = text or None
@@ -159,10 +188,15 @@ class _Shape:
                 **self._head,
                 "object": "chat.completion",
                 "choices": choices,
-                "usage": usage_of([tally]),
+                "usage": usage_of([tally], reasoning_tokens=num_thought),
                 "timings": tally.timings(),
-            }
+                **warnings_of(self._ignored),
+            },
+            headers=headers_of([tally]),
         )
+
+    def _num_tokens(self, thought: str) -> int:
+        return len(self._tokenizer.encode_continuation(thought)) if thought else 0
 
     async def stream(self, chunks: AsyncGenerator[GenerateChunk, None]) -> AsyncIterator[bytes]:
         options = self._body.stream_options
@@ -184,6 +218,7 @@ class _Shape:
 
         begun: set[int] = set()
         calls: dict[int, ToolStream] = {}
+        thoughts: dict[int, Thoughts] = {}
         async with contextlib.aclosing(chunks):
             async for chunk in chunks:
                 tally.take(chunk)
@@ -193,17 +228,24 @@ class _Shape:
                     yield frame(index, b'{"role":"assistant","content":""}')
                     if self._plan is not None:
                         calls[index] = ToolStream(self._plan)
+                    if self._thinking is not None:
+                        is_held = self._body.stream_reasoning is False
+                        thoughts[index] = self._thinking.reader(is_held=is_held)
                 tools = calls.get(index)
                 told = b"null"
                 if self._body.logprobs and chunk.logprobs:
                     told = _encode(chat_logprobs(self._tokenizer, chunk.logprobs, self._num_top))
                 extra = b',"token_ids":' + _encode(chunk.token_ids) if self._body.return_token_ids else b""
+                said, deltas = chunk.text, []
+                if index in thoughts:
+                    thought, said = thoughts[index].push(said, is_last=chunk.finish is not None)
+                    deltas = [b'{"reasoning_content":%b}' % _encode(thought)] if thought else []
                 if tools is not None:
-                    deltas = [_encode(delta) for delta in tools.push(chunk.text)]
+                    deltas += [_encode(delta) for delta in tools.push(said)]
                     if chunk.finish is not None:
                         deltas += [_encode(delta) for delta in tools.finish()]
-                else:
-                    deltas = [b'{"content":%b}' % _encode(chunk.text)] if chunk.text else []
+                elif said:
+                    deltas.append(b'{"content":%b}' % _encode(said))
                 if not deltas and (told != b"null" or (extra and chunk.token_ids)):
                     deltas = [b'{"content":""}']
                 for delta in deltas:
@@ -217,7 +259,9 @@ class _Shape:
                     yield frame(index, b"{}", finish=_encode(reason), extra=matched)
         if with_usage:
             last = {**self._head, "object": "chat.completion.chunk", "choices": []}
-            yield event(_encode({**last, "usage": usage_of([tally]), "timings": tally.timings()}))
+            num_thought = sum(self._num_tokens(reader.text) for reader in thoughts.values())
+            usage = usage_of([tally], reasoning_tokens=num_thought)
+            yield event(_encode({**last, "usage": usage, "timings": tally.timings()}))
         yield DONE
 
 

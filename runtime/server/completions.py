@@ -17,7 +17,7 @@ from ..merge import merge
 from ..messages import LogprobRequest
 from ..native_api import MAX_BATCH, check_generations
 from ..sampling_params import MAX_N
-from .generation import Generation, Tally, chunks_of, finish_reason, gather, usage_of
+from .generation import Generation, Tally, chunks_of, finish_reason, gather, headers_of, usage_of, warnings_of
 from .http import Answer, EventStream, Request, json_response
 from .openai_fields import MAX_TOP_LOGPROBS, GenerationFields, client_of, constraint_of, sampling_of
 from .openai_logprobs import LegacyLogprobs
@@ -62,6 +62,7 @@ async def completions(service: Service, request: Request) -> Answer:
         wanted = LogprobRequest(
             output=True, prompt_start=0 if body.echo and body.logprobs is not None else -1, num_top=body.logprobs or 0
         )
+    rid = body.rid or body.request_id
     call_id = f"cmpl-{uuid.uuid4().hex}"
     calls = [
         GenerateRequest(
@@ -69,7 +70,7 @@ async def completions(service: Service, request: Request) -> Answer:
             sampling=msgspec.structs.replace(sampling, n=best_of),
             constraint=found.constraint if found else None,
             logprobs=wanted,
-            rid=body.rid if len(prompts) == 1 or body.rid is None else f"{body.rid}_{index}",
+            rid=rid if len(prompts) == 1 or rid is None else f"{rid}_{index}",
             stream=bool(body.stream),
             call=call_id,
             client=client_of(request.client, body),
@@ -82,7 +83,7 @@ async def completions(service: Service, request: Request) -> Answer:
         for index, ids in enumerate(prompts)
     ]
     streams = [chunks_of(service.front, call, prompt_param="prompt", found=found) for call in calls]
-    shape = _Shape(service, body, prompts, sampling.n, call_id)
+    shape = _Shape(service, body, prompts, sampling.n, call_id, request.ignored)
     if body.stream:
         return EventStream(shape.stream(streams))
     return await request.guard(shape.whole(streams, best_of))
@@ -132,7 +133,16 @@ async def _prompts(service: Service, body: CompletionBody) -> list[list[int]]:
 class _Shape:
     """text_completion of one request; choice i * n + j is text j of prompt i."""
 
-    def __init__(self, service: Service, body: CompletionBody, prompts: list[list[int]], n: int, call_id: str) -> None:
+    def __init__(
+        self,
+        service: Service,
+        body: CompletionBody,
+        prompts: list[list[int]],
+        n: int,
+        call_id: str,
+        ignored: list[str],
+    ) -> None:
+        self._ignored = ignored
         self._tokenizer = service.front.tokenizer
         self._body = body
         self._prompts = prompts
@@ -174,7 +184,8 @@ class _Shape:
                     choice["token_ids"] = g.token_ids
                 choices.append(choice)
         timings = tallies[0].timings()
-        return json_response({**self._head, "choices": choices, "usage": usage_of(tallies), "timings": timings})
+        told = {**self._head, "choices": choices, "usage": usage_of(tallies), "timings": timings}
+        return json_response({**told, **warnings_of(self._ignored)}, headers=headers_of(tallies))
 
     async def stream(self, streams: list[AsyncGenerator[GenerateChunk, None]]) -> AsyncIterator[bytes]:
         tallies = [Tally() for _ in streams]

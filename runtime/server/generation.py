@@ -89,7 +89,7 @@ class Tally:
         }
 
 
-def usage_of(tallies: list[Tally]) -> dict[str, Any]:
+def usage_of(tallies: list[Tally], *, reasoning_tokens: int = 0) -> dict[str, Any]:
     """OpenAI's usage of one or more prompts."""
     prompt = sum(t.prompt_len for t in tallies)
     completion = sum(t.completion_len for t in tallies)
@@ -98,8 +98,21 @@ def usage_of(tallies: list[Tally]) -> dict[str, Any]:
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
         "prompt_tokens_details": {"cached_tokens": sum(t.cached_len for t in tallies)},
-        "completion_tokens_details": {"reasoning_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": reasoning_tokens},
     }
+
+
+def headers_of(tallies: list[Tally]) -> dict[str, str]:
+    """What a whole answer tells beside its body."""
+    return {
+        "x-radixlang-queue-ms": f"{max(t.timings()['queue_ms'] for t in tallies):.3f}",
+        "x-radixlang-cached-tokens": str(sum(t.cached_len for t in tallies)),
+    }
+
+
+def warnings_of(ignored: list[str]) -> dict[str, Any]:
+    """What of the request was not honoured, for an answer's body; nothing where all was."""
+    return {"warnings": [f"{name} is not known here and was ignored" for name in ignored]} if ignored else {}
 
 
 def finish_reason(finish: Finish | None) -> str | None:

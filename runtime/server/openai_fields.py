@@ -64,6 +64,8 @@ class GenerationFields(msgspec.Struct, kw_only=True):
     return_token_ids: bool | None = None
     # vLLM's
     include_stop_str_in_output: bool | None = None
+    request_id: str | None = None
+    """As `rid`."""
     # llama.cpp's, whose value is the default here
     cache_prompt: bool | None = None
     n_predict: int | None = None

@@ -29,6 +29,7 @@ def all_routes() -> list[Route]:
         openapi,
         pages,
         programs,
+        reasoning,
         responses,
         score,
         sessions,
@@ -38,7 +39,19 @@ def all_routes() -> list[Route]:
     from . import parse_function_call as function_calls
 
     openai = (chat, completions, responses, embeddings, score, systemone, decisions, models)
-    others = (native, sessions, cache, programs, tokens, anthropic, function_calls, grammar, ollama, ollama_models)
+    others = (
+        native,
+        sessions,
+        cache,
+        programs,
+        tokens,
+        anthropic,
+        function_calls,
+        reasoning,
+        grammar,
+        ollama,
+        ollama_models,
+    )
     routes = [route for module in (*openai, *others, pages, health) for route in module.routes()]
     return [*routes, openapi.route_of(routes)]
 

@@ -87,9 +87,9 @@ def test_commands_of_several_sglang_releases_start():
     )
 
 
-def test_tls_is_not_dropped_silently():
+def test_options_of_tls_that_are_not_served_are_not_dropped_silently():
     with pytest.raises(SystemExit):
-        parse("--ssl-keyfile", "key.pem")
+        parse("--ssl-keyfile-password", "secret")
 
 
 @pytest.mark.parametrize(
