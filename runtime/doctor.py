@@ -6,7 +6,6 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
-import shutil
 import sys
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -54,7 +53,6 @@ def _package(name: str, *, is_needed: bool) -> Finding:
 
 def _native() -> Finding:
     """The C++ step: loaded, or why not."""
-    compiler = next((c for c in ("g++", "clang++", "c++") if shutil.which(c)), None)
     try:
         from ..kernels.cpu.load import instruction_set, load
 
@@ -62,8 +60,7 @@ def _native() -> Finding:
         return Finding("native step", f"works, {instruction_set()}", is_needed=False)
     except (ImportError, OSError, RuntimeError, RadixlangError) as error:
         why = " ".join(str(error).split())[:300]
-        told = f"not here ({why})" + ("" if compiler else "; install a C++ compiler, such as g++")
-        return Finding("native step", told, False, is_needed=False)
+        return Finding("native step", f"not here: {why}", False, is_needed=False)
 
 
 def _models() -> Iterator[Finding]:

@@ -106,7 +106,7 @@ def compiler() -> list[str]:
             return [name]
     if importlib.util.find_spec("ziglang") is not None:
         return [sys.executable, "-m", "ziglang", "c++"]
-    raise BuildFailed("no C++ compiler found (g++, clang++, $CXX)")
+    raise BuildFailed("no C++ compiler (g++, clang++, $CXX) is here")
 
 
 def flags_for(cxx: Sequence[str], isa: InstructionSet) -> list[str]:

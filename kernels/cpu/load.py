@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from ...errors import ConfigError, NativeUnavailable
-from .build import SOURCES, BuildFailed, best_here, build, library_name
+from .build import SOURCES, BuildFailed, best_here, build, compiler, library_name
 from .build import instruction_sets as instruction_sets_of_source
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ def load() -> ctypes.CDLL:
     try:
         library = ctypes.CDLL(str(path))
     except OSError as error:
-        raise NativeUnavailable(f"{path} does not load ({error}); the torch executor is used instead") from error
+        raise NativeUnavailable(f"{path} does not load ({error}); remove it, and it is built again") from error
     _declare(library)
     return library
 
@@ -64,6 +64,7 @@ def _find_or_build() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with _Lock(folder / f"{name}.lock"):
             if not target.exists():
+                compiler()  # nothing is announced where there is none
                 # A warning, so that it is seen where no logging was set up: the wait needs its reason.
                 logger.warning("compiling the native CPU step for this machine, once; it takes about a minute")
                 start = time.monotonic()
@@ -71,8 +72,8 @@ def _find_or_build() -> Path:
                 logger.info("built the native step in %.0f s: %s", time.monotonic() - start, target)
     except (BuildFailed, OSError) as error:
         raise NativeUnavailable(
-            f"the native CPU step cannot be built ({error}); the torch executor is used instead, which is many times "
-            f"slower. Install a C++20 compiler (g++ 11 or clang 14, or `pip install ziglang`), or set CXX"
+            f"the native CPU step cannot be built: {error}; install a C++20 compiler (g++ 11 or clang 14, or "
+            "`pip install ziglang`), or set CXX to one"
         ) from error
     return target
 

@@ -66,6 +66,7 @@ def load_executor(config: EngineConfig, checkpoint: Checkpoint, *, lora: SlotSiz
                 f"({error}); drop the option",
                 param="quantize",
             ) from error
+        _need("torch", ("torch",), str(error))
         logger.warning("the native step does not run %s here (%s); torch does", checkpoint.path.name, error)
         return _torch_or_transformers(config, checkpoint, why=str(error), lora=lora)
 
@@ -123,7 +124,7 @@ def _need(extras: str, packages: tuple[str, ...], why: str) -> None:
     for package in packages:
         if importlib.util.find_spec(package) is None:
             raise ConfigError(
-                f"this model needs {package} here ({why}), which is not installed: pip install 'radixlang[{extras}]'",
+                f"{package} is not installed, and this model needs it here ({why}): pip install 'radixlang[{extras}]'",
                 param="executor",
             )
     # Threads that wait by spinning take the cores from everybody else; read when torch is loaded.

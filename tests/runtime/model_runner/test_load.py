@@ -85,12 +85,13 @@ def test_a_gpu_that_is_not_there_is_told_in_one_line(checkpoint: Checkpoint, mon
 
 
 def test_without_torch_the_extra_is_named(
-    checkpoint: Checkpoint, native: list[int], monkeypatch: pytest.MonkeyPatch
+    checkpoint: Checkpoint, native: list[int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "torch" else find(name, *a))
     with pytest.raises(ConfigError, match=r"no op for it.*pip install 'radixlang\[torch\]'"):
         load_executor(config(), checkpoint)
+    assert "torch does" not in caplog.text
 
 
 @pytest.mark.parametrize("changes", [{"executor": "torch"}, {"executor": "transformers"}, {"device": "cuda"}])
