@@ -34,11 +34,13 @@ from . import pack_cache
 if TYPE_CHECKING:
     from typing import Any
 
-    Checkpoint = Any  # runtime/weights/checkpoint.py, the layer above: its names() and packed() and dense() are used
+    # Of runtime/weights/checkpoint.py, the layer above: names(), packed() and dense() are used, and a tensor's fields.
+    Checkpoint = Any
+    PackedTensor = Any
 
 logger = logging.getLogger(__name__)
 
-LAYOUT_VERSION = 3
+LAYOUT_VERSION = 4
 """Of csrc/pack.h: a change of any layout there is a change here."""
 _MAGIC = b"radixlang packed weights\n"
 _HEADER = 64
@@ -58,6 +60,7 @@ class Weight(ctypes.Structure):
     _fields_ = (
         ("tiles", ctypes.c_void_p),
         ("bias", ctypes.c_void_p),
+        ("inputs", ctypes.c_void_p),
         ("strip_bytes", ctypes.c_int64),
         ("kind", ctypes.c_int32),
         ("order", ctypes.c_int32),
@@ -101,6 +104,7 @@ class _Matrix(NamedTuple):
     """Without addresses."""
     tiles_at: int
     bias_at: int | None
+    inputs_at: int | None
     end: int
 
 
@@ -116,6 +120,7 @@ class PackedModel:
             weight = Weight.from_buffer_copy(matrix.weight)
             weight.tiles = base + matrix.tiles_at
             weight.bias = None if matrix.bias_at is None else base + matrix.bias_at
+            weight.inputs = None if matrix.inputs_at is None else base + matrix.inputs_at
             weight.memory = memory  # keeps the mapping while someone holds the weight
             self._weights[matrix.spec.name] = weight
 
@@ -205,7 +210,9 @@ def _lay_out(
     """Kind, shape and place of every matrix. Reads no weights."""
     matrices, end = list[_Matrix](), _HEADER
     for spec in specs:
-        tensors = [checkpoint.packed(f"{part}.weight") for part in spec.parts]
+        tensors = _tensors(checkpoint, spec)
+        if any(tensor.compact is not None for tensor in tensors):
+            logger.warning("%s is computed in float32: its parts take their inputs in different orders", spec.name)
         depth = tensors[0].shape[1]
         if any(len(t.shape) != 2 or t.shape[1] != depth for t in tensors):
             raise BadCheckpoint(
@@ -238,15 +245,28 @@ def _lay_out(
         if any(f"{part}.bias" in names for part in spec.parts):
             bias_at = end
             end += packed_columns * 4
-        matrices.append(_Matrix(spec, weight, tiles_at, bias_at, end))
+        inputs_at = None
+        if tensors[0].inputs_K is not None:
+            inputs_at = end
+            end += -(-depth // 16) * 64
+        matrices.append(_Matrix(spec, weight, tiles_at, bias_at, inputs_at, end))
     return matrices
+
+
+def _tensors(checkpoint: Checkpoint, spec: MatrixSpec) -> list[PackedTensor]:
+    """The parts as they are packed: compact, if the inputs of all are in one order then."""
+    tensors = [checkpoint.packed(f"{part}.weight") for part in spec.parts]
+    compact = [tensor.compact or tensor for tensor in tensors]
+    first = compact[0].inputs_K
+    alike = all(t.inputs_K is first or (first is not None and np.array_equal(t.inputs_K, first)) for t in compact)
+    return compact if alike else tensors
 
 
 def _key(digest: str, matrices: Sequence[_Matrix]) -> str:
     """Of content, layout and plan: 32 hexadecimal digits."""
     state = hashlib.sha256(f"{digest} {LAYOUT_VERSION}".encode())
     for matrix in matrices:
-        state.update(repr((matrix.spec, bytes(matrix.weight), matrix.bias_at)).encode())
+        state.update(repr((matrix.spec, bytes(matrix.weight), matrix.bias_at, matrix.inputs_at)).encode())
     return state.hexdigest()[:32]
 
 
@@ -266,7 +286,7 @@ def _fill(
     with ThreadPoolExecutor(num_threads) as pool:
         for matrix in matrices:
             weight, spec = matrix.weight, matrix.spec
-            tensors = [checkpoint.packed(f"{part}.weight") for part in spec.parts]
+            tensors = _tensors(checkpoint, spec)
             parts = (PackPart * len(tensors))()
             arrays = [tensor.data for tensor in tensors]  # held until the tasks are done: they may be made just now
             for i, (tensor, data) in enumerate(zip(tensors, arrays, strict=True)):
@@ -296,7 +316,10 @@ def _fill(
             ]
             if matrix.bias_at is not None:
                 bias = _bias(checkpoint, matrix, names, [t.shape[0] for t in tensors])
-                out[matrix.bias_at : matrix.end] = bias.view(np.uint8)
+                out[matrix.bias_at : matrix.bias_at + bias.nbytes] = bias.view(np.uint8)
+            if matrix.inputs_at is not None:
+                inputs_K = np.ascontiguousarray(tensors[0].inputs_K, np.int32)
+                out[matrix.inputs_at : matrix.inputs_at + inputs_K.nbytes] = inputs_K.view(np.uint8)
             for task in tasks:
                 task.result()
 

@@ -15,8 +15,9 @@ size_t activation_bytes(ActivationForm form, int rows, int depth) {
     return rounded(elements * (form == kActBF16 ? 2 : 4));
 }
 
-Activations activations_in(void* memory, ActivationForm form, int rows, int depth) {
+Activations activations_in(void* memory, ActivationForm form, int rows, int depth, const int32_t* inputs) {
     Activations a = {};
+    a.inputs = inputs;
     a.form = form;
     a.rows = rows;
     a.depth = depth;

@@ -50,10 +50,12 @@ enum ColumnOrder : int32_t {
     kGateUp = 1,  // 16 gate columns, the 16 up columns of the same outputs, and so on: for the gated epilogue
 };
 
-// One packed matrix. Plain data: mirrored by ctypes in kernels/cpu/pack.py. `tiles` and `bias` belong to the caller.
+// One packed matrix. Plain data: mirrored by ctypes in kernels/cpu/pack.py. The addresses belong to the caller.
 struct Weight {
     const uint8_t* tiles;    // 64-byte aligned; packed_columns / 32 strips of strip_bytes each
     const float* bias;       // [packed_columns] in packed order, or null; 64-byte aligned
+    const int32_t* inputs;   // [depth]: which element of a row the k-th is, or null: in order. Quantised kinds alone, whose
+                             // groups were formed so (GPTQ's act-order); depth is a multiple of 32 then
     int64_t strip_bytes;
     int32_t kind;            // WeightKind
     int32_t order;           // ColumnOrder
@@ -80,6 +82,7 @@ struct Activations {
                        //        what a weight's offset m multiplies
     float* sum_units;  // kInt8: [rows]; NaN for a row with what is not finite, or beyond 2^60
     void* dense;       // kActBF16, kActF32: [rows, padded K]
+    const int32_t* inputs;  // the weight's
     int32_t form;
     int32_t rows;         // capacity
     int32_t depth;        // K
@@ -92,9 +95,9 @@ constexpr int padded_depth(int depth) { return (depth + kGroup - 1) / kGroup * k
 // turn: take the largest.
 size_t activation_bytes(ActivationForm form, int rows, int depth);
 
-// The same memory seen as Activations. `memory` is 64-byte aligned. To have a thread work on rows of its own (no barrier
-// at few rows), give it a buffer of its own.
-Activations activations_in(void* memory, ActivationForm form, int rows, int depth);
+// The same memory seen as Activations, for a weight of this depth and these inputs. `memory` is 64-byte aligned. To have a
+// thread work on rows of its own (no barrier at few rows), give it a buffer of its own.
+Activations activations_in(void* memory, ActivationForm form, int rows, int depth, const int32_t* inputs);
 
 // Where the results of linear() go. y is the product plus the bias.
 enum Epilogue : int32_t {

@@ -46,7 +46,7 @@ double rx_linear(const char* isa, const Weight* weight, const float* x, int rows
     if (!k) return -1;
     const ActivationForm form = k->linear->activation_form(weight->kind);
     void* memory = aligned(activation_bytes(form, rows, weight->depth));
-    const Activations input = activations_in(memory, form, rows, weight->depth);
+    const Activations input = activations_in(memory, form, rows, weight->depth, weight->inputs);
     k->linear->prepare_rows(x, weight->depth, 0, rows, input);
     const LinearCall call = {weight,   &input,     0,          rows, column_begin, column_end,
                              epilogue, activation, multiplier, out,  out_stride};
@@ -67,7 +67,7 @@ int rx_linear_gather(const char* isa, const Weight* weight, const float* x, cons
     if (!k) return -1;
     const ActivationForm form = k->linear->activation_form(weight->kind);
     void* memory = aligned(activation_bytes(form, 1, weight->depth));
-    const Activations input = activations_in(memory, form, 1, weight->depth);
+    const Activations input = activations_in(memory, form, 1, weight->depth, weight->inputs);
     k->linear->prepare_rows(x, weight->depth, 0, 1, input);
     k->linear->gather(*weight, input, 0, ids, count, out);
     free(memory);
@@ -116,7 +116,7 @@ int rx_linear_quantise(const char* isa, const float* x, int rows, int depth, int
     const Kernels* k = kernels_named(isa);
     if (!k) return -1;
     void* memory = aligned(activation_bytes(kInt8, rows, depth));
-    const Activations a = activations_in(memory, kInt8, rows, depth);
+    const Activations a = activations_in(memory, kInt8, rows, depth, nullptr);
     k->linear->prepare_rows(x, depth, 0, rows, a);
     const int groups = a.padded_depth / kGroup;
     for (int r = 0; r < rows; r++) {

@@ -75,13 +75,24 @@ RX_INLINE float from_bits(int32_t bits) {
     return x;
 }
 
+// Groups of a row whose elements are not in order: x[inputs[0]], x[inputs[1]]...
+RX_INLINE const float* take_inputs(const float* x, const int32_t* inputs, int groups, float* out) {
+    for (int k = 0; k < groups * kGroup; k++) out[k] = x[inputs[k]];
+    return out;
+}
+
 // A row of `whole` groups, and one more in `tail` unless that is null. The sums of its activations (scale * sum of codes, the
 // sum being -start / 8) become integers in a unit of the row: as many as groups, and a zero when that is odd.
-static void quantise_row(const float* x, int whole, const float* tail, Int8Group* out, int16_t* sums, float* unit) {
+static void quantise_row(const float* x, const int32_t* inputs, int whole, const float* tail, Int8Group* out,
+                         int16_t* sums, float* unit) {
     VecI top = set1i(0), sum = set1i(0);
+    alignas(64) float gathered[kLanes * kGroup];
+    auto from = [&](int group, int count) __attribute__((always_inline)) {
+        return inputs ? take_inputs(x, inputs + group * kGroup, count, gathered) : x + group * kGroup;
+    };
     int g = 0;
-    for (; g + kLanes <= whole; g += kLanes) quantise_groups<kLanes>(x + g * kGroup, out + g, top, sum);
-    quantise_rest<kLanes / 2>(x + g * kGroup, whole - g, out + g, top, sum);
+    for (; g + kLanes <= whole; g += kLanes) quantise_groups<kLanes>(from(g, kLanes), out + g, top, sum);
+    quantise_rest<kLanes / 2>(from(g, whole - g), whole - g, out + g, top, sum);
     if (tail != nullptr) quantise_groups<1>(tail, out + whole, top, sum);
 
     const float largest = from_bits(reduce_maxi(sum));
@@ -119,7 +130,7 @@ static void prepare_rows(const float* x, int64_t x_stride, int row_begin, int ro
         alignas(64) float tail[kGroup] = {};
         for (int k = whole * kGroup; k < depth; k++) tail[k - whole * kGroup] = x[k];
         if (out.form == kInt8) {
-            quantise_row(x, whole, groups > whole ? tail : nullptr, out.int8 + (int64_t)row * groups,
+            quantise_row(x, out.inputs, whole, groups > whole ? tail : nullptr, out.int8 + (int64_t)row * groups,
                          out.sums + (int64_t)row * ((groups + 1) / 2 * 2), out.sum_units + row);
             continue;
         }

@@ -244,7 +244,8 @@ void unpack_column(const Weight& weight, int column, float* out) {
         for (int i = 0; i < left; i++) {
             const int code = four ? (tile[i / 8 * 128 + c * 4 + i % 4] >> (i % 8 / 4 * 4) & 15) - 8
                                   : tile[i / 4 * 128 + c * 4 + i % 4] - 128;
-            out[g * kGroup + i] = d * (float)code + m;
+            const int k = g * kGroup + i;
+            out[weight.inputs ? weight.inputs[k] : k] = d * (float)code + m;
         }
     }
 }

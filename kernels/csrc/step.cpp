@@ -266,7 +266,7 @@ void Step::mlp(const Layer& layer, int thread) {
 
 Activations Step::activations_for(const Weight& weight, int rows, int thread) const {
     void* memory = rows <= kSmallRows ? workers_[thread].activations : activations_;
-    return activations_in(memory, linear_.activation_form(weight.kind), rows, weight.depth);
+    return activations_in(memory, linear_.activation_form(weight.kind), rows, weight.depth, weight.inputs);
 }
 
 Activations Step::normed_input(const Norm& norm, const Weight& weight, int thread) {

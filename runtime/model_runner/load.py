@@ -108,11 +108,11 @@ def _native(config: EngineConfig, checkpoint: Checkpoint, lora: SlotSize | None)
         checkpoint = RoundedCheckpoint(checkpoint, config.quantize)
     kv_dtype = "bfloat16" if config.kv_cache_dtype == "auto" else config.kv_cache_dtype
     tensors = [checkpoint.packed(name) for name in checkpoint.names()]
-    weight_bytes = sum(tensor.nbytes for tensor in tensors)
-    if widened := [tensor.name for tensor in tensors if tensor.widened]:
+    weight_bytes = sum((tensor.compact or tensor).nbytes for tensor in tensors)
+    if widened := [tensor.name for tensor in tensors if tensor.widened and tensor.compact is None]:
         logger.warning(
-            "%s: %d linears are computed in float32, the first is %s: packed are integers of which 32 neighbouring "
-            "inputs share a scale (no act-order, no FP8)",
+            "%s: %d linears are computed in float32, the first is %s: packed are integers of which 32 inputs share a "
+            "scale",
             checkpoint.path.name, len(widened), widened[0],
         )  # fmt: skip
     num_slots = _num_slots(config, checkpoint.config, weight_bytes, kv_dtype, free_memory())

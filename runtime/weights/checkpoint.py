@@ -50,6 +50,10 @@ class PackedTensor:
     """What `data` gives: a view of the mapped file, or what checks it or makes its bytes."""
     widened: bool = False
     """Whether it is float32 only because its file's format is not computed on."""
+    compact: PackedTensor | None = None
+    """What a kernel may compute on in the place of widened numbers: exact if it has `inputs_K`, else in bfloat16."""
+    inputs_K: NDArray[np.int32] | None = None
+    """Which input each column of `data` is, where they are not in order."""
     eights: Callable[[], Eights | None] | None = None
     """For a kernel that multiplies 8 bits by 8 bits; None: the file asks for no such arithmetic."""
 

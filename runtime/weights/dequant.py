@@ -51,6 +51,14 @@ def _bf16(blocks: Bytes) -> Floats:
     return (blocks.view(np.uint16).astype(np.uint32) << np.uint32(16)).view(np.float32)
 
 
+def to_bfloat16(values_NK: Floats) -> Bytes:
+    """[N, K] to the bytes of the nearest bfloat16 numbers, [N, 2 K]; ties to even. NaN stays."""
+    bits = np.ascontiguousarray(values_NK).view(np.uint32)
+    rounded = bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1))
+    rounded[np.isnan(values_NK)] = 0x7FC00000
+    return (rounded >> np.uint32(16)).astype(np.uint16).view(np.uint8)
+
+
 def _q4_0(blocks: Bytes) -> Floats:
     return _half(blocks, 0) * (_bits(blocks[:, 2:], 4, 16).astype(np.float32) - 8)
 

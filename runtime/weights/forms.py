@@ -45,9 +45,10 @@ FORMS = (
     Form("the same, symmetric", "Q4_0", "4-bit groups", 4.5, "none"),
     Form("GPTQ 8 bits, W8A16, int8", "A8", "8-bit groups with offsets", 9.5, _OFFSETS),
     Form("the same, symmetric", "Q8_0", "8-bit groups", 8.5, "none"),
-    Form("act-order, FP8, NVFP4", "F32", "widened to float32", 32, "none"),
+    Form("FP8, NVFP4", "BF16", "bfloat16", 16, "rounded: 1/512 of a weight, where its scale is no power of two"),
+    Form("integers in groups of 16", "F32", "widened to float32", 32, "none"),
 )
-"""Symmetric: scales that fp16 holds, zeros in the middle. Act-order: GPTQ whose inputs are not sorted by group."""
+"""Symmetric: scales that fp16 holds, zeros in the middle."""
 
 
 def table() -> list[str]:

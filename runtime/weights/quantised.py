@@ -1,7 +1,9 @@
 """Quantised linears of safetensors checkpoints: GPTQ, AWQ, compressed-tensors and FP8.
 
-Integers of 2, 4 and 8 bits become blocks that the native linears compute on (blocks.py) wherever 32 neighbouring inputs
-share a scale. All become float32, exactly: for the reference, and for the native step where there are no blocks.
+Integers of 2, 4 and 8 bits become blocks that the native linears compute on (blocks.py) wherever 32 inputs share a
+scale: neighbours, or any where inputs are taken in another order (GPTQ's act-order). Floating-point numbers of 4 and 8
+bits times their scales become bfloat16 there. All become float32, exactly: for the reference, and for the native step
+where groups are smaller.
 
 N output and K input features, G groups of inputs that share a scale. Every layout packs small integers into words of 32
 bits, lowest first; they differ in which axis is packed, in the order and in what is taken off.
@@ -11,7 +13,7 @@ Sources: AutoGPTQ's qlinear (zeros are stored less one, but not in gptq_v2), Aut
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -19,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import BadCheckpoint, UnsupportedModel
-from .blocks import BLOCK, make_blocks
 from .checkpoint import Eights
+from .dequant import to_bfloat16
+from .integers import Integers
 
 Floats = NDArray[np.float32]
 Arrays = Mapping[str, NDArray[Any]]
@@ -115,6 +118,13 @@ def is_ignored(name: str) -> bool:
     return name.rpartition(".")[2] in _IGNORED
 
 
+class Compact(NamedTuple):
+    """A format, and which input each of its columns is; None: in order."""
+
+    format: str
+    inputs_K: NDArray[np.int32] | None = None
+
+
 class QuantisedLinear:
     """One linear: its parts as arrays of what they store (FP8 and BF16 as raw integers), by suffix."""
 
@@ -142,20 +152,36 @@ class QuantisedLinear:
         return found
 
     def form(self) -> str | None:
-        """The format of `blocks`; None where there are none. Reads scales and zeros only. Raises BadCheckpoint."""
+        """The format of `blocks` that holds the same numbers as `dense`; None where none does. Reads scales and zeros
+        only. Raises BadCheckpoint."""
         try:
             integers = self._integers()
             return None if integers is None else integers.form()
         except _MISFITS as error:
             raise self._bad(error) from None
 
-    def blocks(self, form: str) -> NDArray[np.uint8]:
-        """[N, bytes of a row] in the format that `form` told: the same numbers as `dense`. Raises BadCheckpoint."""
+    def compact(self) -> Compact | None:
+        """What is smaller than float32 for a linear without a `form`: blocks of its inputs in another order, the same
+        numbers; or bfloat16 for floating-point numbers of 4 and 8 bits. Raises BadCheckpoint."""
+        try:
+            integers = self._integers()
+            if integers is None:
+                return Compact("BF16")
+            ordered, inputs_K = integers.by_group()
+            form = ordered.form()
+            return None if form is None else Compact(form, inputs_K)
+        except _MISFITS as error:
+            raise self._bad(error) from None
+
+    def blocks(self, form: Compact) -> NDArray[np.uint8]:
+        """[N, bytes of a row] in what `form` or `compact` told. Raises BadCheckpoint."""
+        if form.format == "BF16":
+            return to_bfloat16(self.dense())
         try:
             integers = self._integers()
             if integers is None:
                 raise ValueError("no integers")
-            return integers.blocks(form)
+            return (integers if form.inputs_K is None else integers.by_group()[0]).blocks(form.format)
         except _MISFITS as error:
             raise self._bad(error) from None
 
@@ -291,6 +317,8 @@ class QuantisedLinear:
         outputs, inputs = self.shape
         values = _FP4[_fields(self.arrays["weight_packed"], 4)]
         scales = _FP8[self.arrays["weight_scale"]] / self.arrays["weight_global_scale"].astype(np.float32).reshape(1, 1)
+        if not np.isfinite(scales).all():
+            raise ValueError("a scale that is not finite")
         if scales.shape[0] != outputs:
             raise ValueError(f"scales {scales.shape}")
         found: Floats = values * scales.repeat(_exactly(inputs, scales.shape[1]), 1)
@@ -301,6 +329,8 @@ class QuantisedLinear:
         outputs, inputs = self.shape
         scales = self.arrays["weight_scale_inv"] if "weight_scale_inv" in self.arrays else self.arrays["weight_scale"]
         scales = scales.astype(np.float32)
+        if not np.isfinite(scales).all():
+            raise ValueError("a scale that is not finite")
         block = self._block(scales)
         if block:
             scales = scales.repeat(block[0], 0)[:outputs].repeat(block[1], 1)[:, :inputs]
@@ -309,44 +339,6 @@ class QuantisedLinear:
             scales = scales.repeat(_exactly(inputs, scales.shape[1]), 1)
         found: Floats = _FP8[self.arrays["weight"]] * scales
         return found
-
-
-class Integers(NamedTuple):
-    """Weight (n, k) is scales[n, g] * (codes[n, k] - zeros[n, g]) with g = group[k]."""
-
-    bits: int
-    codes: Callable[[], NDArray[np.uint8]]
-    """[N, K], each below 2 ** bits; made only when asked for."""
-    zeros: NDArray[np.int32]
-    """[N, G]"""
-    scales: Floats
-    """[N, G]"""
-    group: NDArray[Any]
-    """[K]"""
-
-    def dense(self) -> Floats:
-        """[N, K]"""
-        values = self.codes().astype(np.int32) - self.zeros[:, self.group]
-        found: Floats = values.astype(np.float32) * self.scales[:, self.group]
-        return found
-
-    def form(self) -> str | None:
-        """The smallest format of blocks.py that holds these numbers. None where 32 neighbouring inputs do not share a
-        scale: groups of 16, or GPTQ's act-order with its inputs not sorted by group."""
-        if len(self.group) % BLOCK or (self.group.reshape(-1, BLOCK) != self.group[::BLOCK, None]).any():
-            return None
-        wide = 8 if self.bits == 8 else 4
-        symmetric = (self.zeros == 1 << (wide - 1)).all()
-        with np.errstate(over="ignore"):
-            short = (self.scales.astype(np.float16) == self.scales).all()
-        return f"Q{wide}_0" if symmetric and short else f"A{wide}"
-
-    def blocks(self, form: str) -> NDArray[np.uint8]:
-        """[N, bytes of a row]"""
-        group = self.group[::BLOCK]
-        scales = self.scales[:, group]
-        offsets = -(scales * self.zeros[:, group]) if form.startswith("A") else None
-        return make_blocks(form, np.ascontiguousarray(self.codes()), scales, offsets)
 
 
 def _fields(words: NDArray[Any], bits: int) -> NDArray[np.uint8]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from ..model.hf_config import config_from_hf
 from .checkpoint import Eights, PackedTensor
 from .dequant import dequantise
 from .pages import SampledFile, forget_pages
-from .quantised import SUFFIXES, QuantisedLinear, is_ignored, scheme_of
+from .quantised import SUFFIXES, Compact, QuantisedLinear, is_ignored, scheme_of
 from .safetensors_header import StoredTensor, bad, parse_json, read_header
 from .shapes import check_shapes
 
@@ -68,8 +69,9 @@ class SafetensorsCheckpoint:
         self._linears: dict[str, dict[str, tuple[int, str]]] = {}
         """The quantised linears: suffix to where the part lies."""
         self._shapes: dict[str, tuple[int, int]] = {}
-        self._forms: dict[str, str | None] = {}
-        self._last: tuple[tuple[str, str | None], NDArray[np.uint8]] | None = None
+        self._forms: dict[str, Compact | None] = {}
+        self._compacts: dict[str, Compact | None] = {}
+        self._last: tuple[tuple[str, str], NDArray[np.uint8]] | None = None
         self._files: list[Path] = []
         self._maps: list[mmap.mmap] = []
         self._arrays: list[NDArray[np.uint8]] = []
@@ -89,17 +91,22 @@ class SafetensorsCheckpoint:
         return sorted(stored if self._scheme is None else {*stored, self._scheme.method.upper()})
 
     def packed(self, name: str) -> PackedTensor:
-        """Linears of a quantised checkpoint come as blocks that are computed on, else as float32 (quantised.py)."""
+        """Linears of a quantised checkpoint come as blocks that are computed on, else as float32 beside what is compact
+        (quantised.py)."""
         source = self._sources[name]
         shape = self._shape(source)
         if source.linear:
             form = self._form(source.linear)
+            compact = self._compact(source.linear) if form is None else None
             return PackedTensor(
                 name,
-                form or "F32",
+                "F32" if form is None else form.format,
                 shape,
-                lambda: self._made(source.linear, form)[source.first : source.last],
+                self._rows(source, form),
                 widened=form is None,
+                compact=None
+                if compact is None
+                else PackedTensor(name, compact.format, shape, self._rows(source, compact), inputs_K=compact.inputs_K),
                 eights=lambda: self._eights(source),
             )
         stored = self._stored[source.shard][source.tensor]
@@ -147,19 +154,29 @@ class SafetensorsCheckpoint:
         rows = slice(source.first, source.last)
         return Eights(found.codes_NK[rows], found.is_float, found.scales_NG[rows])
 
-    def _form(self, linear: str) -> str | None:
+    def _form(self, linear: str) -> Compact | None:
+        """What holds its numbers in order; None: float32 alone."""
         if linear not in self._forms:
-            self._forms[linear] = self._linear(linear).form()
+            found = self._linear(linear).form()
+            self._forms[linear] = None if found is None else Compact(found)
         return self._forms[linear]
 
-    def _made(self, linear: str, form: str | None) -> NDArray[np.uint8]:
-        """All rows of a quantised linear, as blocks or (None) as float32; the last one made is kept, for the parts of a
+    def _compact(self, linear: str) -> Compact | None:
+        if linear not in self._compacts:
+            self._compacts[linear] = self._linear(linear).compact()
+        return self._compacts[linear]
+
+    def _rows(self, source: _Source, form: Compact | None) -> Callable[[], NDArray[np.uint8]]:
+        return lambda: self._made(source.linear, form)[source.first : source.last]
+
+    def _made(self, linear: str, form: Compact | None) -> NDArray[np.uint8]:
+        """All rows of a quantised linear in that form, or (None) as float32; the last one made is kept: the parts of a
         fused one are asked for in turn."""
-        last = self._last
-        if last is None or last[0] != (linear, form):
+        last, key = self._last, (linear, "" if form is None else form.format)
+        if last is None or last[0] != key:
             found = self._linear(linear)
             rows = np.ascontiguousarray(found.dense()).view(np.uint8) if form is None else found.blocks(form)
-            last = self._last = ((linear, form), rows)
+            last = self._last = (key, rows)
         return last[1]
 
     def _array(self, shard: int, name: str) -> NDArray[Any]:

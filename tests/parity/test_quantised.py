@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
+import torch
+from safetensors.numpy import load_file
+from safetensors.torch import save_file
 
 from radixlang.errors import ConfigError, UnsupportedModel
 from radixlang.runtime.config import EngineConfig
@@ -60,10 +62,16 @@ def gptq(w: Rounded, bits: int) -> dict[str, np.ndarray]:
     }  # fmt: skip
 
 
-def act_order(w: Rounded, bits: int) -> dict[str, np.ndarray]:
+def act_order(w: Rounded, bits: int, seed: int = 0) -> dict[str, np.ndarray]:
     """Inputs belong to groups in any order: what --desc_act writes."""
-    found = gptq(w, bits)
-    return {**found, "g_idx": np.random.default_rng(0).permutation(found["g_idx"])}
+    inputs = np.random.default_rng(seed).permutation(w.codes.shape[1])
+    found = gptq(w._replace(codes=w.codes[:, inputs]), bits)
+    return {**found, "g_idx": found["g_idx"][inputs]}
+
+
+def act_order_each(w: Rounded, bits: int) -> dict[str, np.ndarray]:
+    """The linears that read the same inputs disagree about their order."""
+    return act_order(w, bits, seed=int(w.codes.sum()))
 
 
 def awq(w: Rounded, bits: int) -> dict[str, np.ndarray]:
@@ -83,18 +91,29 @@ def int8(w: Rounded, bits: int) -> dict[str, np.ndarray]:
     return {"weight": (w.codes.astype(np.int64) - 128).astype(np.int8), "weight_scale": w.scales}
 
 
+def fp8(w: Rounded, bits: int) -> dict[str, np.ndarray]:
+    """E4M3 codes with a scale for each row."""
+    values = ((w.codes - w.zeros.repeat(w.codes.shape[1] // w.zeros.shape[1], 1)) * 0.5).astype(np.float32)
+    codes = torch.from_numpy(values).to(torch.float8_e4m3fn).view(torch.uint8).numpy()
+    return {"weight": codes, "weight_scale": w.scales[:, :1].astype(np.float32) * 2}
+
+
 GPTQ, CT = {"quant_method": "gptq", "desc_act": False}, {"quant_method": "compressed-tensors"}
 CASES: dict[str, tuple[dict[str, Any], Callable[..., dict[str, np.ndarray]], int, int, bool, str]] = {
     "gptq 4": (GPTQ, gptq, 4, 64, False, "A4"),
     "gptq 4 symmetric": (GPTQ, gptq, 4, 32, True, "Q4_0"),
     "gptq 8": (GPTQ, gptq, 8, 64, False, "A8"),
     "gptq 8 symmetric": (GPTQ, gptq, 8, 64, True, "Q8_0"),
-    "gptq act-order": (GPTQ, act_order, 4, 32, False, "F32"),
+    "gptq act-order": (GPTQ, act_order, 4, 32, False, "A4"),
+    "gptq act-order symmetric": (GPTQ, act_order, 4, 64, True, "Q4_0"),
+    "gptq act-order each": (GPTQ, act_order_each, 4, 32, False, "A4"),
+    "gptq 4 in 16": (GPTQ, gptq, 4, 16, False, "F32"),
     "awq": ({"quant_method": "awq", "version": "gemm"}, awq, 4, 64, False, "A4"),
     "w4a16": (CT, packed_symmetric, 4, 32, True, "Q4_0"),
     "w4a16 asymmetric": (CT, packed_asymmetric, 4, 64, False, "A4"),
     "w8a16": (CT, packed_symmetric, 8, 64, True, "Q8_0"),
     "int8": (CT, int8, 8, 64, True, "Q8_0"),
+    "fp8": (CT, fp8, 8, 64, True, "BF16"),
 }
 """quantization_config, writer, bits, group, symmetric, and the form that is computed on."""
 
@@ -107,7 +126,11 @@ def quantised_model(folder: Path, case: str) -> Path:
         rounded = Rounded.of(tensors.pop(name), bits, group, symmetric=symmetric)
         for suffix, array in write(rounded, bits).items():
             tensors[f"{name.removesuffix('weight')}{suffix}"] = np.ascontiguousarray(array)
-    save_file(tensors, folder / "model.safetensors")
+    stored = {name: torch.from_numpy(array) for name, array in tensors.items()}  # numpy has no FP8
+    save_file(
+        {name: t.view(torch.float8_e4m3fn) if t.dtype == torch.uint8 else t for name, t in stored.items()},
+        folder / "model.safetensors",
+    )
     values = json.loads((folder / "config.json").read_text()) | {"quantization_config": {**config, "bits": bits}}
     (folder / "config.json").write_text(json.dumps(values))
     return folder
@@ -120,7 +143,8 @@ def test_packed_linears_give_the_numbers_of_their_float32(
     folder = quantised_model(make_tiny_model(tmp_path / "model"), case)
     checkpoint = open_checkpoint(folder)
     linears = [name for name in checkpoint.names() if name.endswith("_proj.weight")]
-    assert {checkpoint.packed(name).format for name in linears} == {CASES[case][-1]}
+    tensors = [checkpoint.packed(name) for name in linears]
+    assert {(tensor.compact or tensor).format for tensor in tensors} == {CASES[case][-1]}
     try:
         native = NativeExecutor(checkpoint, EngineConfig(num_threads=1, weight_cache=False), 256)
     except UnsupportedModel as error:
@@ -139,7 +163,7 @@ def test_packed_linears_give_the_numbers_of_their_float32(
 def test_linears_that_are_widened_are_told(
     tmp_path: Path, make_tiny_model: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for case, told in (("gptq act-order", 1), ("gptq 4", 0)):
+    for case, told in (("gptq 4 in 16", 1), ("gptq act-order", 0), ("gptq 4", 0)):
         checkpoint = open_checkpoint(quantised_model(make_tiny_model(tmp_path / case), case))
         caplog.clear()
         load_executor(EngineConfig(num_threads=1, max_total_tokens=64, weight_cache=False), checkpoint).close()

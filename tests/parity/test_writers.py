@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from radixlang.runtime.weights.quantised import QuantisedLinear, scheme_of
+from radixlang.runtime.weights.blocks import block_bytes
+from radixlang.runtime.weights.quantised import Compact, QuantisedLinear, scheme_of
 
 pytestmark = pytest.mark.slow
 WRITER = Path(__file__).parent.parent / "fixtures" / "write_quantised.py"
@@ -20,17 +21,17 @@ CT = {"quant_method": "compressed-tensors"}
 CASES = {
     "gptq-4": (GPTQ, "A4"),
     "gptq-8": ({**GPTQ, "bits": 8}, "A8"),
-    "gptq-4-act-order": ({**GPTQ, "desc_act": True}, None),
+    "gptq-4-act-order": ({**GPTQ, "desc_act": True}, "A4"),
     "awq": ({"quant_method": "awq"}, "A4"),
     "ct-w4a16-group": (CT, "A4"),
     "ct-w4a16-group-asymmetric": (CT, "A4"),
     "ct-w4a16-channel": (CT, "A4"),
     "ct-w8a16-group": (CT, "A8"),
     "ct-w8a16-channel": (CT, "A8"),
-    "ct-fp8-channel": (CT, None),
-    "ct-fp8-tensor": (CT, None),
+    "ct-fp8-channel": (CT, "BF16"),
+    "ct-fp8-tensor": (CT, "BF16"),
 }
-"""What config.json says, and the blocks that the linear is computed on (None: float32)."""
+"""What config.json says, and what the linear is computed on."""
 
 
 @pytest.fixture(scope="module")
@@ -59,4 +60,15 @@ def test_what_they_write_is_what_is_read(written, name):
     wanted = parts.pop("wanted").astype(np.float32)
     linear = QuantisedLinear(scheme_of(config, name), parts, name)
     np.testing.assert_array_equal(linear.dense(), wanted)
-    assert linear.form() == form
+    in_order = linear.form()
+    found = linear.compact() if in_order is None else Compact(in_order)
+    assert found.format == form
+    if form == "BF16":
+        return
+    inputs_K = slice(None) if found.inputs_K is None else found.inputs_K
+    blocks = linear.blocks(found).reshape(len(wanted), -1, block_bytes(form))
+    codes, floats = blocks[:, :, :-8], np.ascontiguousarray(blocks[:, :, -8:]).view(np.float32)
+    if form == "A4":
+        codes = np.concatenate([codes & 15, codes >> 4], axis=2)
+    read = codes * floats[:, :, :1] + floats[:, :, 1:]
+    np.testing.assert_array_equal(read.reshape(wanted.shape), wanted[:, inputs_K])

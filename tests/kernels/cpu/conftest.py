@@ -155,10 +155,15 @@ def blocks() -> Callable[..., np.ndarray]:
 
 @pytest.fixture(scope="session")
 def packed(library: ctypes.CDLL) -> Callable[..., Packed]:
-    """packed([(format, bytes), …], depth, gate_up=…, bias=…): one matrix of these parts."""
+    """packed([(format, bytes), …], depth, gate_up=…, bias=…, inputs=…): one matrix of these parts."""
 
     def make(
-        parts: Sequence[tuple[str, np.ndarray]], depth: int, *, gate_up: bool = False, bias: np.ndarray | None = None
+        parts: Sequence[tuple[str, np.ndarray]],
+        depth: int,
+        *,
+        gate_up: bool = False,
+        bias: np.ndarray | None = None,
+        inputs: np.ndarray | None = None,
     ) -> Packed:
         described = (pack.PackPart * len(parts))()
         kind = -1
@@ -187,7 +192,9 @@ def packed(library: ctypes.CDLL) -> Callable[..., Packed]:
         )
         if bias is not None:
             weight.bias = bias.ctypes.data
-        return Packed(library, weight, [raw, bias])
+        if inputs is not None:
+            weight.inputs = inputs.ctypes.data
+        return Packed(library, weight, [raw, bias, inputs])
 
     return make
 

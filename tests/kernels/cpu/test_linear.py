@@ -84,6 +84,16 @@ def test_odd_numbers_of_groups(depth, isa, blocks, packed) -> None:
     assert (np.abs(matrix.multiply(isa, x) - exact) <= np.abs(exact).max(axis=1, keepdims=True) * 0.03).all()
 
 
+@pytest.mark.parametrize("depth", [32, 96, 576, 1056])
+def test_inputs_in_another_order(depth, isa, blocks, packed) -> None:
+    """The same bits as rows that were put into that order, and weights that come back in the rows' own."""
+    parts = [("Q4_1", blocks("Q4_1", 64, depth, np.random.default_rng(depth)))]
+    x, order = rows_of(9, depth), np.random.default_rng(1).permutation(depth).astype(np.int32)
+    plain, ordered = packed(parts, depth), packed(parts, depth, inputs=order)
+    np.testing.assert_array_equal(ordered.multiply(isa, x), plain.multiply(isa, x[:, order]))
+    np.testing.assert_array_equal(ordered.dense()[:, order], plain.dense())
+
+
 def test_a_depth_that_is_no_multiple_of_32(isa, blocks, packed) -> None:
     x = rows_of(3, 50)
     for format_ in ("F32", "F16", "BF16"):

@@ -104,6 +104,8 @@ class Tensor:
     format: str
     shape: tuple[int, ...]
     data: np.ndarray
+    compact: "Tensor | None" = None
+    inputs_K: np.ndarray | None = None
 
 
 class FakeCheckpoint:

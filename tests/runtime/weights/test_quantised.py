@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from radixlang.errors import BadCheckpoint, RadixlangError, UnsupportedModel
-from radixlang.runtime.weights.quantised import QuantisedLinear, Scheme, scheme_of
+from radixlang.runtime.weights.quantised import Compact, QuantisedLinear, Scheme, scheme_of
 from radixlang.runtime.weights.safetensors import SafetensorsCheckpoint
 
 GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 32, "desc_act": False, "sym": False}
@@ -62,7 +62,16 @@ def check_blocks(linear, form):
     """The blocks hold the very numbers of `dense`, in the smallest form that can."""
     assert linear.form() == form
     if form is not None:
-        np.testing.assert_array_equal(numbers(form, linear.blocks(form)), linear.dense())
+        np.testing.assert_array_equal(numbers(form, linear.blocks(Compact(form))), linear.dense())
+
+
+def check_compact(linear, form):
+    """So do those whose inputs are in another order."""
+    assert linear.form() is None
+    found = linear.compact()
+    assert found.format == form
+    assert sorted(found.inputs_K) == list(range(linear.shape[1]))
+    np.testing.assert_array_equal(numbers(form, linear.blocks(found)), linear.dense()[:, found.inputs_K])
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])
@@ -86,6 +95,7 @@ def test_gptq(bits, version, act_order):
     assert linear.dense().dtype == np.float32
     np.testing.assert_array_equal(linear.dense(), plain(values, zeros, scales, group))
     check_blocks(linear, None)  # a scale for every 16
+    assert linear.compact() is None
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])
@@ -113,7 +123,11 @@ def test_gptq_in_groups_of_64_becomes_blocks_where_32_inputs_share_a_scale(bits,
     np.testing.assert_array_equal(linear.dense(), plain(values, zeros, scales, group))
     symmetric = zero == "middle" and scale == "fp16" and bits != 2  # codes of 2 bits have their middle at 2, not 8
     wide = 8 if bits == 8 else 4
-    check_blocks(linear, None if order == "any" else f"Q{wide}_0" if symmetric else f"A{wide}")
+    form = f"Q{wide}_0" if symmetric else f"A{wide}"
+    if order == "any":
+        check_compact(linear, form)
+    else:
+        check_blocks(linear, form)
 
 
 def awq_words(values):
@@ -196,11 +210,29 @@ def test_fp8_is_what_torch_makes_of_it():
     assert linear.form() is None
 
 
+@pytest.mark.parametrize("shape", [(), (24, 1), (3, 4)])
+def test_fp8_is_rounded_to_bfloat16_as_torch_does(shape):
+    torch = pytest.importorskip("torch")
+    random = np.random.default_rng(10)
+    codes = random.integers(0, 256, (24, 64)).astype(np.uint8)
+    scale = random.uniform(1e-3, 1, shape).astype(np.float32)
+    linear = QuantisedLinear(
+        Scheme("stored", block=(8, 16)), {"weight": codes, "weight_scale": np.array(scale)}, "here"
+    )
+    compact = linear.compact()
+    assert compact == Compact("BF16")
+    found = torch.from_numpy(linear.blocks(compact).view(np.int16)).view(torch.bfloat16)
+    wanted = torch.from_numpy(linear.dense()).bfloat16()
+    torch.testing.assert_close(found, wanted, rtol=0, atol=0, equal_nan=True)
+
+
 def test_a_scale_that_is_not_finite_is_refused():
     values, zeros, scales, _ = quantities(np.random.default_rng(9), 32, 64, 4, 32)
     scales[3, 1] = np.nan
     linear = QuantisedLinear(Scheme("awq"), {**awq_parts(values, zeros, scales)}, "model: layer")
-    for read in (linear.dense, linear.form):
+    weight = np.zeros((4, 32), np.uint8)
+    fp8 = QuantisedLinear(Scheme("stored"), {"weight": weight, "weight_scale": np.full(1, np.inf, "f")}, "model: layer")
+    for read in (linear.dense, linear.form, linear.compact, fp8.dense, lambda: fp8.blocks(Compact("BF16"))):
         with pytest.raises(BadCheckpoint, match=r"model: layer.*not finite"):
             read()
 
@@ -329,6 +361,28 @@ def test_a_quantised_checkpoint_is_a_checkpoint(config, pack, tmp_path, make_tin
         np.testing.assert_array_equal(numbers(tensor.format, tensor.data), values)
 
 
+def test_act_order_comes_with_blocks_of_its_inputs_by_group(tmp_path, make_tiny_model):
+    random = np.random.default_rng(11)
+
+    def shuffled(values, zeros, scales):
+        inputs_K = random.permutation(values.shape[1])
+        values[:] = values[:, inputs_K]
+        group = (np.arange(values.shape[1]) // 32)[inputs_K]
+        return {**gptq_parts(values, zeros, scales), "g_idx": group.astype(np.int32)}
+
+    folder = make_tiny_model(tmp_path / "model")
+    quantise(folder, {**GPTQ, "desc_act": True}, shuffled)
+    checkpoint = SafetensorsCheckpoint(folder)
+    for name in (name for name in checkpoint.names() if name.endswith("_proj.weight")):
+        tensor = checkpoint.packed(name)
+        assert (tensor.format, tensor.widened, tensor.compact.format) == ("F32", True, "A4")
+        assert tensor.compact.nbytes == tensor.compact.data.nbytes == tensor.nbytes * 6 // 32
+        found = np.empty(tensor.shape, np.float32)
+        found[:, tensor.compact.inputs_K] = numbers("A4", tensor.compact.data)
+        np.testing.assert_array_equal(found, checkpoint.dense(name))
+        np.testing.assert_array_equal(tensor.data.view(np.float32), found)
+
+
 def test_quantised_and_fused_is_split(tmp_path, make_tiny_model):
     folder = make_tiny_model(tmp_path / "model", model_type="phi3", architectures=["Phi3ForCausalLM"])
     path = folder / "model.safetensors"
@@ -364,7 +418,7 @@ def test_parts_that_do_not_fit_are_refused(part, shape, low):
     parts = {name: np.ascontiguousarray(array) for name, array in gptq_parts(values, zeros, scales).items()}
     assume(tuple(shape) != parts[part].shape)
     parts[part] = np.full(shape, low, parts[part].dtype)
-    for read in (QuantisedLinear.dense, QuantisedLinear.form, lambda linear: linear.blocks("A4")):
+    for read in (QuantisedLinear.dense, QuantisedLinear.form, lambda linear: linear.blocks(Compact("A4"))):
         with pytest.raises(BadCheckpoint, match="fit together"):
             read(QuantisedLinear(Scheme("gptq"), parts, "here"))
 
@@ -398,6 +452,8 @@ def test_any_parts_give_weights_or_an_error_of_ours(data):
             assert linear.dense().shape == linear.shape
             form = linear.form()
             if form is not None:
-                assert numbers(form, linear.blocks(form)).shape == linear.shape
+                assert numbers(form, linear.blocks(Compact(form))).shape == linear.shape
+            elif (compact := linear.compact()) is not None:
+                assert len(linear.blocks(compact)) == linear.shape[0]
     except RadixlangError:
         pass
