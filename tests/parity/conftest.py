@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -274,3 +274,24 @@ def one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def triton_everywhere() -> Iterator[None]:
+    """The kernels that are registered for CUDA, for the device that the tests have."""
+    import torch
+
+    from radixlang.kernels import registry
+    from radixlang.kernels.load import load_kernels
+    from radixlang.kernels.triton import table
+
+    load_kernels()
+    before = {op: list(found) for op, found in registry._table.items()}
+    table.register_all()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    for op, found in registry._table.items():
+        for implementation in [i for i in found if i.name == "triton"]:
+            registry.register(op, implementation.kernel, name="here", device=device, rank=9, fits=implementation.fits)
+    yield
+    registry._table.clear()
+    registry._table.update(before)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +23,6 @@ import itertools
 from safetensors.torch import load_file, save_file
 
 from radixlang.kernels import ops, registry
-from radixlang.kernels.load import load_kernels
 from radixlang.kernels.reference import matmul as reference_matmul
 from radixlang.kernels.triton import matmul as triton_matmul
 from radixlang.runtime.config import EngineConfig
@@ -56,20 +55,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 ROWS, CONTEXT, SLOTS = 32, 128, 256
 
 
-@pytest.fixture(scope="module", autouse=True)
-def triton_everywhere() -> Iterator[None]:
-    """The kernels that are registered for CUDA, for the device that the tests have."""
-    from radixlang.kernels.triton import table
-
-    load_kernels()
-    before = {op: list(found) for op, found in registry._table.items()}
-    table.register_all()
-    for op, found in registry._table.items():
-        for implementation in [i for i in found if i.name == "triton"]:
-            registry.register(op, implementation.kernel, name="here", device=DEVICE, rank=9, fits=implementation.fits)
-    yield
-    registry._table.clear()
-    registry._table.update(before)
+pytestmark = pytest.mark.usefixtures("triton_everywhere")
 
 
 def build(checkpoint: Checkpoint, kv_dtype: torch.dtype = torch.float32, lora: SlotSize | None = None) -> CudaExecutor:
