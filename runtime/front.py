@@ -136,7 +136,9 @@ class Front:
                     running.pop(index, None)
                     if finish.type == "error":
                         raise error_of(finish)
-                yield generations[index].take(output, healed)
+                chunk = generations[index].take(output, healed)
+                chunk.is_followed = box.has_more
+                yield chunk
         finally:
             for other in rids:
                 self._boxes.pop(other, None)

@@ -118,3 +118,5 @@ class GenerateChunk:
     mask_s: float = 0.0
     parts: list[tuple[int, int, str, str]] = field(default_factory=list)
     """Of a finished sequence: each finished part's begin and end among all ids, why it ended, and its text."""
+    is_followed: bool = False
+    """The next chunk was there already: steps that ran in one call, drafts, or a reader that lags."""

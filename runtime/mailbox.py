@@ -41,6 +41,11 @@ class Mailbox:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
+    @property
+    def has_more(self) -> bool:
+        """Whether the next `get` does not wait."""
+        return bool(self._items)
+
     async def get(self) -> tuple[int, Output]:
         """The next one; waits for it."""
         while not self._items:

@@ -31,6 +31,7 @@ class MeteredFront(Front):
             metrics.num_so_requests.inc()
         started = last = time.perf_counter()
         first: float | None = None
+        together = 0
         ended: dict[int, GenerateChunk] = {}
         failure = "client gone"
         try:
@@ -41,9 +42,13 @@ class MeteredFront(Front):
                         if first is None:
                             first = now
                             metrics.time_to_first_token.observe(now - started)
-                        elif request.sampling.n == 1:
-                            metrics.inter_token_latency.observe((now - last) / len(chunk.token_ids))
-                        last = now
+                            last = now
+                        elif request.sampling.n == 1:  # what comes together took its time together
+                            together += len(chunk.token_ids)
+                            if not chunk.is_followed:
+                                for _ in range(together):
+                                    metrics.inter_token_latency.observe((now - last) / together)
+                                together, last = 0, now
                     if chunk.queue_s or chunk.prefill_s:
                         metrics.queue_time.observe(chunk.queue_s)
                         metrics.stage_latency.labels("prefill").observe(chunk.prefill_s)

@@ -38,7 +38,7 @@ def test_no_sanitizer_complains() -> None:
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not every_kind and not hidden"),
-            *(str(here / "test_step.py"), str(here / "test_sampling.py")),
+            *(str(here / f"test_{name}.py") for name in ("step", "sampling", "burst")),
         ],
         env=os.environ
         | {
