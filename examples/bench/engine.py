@@ -2,6 +2,8 @@
 
     python examples/bench/engine.py [--executor native] [--batches 1 16 64 256]
 
+    python examples/bench/engine.py --only kernel       a step of the loop beside the kernel's own time in it
+
 Every comparison runs in this one process, in turns, three times; the best of each is told. Overlap and its absence must
 draw the same tokens.
 """
@@ -10,12 +12,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import statistics
 import threading
 import time
 
 import numpy as np
 
 import radixlang as sgl
+from radixlang.runtime.config import EngineConfig
+from radixlang.runtime.messages import Submit
+from radixlang.runtime.model_runner.native import NativeExecutor
+from radixlang.runtime.sampling_params import SamplingParams
+from radixlang.runtime.scheduler.scheduler import Scheduler
+from radixlang.runtime.store.resolve import resolve_model
+from radixlang.runtime.weights.open import open_checkpoint
 
 TEXT = "The harbour town kept a careful ledger of every ship, its cargo, its crew and the weather on that day. "
 NUM_TOKENS = {1: 96, 16: 48, 64: 24, 256: 12}
@@ -87,6 +98,62 @@ def shares(engines, batches) -> list[dict]:
     return rows
 
 
+class KernelClock:
+    """The native executor, and how long its phases took in all."""
+
+    def __init__(self, executor: NativeExecutor) -> None:
+        self._executor = executor
+        self.vocab_size, self.num_slots = executor.vocab_size, executor.num_slots
+        self.device, self.kv_bytes_per_token = executor.device, executor.kv_bytes_per_token
+        self.kernel_s = self.own_s = 0.0
+        """own_s: spent on reading that clock."""
+
+    def execute(self, plan):
+        output = self._executor.execute(plan)
+        begun_s = time.perf_counter()
+        self.kernel_s += sum(self._executor.phase_seconds().values())
+        self.own_s += time.perf_counter() - begun_s
+        return output
+
+
+def beside_the_kernel(model_path, batches, *, num_rounds=7) -> list[dict]:
+    """Seconds of the loop that are not the kernel's: planning, crossing over, waking threads, committing, telling."""
+    native = NativeExecutor(open_checkpoint(resolve_model(model_path)), EngineConfig(num_threads=2), 60_000)
+    executor, rows = KernelClock(native), []
+    loops = {}
+    for batch in batches:
+        config = EngineConfig(disable_overlap_schedule=True, speculative_algorithm="none")
+        loops[batch] = loop = Scheduler(
+            config, executor, None, None, lambda message: None, max_context=2048, eos_token_ids=frozenset()
+        )
+        sampling = SamplingParams(max_new_tokens=1900, temperature=0.0, ignore_eos=True)
+        for i in range(batch):
+            loop.post(Submit(rid=f"r{i}", token_ids=[100 + i] * 100, sampling=sampling))
+    found = {batch: [] for batch in batches}
+    for _ in range(num_rounds):
+        for batch, loop in loops.items():
+            for _ in range(4):  # the prompts; and the caches are this batch's again
+                loop.step()
+            before, executor.kernel_s, executor.own_s = loop.stats()["num_steps"], 0.0, 0.0
+            begun_s, calls = time.perf_counter(), 0
+            while time.perf_counter() - begun_s < 0.25:
+                loop.step()
+                calls += 1
+            seconds = time.perf_counter() - begun_s - executor.own_s
+            steps = loop.stats()["num_steps"] - before
+            found[batch].append((seconds / steps, executor.kernel_s / steps, steps / calls))
+    for batch, runs in found.items():
+        step_s, kernel_s, per_call = (statistics.median(run[i] for run in runs) for i in range(3))
+        share = statistics.median(run[0] / run[1] - 1.0 for run in runs)
+        rows.append({"batch": batch, "step_ms": 1e3 * step_s, "kernel_ms": 1e3 * kernel_s, "overhead": share})
+        print(
+            f"batch {batch:3}: a step takes {1e3 * step_s:6.2f} ms, {1e3 * kernel_s:6.2f} of them in the kernel's "
+            f"phases: overhead over the kernel's own time {100 * share:.1f} % ({per_call:.1f} steps a call)"
+        )
+    native.close()
+    return rows
+
+
 def beside_a_prompt(engine, num_tokens=2000) -> tuple[np.ndarray, float]:
     """Gaps between tokens of 8 streams while a long prompt is computed, and the seconds to its first token."""
     engine.flush_cache()
@@ -118,7 +185,13 @@ def main() -> None:
     parser.add_argument("--model-path", default="smollm2-135m-instruct")
     parser.add_argument("--executor", default="auto", choices=["auto", "native", "torch"])
     parser.add_argument("--batches", type=int, nargs="+", default=list(NUM_TOKENS))
+    parser.add_argument("--only", choices=["kernel"])
     options = parser.parse_args()
+    print(f"load average {os.getloadavg()[0]:.1f}")
+    if options.executor != "torch":
+        beside_the_kernel(options.model_path, [1, 4, 16])
+    if options.only == "kernel":
+        return
 
     def start(**config):
         return sgl.Engine(
