@@ -27,27 +27,27 @@ class BodyBudget:
 
 
 class HeldBody:
-    """What one request took of the budget."""
+    """What one request took of the budget: `num_bytes`."""
 
-    __slots__ = ("_budget", "_num_bytes")
+    __slots__ = ("_budget", "num_bytes")
 
     def __init__(self, budget: BodyBudget) -> None:
         self._budget = budget
-        self._num_bytes = 0
+        self.num_bytes = 0
 
     def take(self, piece: bytes) -> None:
         """Charges the next piece. Raises HttpError: 503 where other bodies leave no room, 413 for too many values."""
         cost = len(piece) + VALUE_BYTES * (piece.count(b",") + piece.count(b"[") + piece.count(b"{"))
         budget = self._budget
-        if self._num_bytes + cost > budget.limit:
+        if self.num_bytes + cost > budget.limit:
             raise HttpError(413, "the body holds too many values", code="request_too_large", headers=_CLOSE)
         if budget.held + cost > budget.limit:
             told = "too many large bodies are being answered; try again"
             raise HttpError(503, told, code="too_many_bodies", kind="server_error", headers=_CLOSE)
         budget.held += cost
-        self._num_bytes += cost
+        self.num_bytes += cost
 
     def give_back(self) -> None:
         """At the request's end; twice is once."""
-        self._budget.held -= self._num_bytes
-        self._num_bytes = 0
+        self._budget.held -= self.num_bytes
+        self.num_bytes = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 import uuid
@@ -32,13 +33,17 @@ async def responses(service: Service, request: Request) -> Answer:
     body = await request.struct(ResponsesBody)
     service.check_fields(request)
     adapter = service.adapter_of(body.model)
-    if body.background:
-        raise RequestError("background answers are not served; drop background", param="background")
+    if body.background and (body.stream or body.store is False):
+        wrong = "stream" if body.stream else "store"
+        raise RequestError(f"an answer in the background is kept and asked for later: drop {wrong}", param=wrong)
     if body.max_output_tokens is not None and body.max_output_tokens < 1:
         raise RequestError("max_output_tokens must be at least 1", param="max_output_tokens")
     earlier: list[dict[str, Any]] = []
+    num_bytes = request.held.num_bytes
     if body.previous_response_id is not None:
-        earlier = _kept(service, request, body.previous_response_id, "previous_response_id").messages
+        before = _kept(service, request, body.previous_response_id, "previous_response_id")
+        earlier = before.messages
+        num_bytes += before.num_bytes
     said = conversation(body, earlier)
     plan = tools_of(body)
     asked = {"temperature": body.temperature, "top_p": body.top_p, "max_new_tokens": body.max_output_tokens}
@@ -59,12 +64,57 @@ async def responses(service: Service, request: Request) -> Answer:
 
     def keep(response: dict[str, Any], message: dict[str, Any]) -> None:
         if body.store is not False:
-            service.responses.put(Kept(response, [*said, message], request.client))
+            service.responses.put(Kept(response, [*said, message], request.client, num_bytes))
 
     shape = _Shape(body, sampling, body.model or service.model_name, plan, keep)
     if body.stream:
         return EventStream(shape.stream(chunks), on_error=shape.failed)
+    if body.background:
+        begun = shape.told("in_progress")
+        service.responses.put(Kept(begun, said, request.client, num_bytes))
+        service.responses.run(begun["id"], _in_background(service, shape, chunks))
+        return json_response(begun)
     return await request.guard(shape.whole(chunks))
+
+
+async def _in_background(service: Service, shape: _Shape, chunks: AsyncGenerator[GenerateChunk, None]) -> None:
+    """An answer that is kept when it is whole; a server that ends waits for it as for others."""
+    service.num_active += 1
+    try:
+        async with contextlib.aclosing(chunks):
+            await shape.whole(chunks)
+    except asyncio.CancelledError:
+        shape.give_up("cancelled", None)
+    except Exception as error:
+        shape.give_up("failed", error)
+    finally:
+        service.num_active -= 1
+
+
+async def cancel(service: Service, request: Request) -> Answer:
+    """POST /v1/responses/{id}/cancel: ends an answer in the background; one that has ended is told as it is."""
+    response_id = request.params["id"]
+    kept = _kept(service, request, response_id, "id")
+    if not service.responses.cancel(response_id):
+        if not kept.response["background"]:
+            raise RequestError("only answers in the background can be cancelled", param="id")
+        return json_response(kept.response)
+    return json_response({**kept.response, "status": "cancelled"})
+
+
+async def input_items(service: Service, request: Request) -> Answer:
+    """GET /v1/responses/{id}/input_items: the conversation before the answer."""
+    kept = _kept(service, request, request.params["id"], "id")
+    said = kept.messages if kept.response["status"] == "in_progress" else kept.messages[:-1]
+    items = [
+        {
+            "id": f"{kept.response['id']}_{index}", "type": "message", "role": message["role"],
+            "content": [{"type": "input_text", "text": message.get("content") or ""}],
+        }
+        for index, message in enumerate(said)
+    ]  # fmt: skip
+    ends = {"first_id": items[0]["id"], "last_id": items[-1]["id"]} if items else {"first_id": None, "last_id": None}
+    return json_response({"object": "list", "data": items, **ends, "has_more": False})
 
 
 def _kept(service: Service, request: Request, response_id: str, param: str) -> Kept:
@@ -109,8 +159,17 @@ class _Shape:
             "store": body.store is not False, "temperature": sampling.get("temperature", 1.0),
             "text": body.text or {"format": {"type": "text"}}, "tool_choice": body.tool_choice or "auto",
             "tools": body.tools or [], "top_p": sampling.get("top_p", 1.0),
-            "truncation": "disabled", "user": body.user,
+            "truncation": "disabled", "user": body.user, "background": bool(body.background),
         }  # fmt: skip
+
+    def told(self, status: str, **fields: Any) -> dict[str, Any]:
+        """The response while it has no output."""
+        return {**self._head, "status": status, "output": [], "usage": None, **fields}
+
+    def give_up(self, status: str, error: BaseException | None) -> None:
+        """Keeps the response that will have no output."""
+        failure = _failure(error) if error is not None else None
+        self._keep(self.told(status, error=failure), {"role": "assistant", "content": ""})
 
     def _finished(self, output: list[dict[str, Any]], finish: Finish | None, tally: Tally) -> dict[str, Any]:
         cut = finish is not None and finish.type == "length"
@@ -148,11 +207,7 @@ class _Shape:
 
     def failed(self, error: BaseException) -> bytes:
         """The event of an engine that failed on the way."""
-        told = error_object(error)
-        failure = {"code": told["code"] or "server_error", "message": told["message"]}
-        return self._event(
-            "response.failed", response={**self._head, "status": "failed", "error": failure, "output": []}
-        )
+        return self._event("response.failed", response=self.told("failed", error=_failure(error)))
 
     async def stream(self, chunks: AsyncGenerator[GenerateChunk, None]) -> AsyncIterator[bytes]:
         tally = Tally()
@@ -164,7 +219,7 @@ class _Shape:
                 tally.take(chunk)
                 if not begun:
                     begun = True
-                    opening = {**self._head, "status": "in_progress", "output": [], "usage": None}
+                    opening = self.told("in_progress")
                     yield self._event("response.created", response=opening)
                     yield self._event("response.in_progress", response=opening)
                 deltas: list[dict[str, Any]] = [{"content": chunk.text}] if chunk.text else []
@@ -256,6 +311,11 @@ class _Items:
         return frames
 
 
+def _failure(error: BaseException) -> dict[str, Any]:
+    told = error_object(error)
+    return {"code": told["code"] or "server_error", "message": told["message"]}
+
+
 def _part(text: str) -> dict[str, Any]:
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
@@ -292,6 +352,10 @@ def _object(arguments: str) -> Any:
 def routes() -> list[Route]:
     return [
         Route(path="/v1/responses", handler=responses, body=ResponsesBody, summary="Responses"),
+        Route(path="/v1/responses/{id}/cancel", handler=cancel, summary="End an answer in the background"),
+        Route(
+            path="/v1/responses/{id}/input_items", handler=input_items, methods=("GET",), summary="What was said before"
+        ),
         Route(path="/v1/responses/{id}", handler=retrieve, methods=("GET",), summary="A kept response"),
         Route(path="/v1/responses/{id}", handler=delete, methods=("DELETE",), summary="Forget a response"),
     ]

@@ -1,8 +1,12 @@
 """The Responses API: items, the order of events, and conversations that go on."""
 
+import asyncio
 import json
 
+import httpx
 import pytest
+
+from radixlang.runtime.server.responses_store import Kept, ResponsesStore
 
 PATH = "/v1/responses"
 TOOLS = [{"type": "function", "name": "f", "parameters": {"type": "object"}}, {"type": "web_search"}]
@@ -113,7 +117,8 @@ def test_formats_are_constraints(serve):
         ({"input": "x" * 600}, 400, "input"),
         ({"input": "a", "max_output_tokens": 0}, 400, "max_output_tokens"),
         ({"input": "a", "temperature": -1}, 400, "temperature"),
-        ({"input": "a", "background": True}, 400, "background"),
+        ({"input": "a", "background": True, "store": False}, 400, "store"),
+        ({"input": "a", "background": True, "stream": True}, 400, "stream"),
         ({"input": "a", "previous_response_id": "resp_x"}, 404, "previous_response_id"),
         ({"input": "a", "text": {"format": {"type": "json_schema"}}}, 400, "text.format.schema"),
     ],
@@ -121,3 +126,43 @@ def test_formats_are_constraints(serve):
 def test_bad_requests(serve, body, status, param):
     answer = serve().post(PATH, body)
     assert (answer.status_code, answer.json()["error"]["param"]) == (status, param)
+
+
+def test_an_answer_in_the_background_is_fetched_or_cancelled_later(serve):
+    client = serve(reply=b"hello", stall=True)
+
+    async def call():
+        transport = httpx.ASGITransport(client.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
+            asked = {"input": "hi", "background": True, "max_output_tokens": 5}
+            stalled = (await http.post(PATH, json=asked)).json()
+            assert (stalled["status"], stalled["output"], stalled["background"]) == ("in_progress", [], True)
+            items = (await http.get(f"{PATH}/{stalled['id']}/input_items")).json()["data"]
+            assert [(i["role"], i["content"][0]["text"]) for i in items] == [("user", "hi")]
+            client.engine.stall = False
+            begun = (await http.post(PATH, json=asked)).json()["id"]
+            while (done := (await http.get(f"{PATH}/{begun}")).json())["status"] == "in_progress":
+                await asyncio.sleep(0)
+            assert (done["status"], done["output"][0]["content"][0]["text"]) == ("incomplete", "hello")
+            assert (await http.post(f"{PATH}/{begun}/cancel")).json()["status"] == "incomplete"
+            assert (await http.post(f"{PATH}/{stalled['id']}/cancel")).json()["status"] == "cancelled"
+            while client.service.num_active:
+                await asyncio.sleep(0)
+            assert (await http.get(f"{PATH}/{stalled['id']}")).json()["status"] == "cancelled"
+
+    asyncio.run(call())
+    assert client.service.num_active == 0
+    assert client.engine.front.num_open == 0
+    for wrong in ({"stream": True}, {"store": False}):
+        assert client.post(PATH, {"input": "a", "background": True, **wrong}).status_code == 400
+
+
+def test_what_is_kept_is_bounded_in_bytes():
+    store = ResponsesStore(max_kept=100, max_bytes=40_000)
+    for number in range(20):
+        store.put(Kept({"id": f"r{number}"}, [], "", 8000))
+    assert [n for n in range(20) if store.get(f"r{n}", "")] == [17, 18, 19]
+    assert store.get("r0", "") is None
+    store.put(Kept({"id": "huge"}, [], "", 40_000))
+    assert store.get("huge", "") is None
+    assert store.get("r19", "") is not None
