@@ -1,4 +1,4 @@
-"""A compiled program on a pool that is too small for what it says: what it needs later outlives what it needs no more."""
+"""A compiled program on a pool too small for all that it says: what it needs later outlives what it needs no more."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pytest
 
 import radixlang as sgl
 
-WORDS = "river stone lamp garden letter winter bread window horse paper clock mountain bridge summer field road".split()
-RULES = "You judge notes by these rules. " + " ".join(f"Rule {i}: {' '.join(WORDS[i % 8 :][:8])}." for i in range(20))
+WORDS = ("river", "stone", "lamp", "garden", "letter", "winter", "bread", "window", "horse", "paper", "clock", "bridge")
+RULES = "You judge notes by these rules. " + " ".join(f"Rule {i}: {' '.join(WORDS[i % 5 :][:8])}." for i in range(20))
 NUM_RULE_TOKENS = 280  # at least
 
 
@@ -31,7 +31,7 @@ def flow(s, first, second, third):
 
 def pages(run: int) -> dict[str, str]:
     """Of about 270 tokens each, unlike those of any other run."""
-    words = " ".join(f"{run}{word}{i}" for i in range(4) for word in WORDS)
+    words = " ".join(f"{run}{word}{i}" for i in range(6) for word in WORDS)
     return {name: f"Page {name} of {run}: {words}" for name in ("first", "second", "third")}
 
 
