@@ -38,8 +38,8 @@ from .grammar.xml import rules_of
 from .guidance import GuidanceGrammar
 from .json_schema.complement import ASSERTIONS
 from .json_schema.judge import watch_of
-from .json_schema.marks import without_marks
-from .json_schema.normalise import NormalisedSchema, normalise
+from .json_schema.marks import first_mark, without_marks
+from .json_schema.normalise import MAX_WRITTEN, NormalisedSchema, normalise
 from .json_schema.verify import Widened, verdict_of, widen
 from .json_schema.whitespace import engine_options
 from .matcher import CompiledGrammar
@@ -162,22 +162,34 @@ def _nonempty(grammar: FsmGrammar) -> FsmGrammar:
     return grammar
 
 
-def _normalised(asked: JsonSchema) -> NormalisedSchema | Widened:
+def _normalised(asked: JsonSchema, max_written: int = MAX_WRITTEN) -> NormalisedSchema | Widened:
     if asked.on_unsupported == "verify":
         return widen(asked.schema, strict=asked.strict)
-    return normalise(asked.schema, strict=asked.strict, may_narrow=asked.on_unsupported == "narrow")
+    may_narrow = asked.on_unsupported == "narrow"
+    return normalise(asked.schema, strict=asked.strict, may_narrow=may_narrow, max_written=max_written)
 
 
 def _json_schema(asked: JsonSchema, vocabulary: Vocabulary) -> CompiledGrammar:
-    normalised = _normalised(asked)
     verdict = verdict_of(asked.schema) if asked.on_unsupported == "verify" else None
-    schema = normalised.schema
-    text = json.dumps(without_marks(schema))
-    grammar = _schema_grammar(text, asked.whitespace, vocabulary, normalised.ignored)
-    watch = watch_of(schema)
+    normalised = _normalised(asked)
+    try:
+        grammar = _marked_grammar(normalised, asked.whitespace, vocabulary)
+    except (GrammarTooLarge, UnsupportedGrammar):
+        if first_mark(normalised.schema) is None:
+            raise
+        normalised = _normalised(asked, 0)  # a judge can do what is too much for the engine
+        grammar = _marked_grammar(normalised, asked.whitespace, vocabulary)
+    watch = watch_of(normalised.schema)
     if verdict is None and watch is None:
         return grammar
     return CheckedGrammar(grammar, vocabulary, watch=watch, verdict=verdict, ignored=normalised.ignored)
+
+
+def _marked_grammar(
+    normalised: NormalisedSchema | Widened, whitespace: WhiteSpace, vocabulary: Vocabulary
+) -> GuidanceGrammar:
+    """What masks enforce of a schema."""
+    return _schema_grammar(json.dumps(without_marks(normalised.schema)), whitespace, vocabulary, normalised.ignored)
 
 
 def _schema_grammar(

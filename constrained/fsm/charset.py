@@ -10,6 +10,7 @@ Ranges = tuple[tuple[int, int], ...]
 """Code points, first and last, ascending, with gaps between."""
 
 LAST = 0x10FFFF
+LAST_CASED = 0x1FFFF  # no character beyond has another case
 SURROGATES = (0xD800, 0xDFFF)
 ALL: Ranges = ((0, SURROGATES[0] - 1), (SURROGATES[1] + 1, LAST))
 
@@ -71,7 +72,8 @@ def category(escape: str, flags: int) -> Ranges:
 @cache
 def _cased_characters() -> str:
     """Characters that have another case: the only ones that ignoring case can add to a set."""
-    return "".join(c for c in _every_character() if c.lower() != c or c.upper() != c or c.casefold() != c)
+    every = _every_character()[: LAST_CASED + 1]
+    return "".join(c for c in every if c.lower() != c or c.upper() != c or c.casefold() != c)
 
 
 @cache

@@ -9,6 +9,7 @@ from .pattern import EMPTY, NOTHING, Alt, Chars, Node, Repeat, Seq
 
 MAX_STATES = 300
 MAX_NODES = 20_000
+MAX_COMPARED = 200  # nodes of alternatives that are compared with each other
 
 
 def regex_of(dfa: CharDfa, alphabet: Alphabet) -> Node:
@@ -29,21 +30,26 @@ def regex_of(dfa: CharDfa, alphabet: Alphabet) -> Node:
         edges[state] = {target: Chars(ranges_of(ranges)) for target, ranges in into.items()}
         if dfa.accepting[state]:
             edges[state][end] = EMPTY
+    sizes = {state: {target: _size(node) for target, node in targets.items()} for state, targets in edges.items()}
     remaining = set(range(1, num_states))
     while remaining:
         state = min(remaining, key=lambda s: (_degree(edges, s), s))
         remaining.discard(state)
-        out = edges.pop(state)
-        loop = out.pop(state, None)
-        for targets in edges.values():
+        out, out_sizes = edges.pop(state), sizes.pop(state)
+        loop, loop_size = out.pop(state, None), out_sizes.pop(state, 0)
+        for source, targets in edges.items():
             to_state = targets.pop(state, None)
             if to_state is None:
                 continue
+            own = sizes[source]
+            size = own.pop(state) + loop_size + 1
             through = [to_state] if loop is None else [to_state, Repeat(loop, 0, None)]
             for target, onward in out.items():
                 path = _seq([*through, onward])
-                targets[target] = path if target not in targets else _alt([targets[target], path])
-            if sum(map(_size, targets.values())) > MAX_NODES:
+                own[target] = own.get(target, 0) + size + out_sizes[target] + 1
+                small = own[target] <= MAX_COMPARED
+                targets[target] = path if target not in targets else _alt([targets[target], path], compared=small)
+            if sum(own.values()) > MAX_NODES:
                 raise GrammarTooLarge("a pattern with lookarounds is too large as a regular expression")
     return edges[start].get(end, NOTHING)
 
@@ -67,11 +73,11 @@ def _seq(parts: list[Node]) -> Node:
     return flat[0] if len(flat) == 1 else Seq(tuple(flat))
 
 
-def _alt(options: list[Node]) -> Node:
+def _alt(options: list[Node], *, compared: bool) -> Node:
     flat: list[Node] = []
     for option in options:
         flat += option.options if isinstance(option, Alt) else [option]
-    return Alt(tuple(dict.fromkeys(flat)))
+    return Alt(tuple(dict.fromkeys(flat) if compared else flat))
 
 
 def _size(node: Node) -> int:

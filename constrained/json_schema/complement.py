@@ -10,8 +10,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-from ...errors import GrammarError
-from .patterns import complement, search_tree
+from .patterns import found_nowhere
 
 Schema = dict[str, Any] | bool
 Resolve = Callable[[Any], Any]
@@ -130,10 +129,8 @@ def negate_keyword(key: str, value: Any) -> list[Schema] | None:
         case "not":
             return [value]
         case "pattern" if isinstance(value, str):
-            try:
-                return [{"type": "string", "pattern": complement(search_tree(value))}]
-            except GrammarError:
-                return None
+            tree = found_nowhere(value)
+            return None if tree is None else [{"type": "string", "pattern": tree}]
     return _negate_bound(key, value)
 
 

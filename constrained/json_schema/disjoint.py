@@ -9,9 +9,8 @@ import json
 from itertools import combinations
 from typing import Any
 
-from ...errors import GrammarError
 from .complement import ASSERTIONS, MAX_DEPTH, TYPES, Resolve, canonical, type_of, types_of
-from .patterns import are_disjoint, matches, search_tree
+from .patterns import are_apart, is_found
 
 MAX_KIND_DEPTH = 4
 PLAIN = frozenset(["pattern", "format", "multipleOf", "minimum", "maximum", "minLength", "maxLength", "minItems"])
@@ -234,10 +233,7 @@ def _patterns_apart(
         if values is not None and not any(_may_be(json.loads(value), schema) for value in values):
             return True
     if isinstance(one.get("pattern"), str) and isinstance(other.get("pattern"), str):
-        try:
-            return are_disjoint(search_tree(one["pattern"]), search_tree(other["pattern"]))
-        except GrammarError:
-            return False
+        return are_apart(one["pattern"], other["pattern"])
     return False
 
 
@@ -250,10 +246,7 @@ def _may_be(value: str, schema: dict[str, Any]) -> bool:
 
 def may_match(pattern: str, text: str) -> bool:
     """Whether the pattern is found in the text; True also where that cannot be said."""
-    try:
-        return matches(search_tree(pattern), text)
-    except GrammarError:
-        return True
+    return is_found(pattern, text) is not False
 
 
 def _objects_apart(one: dict[str, Any], other: dict[str, Any], resolve: Resolve, depth: int) -> bool:

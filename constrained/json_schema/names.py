@@ -9,7 +9,7 @@ from ...errors import GrammarError
 from ..fsm.determinise import determinise
 from ..fsm.pattern import ANY, END, Alt, Look, Node, Repeat, Seq
 from .complement import ASSERTIONS, FORMATS, Resolve
-from .patterns import are_disjoint, engine_pattern, flatten, matches, search_tree
+from .patterns import are_apart, are_disjoint, engine_pattern, flatten, matcher_of, search_tree
 from .refusal import no_object, unsupported
 from .strings import ANYTHING, literal
 
@@ -34,7 +34,7 @@ def apart(patterns: dict[str, Any], pointer: str) -> dict[str, Any]:
     trees = {text: _tree(text, f"{pointer}/patternProperties") for text in patterns}
     groups: list[list[str]] = []
     for text in patterns:
-        touching = [g for g in groups if any(not are_disjoint(trees[text], trees[other]) for other in g)]
+        touching = [g for g in groups if any(not are_apart(text, other) for other in g)]
         groups = [g for g in groups if g not in touching] + [[text, *(t for g in touching for t in g)]]
     result: dict[str, Any] = {}
     for group in groups:
@@ -87,9 +87,10 @@ def property_names(node: dict[str, Any], pointer: str, resolve: Resolve) -> dict
     additional = result.get("additionalProperties", True)
     try:
         trees = {text: search_tree(text) for text in patterns}
-        result["properties"] = {n: s if matches(allowed, n) else False for n, s in properties.items()}
+        is_allowed = matcher_of(allowed)
+        result["properties"] = {n: s if is_allowed(n) else False for n, s in properties.items()}
         for name in result.get("required", []):
-            if not matches(allowed, name):
+            if not is_allowed(name):
                 why = no_object(f"propertyNames refuses the required {name!r}", "propertyNames", where)
                 return {"allOf": [{k: v for k, v in node.items() if k != "propertyNames"}, why]}
         narrowed: dict[Any, Any] = {}
@@ -97,7 +98,7 @@ def property_names(node: dict[str, Any], pointer: str, resolve: Resolve) -> dict
             narrowed[both([tree, allowed], [])] = patterns[text]
         names = _listed_names(node["propertyNames"])
         if additional is not False and names is not None and not trees:
-            free = {name: additional for name in names if name not in properties and matches(allowed, name)}
+            free = {name: additional for name in names if name not in properties and is_allowed(name)}
             result["properties"] = {**result["properties"], **free}
         elif additional is not False:
             listed = [Alt(tuple(map(literal, properties)))] if properties else []

@@ -21,7 +21,7 @@ from .numbers import holds_fraction, open_bound
 from .patterns import engine_pattern
 from .references import References, escape
 from .refusal import invalid, may_both_match, too_large, unsupported
-from .relative import refused
+from .relative import Room, refused
 from .settled import settled
 from .string_patterns import string_patterns
 from .switch import Demand, switched
@@ -33,6 +33,7 @@ HOISTED_DEPTH = 16  # what is nested deeper moves to $defs: the engine's reader 
 MAX_MIN_ITEMS = 4096  # items that must be there: the engine writes them out
 MAX_PROPERTIES = 3000  # of one object: the engine's compile time grows with the square
 MAX_ONE_OF = 48  # branches that are compared in pairs
+MAX_WRITTEN = 400  # schemas whose complement is written out; others are marked
 PLAIN = checks.COUNTS | {"minimum", "maximum", "multipleOf", "exclusiveMinimum", "exclusiveMaximum", "required"}
 OBJECT_KEYWORDS = ("properties", "patternProperties", "additionalProperties", "minProperties", "maxProperties")
 
@@ -78,24 +79,28 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-def normalise(text: str, *, strict: bool = False, may_narrow: bool = False) -> NormalisedSchema:
+def normalise(
+    text: str, *, strict: bool = False, may_narrow: bool = False, max_written: int = MAX_WRITTEN
+) -> NormalisedSchema:
     """The schema in the engine's terms. Raises a GrammarError with pointer and keyword where that cannot be exact.
 
-    `may_narrow`: some documents may be refused that the schema accepts, where that lets it be served.
+    `may_narrow`: some documents may be refused that the schema accepts, where that lets it be served. `max_written`:
+    how many complements are written out; the others are marked, which leaves the engine less to do and a judge more.
     """
     document = parse(text)
     if not isinstance(document, dict | bool):
         raise invalid(f"a schema is an object or a boolean, found {type(document).__name__}", "", "#")
     if REFUSES in text:
         raise invalid(f"{REFUSES} is a name of our own", REFUSES, "#")
-    return _Normaliser(document, strict, may_narrow).run()
+    return _Normaliser(document, strict, may_narrow, Room(max_written)).run()
 
 
 class _Normaliser:
-    def __init__(self, document: Any, strict: bool, may_narrow: bool) -> None:
+    def __init__(self, document: Any, strict: bool, may_narrow: bool, room: Room) -> None:
         self.document = document
         self.strict = strict
         self.may_narrow = may_narrow
+        self.room = room
         self.ignored: list[str] = []
         self.names: dict[str, str] = {}  # pointer of a reference's target → its name under $defs
         self.waiting: list[tuple[str, Any, _Place]] = []
@@ -286,7 +291,7 @@ class _Normaliser:
         """What `value` refuses beside the type that `node` has, normalised."""
         checks.check_is_schema(value, f"{place.pointer}/{key}")
         context = {k: v for k, v in node.items() if k not in ("not", "if", "then", "else")}
-        negated = refused(value, context, self.resolve)
+        negated = refused(value, context, self.resolve, room=self.room)
         if negated is None:
             raise unsupported(
                 f"the complement of this schema cannot be written out for {key}; say what is allowed instead",
@@ -314,7 +319,7 @@ class _Normaliser:
         for i, branch in enumerate(value):
             parts: list[Any] = [self.schema(branch, place.down("oneOf", str(i), is_closable=closable))]
             for j in rivals.get(i, ()):
-                rest = refused(value[j], full[i], self.resolve)
+                rest = refused(value[j], full[i], self.resolve, room=self.room)
                 if rest is None and self.may_narrow:
                     rest = refused(value[j], full[i], self.resolve, partly=True) or None
                 if rest is None:

@@ -5,18 +5,34 @@ Validators disagree on what `\\d` or `.` means beyond ASCII; what is generated s
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
+
 from ...errors import GrammarError, GrammarSyntaxError, GrammarTooLarge
-from ..fsm.determinise import alphabet_of, determinise
+from ..fsm.determinise import Alphabet, CharDfa, alphabet_of, determinise
 from ..fsm.determinise import complement as complement_of
 from ..fsm.fallback import to_engine
 from ..fsm.pattern import END, START, Alt, Look, Node, Seq, char_sets, has_look, read_tree, strip_anchors
 from ..fsm.regex_of import regex_of
 from .strings import ANYTHING, listed, outside
 
+REMEMBERED = 512  # patterns, and pairs of them: schemas repeat theirs
+
 
 def search_tree(pattern: str) -> Node:
     """The tree of all strings in which `pattern` is found, without anchors or lookarounds. Raises a GrammarError."""
-    return flatten(_found_tree(pattern))
+    found = _flat_tree(pattern)
+    if isinstance(found, GrammarError):
+        raise found.with_traceback(None)
+    return found
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _flat_tree(pattern: str) -> Node | GrammarError:
+    try:
+        return flatten(_found_tree(pattern))
+    except GrammarError as error:
+        return error
 
 
 def search_trees(pattern: str) -> list[Node]:
@@ -70,10 +86,28 @@ def complement(tree: Node) -> Node:
     return regex_of(complement_of(determinise(tree, alphabet)), alphabet)
 
 
+@lru_cache(maxsize=REMEMBERED)
+def found_nowhere(pattern: str) -> Node | None:
+    """The tree of all strings in which `pattern` is not found; None where it would be too large."""
+    try:
+        return complement(search_tree(pattern))
+    except GrammarError:
+        return None
+
+
 def are_disjoint(one: Node, other: Node) -> bool:
     """Whether no string matches both; False also where that would take too long to say."""
     try:
         return not overlap(one, other)
+    except GrammarError:
+        return False
+
+
+@lru_cache(maxsize=8 * REMEMBERED)
+def are_apart(one: str, other: str) -> bool:
+    """As `are_disjoint`, for patterns as written."""
+    try:
+        return not overlap(search_tree(one), search_tree(other))
     except GrammarError:
         return False
 
@@ -97,13 +131,35 @@ def overlap(one: Node, other: Node) -> bool:
     return False
 
 
-def matches(tree: Node, text: str) -> bool:
-    """Whether the tree matches the whole text."""
-    alphabet = alphabet_of(char_sets(tree) | {((ord(c), ord(c)),) for c in text})
+def matcher_of(tree: Node) -> Callable[[str], bool]:
+    """Says of texts whether the tree matches all of one. Raises GrammarTooLarge."""
+    alphabet = alphabet_of(char_sets(tree))
     dfa = determinise(tree, alphabet)
+    return lambda text: _accepts(dfa, alphabet, text)
+
+
+@lru_cache(maxsize=8 * REMEMBERED)
+def is_found(pattern: str, text: str) -> bool | None:
+    """Whether the pattern is found in the text; None: that cannot be said."""
+    matcher = _matcher(pattern)
+    return None if matcher is None else matcher(text)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _matcher(pattern: str) -> Callable[[str], bool] | None:
+    try:
+        return matcher_of(search_tree(pattern))
+    except GrammarError:
+        return None
+
+
+def _accepts(dfa: CharDfa, alphabet: Alphabet, text: str) -> bool:
     state = 1
     for character in text:
-        state = int(dfa.table[state, alphabet.class_of(ord(character))])
+        found = alphabet.class_of(ord(character))
+        if found < 0:  # half a surrogate pair is no character
+            return False
+        state = int(dfa.table[state, found])
     return bool(dfa.accepting[state])
 
 

@@ -7,14 +7,14 @@ written; nothing is loosened.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from ...errors import GrammarError
 from .complement import ASSERTIONS, FORMATS, MAX_DEPTH, Resolve, Schema, canonical, negate_keyword, without_known_type
 from .disjoint import disjoint, kinds_of, modern
 from .marks import REFUSES
-from .patterns import matches, search_tree
+from .patterns import is_found
 
 MAX_WRITTEN_DEPTH = 3  # of properties and items; below, a mark says it
 MAX_ALTERNATIVES = 24
@@ -34,8 +34,15 @@ SPEAKS_OF = {key: frozenset([kind]) for kind, keys in _KEYWORDS.items() for key 
 """The one type that a keyword can refuse documents of."""
 
 
+@dataclass
+class Room:
+    """How much more of complements may be written out for one schema; what is beyond is marked."""
+
+    left: int
+
+
 def refused(
-    schema: Any, context: Any, resolve: Resolve, depth: int = 0, *, partly: bool = False
+    schema: Any, context: Any, resolve: Resolve, depth: int = 0, *, room: Room | None = None, partly: bool = False
 ) -> list[Schema] | None:
     """Schemas that together, beside `context`, accept exactly what `context` does and `schema` does not.
 
@@ -51,20 +58,29 @@ def refused(
         return [True]
     if _same(schema, context):
         return []
-    if depth > MAX_WRITTEN_DEPTH and not partly:
+    if room is not None:
+        room.left -= 1
+    if not partly and (depth > MAX_WRITTEN_DEPTH or (room is not None and room.left < 0)):
         return None if "format" in schema else [{REFUSES: schema}]
     schema = without_known_type(schema, context, resolve)
-    return _Refused(schema, context if isinstance(context, dict) else {}, resolve, depth, partly).all()
+    return _Refused(schema, context if isinstance(context, dict) else {}, resolve, depth, room, partly).all()
 
 
 class _Refused:
     def __init__(
-        self, schema: dict[str, Any], context: dict[str, Any], resolve: Resolve, depth: int, partly: bool
+        self,
+        schema: dict[str, Any],
+        context: dict[str, Any],
+        resolve: Resolve,
+        depth: int,
+        room: Room | None,
+        partly: bool,
     ) -> None:
         self.schema = schema
         self.context = context
         self.resolve = resolve
         self.depth = depth
+        self.room = room
         self.partly = partly
 
     def all(self) -> list[Schema] | None:
@@ -105,7 +121,7 @@ class _Refused:
         return [{**({"type": sorted(kinds)} if kinds else {}), REFUSES: schema}]
 
     def inner(self, schema: Any, context: Any) -> list[Schema] | None:
-        return refused(schema, context, self.resolve, self.depth + 1, partly=self.partly)
+        return refused(schema, context, self.resolve, self.depth + 1, room=self.room, partly=self.partly)
 
     def keyword(self, key: str, value: Any) -> list[Schema] | None:
         """What one keyword refuses of the context's documents."""
@@ -239,7 +255,7 @@ class _Refused:
         found: list[Schema] = []
         for pattern, schema in schemas.items():
             for name, of_context in listed.items():
-                is_meant = _is_found(pattern, name)
+                is_meant = is_found(pattern, name)
                 options = None if is_meant is None else self.inner(schema, of_context) if is_meant else []
                 if options is None:
                     return None
@@ -286,14 +302,7 @@ def _with_property(name: str, option: Schema) -> Schema:
     return {"type": "object", "properties": {name: option}, "required": [name]}
 
 
-def _is_found(pattern: str, name: str) -> bool | None:
-    try:
-        return matches(search_tree(pattern), name)
-    except GrammarError:
-        return None
-
-
 def _is_any_of(patterns: dict[str, Any], name: str, *, otherwise: bool) -> bool:
     """Whether a name matches one of the patterns; what cannot be said is `otherwise`."""
-    found = [_is_found(pattern, name) for pattern in patterns]
-    return any(is_found or (is_found is None and otherwise) for is_found in found)
+    found = [is_found(pattern, name) for pattern in patterns]
+    return any(is_in or (is_in is None and otherwise) for is_in in found)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import llguidance
 
 from ...errors import GrammarError, GrammarSyntaxError, GrammarTooLarge
 from .complement import OtherStrings
-from .patterns import engine_pattern, search_trees
+from .patterns import REMEMBERED, engine_pattern, search_trees
 from .refusal import invalid, too_large, unsupported
 from .strings import outside
 
@@ -21,7 +22,7 @@ def string_patterns(value: Any, pointer: str) -> list[str]:
     try:
         if isinstance(value, OtherStrings):
             return [engine_pattern(outside(value))]
-        return [engine_pattern(tree) for tree in ([value] if not isinstance(value, str) else search_trees(value))]
+        return list(_engine_patterns(value)) if isinstance(value, str) else [engine_pattern(value)]
     except GrammarSyntaxError as error:
         # Not Python's: the engine may know it, such as \p{L}.
         grammar = llguidance.LLMatcher.grammar_from_regex(str(value))
@@ -32,3 +33,8 @@ def string_patterns(value: Any, pointer: str) -> list[str]:
         raise too_large(error.message, "pattern", pointer) from None
     except GrammarError as error:
         raise unsupported(error.message, "pattern", pointer) from None
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _engine_patterns(pattern: str) -> tuple[str, ...]:
+    return tuple(map(engine_pattern, search_trees(pattern)))
