@@ -139,6 +139,8 @@ def test_an_answer_in_the_background_is_fetched_or_cancelled_later(serve):
             assert (stalled["status"], stalled["output"], stalled["background"]) == ("in_progress", [], True)
             items = (await http.get(f"{PATH}/{stalled['id']}/input_items")).json()["data"]
             assert [(i["role"], i["content"][0]["text"]) for i in items] == [("user", "hi")]
+            while not client.submits:
+                await asyncio.sleep(0)
             client.engine.stall = False
             begun = (await http.post(PATH, json=asked)).json()["id"]
             while (done := (await http.get(f"{PATH}/{begun}")).json())["status"] == "in_progress":
