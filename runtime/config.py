@@ -71,7 +71,7 @@ class EngineConfig:
     disable_cuda_graph: bool = False
     """Launch the kernels of a decode step one by one."""
     disable_jump_forward: bool = False
-    """Draw tokens that a grammar forces one by one; the texts are the same."""
+    """Draw tokens that a grammar forces one by one: the model may spell the forced text in other tokens."""
     disable_overlap_schedule: bool | None = None
     """Plan a step only when the one before is committed. Default: yes on a CPU whose cores all compute the steps."""
     speculative_algorithm: str = "auto"
