@@ -1,11 +1,11 @@
 """Llama shapes with random weights on one GPU: kernels, decode, prefill, offline, reuse, overlap, peers. One table.
 
-    python examples/bench/gpu.py                              Llama 3 8B shapes, under 8 minutes on an H200
-    python examples/bench/gpu.py --shape 1b                   Llama 3.2 1B shapes
+    python examples/bench/gpu.py                              Llama 3 8B and 1B shapes, under 8 minutes
     python examples/bench/gpu.py --shape tiny --device cpu    the same on a CPU, to see that it runs
 
-Every part is a process of its own; what would not fit into --budget-s is left out, and named. Shares are of a roofline
-measured on the same card: max(weights / bandwidth, 2 · weights · rows / arithmetic) + KV / bandwidth.
+Every part is a process of its own with a share of --budget-s; what overruns its share is cut and named, and what it
+told until then is kept. Shares are of a roofline measured on the same card: max(weights / bandwidth,
+2 · weights · rows / arithmetic) + KV / bandwidth. The goals, of 8B shapes on an H200, stand beside the figures.
 """
 
 from __future__ import annotations
@@ -18,16 +18,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from workloads import REUSE, PerfectCache, words
+from gpu_table import CUT, SHAPES, report
+from workloads import REUSE, words
 
-SHAPES = {  # layers, hidden, inner, heads, kv heads, head dim, vocabulary, tied head
-    "8b": (32, 4096, 14336, 32, 8, 128, 128256, False),
-    "1b": (16, 2048, 8192, 32, 8, 64, 128256, True),
-    "tiny": (2, 64, 128, 4, 2, 16, 30016, True),
-}
-PARTS = ("kernels", "main", "no overlap", "no cache", "alone", "peer")
+WEIGHTS = {"kernels": 1.0, "main": 3.0, "no overlap": 1.0, "no cache": 2.0, "alone": 1.0, "peer": 1.5}
+"""Parts in their order, and their shares of the time."""
+MARK = "@told "
 
 
 def write_model(folder: Path, shape: str) -> None:
@@ -96,21 +95,6 @@ def reuse(run, name: str) -> float:
         return time.perf_counter() - started
 
 
-def work_ratio(name: str) -> float:
-    """Prompt and output tokens without a cache to those with a perfect one."""
-    waves, cache, total, saved = REUSE[name](random.Random(7)), PerfectCache(), 0, 0
-    wave = next(waves)
-    try:
-        while True:
-            outputs = [[(31 * i + j) % 30000 for j in range(r.max_tokens)] for i, r in enumerate(wave)]
-            for request, ids in zip(wave, outputs, strict=True):
-                total += len(request.ids) + len(ids)
-                saved += cache.reusable(request, ids)
-            wave = waves.send(outputs)
-    except StopIteration:
-        return total / (total - saved)
-
-
 def alone(model: Path, device: str, batch: int, context: int, tokens: int) -> float:
     """Tokens a second of decode steps launched one behind the other, without a scheduler: the device never waits."""
     import numpy as np
@@ -147,155 +131,129 @@ def alone(model: Path, device: str, batch: int, context: int, tokens: int) -> fl
     return batch * tokens / (time.perf_counter() - started)
 
 
-def part(options: argparse.Namespace) -> dict[str, float]:
-    """What one process measures."""
+def part(options: argparse.Namespace) -> Iterator[tuple[str, float]]:
+    """What one process measures, told as soon as it is known."""
     model, small = Path(options.model), options.shape == "tiny"
     batch, context, tokens = (4, 128, 16) if small else (64, 1024, 128)
     if options.part == "kernels":
         from gpu_kernels import table
 
-        return table(options.device)
-    if options.part == "peer":
+        yield from table(options.device)
+    elif options.part == "peer":
         from gpu_peer import transformers_peer
 
-        return transformers_peer(
+        yield from transformers_peer(
             model, options.device, batches=(1, batch), count=batch, size=32 if small else 128
         )  # fmt: skip
-    if options.part == "alone":
-        return {f"decode bs {batch}, no scheduler": alone(model, options.device, batch, context, tokens)}
-    if options.part == "no cache":
+    elif options.part == "alone":
+        yield f"decode bs {batch}, no scheduler", alone(model, options.device, batch, context, tokens)
+    elif options.part == "no cache":
         ours = Ours(model, options.device, disable_radix_cache=True)
-        return {f"{name}, cache off, seconds": reuse(ours.run, name) for name in options.reuse}
-    if options.part == "no overlap":
+        for name in options.reuse:
+            yield f"{name}, cache off, seconds", reuse(ours.run, name)
+    elif options.part == "no overlap":
         ours = Ours(model, options.device, disable_overlap_schedule=True)
-        return {f"decode bs {batch}, overlap off": decode(ours.run, batch, context, tokens)}
-    ours, found = Ours(model, options.device), {}
+        yield f"decode bs {batch}, overlap off", decode(ours.run, batch, context, tokens)
+    else:
+        yield from ours_alone(Ours(model, options.device), options.reuse, small, batch, context, tokens)
+
+
+def ours_alone(
+    ours: Ours, names: list[str], small: bool, batch: int, context: int, tokens: int
+) -> Iterator[tuple[str, float]]:
+    """The engine as it is started by default."""
     for size in (1, batch) if small else (1, batch, 256):
-        found[f"decode bs {size}"] = decode(ours.run, size, context, tokens)
+        yield f"decode bs {size}", decode(ours.run, size, context, tokens)
     rng, length = random.Random(3), 512 if small else 8192
     ours.run([(words(rng, length), 1)])
-    found[f"prefill {length}"] = length / min(timed(ours.run, [(words(rng, length), 1)]) for _ in range(3))
-    count, size = (4, 32) if small else (256, 1000)
-    found[f"offline {count} x {size}/{size}"] = (
-        count * size / timed(ours.run, [(words(rng, size), size) for _ in range(count)])
-    )
+    yield f"prefill {length}", length / min(timed(ours.run, [(words(rng, length), 1)]) for _ in range(3))
     size = 32 if small else 128
-    found[f"ours beside transformers, {batch} x {size}/{size}"] = (
-        batch * size / timed(ours.run, [(words(rng, size), size) for _ in range(batch)])
+    yield (
+        f"ours beside transformers, {batch} x {size}/{size}",
+        batch * size / timed(ours.run, [(words(rng, size), size) for _ in range(batch)]),
     )
-    return found | {f"{name}, cache on, seconds": reuse(ours.run, name) for name in options.reuse}
-
-
-def roofline(shape: str, bandwidth: float, arithmetic: float) -> dict[str, float]:
-    """Tokens a second that the card's measured limits allow."""
-    layers, hidden, inner, heads, kv_heads, dim, vocab, _ = SHAPES[shape]
-    body = layers * (hidden * dim * (2 * heads + 2 * kv_heads) + 3 * hidden * inner)
-    weights, a_token = body + hidden * vocab, 2 * kv_heads * dim * layers * 2
-
-    def step(batch: int, context: int) -> float:
-        return max(2 * weights / bandwidth, 2 * weights * batch / arithmetic) + batch * context * a_token / bandwidth
-
-    allowed = {f"decode bs {batch}": batch / step(batch, 1088) for batch in (1, 4, 64, 256)}
-    allowed |= {f"decode bs {batch}, no scheduler": batch / step(batch, 1088) for batch in (4, 64)}
-    return allowed | {"prefill 8192": arithmetic / (2 * body), "offline 256 x 1000/1000": 256 / step(256, 1500)}
-
-
-def ratios(found: dict[str, float], names: list[str]) -> list[tuple[str, float, str]]:
-    """(what, how much, beside what) of rows that are compared with each other."""
-    told: list[tuple[str, float, str]] = []
-
-    def tell(what: str, over: str, under: str, goal: str) -> None:
-        if found.get(over) and found.get(under):
-            told.append((what, found[over] / found[under], goal))
-
-    for batch in (4, 64):
-        decode = f"decode bs {batch}"
-        tell("overlap on / off", decode, f"{decode}, overlap off", "goal 1.10")
-        tell("scheduled / device alone (1 less the idle share)", decode, f"{decode}, no scheduler", "goal 0.98")
-        tell(f"ours / transformers generate, bs {batch}", decode, f"transformers generate, bs {batch}", "")
-        for size in (32, 128):
-            load = f"{batch} x {size}/{size}"
-            tell(
-                "ours / transformers continuous batching", f"ours beside transformers, {load}",
-                f"transformers continuous batching, {load}", "goal 5",
-            )  # fmt: skip
     for name in names:
-        tell(f"{name}: cache off / on", f"{name}, cache off, seconds", f"{name}, cache on, seconds",
-             f"goal 0.7 of {work_ratio(name):.2f} by work")  # fmt: skip
-    return told
+        yield f"{name}, cache on, seconds", reuse(ours.run, name)
+    count, size = (4, 32) if small else (256, 1000)
+    yield (
+        f"offline {count} x {size}/{size}",
+        count * size / timed(ours.run, [(words(rng, size), size) for _ in range(count)]),
+    )
 
 
-def run_part(name: str, options: argparse.Namespace, folder: str, seconds: float) -> dict[str, float]:
-    """What the part's process tells; empty, with a line that says why, where it fails or takes too long."""
+def run_part(name: str, options: argparse.Namespace, shape: str, folder: str, seconds: float) -> dict[str, float]:
+    """What the part's process told until it ended, failed or was cut; a line says so."""
     command = [
-        sys.executable, __file__, "--part", name, "--model", folder, "--shape", options.shape,
+        sys.executable, __file__, "--part", name, "--model", folder, "--shape", shape,
         "--device", options.device, "--reuse", *options.reuse,
     ]  # fmt: skip
     started = time.perf_counter()
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, timeout=seconds)
-    except subprocess.TimeoutExpired:
-        print(f"{name}: left out, it took more than the {seconds:.0f} s that were left", file=sys.stderr)
-        return {}
-    if done.returncode:
-        print(f"{name}: failed with status {done.returncode}", file=sys.stderr)
-        return {}
-    print(f"{name}: {time.perf_counter() - started:.0f} s", file=sys.stderr)
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+        out, end = done.stdout, f"FAILED with status {done.returncode}" if done.returncode else "done"
+    except subprocess.TimeoutExpired as late:
+        raw = late.stdout or b""
+        out, end = raw if isinstance(raw, str) else raw.decode(), f"CUT: its share was {seconds:.0f} s"
+    print(f"{shape}, {name}: {end}, {time.perf_counter() - started:.0f} s", file=sys.stderr)
+    told = [json.loads(line.removeprefix(MARK)) for line in out.splitlines() if line.startswith(MARK)]
+    return dict(told) | ({} if end == "done" else {f"{CUT}{name}": 1.0})
+
+
+def run_shape(options: argparse.Namespace, shape: str, parts: list[str], until: float) -> dict[str, float]:
+    """All parts, one after the other; who ends early leaves time for those behind."""
+    found: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        write_model(Path(folder), shape)
+        for i, name in enumerate(parts):
+            left = until - time.perf_counter()
+            share = left * WEIGHTS[name] / sum(WEIGHTS[other] for other in parts[i:])
+            found |= run_part(name, options, shape, folder, share) if share > 1 else {f"{CUT}{name}": 1.0}
     return found
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shape", default="8b", choices=list(SHAPES))
+    parser.add_argument("--shape", nargs="+", default=["8b", "1b"], choices=list(SHAPES))
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
     parser.add_argument("--reuse", nargs="*", default=["shared_prefix", "tree_of_thought", "agents"])
-    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS)
-    parser.add_argument("--budget-s", type=float, default=470.0, help="seconds for all parts together")
+    parser.add_argument("--parts", nargs="+", choices=list(WEIGHTS), help="default: all; main alone of a second shape")
+    parser.add_argument("--budget-s", type=float, default=460.0, help="seconds for everything together")
     parser.add_argument("--out", type=Path, default=Path("bench-results"), help="folder of the JSON file")
     parser.add_argument("--part", help=argparse.SUPPRESS)
     parser.add_argument("--model", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.part:
-        print("\n" + json.dumps(part(options)))
+        options.shape = options.shape[0]
+        for told in part(options):
+            print(f"\n{MARK}{json.dumps(told)}", flush=True)
         return 0
-    begun, found, failed = time.perf_counter(), {}, []
-    with tempfile.TemporaryDirectory() as folder:
-        write_model(Path(folder), options.shape)
-        for name in options.parts:
-            left = options.budget_s - (time.perf_counter() - begun)
-            told = run_part(name, options, folder, left) if left > 0 else {}
-            found |= told
-            failed += [] if told else [name]
-    bandwidth, arithmetic = (found.pop(name, 0.0) for name in ("bytes/s", "operations/s"))
-    allowed = roofline(options.shape, bandwidth, arithmetic) if options.device == "cuda" and bandwidth else {}
-    kernels = {name: value for name, value in found.items() if name.startswith("kernel ")}
-    compared = ratios(found, options.reuse)
-    print(
-        f"\n{bandwidth / 1e12:.2f} TB/s, {arithmetic / 1e12:.1f} TFLOP/s in bfloat16, measured; load {os.getloadavg()}"
-    )
-    print(f"\n| {options.shape} on {options.device} | measured | share of the limit |\n| --- | ---: | ---: |")
-    for name, value in found.items():
-        if name not in kernels:
-            share = f"{value / allowed[name]:.2f}" if name in allowed else ""
-            unit = "s" if name.endswith("seconds") else "tokens/s"
-            print(f"| {name.removesuffix(', seconds')} | {value:.2f} {unit} | {share} |")
-    for what, ratio, goal in compared:
-        print(f"| {what} | {ratio:.2f} | {goal} |")
-    for name in [name for name in kernels if name.endswith(" µs")]:
-        stem = name.removesuffix(" µs")
-        beside = kernels.get(f"{stem} torch / ours")
-        rest = f"{kernels[f'{stem} share']:.2f}" + (f", torch's own / ours {beside:.2f}" if beside else "")
-        print(f"| {stem} | {kernels[name]:.1f} µs | {rest} |")
-    out = options.out / f"gpu_{options.shape}_{options.device}.json"
+    if options.device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            print("no CUDA device here: --device cpu --shape tiny, to see that it runs", file=sys.stderr)
+            return 1
+    begun, tables, limits = time.perf_counter(), {}, (0.0, 0.0)
+    for i, shape in enumerate(options.shape):
+        parts = options.parts or (list(WEIGHTS) if i == 0 else ["main"])
+        weights = [
+            sum(WEIGHTS[name] for name in (list(WEIGHTS) if j == 0 else ["main"])) for j in range(len(options.shape))
+        ]
+        left = options.budget_s - (time.perf_counter() - begun)
+        found = run_shape(options, shape, parts, time.perf_counter() + left * weights[i] / sum(weights[i:]))
+        measured = (found.pop("bytes/s", 0.0), found.pop("operations/s", 0.0))
+        limits = measured if all(measured) else limits
+        if i == 0:
+            speed = f"{limits[0] / 1e12:.2f} TB/s, {limits[1] / 1e12:.1f} TFLOP/s in bfloat16"
+            print(f"{speed}, measured; load {os.getloadavg()}")
+        tables[shape] = report(shape, options.device, found, limits, options.reuse) | {"found": found}
+    out = options.out / f"gpu_{'_'.join(options.shape)}_{options.device}.json"
     out.parent.mkdir(exist_ok=True)
-    report = {
-        "found": found, "allowed": allowed, "ratios": compared, "bytes_s": bandwidth, "operations_s": arithmetic,
-        "seconds": time.perf_counter() - begun, "failed": failed,
-    }  # fmt: skip
-    out.write_text(json.dumps(report, indent=1))
-    print(f"\n{out}, {report['seconds']:.0f} s" + (f"; without {', '.join(failed)}" if failed else ""))
-    return 1 if failed else 0
+    seconds = time.perf_counter() - begun
+    told = {"tables": tables, "bytes_s": limits[0], "operations_s": limits[1], "seconds": seconds}
+    out.write_text(json.dumps(told, indent=1))
+    print(f"\n{out}, {seconds:.0f} s")
+    return 1 if any(table["cut"] for table in tables.values()) else 0
 
 
 if __name__ == "__main__":

@@ -223,16 +223,16 @@ def measured(bandwidth: float, arithmetic: float) -> Iterator[tuple[str, float, 
         yield from rows(bandwidth, arithmetic)
 
 
-def table(device: str) -> dict[str, float]:
+def table(device: str) -> Iterator[tuple[str, float]]:
     """As numbers by name, for gpu.py."""
     use(device)
     bandwidth, arithmetic = limits()
-    found = {"bytes/s": bandwidth, "operations/s": arithmetic}
+    yield from (("bytes/s", bandwidth), ("operations/s", arithmetic))
     for name, took, share, peer in measured(bandwidth, arithmetic):
-        found |= {f"kernel {name} µs": took * 1e6, f"kernel {name} share": share}
+        yield f"kernel {name} share", share
         if peer is not None:
-            found[f"kernel {name} torch / ours"] = peer / took
-    return found
+            yield f"kernel {name} torch / ours", peer / took
+        yield f"kernel {name} µs", took * 1e6
 
 
 def main() -> int:

@@ -4,36 +4,39 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 from workloads import words
 
 
-def transformers_peer(model: Path, device: str, *, batches: tuple[int, ...], count: int, size: int) -> dict[str, float]:
+def transformers_peer(
+    model: Path, device: str, *, batches: tuple[int, ...], count: int, size: int
+) -> Iterator[tuple[str, float]]:
     """Tokens a second: decoding in batches without padding, and `count` requests of size/size, continuously batched."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
     with torch.device(device):
         peer = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model), dtype=torch.bfloat16).eval()
-    rng, found = random.Random(1), {}
+    rng = random.Random(1)
     tokens = size // 2
     for batch in batches:
         ids = torch.tensor([words(rng, size) for _ in range(batch)], device=device)
         ask = partial(peer.generate, ids, do_sample=False, pad_token_id=1, eos_token_id=None)
         ask(max_new_tokens=2)
         first, both = (_seconds(partial(ask, max_new_tokens=n)) for n in (1, tokens + 1))
-        found[f"transformers generate, bs {batch}"] = batch * tokens / (both - first)
+        yield f"transformers generate, bs {batch}", batch * tokens / (both - first)
     if hasattr(peer, "generate_batch"):
         settings = GenerationConfig(max_new_tokens=size, do_sample=False, eos_token_id=-1, pad_token_id=1)
         ask = partial(peer.generate_batch, generation_config=settings, **_cache(device, count * size * 2))
         ask(inputs=[words(rng, size) for _ in range(min(count, 4))])
         prompts = [words(rng, size) for _ in range(count)]
-        found[f"transformers continuous batching, {count} x {size}/{size}"] = (
-            count * size / _seconds(partial(ask, inputs=prompts))
+        yield (
+            f"transformers continuous batching, {count} x {size}/{size}",
+            count * size / _seconds(partial(ask, inputs=prompts)),
         )
-    return found
 
 
 def _cache(device: str, num_tokens: int) -> dict[str, object]:

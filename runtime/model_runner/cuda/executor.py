@@ -44,10 +44,6 @@ class Launched:
     scored: list[Gathered] = field(default_factory=list)
     fetched: Fetched | None = None
 
-    @property
-    def is_done(self) -> bool:
-        return self.fetched is not None and self.fetched.is_here
-
     def result(self) -> StepOutput:
         """Blocks until the device is done."""
         assert self.fetched is not None

@@ -52,10 +52,6 @@ class Fetched:
                 self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
                 self._event.record()
 
-    @property
-    def is_here(self) -> bool:
-        return self._event is None or bool(self._event.query())  # type: ignore[no-untyped-call]
-
     def wait(self) -> list[NDArray[Any]]:
         """Blocks without the GIL."""
         if self._event is not None:

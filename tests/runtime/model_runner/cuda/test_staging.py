@@ -44,5 +44,4 @@ def test_the_index_tensors_of_a_batch_are_aligned(rows: list[int]) -> None:
 
 def test_the_hosts_tensors_are_there_at_once() -> None:
     fetched = Fetched([torch.arange(3)], None)
-    assert fetched.is_here
     assert fetched.wait()[0].tolist() == [0, 1, 2]
