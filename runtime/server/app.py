@@ -8,6 +8,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterable
 
+from .active import Active, current
 from .auth import Keys
 from .bodies import BodyBudget, HeldBody
 from .errors import error_response
@@ -118,7 +119,7 @@ class App:
         if _REQUEST_ID.fullmatch(given):
             request.id = given
         style, label, counted = _style_of(request.path), "unknown", False
-        status = 499
+        status, active = 499, None
         metrics.http_requests_active.inc()
         try:
             if request.method == "OPTIONS" and self._origins:
@@ -130,6 +131,10 @@ class App:
                 self._keys.check(route, request)
                 counted = not route.is_open
                 self.service.num_active += counted
+                if counted:
+                    active = Active(request.id, label)
+                    self.service.active.add(active)
+                    current.set(active)
                 response = await route.handler(self.service, request)
             if isinstance(response, Response):
                 status = response.status
@@ -148,6 +153,9 @@ class App:
         finally:
             held.give_back()
             self.service.num_active -= counted
+            if active is not None:
+                self.service.active.discard(active)
+                current.set(None)
             metrics.http_requests_active.dec()
             metrics.http_requests.labels(label, request.method if label != "unknown" else "other").inc()
             metrics.http_responses.labels(str(status)).inc()

@@ -12,6 +12,7 @@ from ..front import EngineLink, Front
 from ..generate_request import GenerateChunk, GenerateRequest
 from ..metrics import Metrics
 from ..tokenizer.interface import Tokenizer
+from .active import current
 
 logger = logging.getLogger("radixlang.request")
 
@@ -27,6 +28,9 @@ class MeteredFront(Front):
         metrics = self._metrics
         request.rid = request.rid or self.new_id()
         metrics.num_requests.inc()
+        active = current.get()
+        if active is not None:
+            active.rids.add(request.rid)
         if request.constraint is not None:
             metrics.num_so_requests.inc()
         started = last = time.perf_counter()
@@ -64,6 +68,8 @@ class MeteredFront(Front):
             failure = getattr(error, "code", None) or type(error).__name__
             raise
         finally:
+            if active is not None:
+                active.rids.discard(request.rid)
             self._account(request, ended, time.perf_counter() - started, failure)
 
     def _account(self, request: GenerateRequest, ended: dict[int, GenerateChunk], seconds: float, failure: str) -> None:

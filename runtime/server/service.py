@@ -19,6 +19,7 @@ from .streaming import Sweeper
 
 if TYPE_CHECKING:
     from ..programs.published import Published
+    from .active import Active
     from .grammar import Checker
 
 _REFUSED_FIELDS = frozenset({
@@ -50,6 +51,8 @@ class Service:
         """New requests are refused."""
         self.num_active = 0
         """Requests being answered, health checks excluded."""
+        self.active: set[Active] = set()
+        """Those requests."""
         self.failure: str | None = None
         """Why the model could not be loaded."""
         self.checker: Checker | None = None

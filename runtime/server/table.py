@@ -16,6 +16,7 @@ def first_routes() -> list[Route]:
 def all_routes() -> list[Route]:
     """In the order of /openapi.json. Its modules take a third of a second to load."""
     from . import (
+        active,
         anthropic,
         cache,
         chat,
@@ -23,6 +24,7 @@ def all_routes() -> list[Route]:
         decisions,
         embeddings,
         grammar,
+        hosted,
         models,
         ollama,
         ollama_models,
@@ -30,6 +32,7 @@ def all_routes() -> list[Route]:
         pages,
         programs,
         reasoning,
+        rerank,
         responses,
         score,
         sessions,
@@ -38,9 +41,11 @@ def all_routes() -> list[Route]:
     )
     from . import parse_function_call as function_calls
 
-    openai = (chat, completions, responses, embeddings, score, systemone, decisions, models)
+    openai = (chat, completions, responses, embeddings, score, rerank, systemone, decisions, models)
     others = (
         native,
+        hosted,
+        active,
         sessions,
         cache,
         programs,
