@@ -18,7 +18,7 @@ from .memory import RUN, Memory
 from .state import State
 
 _MOST = 8
-_LONGEST_S = 12e-3  # a reader sees no gap yet; who arrives or aborts waits for one step in any case
+_LONGEST_S = 15e-3  # a reader sees no gap yet; who arrives or aborts waits for one step in any case
 
 
 class Bursts:
@@ -42,29 +42,33 @@ class Bursts:
         plan.burst = Burst(num_steps, self._end_ids(batch.decoding), self._state.halt)
 
     def _num_steps(self, batch: Batch) -> int:
-        state, rows, mine = self._state, self._state.rows, batch.decode_rows
-        if batch.spans or not mine.size or len(state.queue):
+        state, rows = self._state, self._state.rows
+        if batch.spans or not batch.decoding or len(state.queue):
             return 1
-        step_s = state.pace.base_s(mine.size)
+        step_s = state.pace.base_s(len(batch.decoding))
         most = min(_MOST, int(_LONGEST_S / step_s) if step_s else 1)
         if state.speculator is not None:  # what was guessed lately will be guessed again, but not within a burst
             most = min(most, self._num_calm)
-        most = min(most, int((rows.limit[mine] - rows.known[mine]).min()))
         if most < 2:
             return 1
-        for request in batch.decoding:
+        for request in batch.decoding:  # a few: steps of many take too long
+            row = request.row
+            known = int(rows.known[row])
+            most = min(most, int(rows.limit[row]) - known)
             if request.sample_fields is None:
-                most = min(most, _num_alike(request, int(rows.known[request.row])))
-        return self._num_placed(mine, most) if most > 1 else 1
+                most = min(most, _num_alike(request, known))
+        return self._num_placed(batch, most) if most > 1 else 1
 
-    def _num_placed(self, mine: Int32, most: int) -> int:
+    def _num_placed(self, batch: Batch, most: int) -> int:
         """As many as there are slots for; more are taken only while memory is plentiful."""
         rows, memory = self._state.rows, self._memory
-        short = mine[rows.allocated[mine] < rows.computed[mine] + most - 1]
-        num_wanted = max(RUN, self._state.cache.page_size) * short.size
-        if short.size and memory.available_len >= 4 * num_wanted and memory.make_room(num_wanted):
-            memory.allocate(short, num_wanted // short.size)
-        return min(most, int((rows.allocated[mine] - rows.computed[mine]).min()) + 1)
+        places = {row: int(rows.allocated[row]) - int(rows.computed[row]) for row in batch.decode_rows.tolist()}
+        short = [row for row, count in places.items() if count < most - 1]
+        num_wanted = max(RUN, self._state.cache.page_size) * len(short)
+        if short and memory.available_len >= 4 * num_wanted and memory.make_room(num_wanted):
+            memory.allocate(np.array(short, np.int32), num_wanted // len(short))
+            places |= {row: int(rows.allocated[row]) - int(rows.computed[row]) for row in short}
+        return min(most, min(places.values()) + 1)
 
     def _end_ids(self, requests: list[Request]) -> Int32:
         every = frozenset().union(*{request.stop_ids for request in requests})

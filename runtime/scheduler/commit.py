@@ -6,6 +6,7 @@ import logging
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...constrained.prefix import PrefixMatcher
 from ...constrained.sequence import SequenceMatcher
@@ -85,43 +86,45 @@ class Committer:
         state.counters.num_failed_steps += 1
 
     def _commit_decode(self, batch: Batch, outputs: list[StepOutput]) -> None:
-        """What the decode rows drew; of a burst in several steps, whose last one may end a request, no earlier one."""
+        """What the decode rows drew, in several steps of a burst: its last may end a request, no earlier one does, but
+        for those whose every token is looked at."""
         state, rows, mine, ends = self._state, self._state.rows, batch.decode_rows, batch.decode_ends
-        count, last = len(outputs), outputs[-1]
-        drawn_KB = np.array([output.token_ids_S[: mine.size] for output in outputs])
-        places = None
+        count = len(outputs)
+        state.counters.computed_tokens_total += (count - 1) * batch.num_tokens
         valid = (rows.known[mine] == ends) & (rows.void_in[mine] != batch.step)
-        if not valid.all():  # rows that ended while the step ran, or for which it ran in vain
-            places = np.flatnonzero(valid)
-            mine, ends, drawn_KB = mine[places], ends[places], drawn_KB[:, places]
-        for ahead in range(count):
-            rows.ids[mine, ends + ahead] = drawn_KB[ahead]
-        known, tokens = ends + count, drawn_KB[-1]
+        careful = rows.careful[mine]
+        plain = valid & ~careful  # without those that ended while the step ran, or for which it ran in vain
+        if plain.any():
+            self._commit_plain(batch, outputs, np.flatnonzero(plain))
+        for place in np.flatnonzero(valid & careful).tolist():
+            request, row, end = batch.decoding[place], int(mine[place]), int(ends[place])
+            if batch.is_burst:  # fewer steps may have run than slots were found for
+                rows.computed[row] = end + count - 1
+            for ahead, output in enumerate(outputs):  # as they would come one step after the other
+                token = int(output.token_ids_S[place])
+                rows.ids[row, end + ahead] = token
+                rows.settled[row], rows.known[row] = end + ahead, end + ahead + 1
+                state.counters.generation_tokens_total += ahead > 0
+                self._took(batch, request, token, output.logprobs_S[place] if output.logprobs_S else None)
+                if request.status is not Status.RUNNING:
+                    break
+
+    def _commit_plain(self, batch: Batch, outputs: list[StepOutput], places: NDArray[np.intp]) -> None:
+        """Of rows that have only their end to look for: no loop but for those that do end."""
+        state, rows, count = self._state, self._state.rows, len(outputs)
+        mine, ends = batch.decode_rows[places], batch.decode_ends[places]
+        for ahead, output in enumerate(outputs):
+            tokens = output.token_ids_S[places]
+            rows.ids[mine, ends + ahead] = tokens
+        known = ends + count
         rows.settled[mine] = known - 1
         rows.known[mine] = known
-        if batch.is_burst:  # fewer steps may have run than slots were found for
+        if batch.is_burst:
             rows.computed[mine] = known - 1
-        state.counters.computed_tokens_total += (count - 1) * batch.num_tokens
         state.counters.generation_tokens_total += (count - 1) * mine.size
-        careful = rows.careful[mine]
-        look = careful | (known >= rows.limit[mine]) | (state.is_eos[tokens] & rows.checks_eos[mine])
+        look = (known >= rows.limit[mine]) | (state.is_eos[tokens] & rows.checks_eos[mine])
         for at in np.flatnonzero(look).tolist():
-            place = at if places is None else int(places[at])
-            request = batch.decoding[place]
-            if count > 1 and careful[at]:
-                self._took_each(batch, request, place, int(ends[at]), outputs)
-            else:
-                self._took(batch, request, int(tokens[at]), last.logprobs_S[place] if last.logprobs_S else None)
-
-    def _took_each(self, batch: Batch, request: Request, place: int, end: int, outputs: list[StepOutput]) -> None:
-        """The tokens of a burst, as they would come one step after the other; those behind the request's end do not."""
-        rows, row = self._state.rows, request.row
-        for ahead, output in enumerate(outputs):
-            rows.settled[row], rows.known[row] = end + ahead, end + ahead + 1
-            self._took(batch, request, int(output.token_ids_S[place]), output.logprobs_S[place])
-            if request.status is not Status.RUNNING:
-                self._state.counters.generation_tokens_total -= len(outputs) - 1 - ahead
-                return
+            self._took(batch, batch.decoding[places[at]], int(tokens[at]), None)
 
     def _verify(self, batch: Batch, request: Request, place: int, output: StepOutput) -> None:
         """Takes the draws one after the other, as long as what came of them is what was drafted.
