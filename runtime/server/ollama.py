@@ -1,4 +1,4 @@
-"""Ollama's /api/chat, /api/generate and /api/embed: newline-delimited JSON, streamed unless asked not to."""
+"""Ollama's /api/chat and /api/generate: newline-delimited JSON, streamed unless asked not to."""
 
 from __future__ import annotations
 
@@ -13,18 +13,16 @@ import msgspec
 
 from ...constrained.fields import find_constraint
 from ...errors import PromptTooLong, RequestError, UnsupportedContent
-from .. import native_run
 from ..generate_request import GenerateChunk, GenerateRequest
 from ..messages import LogprobRequest
 from ..sampling_params import SamplingParams
-from .embeddings import unit
 from .errors import error_body
 from .generation import Generation, Tally, chunks_of, finish_reason, gather
 from .http import Answer, EventStream, Request, convert, json_response
 from .messages import prompt_ids, render, template_messages
-from .native import as_list, hidden_call
 from .openai_fields import check_top_logprobs
 from .openai_logprobs import chat_logprobs
+from .reasoning import Thinking, thinking_of
 from .route import Route
 from .service import Service
 from .tools import ToolPlan, ToolStream, plan_tools, read
@@ -62,6 +60,13 @@ class OllamaBody(msgspec.Struct, kw_only=True):
     options: dict[str, Any] | None = None
     keep_alive: Any = None
     """The one model stays loaded."""
+    think: bool | str | None = None
+    """Whether the model thinks, where its template can be told; what it thought is told apart unless false."""
+    truncate: bool | None = None
+    """Drop the begin of a prompt that is too long, or a chat's oldest messages, and say how many tokens or messages
+    in the last object (prompt_truncated); default: refuse it."""
+    debug_render_only: bool | None = msgspec.field(default=None, name="_debug_render_only")
+    """Answer with the prompt."""
     logprobs: bool | None = None
     top_logprobs: int | None = None
 
@@ -82,12 +87,6 @@ class OllamaGenerateBody(OllamaBody, kw_only=True):
     images: list[Any] | None = None
 
 
-class OllamaEmbedBody(msgspec.Struct):
-    model: str | None = None
-    input: str | list[str] | None = None
-    prompt: str | None = None
-
-
 async def chat(service: Service, request: Request) -> Answer:
     """POST /api/chat."""
     body = await request.struct(OllamaChatBody)
@@ -96,15 +95,44 @@ async def chat(service: Service, request: Request) -> Answer:
         return json_response(_loaded(service, body, {"message": {"role": "assistant", "content": ""}}))
     plan = plan_tools(body.tools, body.tool_choice)
     messages = template_messages([_openai_message(m, i) for i, m in enumerate(body.messages)])
-    ids = await prompt_ids(service, messages, plan)
+    ids, num_cut = await _chat_ids(service, body, messages, plan)
 
-    def wrap(content: str, calls: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    def wrap(content: str, calls: list[dict[str, Any]] | None = None, thought: str = "") -> dict[str, Any]:
         message: dict[str, Any] = {"role": "assistant", "content": content}
+        if thought:
+            message["thinking"] = thought
         if calls:
             message["tool_calls"] = calls
         return {"message": message}
 
-    return await _answer(service, request, body, ids, plan, wrap, keeps_context=False)
+    return await _answer(service, request, body, ids, plan, wrap, keeps_context=False, num_cut=num_cut)
+
+
+async def _chat_ids(
+    service: Service, body: OllamaChatBody, messages: list[dict[str, Any]], plan: ToolPlan | None
+) -> tuple[list[int], int]:
+    """The prompt, and how many of the oldest messages it lacks because they do not fit (system messages stay)."""
+    system = [m for m in messages if m["role"] == "system"]
+    rest = [m for m in messages if m["role"] != "system"]
+
+    async def without(count: int) -> list[int]:
+        kept = [*system, *rest[count:]] if count else messages
+        return await prompt_ids(service, kept, plan, kwargs=_variables(service, body))
+
+    try:
+        return await without(0), 0
+    except PromptTooLong:
+        if not body.truncate or len(rest) < 2:
+            raise
+    low, high = 1, len(rest) - 1
+    while low < high:
+        middle = (low + high) // 2
+        try:
+            await without(middle)
+            high = middle
+        except PromptTooLong:
+            low = middle + 1
+    return await without(low), low
 
 
 async def generate(service: Service, request: Request) -> Answer:
@@ -122,31 +150,29 @@ async def generate(service: Service, request: Request) -> Answer:
         text = body.prompt
     else:
         system = [{"role": "system", "content": body.system}] if body.system else []
-        text = render(service.front, [*system, {"role": "user", "content": body.prompt}])
+        turns = [*system, {"role": "user", "content": body.prompt}]
+        text = render(service.front, turns, kwargs=_variables(service, body))
     parts: list[str | list[int]] = [body.context, text] if body.context else [text]
     ids = await service.front.tokenize(parts)
-    if len(ids) >= service.max_context:
+    if len(ids) >= service.max_context and not body.truncate:
         raise PromptTooLong(len(ids) + 1, service.max_context, param="prompt")
-    return await _answer(service, request, body, ids, None, lambda t, _=None: {"response": t}, keeps_context=True)
+
+    def wrap(content: str, calls: object = None, thought: str = "") -> dict[str, Any]:
+        return {"response": content, "thinking": thought} if thought else {"response": content}
+
+    num_cut = 0
+    if len(ids) >= service.max_context:  # half of the context is left for the answer
+        num_cut = len(ids) - service.max_context // 2
+        ids = ids[num_cut:]
+    return await _answer(service, request, body, ids, None, wrap, keeps_context=True, num_cut=num_cut)
 
 
-async def embed(service: Service, request: Request) -> Answer:
-    """POST /api/embed, and /api/embeddings, its older form with one prompt."""
-    body = await request.struct(OllamaEmbedBody)
-    adapter = service.adapter_of(body.model)
-    given = body.input if body.input is not None else body.prompt
-    if not given:
-        raise RequestError("input must be a text or a list of texts", param="input")
-    started = time.perf_counter_ns()
-    call = hidden_call(service, given, None, request.client, adapter=adapter)
-    answers = as_list(await request.guard(native_run.whole(service.front, call)))
-    vectors = [unit(a["embedding"]) for a in answers]
-    if request.path == "/api/embeddings":
-        return json_response({"embedding": vectors[0]})
-    count = sum(a["meta_info"]["prompt_tokens"] for a in answers)
-    took = time.perf_counter_ns() - started
-    told = {"model": body.model or service.model_name, "embeddings": vectors, "total_duration": took}
-    return json_response({**told, "load_duration": 0, "prompt_eval_count": count})
+def _variables(service: Service, body: OllamaBody) -> dict[str, Any] | None:
+    """`think` as the template's variable, where it knows one."""
+    template = service.front.template
+    if not isinstance(body.think, bool) or template is None or "enable_thinking" not in template.source:
+        return None
+    return {"enable_thinking": body.think}
 
 
 def _openai_message(message: Any, index: int) -> Any:
@@ -210,8 +236,13 @@ async def _answer(
     wrap: Callable[..., dict[str, Any]],
     *,
     keeps_context: bool,
+    num_cut: int,
 ) -> Answer:
     front = service.front
+    if body.debug_render_only:
+        text = front.tokenizer.decode(ids, skip_special_tokens=False)
+        head = {"model": body.model or service.model_name, "created_at": _now()}
+        return json_response({**head, "_debug_info": {"rendered_template": text}})
     num_top = check_top_logprobs(bool(body.logprobs), body.top_logprobs)
     sampling = _sampling(service, request, body, len(ids))
     service.check_fields(request)
@@ -232,7 +263,8 @@ async def _answer(
         timeout_s=service.timeout(None),
         add_bos=False,
     )
-    writer = _Lines(service, body, plan, wrap, ids if keeps_context else None, num_top)
+    thinking = thinking_of(service, ids) if found is None and body.think is not False else None
+    writer = _Lines(service, body, plan, wrap, ids if keeps_context else None, num_top, thinking, num_cut)
     chunks = chunks_of(front, call, prompt_param="prompt", found=found)
     if streams:
         return EventStream(
@@ -249,8 +281,10 @@ class _Lines:
 
     def __init__(
         self, service: Service, body: OllamaBody, plan: ToolPlan | None, wrap: Callable[..., dict[str, Any]],
-        context: list[int] | None, num_top: int,
+        context: list[int] | None, num_top: int, thinking: Thinking | None, num_cut: int,
     ) -> None:  # fmt: skip
+        self._thinking = thinking
+        self._num_cut = num_cut
         self._tokenizer = service.front.tokenizer
         self._model = body.model or service.model_name
         self._logprobs = bool(body.logprobs)
@@ -274,6 +308,8 @@ class _Lines:
             "prompt_eval_count": tally.prompt_len, "prompt_eval_duration": prompt,
             "eval_count": tally.completion_len, "eval_duration": max(0, total - prompt),
         }  # fmt: skip
+        if self._num_cut:
+            told["prompt_truncated"] = self._num_cut
         if self._context is not None:
             told["context"] = [*self._context, *ids]
         return told
@@ -281,26 +317,33 @@ class _Lines:
     async def whole(self, chunks: AsyncIterator[GenerateChunk]) -> Answer:
         tally = Tally()
         (generation,), _ = await gather(chunks, 1, tally)
-        text, found = read("".join(generation.text), self._plan)
+        said, thought = "".join(generation.text), ""
+        if self._thinking is not None:
+            thought, said = self._thinking.reader().push(said, is_last=True)
+        text, found = read(said, self._plan)
         calls = [{"function": {"name": c.name, "arguments": _object(c.arguments)}} for c in found]
-        head = {"model": self._model, "created_at": _now(), **self._wrap(text, calls)}
+        head = {"model": self._model, "created_at": _now(), **self._wrap(text, calls, thought)}
         last = self._last(tally, finish_reason(generation.finish), generation.token_ids)
         return json_response({**head, **self._told_logprobs(generation), **last})
 
     async def stream(self, chunks: AsyncGenerator[GenerateChunk, None]) -> AsyncIterator[bytes]:
         tally, tools, ids, written = Tally(), ToolStream(self._plan) if self._plan is not None else None, [], ""
+        reader = self._thinking.reader() if self._thinking is not None else None
         async with contextlib.aclosing(chunks):
             async for chunk in chunks:
                 tally.take(chunk)
                 ids += chunk.token_ids
-                text = chunk.text
+                text, thought = chunk.text, ""
+                if reader is not None:
+                    thought, text = reader.push(text, is_last=chunk.finish is not None)
                 if tools is not None:
-                    written += chunk.text
-                    deltas = tools.push(chunk.text) + (tools.finish() if chunk.finish is not None else [])
+                    written += text
+                    deltas = tools.push(text) + (tools.finish() if chunk.finish is not None else [])
                     text = "".join(d.get("content", "") for d in deltas)
                 head = {"model": self._model, "created_at": _now()}
-                if text or (self._logprobs and chunk.logprobs):
-                    yield _encode({**head, **self._wrap(text), **self._told_logprobs(chunk), "done": False}) + b"\n"
+                if text or thought or (self._logprobs and chunk.logprobs):
+                    wrapped = self._wrap(text, None, thought)
+                    yield _encode({**head, **wrapped, **self._told_logprobs(chunk), "done": False}) + b"\n"
                 if chunk.finish is not None:
                     if tools is not None and self._plan is not None and tools.num_calls:
                         found = read(written, self._plan).calls
@@ -323,9 +366,5 @@ def routes() -> list[Route]:
         Route(path="/api/chat", handler=chat, body=OllamaChatBody, style="ollama", summary="Chat (Ollama)"),
         Route(
             path="/api/generate", handler=generate, body=OllamaGenerateBody, style="ollama", summary="Generate (Ollama)"
-        ),
-        Route(path="/api/embed", handler=embed, body=OllamaEmbedBody, style="ollama", summary="Vectors (Ollama)"),
-        Route(
-            path="/api/embeddings", handler=embed, body=OllamaEmbedBody, style="ollama", summary="One vector (Ollama)"
         ),
     ]

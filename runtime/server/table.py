@@ -27,6 +27,7 @@ def all_routes() -> list[Route]:
         hosted,
         models,
         ollama,
+        ollama_embed,
         ollama_models,
         openapi,
         pages,
@@ -55,6 +56,7 @@ def all_routes() -> list[Route]:
         reasoning,
         grammar,
         ollama,
+        ollama_embed,
         ollama_models,
     )
     routes = [route for module in (*openai, *others, pages, health) for route in module.routes()]

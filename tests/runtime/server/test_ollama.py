@@ -112,3 +112,33 @@ def test_vectors(serve):
         pytest.approx(0.6),
         pytest.approx(0.8),
     ]
+
+
+def test_a_prompt_that_is_too_long_is_refused_or_cut_and_said_to_be(serve, byte_tokenizer):
+    client = serve(reply=b"ok")
+    long = {"prompt": "x" * 600, "raw": True, "stream": False}
+    assert client.post("/api/generate", long).status_code == 400
+    told = client.post("/api/generate", {**long, "truncate": True}).json()
+    assert told["prompt_truncated"] == 600 - 256
+    assert len(client.submits[-1].token_ids) == 256
+    turns = [{"role": "system", "content": "S"}, *({"role": "user", "content": f"{i}" * 100} for i in range(6))]
+    assert client.post("/api/chat", {"messages": turns}).status_code == 400
+    cut = lines(client.post("/api/chat", {"messages": turns, "truncate": True}))[-1]
+    text = byte_tokenizer.decode(client.submits[-1].token_ids)
+    assert text.startswith("<system>S</system><user>")
+    assert [i for i in range(6) if f"{i}" * 100 in text] == list(range(cut["prompt_truncated"], 6))
+    assert "prompt_truncated" not in lines(client.post("/api/chat", {"messages": turns[-2:], "truncate": True}))[-1]
+
+
+def test_thoughts_are_told_apart(serve):
+    template = "{% for m in messages %}{{ m.content }}{% endfor %}{{ enable_thinking }}</think>A:"
+    client = serve(reply=b"<think>\nwell\n</think>\n\nIt is.", info={"chat_template": template})
+    whole = client.post("/api/chat", {"messages": HI, "stream": False}).json()["message"]
+    assert (whole["thinking"], whole["content"]) == ("well", "It is.")
+    told = lines(client.post("/api/generate", {"prompt": "hi"}))
+    assert "".join(t.get("thinking", "") for t in told) == "well"
+    assert "".join(t["response"] for t in told) == "It is."
+    plain = client.post("/api/chat", {"messages": HI, "stream": False, "think": False}).json()["message"]
+    assert plain["content"].startswith("<think>")
+    rendered = client.post("/api/chat", {"messages": HI, "think": False, "_debug_render_only": True}).json()
+    assert rendered["_debug_info"]["rendered_template"] == "hiFalse</think>A:"
