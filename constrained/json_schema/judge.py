@@ -155,12 +155,13 @@ def _has_type(schema: dict[str, Any], name: str, value: Value) -> bool:
     types = schema.get("type")
     if types is not None and name not in (types if isinstance(types, list) else [types]):
         return False
-    values = [schema["const"]] if "const" in schema else schema.get("enum")
-    if values is None:
-        return True
-    if value.is_whole:
-        return any(canonical(one) == _text(value) for one in values)
-    return any(isinstance(one, dict if name == "object" else list) for one in values)
+    for values in ([schema["const"]] if "const" in schema else None, schema.get("enum")):
+        if values is None:
+            continue
+        kind = dict if name == "object" else list
+        if not any(canonical(one) == _text(value) if value.is_whole else isinstance(one, kind) for one in values):
+            return False
+    return True
 
 
 def _scalar(schema: dict[str, Any], value: Value, lenient: bool) -> bool:
