@@ -15,7 +15,7 @@ import contextlib
 from unittest import mock
 
 import numpy as np
-from simulate import VOCAB, Clock, CostExecutor, NoTokenizer
+from virtual import VOCAB, Clock, CostExecutor, NoTokenizer
 
 from radixlang.runtime.config import EngineConfig
 from radixlang.runtime.messages import Outputs, Submit

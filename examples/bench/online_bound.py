@@ -20,6 +20,7 @@ from collections.abc import Callable
 import numpy as np
 import simulate
 from offline_optimum import Replay, working_set
+from virtual import ORDERS
 
 _DEAD, _WAITING = -1e18, 1e9
 _LOG_MEAN, _LOG_SIGMA = -1.0, 1.5  # of simulate.py's think times
@@ -47,14 +48,9 @@ class Recorded(simulate.Run):
         super().advance(program, calls, turn, history, last)
         self.log.append(("arrive", f"{program}.{turn}", self.clock.now))
 
-    def receive(self, message):
-        if isinstance(message, simulate.Outputs):
-            for output in message.items:
-                if output.finish is not None:
-                    _, calls, turn, ids = self.open[output.rid]
-                    goes_on = turn + 1 < len(calls)
-                    self.log.append(("end", output.rid, self.clock.now, len(ids) + len(output.token_ids), goes_on))
-        super().receive(message)
+    def ended(self, program, calls, turn, whole):
+        self.log.append(("end", f"{program}.{turn}", self.clock.now, len(whole), turn + 1 < len(calls)))
+        super().ended(program, calls, turn, whole)
 
 
 def replay(log, slots: int, index: Index, *, knows_ends: bool = True, knows_queue: bool = True) -> float:
@@ -126,7 +122,7 @@ def rates(requests: int, pool: float, seed: int) -> dict[str, float]:
     endless = simulate.Run("chats", requests, 1 << 22, seed=seed).run()
     slots = max(2400, int(working_set(endless.calls, endless.events) * pool))
     found = {}
-    for order in simulate.ORDERS:
+    for order in ORDERS:
         run = Recorded("chats", requests, slots, order=order, seed=seed).run()
         best = Replay(run.calls, run.events, slots).hit_rate
         found[order] = run.hit_rate / best

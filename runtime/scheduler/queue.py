@@ -3,8 +3,8 @@
 Order: retracted requests in order of arrival; then, among clients that have not used up their share, the starved in
 order of arrival, then by priority, then longest cached prefix (in powers of two, so that near-equals keep their order
 of arrival; a straggler of a fork that runs counts as if its prefix were 16 times as long), then the least service that
-its program got so far (in powers of two, too: arXiv 2502.13965), then arrival. A request
-starves when it waits longer than max(2 s, 8 times what its own uncached prompt takes to prefill): within a client's
+its program got so far (in powers of two, too: arXiv 2502.13965; a request of no program has the place of one that was
+served as much as the client's programs usually are), then arrival. A request starves when it waits longer than max(2 s, 8 times what its own uncached prompt takes to prefill): within a client's
 share that is a hard bound, whatever hit rates the others have.
 
 Shares: Deficit Longest Prefix Match (arXiv 2501.14312). Serving a client costs it deficit; when every client that waits
@@ -27,20 +27,25 @@ MAX_PER_CALL = 16
 """Generations of each call that may wait, on average: what bounds the queue where calls are many generations."""
 _MAX_IDLE_CLIENTS = 4096
 _MAX_PROGRAMS = 65536
+_USUAL_CALLS = 16.0  # that a mean remembers
 
 Key = tuple[int, int, int, int, int]
 _Entry = tuple[Key, int, Request]
 
 
 class _Client:
-    """One client's waiting requests, and what it may still take. `offer`: number of its valid entry in the offers."""
+    """One client's waiting requests, and what it may still take. `offer`: number of its valid entry in the offers.
 
-    __slots__ = ("deficit", "heap", "num_waiting", "offer", "offered", "round")
+    usual: weighted tokens that its programs had been served of late, a mean over their calls.
+    """
+
+    __slots__ = ("deficit", "heap", "num_waiting", "offer", "offered", "round", "usual")
 
     def __init__(self, round: int) -> None:
         self.heap: list[_Entry] = []
         self.num_waiting = 0
         self.deficit = QUANTUM
+        self.usual = 0.0
         self.round = round
         self.offer = 0
         self.offered: Key | None = None
@@ -170,7 +175,9 @@ class WaitingQueue:
             client.deficit -= cost
         if program:
             attained = self._attained
-            attained[client_name, program] = attained.get((client_name, program), 0.0) + cost
+            served = attained[client_name, program] = attained.get((client_name, program), 0.0) + cost
+            if client is not None:
+                client.usual += (served - client.usual) / _USUAL_CALLS if client.usual else served
             attained.move_to_end((client_name, program))
             if len(attained) > _MAX_PROGRAMS:
                 attained.popitem(last=False)
@@ -208,8 +215,8 @@ class WaitingQueue:
             return 1, -request.submit.priority, 0, 0, request.seq
         bucket = request.benefit.bit_length() + _STRAGGLER * request.is_straggler
         program = request.submit.program
-        attained = int(self._attained.get((request.client, program), 0.0)).bit_length() if program else 0
-        return 1, -request.submit.priority, -bucket, attained, request.seq
+        served = self._attained.get((request.client, program), 0.0) if program else self._clients[request.client].usual
+        return 1, -request.submit.priority, -bucket, max(0, int(served)).bit_length(), request.seq
 
     def _enter_heap(self, client: _Client, request: Request, key: Key) -> None:
         """The client's best one has another key now."""

@@ -214,3 +214,25 @@ def test_a_program_that_was_served_much_starves_no_more_than_others(entries) -> 
     entries.add("long", program="long")
     entries.add("new", program="new", now_s=STARVED_S)
     assert entries.pop_all(now_s=STARVED_S) == ["long", "new"]
+
+
+def test_a_request_of_no_program_stands_where_the_usual_program_does(entries) -> None:
+    charge = entries.queue.charge
+    entries.add("plain before")
+    for program, tokens in (("short", 20), ("usual", 300), ("as usual", 400), ("long", 5000)):
+        entries.add(program, program=program)
+        charge("", tokens, program)
+    entries.add("plain behind")
+    entries.add("new", program="new")
+    client = entries.queue._clients[""]
+    client.usual = 350.0
+    assert entries.pop_all() == ["new", "short", "plain before", "usual", "as usual", "plain behind", "long"]
+
+
+def test_what_is_usual_follows_what_programs_are_served(entries) -> None:
+    entries.add("waits", program="a")
+    for _ in range(100):
+        entries.queue.charge("", 10.0, "a")
+        entries.queue.charge("", 500.0)  # of no program
+    usual = entries.queue._clients[""].usual
+    assert 500 < usual < 1000
