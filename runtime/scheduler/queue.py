@@ -4,8 +4,9 @@ Order: retracted requests in order of arrival; then, among clients that have not
 order of arrival, then by priority, then longest cached prefix (in powers of two, so that near-equals keep their order
 of arrival; a straggler of a fork that runs counts as if its prefix were 16 times as long), then the least service that
 its program got so far (in powers of two, too: arXiv 2502.13965; a request of no program has the place of one that was
-served as much as the client's programs usually are), then arrival. A request starves when it waits longer than max(2 s, 8 times what its own uncached prompt takes to prefill): within a client's
-share that is a hard bound, whatever hit rates the others have.
+served as much as the client's programs usually are), then arrival. A request starves when it waits longer than
+max(2 s, 8 times what its own uncached prompt takes to prefill): within a client's share that is a hard bound, whatever
+hit rates the others have.
 
 Shares: Deficit Longest Prefix Match (arXiv 2501.14312). Serving a client costs it deficit; when every client that waits
 is in debt, all of them get another quantum.
