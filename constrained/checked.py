@@ -21,6 +21,7 @@ from .matcher import CompiledGrammar, Matcher
 from .tag_cursor import TagCursor, TagStart
 from .vocabulary import Vocabulary
 
+MAX_TRIED_ENDS = 4  # of one scalar, before its name is decided again
 MAX_RESUMES = 64  # of one document, or one item; each computes a token again
 
 Verdict = Callable[[bytes], "int | None"]
@@ -77,6 +78,7 @@ class CheckedMatcher:
         self._take_back = 0
         self._num_ends = 0  # end-of-sequence tokens accepted
         self._num_resumes = 0
+        self._avoided: dict[int, int] = {}  # by where a scalar began: how often its end was forbidden
         self._error: str | None = None
         self._judged: tuple[int, int | None] = (-1, None)
 
@@ -127,6 +129,9 @@ class CheckedMatcher:
         kept = self._tokens[: len(self._tokens) - (num_tokens - ends)]
         self._take_back = 0
         self._banned = {place: ids for place, ids in self._banned.items() if place <= len(kept)}
+        self._avoided = {
+            start: n for start, n in self._avoided.items() if start < (self._ends[len(kept) - 1] if kept else 0)
+        }
         del self._had_choice[len(kept) :]
         self._replay(kept)
 
@@ -157,6 +162,7 @@ class CheckedMatcher:
         other._banned = {place: ids.copy() for place, ids in self._banned.items()}
         other._take_back, other._num_ends = self._take_back, self._num_ends
         other._num_resumes, other._error = self._num_resumes, self._error
+        other._avoided = self._avoided.copy()
         other._replay(self._tokens)
         return other
 
@@ -250,15 +256,18 @@ class CheckedMatcher:
     def _avoid(self, place: int, token_id: int, value: Ended) -> None:
         """Takes back what ended a value that must not be.
 
-        A scalar, or a container in which something may still come, goes on; a whole container that is refused does not
-        come to be: its name goes on, or what stands before it is decided again.
+        A name, a container in which something may still come and, at first, a scalar go on; what is refused as a whole
+        does not come to be: its name goes on, or what stands before it is decided again.
         """
         places = self._places
         assert places is not None
-        is_container = self._cursor.text[value.end - 1] in b"]}"
-        may_go_on = places.marks(value.path) & {CONTAINS, LEAST} or UNIQUE in places.marks(value.path[:-1])
+        if self._cursor.text[value.end - 1] in b"]}":
+            may_go_on = bool(places.marks(value.path) & {CONTAINS, LEAST} or UNIQUE in places.marks(value.path[:-1]))
+        else:
+            tried = self._avoided[value.start] = self._avoided.get(value.start, 0) + 1
+            may_go_on = tried < MAX_TRIED_ENDS or value.end == value.name_end
         named = bisect_right(self._ends, value.name_end - 1)
-        if is_container and value.path and not may_go_on and max(named, 0) >= self._floor() and value.name_end >= 0:
+        if not may_go_on and value.name_end >= 0 and named >= self._floor():
             self._forbid_end(named, self._tokens[named], value.name_end)
         else:
             self._forbid_end(place, token_id, value.end)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 
 import llguidance
 
@@ -38,6 +39,7 @@ from .grammar.xml import rules_of
 from .guidance import GuidanceGrammar
 from .json_schema.complement import ASSERTIONS
 from .json_schema.judge import watch_of
+from .json_schema.lighter import lighter
 from .json_schema.marks import first_mark, without_marks
 from .json_schema.normalise import MAX_WRITTEN, NormalisedSchema, normalise
 from .json_schema.verify import Widened, verdict_of, widen
@@ -171,18 +173,30 @@ def _normalised(asked: JsonSchema, max_written: int = MAX_WRITTEN) -> Normalised
 
 def _json_schema(asked: JsonSchema, vocabulary: Vocabulary) -> CompiledGrammar:
     verdict = verdict_of(asked.schema) if asked.on_unsupported == "verify" else None
-    normalised = _normalised(asked)
-    try:
-        grammar = _marked_grammar(normalised, asked.whitespace, vocabulary)
-    except (GrammarTooLarge, UnsupportedGrammar):
-        if first_mark(normalised.schema) is None:
-            raise
-        normalised = _normalised(asked, 0)  # a judge can do what is too much for the engine
-        grammar = _marked_grammar(normalised, asked.whitespace, vocabulary)
+    normalised, grammar = _served(asked, vocabulary)
     watch = watch_of(normalised.schema)
     if verdict is None and watch is None:
         return grammar
     return CheckedGrammar(grammar, vocabulary, watch=watch, verdict=verdict, ignored=normalised.ignored)
+
+
+def _served(asked: JsonSchema, vocabulary: Vocabulary) -> tuple[NormalisedSchema | Widened, GuidanceGrammar]:
+    """What masks enforce: all, or as much as the engine can take; a judge sees to the rest."""
+    normalised = _normalised(asked)
+    try:
+        return normalised, _marked_grammar(normalised, asked.whitespace, vocabulary)
+    except UnsatisfiableGrammar:
+        raise
+    except (GrammarTooLarge, UnsupportedGrammar) as error:
+        failure = error
+    if first_mark(normalised.schema) is not None:
+        normalised = _normalised(asked, 0)
+    for without_merging in (False, True):
+        left = lighter(normalised.schema, without_merging=without_merging)
+        with suppress(GrammarTooLarge, UnsupportedGrammar):
+            light = normalised._replace(schema=left)
+            return light, _marked_grammar(light, asked.whitespace, vocabulary)
+    raise failure
 
 
 def _marked_grammar(

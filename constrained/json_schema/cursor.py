@@ -31,15 +31,18 @@ class Ended(NamedTuple):
 
 
 class Value:
-    """A value of the document: a container that may still grow, or a scalar."""
+    """A value of the document: a container that may still grow, a scalar, or one of which only the name is known."""
 
-    __slots__ = ("is_whole", "items", "members", "scalar", "seen", "text")
+    __slots__ = ("is_known", "is_whole", "items", "members", "scalar", "seen", "text")
 
-    def __init__(self, scalar: Any = None, *, is_array: bool = False, is_object: bool = False) -> None:
+    def __init__(
+        self, scalar: Any = None, *, is_array: bool = False, is_object: bool = False, is_known: bool = True
+    ) -> None:
         self.scalar = scalar
+        self.is_known = is_known
         self.items: list[Value] | None = [] if is_array else None
         self.members: dict[str, Value] | None = {} if is_object else None
-        self.is_whole = not (is_array or is_object)
+        self.is_whole = is_known and not (is_array or is_object)
         self.seen: dict[tuple[int, bool, bool], bool] = {}
         """What a judge knows of it, once it is whole."""
         self.text: str | None = None
@@ -88,7 +91,7 @@ class JsonCursor:
     def __init__(self, judge: Judge | None = None) -> None:
         self.text = bytearray()
         self.fault: Ended | None = None
-        """The first value with whose end the judge gave the document up."""
+        """The first value, or name of one, with whose end the judge gave the document up."""
         self._judge = judge
         self._root: Value | None = None
         self._open: list[_Open] = []
@@ -170,7 +173,9 @@ class JsonCursor:
             level.at = json.loads(bytes(self.text[self._scalar : position + 1]))
             level.is_key = False
             level.name_end = position + 1
-            self._scalar = -1
+            start, self._scalar = self._scalar, -1
+            level.hold(Value(is_known=False))
+            self._ask(Ended(self.path, start, position + 1, -1, position + 1))
         else:
             self._end_scalar(position + 1, ended)
 
@@ -190,6 +195,10 @@ class JsonCursor:
         array = parent.start if parent is not None and parent.is_array else -1
         value = Ended(self.path, start, end, array, -1 if parent is None else parent.name_end)
         ended.append(value)
+        self._ask(value)
+
+    def _ask(self, value: Ended) -> None:
+        """Of the judge, whether the document may go on from the end of a value or name."""
         if self._judge is None or self.fault is not None:
             return
         assert self._root is not None

@@ -18,7 +18,7 @@ import regex
 
 from .complement import canonical
 from .cursor import Value
-from .marks import CONTAINS, DATA, LEAST, MARKS, REFUSES, UNIQUE, Places, first_mark
+from .marks import CONTAINS, DATA, HOLDS, LEAST, MARKS, REFUSES, UNIQUE, Places, first_mark
 
 PATTERN_TIMEOUT_S = 0.05
 
@@ -82,6 +82,10 @@ class SchemaJudge:
         refused = schema[REFUSES]["schema"] if REFUSES in schema and value.is_whole else False
         if self._fits(refused, value, not lenient, False):
             return False
+        if HOLDS in schema and not self._fits(schema[HOLDS]["schema"], value, lenient, False):
+            return False
+        if not value.is_known:
+            return True
         if value.members is not None:
             return (trusted or _has_type(schema, "object", value)) and self._object(schema, value, lenient, trusted)
         if value.items is not None:

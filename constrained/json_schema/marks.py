@@ -17,7 +17,9 @@ LEAST = "x-radixlang-least"
 """There are `least` properties of different names."""
 REFUSES = "x-radixlang-refuses"
 """The value does not satisfy `schema`. In a schema as written: that schema itself, of which no user's can hold one."""
-MARKS = {UNIQUE: "uniqueItems", CONTAINS: "contains", LEAST: "minProperties", REFUSES: "not"}
+HOLDS = "x-radixlang-holds"
+"""The value satisfies `schema`, which would be too much for the engine beside the rest."""
+MARKS = {UNIQUE: "uniqueItems", CONTAINS: "contains", LEAST: "minProperties", REFUSES: "not", HOLDS: "allOf"}
 """Each mark, and the keyword that it stands for."""
 DATA = ("const", "enum")
 
@@ -95,7 +97,9 @@ class Places:
         found = self._inside.get(path)
         if found is None:
             below = [inner for schema in self._at(path) for inner in _children(schema)]
-            found = self._inside[path] = bool(self.marks(path)) or any(REFUSES in s for s in self._spread(below))
+            found = self._inside[path] = bool(self.marks(path)) or any(
+                REFUSES in s or HOLDS in s for s in self._spread(below)
+            )
         return found
 
     def _at(self, path: Path) -> list[dict[str, Any]]:
@@ -115,6 +119,7 @@ class Places:
             found[id(schema)] = schema
             waiting += schema.get("allOf", [])
             waiting += schema.get("anyOf", [])
+            waiting += [schema[HOLDS]["schema"]] if HOLDS in schema else []
             if "$ref" in schema:
                 waiting.append(self._definitions.get(schema["$ref"].removeprefix("#/$defs/")))
         return list(found.values())

@@ -41,6 +41,31 @@ UNIQUE = [
         "$defs": {"a": {"type": "array", "uniqueItems": True, "items": {"$ref": "#/$defs/a"}, "maxItems": 3}},
     },
 ]
+MARKED = [
+    {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 12}, "contains": {"multipleOf": 5}},
+    {"type": "array", "items": {"enum": [1, 2, 3]}, "maxItems": 6, "contains": {"const": 1}, "maxContains": 2},
+    {"type": "object", "additionalProperties": {"const": 1}, "minProperties": 2, "propertyNames": {"pattern": "^a+$"}},
+    {
+        "type": "object",
+        "oneOf": [
+            {"properties": {"a": {"type": "array", "items": {"const": 1}}}, "required": ["a"]},
+            {"properties": {"t": {"type": "array", "items": {"const": "a"}}}, "required": ["t"]},
+        ],
+        "properties": {"a": True, "t": True},
+        "additionalProperties": False,
+    },
+    {
+        "type": "object",
+        "properties": {"a": {"enum": [1, 11]}, "t": {"type": "array", "items": {"enum": [1, 11]}, "maxItems": 3}},
+        "required": ["a", "t"],
+        "additionalProperties": False,
+        "anyOf": [
+            {"properties": {"a": {"const": 1}, "t": {"uniqueItems": True}}},
+            {"properties": {"a": {"const": 11}}},
+        ],
+    },
+    {"type": ["integer", "number"], "minimum": 0, "maximum": 12, "not": {"type": "integer"}},
+]
 VERIFIED = [
     {
         "type": "array",
@@ -99,6 +124,17 @@ def test_items_are_distinct_whatever_is_drawn(schema, seed: int) -> None:
         jsonschema.validate(json.loads(text), schema)
 
 
+@pytest.mark.parametrize("schema", MARKED, ids=lambda s: json.dumps(s)[:60])
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_what_is_drawn_is_valid_or_not_complete(schema, seed: int) -> None:
+    grammar = compile_constraint(JsonSchema(json.dumps(schema)), VOCABULARY)
+    assert isinstance(grammar, CheckedGrammar)
+    text, ended = drive(grammar.matcher(), seed)
+    if ended == "stop":
+        jsonschema.validate(json.loads(text), schema)
+
+
 @pytest.mark.parametrize("schema", VERIFIED, ids=lambda s: json.dumps(s)[:60])
 @settings(max_examples=12, deadline=None)
 @given(seed=st.integers(0, 10**6))
@@ -111,7 +147,7 @@ def test_a_verified_answer_is_valid_or_none(schema, seed: int) -> None:
         assert ended in ("length", "constraint_failed")
 
 
-@pytest.mark.parametrize("schema", [*UNIQUE, *VERIFIED], ids=lambda s: json.dumps(s)[:60])
+@pytest.mark.parametrize("schema", [*UNIQUE, *MARKED, *VERIFIED], ids=lambda s: json.dumps(s)[:60])
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 10**6))
 def test_an_answer_is_the_same_whoever_filled_its_masks(schema, seed: int) -> None:

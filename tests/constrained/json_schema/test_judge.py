@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 
+import llguidance
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -12,9 +13,13 @@ from jsonschema import Draft202012Validator
 
 from radixlang.constrained.checked import CheckedGrammar
 from radixlang.constrained.constraint import JsonSchema
+from radixlang.constrained.guidance import GuidanceGrammar
 from radixlang.constrained.json_schema.cursor import JsonCursor
-from radixlang.constrained.json_schema.judge import SchemaJudge
+from radixlang.constrained.json_schema.judge import SchemaJudge, watch_of
+from radixlang.constrained.json_schema.lighter import lighter
+from radixlang.constrained.json_schema.marks import without_marks
 from radixlang.constrained.json_schema.normalise import normalise
+from radixlang.constrained.json_schema.whitespace import engine_options
 from radixlang.constrained.translate import compile_constraint
 from radixlang.constrained.vocabulary import Vocabulary
 from radixlang.errors import GrammarError
@@ -83,6 +88,35 @@ def test_what_can_be_written_is_what_a_validator_accepts(schema, values) -> None
     for value in values:
         written = [one for one in orders(value)[:200] if is_written(grammar, one)]
         assert bool(written) == validator.is_valid(value), value
+
+
+def light_grammar(schema, *, without_merging: bool) -> CheckedGrammar:
+    light = lighter(normalise(json.dumps(schema)).schema, without_merging=without_merging)
+    text = json.dumps(without_marks(light))
+    source = llguidance.LLMatcher.grammar_from_json_schema(text, overrides=engine_options("fixed", text))
+    return CheckedGrammar(GuidanceGrammar(source, VOCABULARY), VOCABULARY, watch=watch_of(light))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(SCHEMAS, SCHEMAS, st.lists(VALUES, min_size=4, max_size=8), st.booleans())
+def test_what_is_left_to_the_judge_is_obeyed(one, other, values, without_merging: bool) -> None:
+    schema = {"allOf": [one, {"anyOf": [other, {"type": "string"}]}]}
+    try:
+        grammar = light_grammar(schema, without_merging=without_merging)
+    except GrammarError:
+        return
+    for value in values:
+        written = any(is_written(grammar, order) for order in orders(value)[:200])
+        assert written == Draft202012Validator(schema).is_valid(value), value
+
+
+def test_alternatives_that_multiply_are_left_to_the_judge() -> None:
+    names = [f"p{i}" for i in range(14)]
+    schema = {"dependencies": {name: {"required": names[i : i + 2]} for i, name in enumerate(names[:-1])}}
+    grammar = compile_constraint(JsonSchema(json.dumps(schema)), VOCABULARY)
+    assert any(is_written(grammar, one) for one in orders({"p11": 1, "p12": 1, "p13": 1}))
+    assert not any(is_written(grammar, one) for one in orders({"p11": 1, "p13": 1}))
+    assert is_written(grammar, {"p13": 1})
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -1,0 +1,61 @@
+"""A normalised schema that is too much for the engine, made lighter: a part is left to a judge.
+
+The engine multiplies alternatives that hold at once, and merges what several schemas say of one value. First one of
+several sets of alternatives is kept for it; if that is not enough, one of several schemas that refer to others.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from .marks import DATA, HOLDS, MARKS
+
+
+def lighter(schema: Any, *, without_merging: bool) -> Any:
+    """The same documents. `without_merging`: no reference stands beside another schema."""
+    return _Lightener(without_merging).schema(schema)
+
+
+class _Lightener:
+    def __init__(self, without_merging: bool) -> None:
+        self.without_merging = without_merging
+
+    def schema(self, node: Any) -> Any:
+        if isinstance(node, list):
+            return [self.schema(inner) for inner in node]
+        if not isinstance(node, dict):
+            return node
+        out = {key: value if key in DATA or key in MARKS else self.below(key, value) for key, value in node.items()}
+        parts = _parts(out)
+        heavy = [part for part in parts if self.is_heavy(part)]
+        if len(parts) < 2 or len(heavy) < (1 if self.without_merging else 2):
+            return out
+        largest = max(heavy, key=_weight)
+        left = [part for part in parts if part is largest or not (self.without_merging or self.is_heavy(part))]
+        judged = [part for part in parts if not any(part is other for other in left)]
+        held = [{HOLDS: {"schema": part, "pointer": "#"}} for part in judged]
+        definitions = {"$defs": out["$defs"]} if "$defs" in out else {}
+        return {"allOf": [*left, *held], **definitions}
+
+    def below(self, key: str, value: Any) -> Any:
+        if key in ("properties", "patternProperties", "$defs"):
+            return {name: self.schema(inner) for name, inner in value.items()}
+        return self.schema(value)
+
+    def is_heavy(self, part: Any) -> bool:
+        return isinstance(part, dict) and ("anyOf" in part or (self.without_merging and '"$ref"' in json.dumps(part)))
+
+
+def _weight(part: Any) -> int:
+    return len(json.dumps(part))
+
+
+def _parts(schema: Any) -> list[Any]:
+    """Schemas that together say the same; each set of alternatives and each reference stands by itself."""
+    if not isinstance(schema, dict):
+        return [schema]
+    found = [part for inner in schema.get("allOf", []) for part in _parts(inner)]
+    rest = {key: value for key, value in schema.items() if key not in ("allOf", "$ref", "anyOf", "$defs")}
+    found += [{key: schema[key]} for key in ("$ref", "anyOf") if key in schema]
+    return [*found, rest] if rest else found
