@@ -236,7 +236,8 @@ void attend_with(const AttendCall& call) {
                 }
                 finish(state_at(const_cast<float*>(state), padded), kv.head_dim, padded, out);
             } else {
-                memcpy(call.states[row] + call.state_offset + static_cast<int64_t>(head) * stride, state, sizeof(float) * stride);
+                float* to = call.states[row] + call.state_offset + static_cast<int64_t>(head) * stride;
+                memcpy(to, state, sizeof(float) * stride);
             }
         }
     }
@@ -275,7 +276,9 @@ void fold(const KvLayout& kv, const float* states, int64_t state_step, int count
         const State part = state_at(const_cast<float*>(states + i * state_step), padded);
         const float now = *part.maximum > *total.maximum ? *part.maximum : *total.maximum;
         const VecF keep = weight_of(set1(*total.maximum - now)), take = weight_of(set1(*part.maximum - now));
-        for (int j = 0; j < padded; j += kLanes) store(total.sum + j, fma(load(part.sum + j), take, mul(load(total.sum + j), keep)));
+        for (int j = 0; j < padded; j += kLanes) {
+            store(total.sum + j, fma(load(part.sum + j), take, mul(load(total.sum + j), keep)));
+        }
         store(total.lanes, fma(load(part.lanes), take, mul(load(total.lanes), keep)));
         *total.maximum = now;
     }

@@ -5,7 +5,9 @@
 //                                      32-bit words
 //   V        [kSpan / 4][padded_dim rounded up to 64]   lane = one dimension of keys 4i .. 4i + 3. Each 64 dimensions of an
 //                                      entry are stored so that the unpack instructions give them in order: value_order
-//   queries  int8 [padded_dim], scale float, sum of codes * -128 int32: a row's scores are scale * key's scale * product
+//   queries  16 bits, as [padded_dim] high bytes and [padded_dim] low bytes (both signed: code = 256 * high + low), scale
+//            float, sum of codes * -128 int32: a row's scores are scale * key's scale * product. Of 8 bits they would add as
+//            much to the error as K itself does
 //   weights  of a row and span: whole numbers of 16 bits, scaled so that the greatest (with V's scale in it) is 65535. Their
 //            high and low bytes lie apart, [tile row][2][kSpan]: products of 8 bits twice, and no rounding worth naming
 //
@@ -15,21 +17,12 @@
 
 namespace rx::RX_ISA {
 
-// 64 codes (or 32, the last ones of an odd number of 32s) in the order that four unpacks by byte and by pair bring into
-// natural order: word 4l + j of 32 bits is word 4j + l (of 32: word 2j + l, for l < 2).
-RX_INLINE void value_order(uint8_t* codes, int count) {
-    uint8_t natural[64];
-    memcpy(natural, codes, static_cast<size_t>(count));
-    const int parts = count / 16;  // l
-    for (int l = 0; l < parts; ++l) {
-        for (int j = 0; j < 4; ++j) memcpy(codes + (4 * l + j) * 4, natural + (parts * j + l) * 4, 4);
-    }
-}
-
-class BytePanels {
+class BytePanels : public SpanPanels<BytePanels> {
 public:
+    static constexpr int kElementBytes = 1;
+
     BytePanels(const KvLayout& kv, uint8_t* memory, uint8_t* weights)
-        : kv_(kv),
+        : SpanPanels(kv),
           keys_(reinterpret_cast<int32_t*>(memory)),
           values_(keys_ + kSpan * round64(kv.padded_dim) / 4),
           key_scales_(reinterpret_cast<float*>(values_ + kSpan * round64(kv.padded_dim) / 4)),
@@ -39,8 +32,7 @@ public:
     static size_t bytes(const KvLayout& kv) {
         return static_cast<size_t>(2 * kSpan * round64(kv.padded_dim)) + 2 * sizeof(float) * (kSpan + 64);
     }
-    const KvLayout& kv() const { return kv_; }
-    static size_t query_bytes(const KvLayout& kv) { return static_cast<size_t>(kv.padded_dim) + 64; }
+    static size_t query_bytes(const KvLayout& kv) { return static_cast<size_t>(2 * kv.padded_dim) + 64; }
 
     void set_query(const float* q, float scale, uint8_t* out) const {
         alignas(64) float padded[kMaxHeadDim];
@@ -48,17 +40,19 @@ public:
         VecF high = set1(1e-20f);
         for (int i = 0; i < dim; ++i) padded[i] = i < kv_.head_dim ? q[i] * scale : 0.0f;
         for (int i = 0; i < dim; i += kLanes) high = max(high, abs(load(padded + i)));
-        const float step = reduce_max(high) / 127.0f;
+        const float step = reduce_max(high) / (127.0f * 256.0f + 127.0f);
         const VecF inverse = set1(1.0f / step);
         VecI sum = set1i(0);
         for (int i = 0; i < dim; i += kLanes) {
             const VecI codes = to_int(mul(load(padded + i), inverse));
             sum = addi(sum, codes);
-            store_int8(reinterpret_cast<int8_t*>(out) + i, codes);
+            const VecI high_bytes = _mm512_srai_epi32(addi(codes, set1i(128)), 8);
+            store_int8(reinterpret_cast<int8_t*>(out) + i, high_bytes);
+            _mm_storeu_si128(reinterpret_cast<__m128i*>(out + dim + i), _mm512_cvtepi32_epi8(codes));
         }
-        const int32_t offset = -128 * reduce_addi(sum);
-        memcpy(out + dim, &step, 4);
-        memcpy(out + dim + 4, &offset, 4);
+        const uint32_t offset = 0u - 128u * static_cast<uint32_t>(reduce_addi(sum));  // modulo 2^32, as the products are
+        memcpy(out + 2 * dim, &step, 4);
+        memcpy(out + 2 * dim + 4, &offset, 4);
     }
 
     // Calls of Ahead::step for a span of a head.
@@ -69,10 +63,7 @@ public:
     // `once`: a single tile will read them.
     void fill(const KvEntry* entries, int keys, int head, bool once, Ahead& ahead) {
         const int dim = kv_.padded_dim, wide = round64(dim);
-        key_offset_ = static_cast<size_t>(head * dim);
-        value_offset_ = static_cast<size_t>((kv_.num_kv_heads + head) * dim);
-        entries_ = once ? entries : nullptr;
-        num_keys_ = keys;
+        begin(entries, keys, head, once);
         for (int i = 0; i < keys; ++i) {
             key_scales_[i] = entries[i].scales[head];
             value_scales_[i] = entries[i].scales[kv_.num_kv_heads + head];
@@ -83,7 +74,7 @@ public:
         for (int from = 0; from < keys; from += 16) {
             ahead.step();
             const uint8_t* rows[16];
-            rows_at(entries, from, rows);
+            keys_at(entries, from, rows);
             for (int d = 0; d < dim; d += 64) {
                 // The last 32 dimensions of an odd number of them: what follows K belongs to another head or to V.
                 transpose(rows, d, keys_ + d / 4 * kSpan + from, kSpan);
@@ -97,35 +88,6 @@ public:
                 }
             }
         }
-    }
-
-    void scores(const uint8_t* queries, int count, int first, int last, float* out, Ahead& ahead) const {
-        first = first / kLanes * kLanes;
-        if (entries_ != nullptr) {
-            for (int key = first; key < last; key += kLanes) {
-                ahead.step();
-                FloatPanels::for_rows(count, [&](auto rows) {
-                    multiply_in_place<decltype(rows)::value>(queries, key, out);
-                });
-            }
-            return;
-        }
-        ahead.step();
-        for (int key = first; key < last; key += kLanes * 4) {
-            const int vectors = (last - key + kLanes - 1) / kLanes;
-            FloatPanels::for_rows(count, [&](auto rows) {
-                constexpr int Rows = decltype(rows)::value;
-                if (vectors >= 3) return multiply<Rows, 4>(queries, key, out);
-                if (vectors == 2) return multiply<Rows, 2>(queries, key, out);
-                multiply<Rows, 1>(queries, key, out);
-            });
-        }
-    }
-
-    VecF weigh(int row, float* scores, int first, int last, VecF base) {
-        // Nearly all tiles are whole: with constants the loops unroll.
-        if (first == 0 && last == kSpan) return weigh_keys(row, scores, 0, kSpan, base);
-        return weigh_keys(row, scores, first, last, base);
     }
 
     void values(int count, int first, int last, float* const* sums, const float* keep, const float* take,
@@ -144,6 +106,8 @@ public:
     }
 
 private:
+    friend SpanPanels;
+
     static constexpr int round64(int n) { return (n + 63) / 64 * 64; }
 
     RX_INLINE_MEMBER VecF weigh_keys(int row, float* scores, int first, int last, VecF base) {
@@ -177,57 +141,23 @@ private:
         return sums;
     }
 
-    // K of 16 keys; the last one stands for those behind it.
-    RX_INLINE_MEMBER void rows_at(const KvEntry* entries, int from, const uint8_t** rows) const {
-        for (int i = 0; i < 16; ++i) rows[i] = entries[from + i < num_keys_ ? from + i : num_keys_ - 1].data + key_offset_;
-    }
-
-    // What is used soon comes from the second cache, where Ahead fetched it, to the first.
-    RX_INLINE_MEMBER void prefetch_head(const uint8_t* p) const {
-        for (int at = 0; at < kv_.padded_dim; at += 64) prefetch(p + at);
-    }
-
-    // V of four keys.
-    struct Quad {
-        const uint8_t* keys[4];
-        // Dimensions [d, d + 64), or 32 of them in the lower halves when no more are left: four codes in every lane.
-        RX_INLINE_MEMBER void load(int d, int left, VecI (&out)[4]) const {
-            VecI k[4];
-            if (left >= 64) {
-                RX_UNROLL for (int i = 0; i < 4; ++i) k[i] = _mm512_loadu_si512(keys[i] + d);
-            } else {
-                RX_UNROLL for (int i = 0; i < 4; ++i) {
-                    k[i] = _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(keys[i] + d)));
-                }
-            }
-            const VecI ab_low = _mm512_unpacklo_epi8(k[0], k[1]), ab_high = _mm512_unpackhi_epi8(k[0], k[1]);
-            const VecI cd_low = _mm512_unpacklo_epi8(k[2], k[3]), cd_high = _mm512_unpackhi_epi8(k[2], k[3]);
-            out[0] = _mm512_unpacklo_epi16(ab_low, cd_low);
-            out[1] = _mm512_unpackhi_epi16(ab_low, cd_low);
-            out[2] = _mm512_unpacklo_epi16(ab_high, cd_high);
-            out[3] = _mm512_unpackhi_epi16(ab_high, cd_high);
-        }
-    };
     RX_INLINE_MEMBER Quad quad_at(const KvEntry* entries, int key) const {
         Quad quad;
-        RX_UNROLL for (int i = 0; i < 4; ++i) {
-            quad.keys[i] = entries[key + i < num_keys_ ? key + i : num_keys_ - 1].data + value_offset_;
-        }
+        RX_UNROLL for (int i = 0; i < 4; ++i) quad.keys[i] = value_at(entries, key + i);
         return quad;
     }
 
     RX_INLINE_MEMBER const uint8_t* query_at(const uint8_t* queries, int row) const {
-        return queries + row * (kv_.padded_dim + 64);
+        return queries + row * (2 * kv_.padded_dim + 64);
     }
-    // What a row's accumulators start with: K's codes have 128 added.
-    RX_INLINE_MEMBER VecI start_of(const uint8_t* query) const {
-        int32_t offset;
-        memcpy(&offset, query + kv_.padded_dim + 4, 4);
-        return set1i(offset);
-    }
-    RX_INLINE_MEMBER void store_scores(VecI product, const uint8_t* query, int key, float* out) const {
+    // The scores of 16 keys, from the products with the high bytes and the low ones. Neither sum nor product is larger than
+    // 2^31 when K's codes are taken as they are meant; they have 128 added.
+    RX_INLINE_MEMBER void store_scores(VecI high, VecI low, const uint8_t* query, int key, float* out) const {
         float scale;
-        memcpy(&scale, query + kv_.padded_dim, 4);
+        int32_t offset;
+        memcpy(&scale, query + 2 * kv_.padded_dim, 4);
+        memcpy(&offset, query + 2 * kv_.padded_dim + 4, 4);
+        const VecI product = addi(addi(shift_left<8>(high), low), set1i(offset));
         store(out + key, mul(to_float(product), mul(set1(scale), load(key_scales_ + key))));
     }
     RX_INLINE_MEMBER VecI four_at(const uint8_t* p) const { return broadcast4(reinterpret_cast<const int8_t*>(p)); }
@@ -235,22 +165,29 @@ private:
     // Vectors of keys that overhang the span (4 wanted, 3 left) read the next row of the panel: never used.
     template <int Rows, int Vectors>
     void multiply(const uint8_t* queries, int key, float* out) const {
-        VecI acc[Rows][Vectors];
+        // The accumulators of the high bytes and the low ones fill the registers for two vectors.
+        if constexpr (Vectors > 2) {
+            multiply<Rows, 2>(queries, key, out);
+            return multiply<Rows, Vectors - 2>(queries, key + 2 * kLanes, out);
+        }
+        VecI high[Rows][Vectors], low[Rows][Vectors];
         RX_UNROLL for (int r = 0; r < Rows; ++r) {
-            RX_UNROLL for (int v = 0; v < Vectors; ++v) acc[r][v] = start_of(query_at(queries, r));
+            RX_UNROLL for (int v = 0; v < Vectors; ++v) high[r][v] = zeroi();
+            RX_UNROLL for (int v = 0; v < Vectors; ++v) low[r][v] = zeroi();
         }
         const int dim = kv_.padded_dim;
         for (int d = 0; d < dim; d += 4) {
             VecI k[Vectors];
             RX_UNROLL for (int v = 0; v < Vectors; ++v) k[v] = loadi(keys_ + d / 4 * kSpan + key + v * 16);
             RX_UNROLL for (int r = 0; r < Rows; ++r) {
-                const VecI x = four_at(query_at(queries, r) + d);
-                RX_UNROLL for (int v = 0; v < Vectors; ++v) acc[r][v] = dot4(acc[r][v], k[v], x);
+                const VecI upper = four_at(query_at(queries, r) + d), lower = four_at(query_at(queries, r) + dim + d);
+                RX_UNROLL for (int v = 0; v < Vectors; ++v) high[r][v] = dot4(high[r][v], k[v], upper);
+                RX_UNROLL for (int v = 0; v < Vectors; ++v) low[r][v] = dot4(low[r][v], k[v], lower);
             }
         }
         RX_UNROLL for (int r = 0; r < Rows; ++r) {
             RX_UNROLL for (int v = 0; v < Vectors; ++v) {
-                store_scores(acc[r][v], query_at(queries, r), key + v * 16, out + r * kSpan);
+                store_scores(high[r][v], low[r][v], query_at(queries, r), key + v * 16, out + r * kSpan);
             }
         }
     }
@@ -259,13 +196,20 @@ private:
     template <int Rows>
     __attribute__((noinline)) void multiply_in_place(const uint8_t* queries, int key, float* out) const {
         const uint8_t* rows[16];
-        rows_at(entries_, key, rows);
-        for (int i = key + 16; i < key + 32 && i < num_keys_; ++i) prefetch_head(entries_[i].data + key_offset_);
-        VecI acc[Rows];
-        RX_UNROLL for (int r = 0; r < Rows; ++r) acc[r] = start_of(query_at(queries, r));
+        keys_at(entries_, key, rows);
+        prefetch_keys(key + 16, key + 32);
+        VecI high[Rows], low[Rows];
+        RX_UNROLL for (int r = 0; r < Rows; ++r) {
+            high[r] = zeroi();
+            low[r] = zeroi();
+        }
         const int dim = kv_.padded_dim;
         auto add = [&](VecI word, int at) __attribute__((always_inline)) {
-            RX_UNROLL for (int r = 0; r < Rows; ++r) acc[r] = dot4(acc[r], word, four_at(query_at(queries, r) + at));
+            RX_UNROLL for (int r = 0; r < Rows; ++r) {
+                const uint8_t* query = query_at(queries, r) + at;
+                high[r] = dot4(high[r], word, four_at(query));
+                low[r] = dot4(low[r], word, four_at(query + dim));
+            }
         };
         for (int d = 0; d < dim; d += 64) {
             VecI words[16];
@@ -274,7 +218,7 @@ private:
             if (d + 32 >= dim) break;
             RX_UNROLL for (int w = 8; w < 16; ++w) add(words[w], d + w * 4);
         }
-        RX_UNROLL for (int r = 0; r < Rows; ++r) store_scores(acc[r], query_at(queries, r), key, out + r * kSpan);
+        RX_UNROLL for (int r = 0; r < Rows; ++r) store_scores(high[r], low[r], query_at(queries, r), key, out + r * kSpan);
     }
 
     template <int Rows>
@@ -292,7 +236,7 @@ private:
             if (entries_ != nullptr) {
                 if (row + d == 0) {
                     if (key % 16 == 0) ahead.step();
-                    for (int i = key + 8; i < key + 12 && i < num_keys_; ++i) prefetch_head(entries_[i].data + value_offset_);
+                    prefetch_values(key + 8, key + 12);
                 }
                 quad_at(entries_, key).load(d, left, v);
             } else {
@@ -325,14 +269,10 @@ private:
         }
     }
 
-    const KvLayout& kv_;
     int32_t *keys_, *values_;
     float *key_scales_, *value_scales_;  // of the span's keys; a vector may run over into the 64 behind
     uint8_t* weights_;
-    float factors_[kTileRows];          // a weight of 1 of each row
-    const KvEntry* entries_ = nullptr;  // a single tile reads them in place
-    int num_keys_ = 0;                  // of the span
-    size_t key_offset_ = 0, value_offset_ = 0;
+    float factors_[kTileRows];  // a weight of 1 of each row
 };
 
 }  // namespace rx::RX_ISA

@@ -2,7 +2,7 @@
 //
 //   K        [padded_dim / 2][kSpan]   lane = dimensions 2i and 2i + 1 of one key: a transpose of the entries' 32-bit words
 //   V        [kSpan / 2][padded_dim]   lane = one dimension of keys 2i and 2i + 1. Each 32 dimensions of an entry are stored
-//                                      so that the unpack instructions give them in order: see store_value_order
+//                                      so that the unpack instructions give them in order: see attention_values.h
 //   queries  [padded_dim / 2] pairs, scaled          weights  bf16 [tile row][kSpan]
 //
 // When a single tile reads a span, there are no panels: it takes both from the entries, through registers.
@@ -11,23 +11,17 @@
 
 namespace rx::RX_ISA {
 
-// 32 floats -> 32 bf16 in value order: of every 128 bits, the first half holds 4 of dimensions 0..15, the second half 4 of
-// dimensions 16..31.
-RX_INLINE void store_value_order(uint16_t* out, const float* v) {
-    const __m512i natural = (__m512i)_mm512_cvtne2ps_pbh(load(v + 16), load(v));
-    _mm512_storeu_si512(out, _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7), natural));
-}
-
-class PairPanels {
+class PairPanels : public SpanPanels<PairPanels> {
 public:
+    static constexpr int kElementBytes = 2;
+
     PairPanels(const KvLayout& kv, uint8_t* memory, uint8_t* weights)
-        : kv_(kv),
+        : SpanPanels(kv),
           keys_(reinterpret_cast<int32_t*>(memory)),
           values_(keys_ + kSpan * kv.padded_dim / 2),
           weights_(reinterpret_cast<uint16_t*>(weights)) {}
 
     static size_t bytes(const KvLayout& kv) { return sizeof(int32_t) * kv.padded_dim * kSpan; }
-    const KvLayout& kv() const { return kv_; }
     static size_t query_bytes(const KvLayout& kv) { return sizeof(uint16_t) * kv.padded_dim; }
 
     void set_query(const float* q, float scale, uint8_t* out) const {
@@ -44,15 +38,12 @@ public:
     // `once`: a single tile will read them.
     void fill(const KvEntry* entries, int keys, int head, bool once, Ahead& ahead) {
         const int dim = kv_.padded_dim;
-        key_offset_ = sizeof(uint16_t) * static_cast<size_t>(head * dim);
-        value_offset_ = sizeof(uint16_t) * static_cast<size_t>((kv_.num_kv_heads + head) * dim);
-        entries_ = once ? entries : nullptr;
-        num_keys_ = keys;
+        begin(entries, keys, head, once);
         if (once) return;
         for (int from = 0; from < keys; from += 16) {
             ahead.step();
             const uint8_t* rows[16];
-            rows_at(entries, from, rows);
+            keys_at(entries, from, rows);
             for (int d = 0; d < dim; d += 32) transpose(rows, d * 2, keys_ + d / 2 * kSpan + from, kSpan);
         }
         for (int key = 0; key < keys; key += 2) {
@@ -66,35 +57,6 @@ public:
                 _mm512_storeu_si512(out + d + 16, high);
             }
         }
-    }
-
-    void scores(const uint8_t* queries, int count, int first, int last, float* out, Ahead& ahead) const {
-        first = first / kLanes * kLanes;
-        if (entries_ != nullptr) {
-            for (int key = first; key < last; key += kLanes) {
-                ahead.step();
-                FloatPanels::for_rows(count, [&](auto rows) {
-                    multiply_in_place<decltype(rows)::value>(queries, key, out);
-                });
-            }
-            return;
-        }
-        ahead.step();
-        for (int key = first; key < last; key += kLanes * 4) {
-            const int vectors = (last - key + kLanes - 1) / kLanes;
-            FloatPanels::for_rows(count, [&](auto rows) {
-                constexpr int Rows = decltype(rows)::value;
-                if (vectors >= 3) return multiply<Rows, 4>(queries, key, out);
-                if (vectors == 2) return multiply<Rows, 2>(queries, key, out);
-                multiply<Rows, 1>(queries, key, out);
-            });
-        }
-    }
-
-    VecF weigh(int row, const float* scores, int first, int last, VecF base) {
-        // Nearly all tiles are whole: with constants the loops unroll.
-        if (first == 0 && last == kSpan) return weigh_keys(row, scores, 0, kSpan, base);
-        return weigh_keys(row, scores, first, last, base);
     }
 
     void values(int count, int first, int last, float* const* sums, const float* keep, const float* take,
@@ -115,6 +77,8 @@ public:
     }
 
 private:
+    friend SpanPanels;
+
     RX_INLINE_MEMBER VecF weigh_keys(int row, const float* scores, int first, int last, VecF base) const {
         uint16_t* out = weights_ + row * kSpan;
         VecF sums = zero();
@@ -133,28 +97,8 @@ private:
         return sums;
     }
 
-    // K of 16 keys; the last one stands for those behind it.
-    RX_INLINE_MEMBER void rows_at(const KvEntry* entries, int from, const uint8_t** rows) const {
-        for (int i = 0; i < 16; ++i) rows[i] = entries[from + i < num_keys_ ? from + i : num_keys_ - 1].data + key_offset_;
-    }
-
-    // What is used soon comes from the second cache, where Ahead fetched it, to the first.
-    RX_INLINE_MEMBER void prefetch_head(const uint8_t* p) const {
-        for (int at = 0; at < kv_.padded_dim * 2; at += 64) prefetch(p + at);
-    }
-
-    // V of two keys.
-    struct Pair {
-        const uint8_t *even, *odd;
-        // Dimensions [d, d + 32): a pair of bfloat16 in every lane.
-        RX_INLINE_MEMBER void load(int d, __m512i& low, __m512i& high) const {
-            const __m512i a = _mm512_loadu_si512(even + d * 2), b = _mm512_loadu_si512(odd + d * 2);
-            low = _mm512_unpacklo_epi16(a, b);
-            high = _mm512_unpackhi_epi16(a, b);
-        }
-    };
     RX_INLINE_MEMBER Pair pair_at(const KvEntry* entries, int key) const {
-        return {entries[key].data + value_offset_, entries[key + 1 < num_keys_ ? key + 1 : key].data + value_offset_};
+        return {value_at(entries, key), value_at(entries, key + 1)};
     }
 
     static __m512i pair(const void* p) {
@@ -188,8 +132,8 @@ private:
     template <int Rows>
     __attribute__((noinline)) void multiply_in_place(const uint8_t* queries, int key, float* out) const {
         const uint8_t* rows[16];
-        rows_at(entries_, key, rows);
-        for (int i = key + 16; i < key + 32 && i < num_keys_; ++i) prefetch_head(entries_[i].data + key_offset_);
+        keys_at(entries_, key, rows);
+        prefetch_keys(key + 16, key + 32);
         VecF acc[Rows];
         RX_UNROLL for (int r = 0; r < Rows; ++r) acc[r] = fresh_zero();
         const int dim = kv_.padded_dim;
@@ -217,7 +161,7 @@ private:
             if (InPlace) {
                 if (d == 0) {
                     if (key % 16 == 0) ahead.step();
-                    for (int i = key + 8; i < key + 10 && i < num_keys_; ++i) prefetch_head(entries_[i].data + value_offset_);
+                    prefetch_values(key + 8, key + 10);
                 }
                 const Pair pair = pair_at(entries_, key);
                 RX_UNROLL for (int v = 0; v < Vectors; v += 2) pair.load(d + v * 16, x[v], x[v + 1]);
@@ -238,12 +182,8 @@ private:
         }
     }
 
-    const KvLayout& kv_;
     int32_t *keys_, *values_;
     uint16_t* weights_;
-    const KvEntry* entries_ = nullptr;  // a single tile reads them in place
-    int num_keys_ = 0;                  // of the span
-    size_t key_offset_ = 0, value_offset_ = 0;
 };
 
 }  // namespace rx::RX_ISA

@@ -23,7 +23,9 @@ const char* check_sequences(const Plan& p, int64_t num_slots) {
     for (int s = 0; s < p.num_sequences; ++s) {
         const int begin = p.query_start[s], end = p.query_start[s + 1], len = p.kv_lens[s];
         if (begin >= end) return "query_start must ascend: every sequence has a row";
-        if (len < end - begin || len > p.table_width) return "kv_len smaller than the rows of its sequence, or wider than the page table";
+        if (len < end - begin || len > p.table_width) {
+            return "kv_len smaller than the rows of its sequence, or wider than the page table";
+        }
         for (int r = begin; r < end; ++r) {
             if (p.positions[r] != len - (end - r)) return "positions must be the last ones of kv_len, in order";
         }
@@ -70,7 +72,9 @@ const char* Step::check_layers(const Plan& p) const {
     if (!all_in(p.token_ids, p.num_tokens, 0, vocab_size)) return "a token outside the vocabulary";
     if (!all_in(p.slots, p.num_tokens, 0, static_cast<int>(options_.num_slots))) return "a slot outside the KV pool";
     if (!all_in(p.positions, p.num_tokens, 0, model_.max_context)) return "a position outside the model's context";
-    if (p.num_adapters > 0 && !all_in(p.sequence_adapters, p.num_sequences, -1, p.num_adapters)) return "an adapter that is not there";
+    if (p.num_adapters > 0 && !all_in(p.sequence_adapters, p.num_sequences, -1, p.num_adapters)) {
+        return "an adapter that is not there";
+    }
     if (p.num_kept >= 0) {
         if (!all_in(p.kept_rows, p.num_kept, 0, p.num_tokens)) return "a kept row that is not there";
         for (int i = 1; i < p.num_kept; ++i) {
@@ -90,7 +94,9 @@ const char* Step::check_head(const Plan& p) const {
         const Score& s = p.scores[i];
         if (!is_kept(p, s.row)) return "a score of a row that is not there or not kept";
         if (s.target < -1 || s.target >= vocab_size) return "a target outside the vocabulary";
-        if (s.num_top > p.max_top || !slice_in(s.logprob_ids, p.num_logprob_ids)) return "a score with a slice outside its array";
+        if (s.num_top > p.max_top || !slice_in(s.logprob_ids, p.num_logprob_ids)) {
+            return "a score with a slice outside its array";
+        }
     }
     if (!all_in(p.logprob_ids, p.num_logprob_ids, 0, vocab_size)) return "a log-probability of a token outside the vocabulary";
     for (int i = 0; i < p.num_hidden; ++i) {

@@ -11,7 +11,8 @@ float quantise(const float* x, int dim, uint8_t flip, uint8_t* codes) {
     VecF high = set1(1e-20f);
     for (int i = 0; i < dim; i += kLanes) high = max(high, abs(load(x + i)));
     const float scale = reduce_max(high) / 127.0f, inverse = 1.0f / scale;
-    for (int i = 0; i < dim; i += kLanes) store_int8(reinterpret_cast<int8_t*>(codes) + i, to_int(mul(load(x + i), set1(inverse))));
+    auto* out = reinterpret_cast<int8_t*>(codes);
+    for (int i = 0; i < dim; i += kLanes) store_int8(out + i, to_int(mul(load(x + i), set1(inverse))));
     for (int i = 0; i < dim; ++i) codes[i] = static_cast<uint8_t>(codes[i] ^ flip);
     return scale;
 }

@@ -203,7 +203,8 @@ RX_INLINE void micro_few(const uint8_t* strip, int groups, const RowView& a, int
 
 // Quantised weights times a block of many rows, which share `tables`.
 template <class T, int Rows, int Vectors>
-RX_INLINE void micro_many(const uint8_t* strip, const StripTables& tables, int groups, const RowView& a, int column, float* out) {
+RX_INLINE void micro_many(const uint8_t* strip, const StripTables& tables, int groups, const RowView& a, int column,
+                          float* out) {
     const uint8_t* tile = strip + (T::kOffsets ? kLine : 0);
     const int32_t* table = tables.scales;
     const uint8_t* next = tables.next;

@@ -73,7 +73,8 @@ void Adapters::begin(const Plan& plan, int small_rows, int head_rows) {
     tables_.assign(static_cast<size_t>(plan.num_tokens), nullptr);
     for (int s = 0; s < plan.num_sequences; ++s) {
         const int which = plan.sequence_adapters[s];
-        for (int r = plan.query_start[s]; which >= 0 && r < plan.query_start[s + 1]; ++r) tables_[static_cast<size_t>(r)] = plan.adapters[which];
+        if (which < 0) continue;
+        std::fill(tables_.begin() + plan.query_start[s], tables_.begin() + plan.query_start[s + 1], plan.adapters[which]);
     }
     width_ = 0;
     for (int a = 0; a < plan.num_adapters; ++a) {
@@ -111,7 +112,8 @@ void Adapters::expand(const Weight& weight, int row, int place, int begin, int e
     for (int p = 0; p < site.count; ++p) {
         const AdapterPart& part = table[site.first + p];
         const int first = std::max(begin, site.begin[p]), last = std::min(end, site.begin[p] + site.width[p]);
-        if (part.rank > 0 && first < last) add_product(part, u, first - site.begin[p], last - site.begin[p], multiplier, out + first);
+        const int from = first - site.begin[p], to = last - site.begin[p];
+        if (part.rank > 0 && from < to) add_product(part, u, from, to, multiplier, out + first);
         u += part.rank;
     }
 }

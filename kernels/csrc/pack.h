@@ -71,7 +71,8 @@ constexpr int64_t offsets_at(int32_t kind, int group) {
 enum SourceFormat : int32_t {
     kSrcF32 = 0, kSrcF16, kSrcBF16, kSrcQ4_0, kSrcQ4_1, kSrcQ5_0, kSrcQ5_1, kSrcQ8_0,
     kSrcQ2_K, kSrcQ3_K, kSrcQ4_K, kSrcQ5_K, kSrcQ6_K, kSrcIQ4_NL, kSrcIQ4_XS,
-    kSrcA4,  // ours, for GPTQ, AWQ and the like: a block of 32 is 16 bytes (nibbles as in Q4_0), float d, float m: w = d * q + m
+    kSrcA4,  // ours, for GPTQ, AWQ and the like: a block of 32 is 16 bytes (nibbles as in Q4_0), float d, float m;
+             // w = d * q + m
     kSrcA8,  // the same in 8 bits: 32 bytes, float d, float m
     kNumSources,
 };

@@ -4,10 +4,10 @@
 //   query/key/value row   float  [heads][head_dim]; q, k and v of a token lie in one row of the qkv product
 //   KV entry of a slot    one for each (layer, slot), a multiple of 64 bytes: K of every head, V of every head. A head
 //                         takes KvLayout::padded_dim elements (head_dim rounded up to 32, the tail zero).
-//     bf16                V's dimensions in an order that suits the instructions: store_value_order of attention_pairs.h
+//     bf16                V's dimensions in an order that suits the instructions: store_value_order of attention_values.h
 //     int8                K as code + 128 (unsigned), V as code (signed); value = scale * code. The scales of a slot, of
 //                         every K head and every V head, lie apart, by slot: so that entries stay whole cache lines. V's
-//                         dimensions may be in an order of the instructions': value_order of attention_bytes.h
+//                         dimensions may be in an order of the instructions': value_order of attention_values.h
 //   block of the pool     kBlockSlots slots: for each layer their entries, then (int8) their scales, float
 //                         [kBlockSlots][2 * num_kv_heads]. So a prompt in consecutive slots touches as much memory as it
 //                         fills, not a huge page in every layer

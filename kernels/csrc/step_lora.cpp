@@ -8,8 +8,9 @@ namespace rx {
 void Step::expand(const Weight& weight, float multiplier, float* out, int64_t stride, int thread) {
     if (!adapters_.any()) return;
     const Range strips = split(weight.packed_columns / kStrip, pool_.size(), thread);
+    const int begin = strips.begin * kStrip, end = strips.end * kStrip;
     for (int r = 0; r < plan_->num_tokens; ++r) {
-        adapters_.expand(weight, r, r, strips.begin * kStrip, strips.end * kStrip, multiplier, out + r * stride, small_ ? thread : -1);
+        adapters_.expand(weight, r, r, begin, end, multiplier, out + r * stride, small_ ? thread : -1);
     }
 }
 

@@ -52,7 +52,8 @@ void Step::reserve() {
         worker.attend_scratch = p + sizes[0] + sizes[1];
     }
 
-    logits_stride_ = static_cast<int64_t>(align64(sizeof(float) * static_cast<size_t>(model_.head->packed_columns)) / sizeof(float));
+    const size_t row_bytes = align64(sizeof(float) * static_cast<size_t>(model_.head->packed_columns));
+    logits_stride_ = static_cast<int64_t>(row_bytes / sizeof(float));
     const size_t floats[] = {rows * hidden,
                              rows * static_cast<size_t>(qkv_width_),
                              rows * static_cast<size_t>(query_width_),

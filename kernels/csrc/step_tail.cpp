@@ -10,7 +10,9 @@ void Step::place_attention(const Plan& plan, AttentionPart& part) {
     part.work.build(plan, model_.num_kv_heads, model_.num_heads / model_.num_kv_heads, pool_.size(), state_capacity_);
     part.row_states.resize(static_cast<size_t>(plan.num_tokens));
     const int64_t row_floats = static_cast<int64_t>(kv_.padded_dim + kStateExtra) * model_.num_heads;
-    for (int r = 0; r < plan.num_tokens; ++r) part.row_states[static_cast<size_t>(r)] = states_ + part.work.first_state(r) * row_floats;
+    for (int r = 0; r < plan.num_tokens; ++r) {
+        part.row_states[static_cast<size_t>(r)] = states_ + part.work.first_state(r) * row_floats;
+    }
 }
 
 // From here on the plan is its tail: the residuals and queries of kept rows move to the front. Nothing of a tail is larger

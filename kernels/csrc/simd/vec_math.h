@@ -5,7 +5,8 @@
 
 namespace rx::RX_ISA {
 
-// 2^x, relative error below 2e-7 (two units in the last place). Polynomial of degree 6 on [-0.5, 0.5]; x is clamped to [-126, 127].
+// 2^x, relative error below 2e-7 (two units in the last place). Polynomial of degree 6 on [-0.5, 0.5]; x is clamped to
+// [-126, 127].
 RX_INLINE VecF exp2(VecF x) {
     x = min(max(x, set1(-126.0f)), set1(127.0f));
     VecF n = round(x), r = sub(x, n);
