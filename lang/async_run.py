@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .backend.base_backend import BaseBackend
 from .global_config import resolve_backend
-from .interpreter import ending_run, new_state, run_body
+from .interpreter import cancelled_if_raised, ending_run, new_state, run_body
 from .loop import background_loop, is_loop_thread
 from .run_options import RunOptions
 from .state import ProgramState
@@ -31,16 +31,13 @@ async def arun(program: SglFunction, args: Sequence[Any], kwargs: dict[str, Any]
     own, options = program.split(kwargs)
     call = program.call_arguments(args, own)
     state = new_state(program, resolve_backend(options.backend), call.arguments, options)
-    try:
+    with cancelled_if_raised(state):
         if program.is_async:
             await run_async_body(program, state, call)
         else:
             body = stream_bodies.submit(lambda: run_body(program, state, call.args[1:], call.kwargs))
             await asyncio.wrap_future(body)
         await asyncio.wrap_future(state.stream_executor.sync_future())
-    except asyncio.CancelledError:
-        state.cancel()
-        raise
     return state
 
 
@@ -76,6 +73,7 @@ def run_blocking(
     context = contextvars.copy_context()
     body = context.run(asyncio.run_coroutine_threadsafe, run_async_body(program, state, call), background_loop())
     if not options.stream:
-        wait(body)
+        with cancelled_if_raised(state):
+            wait(body)
         return state
     return ProgramState(state.stream_executor, is_reader=True)

@@ -129,6 +129,7 @@ class _BatchRunner:
             run_body(self.program, state, call.args[1:], call.kwargs)
         except Exception:
             if not self.keep_errors:
+                state.cancel()
                 raise
         state.sync()
         return state

@@ -18,7 +18,16 @@ from .waiting import stream_bodies
 if TYPE_CHECKING:
     from .program import SglFunction
 
-__all__ = ["ProgramState", "ProgramStateGroup", "StreamExecutor", "ending_run", "new_state", "run_body", "run_program"]
+__all__ = [
+    "ProgramState",
+    "ProgramStateGroup",
+    "StreamExecutor",
+    "cancelled_if_raised",
+    "ending_run",
+    "new_state",
+    "run_body",
+    "run_program",
+]
 
 
 def new_state(
@@ -57,6 +66,16 @@ def ending_run(state: ProgramState) -> Iterator[Callable[[Any], None]]:
     stream.notify()
 
 
+@contextlib.contextmanager
+def cancelled_if_raised(state: ProgramState) -> Iterator[None]:
+    """Around what gives `state` to the caller: where that raises, nobody can read what still runs."""
+    try:
+        yield
+    except BaseException:
+        state.cancel()
+        raise
+
+
 def run_body(program: SglFunction, state: ProgramState, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
     """Runs the body; what it raises ends the run's streams and is raised again."""
     with ending_run(state) as value_of:
@@ -74,7 +93,8 @@ def run_program(
         return run_blocking(program, backend, call, options)
     state = new_state(program, backend, call.arguments, options)
     if not options.stream:
-        run_body(program, state, call.args[1:], call.kwargs)
+        with cancelled_if_raised(state):
+            run_body(program, state, call.args[1:], call.kwargs)
         return state
     stream_bodies.submit(lambda: run_body(program, state, call.args[1:], call.kwargs))
     reader = ProgramState(state.stream_executor, is_reader=True)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
+import ssl
 import uuid
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -14,6 +18,7 @@ from ..chat_template import get_chat_template
 from ..loop import run
 from ..model_template import template_of_model
 from .base_backend import NativeBackend
+from .connections import Connections
 from .sse import connection_error, events, raise_for
 
 if TYPE_CHECKING:
@@ -45,7 +50,7 @@ class RuntimeEndpoint(NativeBackend):
         self.base_url = base_url.rstrip("/")
         self.api_key = api_key
         self.verify = verify
-        self._client: httpx.AsyncClient | None = None
+        self._connections: Connections | None = None
         self.model_info: dict[str, Any] = run(self._get("/get_model_info"))
         self.joins_gens = bool(self.model_info.get("joins_gens"))
         self.counts_programs = bool(self.model_info.get("counts_programs"))
@@ -59,18 +64,22 @@ class RuntimeEndpoint(NativeBackend):
 
     # -- requests ----------------------------------------------------------------------------------------------
 
-    def _http(self) -> httpx.AsyncClient:
-        """The connections; used on the language's loop alone."""
-        if self._client is None:
+    def _http(self) -> contextlib.AbstractAsyncContextManager[httpx.AsyncClient]:
+        """A connection; used on the language's loop alone."""
+        if self._connections is None:
             headers = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
-            self._client = httpx.AsyncClient(
+            verify: ssl.SSLContext | bool = False  # reading the certificates takes its time, and once is enough
+            if self.base_url.startswith("https:"):
+                verify = httpx.create_ssl_context(verify=True if self.verify is None else self.verify)
+            make = partial(
+                httpx.AsyncClient,
                 base_url=self.base_url,
                 headers=headers,
-                verify=True if self.verify is None else self.verify,
+                verify=verify,
                 timeout=httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
-                limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS),
             )
-        return self._client
+            self._connections = Connections(make, MAX_CONNECTIONS)
+        return self._connections.one()
 
     async def _get(self, path: str) -> dict[str, Any]:
         answer: dict[str, Any] = await self._answer("GET", path, None)
@@ -80,8 +89,12 @@ class RuntimeEndpoint(NativeBackend):
         return await self._answer("POST", path, body)
 
     async def _answer(self, method: str, path: str, body: Any) -> Any:
+        async with self._http() as client:
+            return await self._exchange(client, method, path, body)
+
+    async def _exchange(self, client: httpx.AsyncClient, method: str, path: str, body: Any) -> Any:
         try:
-            response = await self._http().request(method, path, json=body)
+            response = await client.request(method, path, json=body)
         except httpx.HTTPError as error:
             raise connection_error(error, self.base_url + path) from error
         await raise_for(response)
@@ -90,41 +103,32 @@ class RuntimeEndpoint(NativeBackend):
 
     async def native_generate(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         request = {"rid": uuid.uuid4().hex, **request}
-        if not request.get("stream"):
-            answer = await self._abortable(request)
-            for index, one in enumerate(answer if isinstance(answer, list) else [answer]):
-                yield {"index": index, **one}
-            return
-        finished = False
-        try:
-            async with self._http().stream("POST", "/generate", json=request) as response:
-                await raise_for(response)
-                async for event in events(response):
-                    yield event
-                finished = True
-        except httpx.HTTPError as error:
-            finished = True
-            raise connection_error(error, self.base_url + "/generate") from error
-        except RadixlangError:
-            finished = True
-            raise
-        finally:
-            if not finished:
-                await self._abort_left(request["rid"])
+        async with self._abortable(request["rid"]) as client:
+            if not request.get("stream"):
+                answer = await self._exchange(client, "POST", "/generate", request)
+                for index, one in enumerate(answer if isinstance(answer, list) else [answer]):
+                    yield {"index": index, **one}
+                return
+            try:
+                async with client.stream("POST", "/generate", json=request) as response:
+                    await raise_for(response)
+                    async for event in events(response):
+                        yield event
+            except httpx.HTTPError as error:
+                raise connection_error(error, self.base_url + "/generate") from error
 
-    async def _abortable(self, request: dict[str, Any]) -> Any:
-        """The answer to a request that is aborted on the server if this task is cancelled."""
-        finished = False
+    @contextlib.asynccontextmanager
+    async def _abortable(self, rid: str) -> AsyncIterator[httpx.AsyncClient]:
+        """A connection for a request, which is aborted on the server if its answer is left before its end."""
+        is_sent = False
         try:
-            answer = await self._post("/generate", request)
-            finished = True
-            return answer
-        except Exception:
-            finished = True
+            async with self._http() as client:
+                is_sent = True
+                yield client
+        except (asyncio.CancelledError, GeneratorExit):
+            if is_sent:  # what still waited for a connection is unknown there
+                await self._abort_left(rid)
             raise
-        finally:
-            if not finished:
-                await self._abort_left(request["rid"])
 
     async def _abort_left(self, rid: str) -> None:
         """Nobody waits for the answer any more, nor for whether the server heard so."""
@@ -138,7 +142,7 @@ class RuntimeEndpoint(NativeBackend):
             yield {"event": "done", **await self._post("/v1/programs/run", request)}
             return
         try:
-            async with self._http().stream("POST", "/v1/programs/run", json=request) as response:
+            async with self._http() as client, client.stream("POST", "/v1/programs/run", json=request) as response:
                 await raise_for(response)
                 async for event in events(response):
                     yield event
@@ -208,9 +212,9 @@ class RuntimeEndpoint(NativeBackend):
 
     def shutdown(self) -> None:
         """Closes the connections; the server goes on."""
-        client, self._client = self._client, None
-        if client is not None:
-            run(client.aclose())
+        connections, self._connections = self._connections, None
+        if connections is not None:
+            run(connections.close())
 
 
 def __getattr__(name: str) -> Any:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import gc
 import threading
@@ -266,3 +267,28 @@ def test_limits_that_cannot_be_are_refused(native, option):
         p.run(**option)
     with pytest.raises(ValueError, match=next(iter(option))):
         p.compile().run(**option)
+
+
+def test_a_body_that_raises_ends_what_it_began_where_nobody_can_read_it(native, until):
+    backend = native(lambda prompt: "v" * 9)
+
+    @sgl.function
+    def p(s):
+        s += "x" + sgl.gen("a", max_tokens=1)
+        s["a"]
+        backend.hold_back()
+        g = s.fork(2)
+        g += sgl.gen("b", max_tokens=3)
+        until(lambda: len(backend.requests) == 3)
+        raise LookupError("a bug")
+
+    def run_async():
+        asyncio.run(p.arun())
+
+    for run in (p.run, lambda: p.run_batch([{}]), run_async):
+        backend.requests.clear()
+        backend.closed.clear()
+        backend.hold = None
+        with pytest.raises(LookupError):
+            run()
+        until(lambda: len(backend.closed) == 2)
