@@ -26,6 +26,7 @@ from radixlang.kernels.paged import describe
 from radixlang.kernels.reference.batch import PackedBatch
 from radixlang.kernels.reference.matmul import pack_w4, quantise_rows
 from radixlang.kernels.triton import activation, attention, grouped, kv_store, matmul, norm, sampling
+from radixlang.kernels.triton.tiles import has_large_memory
 
 BF16 = torch.bfloat16
 SHARED = {80: 163, 86: 99, 87: 163, 89: 99, 90: 227, 100: 227, 103: 227, 120: 99}
@@ -155,6 +156,7 @@ def main() -> int:
     for capability in map(int, sys.argv[1:] or ("80", "90")):
         seen: dict[tuple[str, str], triton.compiler.CompiledKernel] = {}
         triton.runtime.driver.set_active(Elsewhere(capability))
+        has_large_memory.cache_clear()
         print(f"sm_{capability}:")
         launches(capability)
         print(f"sm_{capability}: {len(seen)} kernels")

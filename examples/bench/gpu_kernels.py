@@ -1,7 +1,8 @@
 """Triton kernels against what the card can do and against torch's own calls. One table.
 
     python examples/bench/gpu_kernels.py                                on a CUDA device
-    python examples/bench/gpu_kernels.py --device cpu --shape tiny      in triton's interpreter, to see that it runs
+    python examples/bench/gpu_kernels.py --tune                         first finds the best tiles for this card
+    python examples/bench/gpu_kernels.py --device cpu                   in triton's interpreter, to see that it runs
 
 The card's limits are measured first: a copy for bandwidth, a square bfloat16 product for arithmetic.
 """
@@ -217,6 +218,55 @@ def expert_rows(bandwidth: float, arithmetic: float):
         yield f"{experts} experts, {chosen} a token, {rows} rows", took, floor / took, peer
 
 
+def tuned() -> Iterator[tuple[str, Callable[[], float]]]:
+    """What `--tune` times: each kernel whose tiles are a choice, at every class of sizes that is measured."""
+    from radixlang.kernels.reference.matmul import pack_w4
+    from radixlang.kernels.triton.attention import attention
+    from radixlang.kernels.triton.grouped import add_lora, moe
+    from radixlang.kernels.triton.matmul import linear_w4, linear_w8a8
+
+    def random(*shape: int, dtype: torch.dtype = BF16) -> torch.Tensor:
+        return (torch.randn(*shape, device=DEVICE) * 0.05).to(dtype)
+
+    heads, kv_heads, dim, hidden = SHAPE.heads, SHAPE.kv_heads, SHAPE.dim, SHAPE.hidden
+    for rows in ([1] * SHAPE.batches[-1], [64 // (heads // kv_heads)], [SHAPE.prompts[0]]):
+        packed, slots = batch(rows, [SHAPE.context - 1] * len(rows), SHAPE.context + max(rows))
+        q = random(sum(rows), heads, dim)
+        for dtype in (BF16, torch.int8):
+            kv = random(slots, 2 * kv_heads, dim).to(dtype)
+            scale = torch.ones(slots, 2 * kv_heads, device=DEVICE) if dtype == torch.int8 else None
+            yield (
+                f"attention, {len(rows)} x {rows[0]} rows",
+                lambda q=q, kv=kv, s=scale, p=packed: seconds(lambda: attention(q, kv, s, p, scale=0.1)),
+            )
+    for rows in (1, 32, 64, 128, 256, 2048) if DEVICE == "cuda" else (3,):
+        x = random(rows, hidden)
+        for features in (hidden, 4 * hidden):
+            nibbles = pack_w4(torch.randint(0, 16, (features, hidden), device=DEVICE), 32)
+            side = random(features, hidden // 32, dtype=torch.float16)
+            yield (
+                f"W4A16, {rows} rows",
+                lambda x=x, w=nibbles, s=side: seconds(lambda: linear_w4(x, w, s, s, None)),
+            )
+        for dtype in (torch.int8, torch.float8_e4m3fn):
+            for groups in (1, hidden // 32 if DEVICE == "cpu" else hidden // 128):
+                eights, side = random(2 * hidden, hidden).to(dtype), torch.ones(2 * hidden, groups, device=DEVICE)
+                yield (
+                    f"W8A8 {dtype}, {groups} groups, {rows} rows",
+                    lambda x=x, w=eights, s=side: seconds(lambda: linear_w8a8(x, w, s, None)),
+                )
+        experts, size, chosen = (128, 768, 8) if DEVICE == "cuda" else (4, 32, 2)
+        gate_up, down = random(experts, 2 * size, hidden), random(experts, hidden, size)
+        weights, picked = torch.topk(torch.rand(rows, experts, device=DEVICE), chosen)
+        yield (
+            f"experts, {rows} rows",
+            lambda x=x, p=picked, w=weights, g=gate_up, d=down: seconds(lambda: moe(x, g, d, p, w, "silu")),
+        )
+        lora = random(8, 16, hidden), random(8, hidden, 16), torch.ones(8, device=DEVICE)
+        of = torch.randint(-1, 8, (rows,), dtype=torch.int32, device=DEVICE)
+        yield f"adapters, {rows} rows", lambda x=x, a=lora, of=of: seconds(lambda: add_lora(x.clone(), x, *a, of))
+
+
 def measured(bandwidth: float, arithmetic: float) -> Iterator[tuple[str, float, float, float | None]]:
     """(kernel, seconds, share of the card's limit, seconds of torch's own call, where it has one)"""
     for rows in (attention_rows, linear_rows, expert_rows, small_rows):
@@ -239,11 +289,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
     parser.add_argument("--shape", default="8b", choices=["8b", "tiny"], help="a CPU always takes the tiny one")
+    parser.add_argument("--tune", action="store_true", help="find the best tiles first; kernels read them from then on")
+    parser.add_argument("--budget-s", type=float, default=1200.0, help="seconds for tuning")
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():
         print("no CUDA device: --device cpu, or compile_kernels.py, which compiles the kernels", file=sys.stderr)
         return 1
     use(options.device)
+    if options.tune:
+        from tune_kernels import tune
+
+        from radixlang.kernels.triton.tiles import table_path
+
+        path = table_path()
+        tune(tuned(), budget_s=options.budget_s, path=path)
+        print(f"{path or 'not kept: no GPU here'}\n")
     bandwidth, arithmetic = limits()
     name = torch.cuda.get_device_name() if options.device == "cuda" else "the interpreter, on a CPU"
     print(f"{name}: {bandwidth / 1e12:.3f} TB/s, {arithmetic / 1e12:.3f} TFLOP/s in bfloat16\n")

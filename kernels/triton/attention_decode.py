@@ -12,6 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .attention_blocks import BLOCK_N, _add_blocks
+from .tiles import Tiles, sized
 
 
 @triton.jit
@@ -134,13 +135,14 @@ def attend(
     assert out_THD.is_contiguous()
     part = torch.empty(num_sequences, heads, splits, dim, dtype=torch.float32, device=q_THD.device)
     lse = torch.empty(num_sequences, heads, splits, dtype=torch.float32, device=q_THD.device)
-    dim_pad = triton.next_power_of_2(dim)
+    dim_pad, group_pad = triton.next_power_of_2(dim), max(16, triton.next_power_of_2(group))
+    chosen = sized("decode", (dim_pad, group_pad, kv_SCD.itemsize), Tiles(0, BLOCK_N, 0, 4, 3))
     _split[(num_sequences, kv_heads, splits)](
         q_THD, kv_SCD, scale_SC, rows_B, lengths_B, table_rows_B, page_table, part, lse,
         q_THD.stride(0), page_table.stride(0), scale, softcap, window,
-        HEADS=heads, KV_HEADS=kv_heads, GROUP=group, GROUP_PAD=max(16, triton.next_power_of_2(group)),
-        DIM=dim, DIM_PAD=dim_pad, SPLITS=splits, BLOCK=BLOCK_N,
-        HAS_SCALE=scale_SC is not None, HAS_CAP=softcap > 0, num_warps=4, num_stages=3,
+        HEADS=heads, KV_HEADS=kv_heads, GROUP=group, GROUP_PAD=group_pad,
+        DIM=dim, DIM_PAD=dim_pad, SPLITS=splits, BLOCK=chosen.n,
+        HAS_SCALE=scale_SC is not None, HAS_CAP=softcap > 0, num_warps=chosen.warps, num_stages=chosen.stages,
     )  # fmt: skip
     _merge[(num_sequences, heads)](
         part, lse, rows_B, out_THD, out_THD.stride(0), HEADS=heads, DIM=dim, DIM_PAD=dim_pad, SPLITS=splits, num_warps=2

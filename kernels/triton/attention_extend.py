@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..paged import TILES
 from .attention_blocks import BLOCK_N, _add_blocks
+from .tiles import Tiles, has_large_memory, sized
 
 
 @triton.jit
@@ -119,14 +120,17 @@ def attend(
     kv_heads = kv_SCD.shape[1] // 2
     group = heads // kv_heads
     tile = max(TILES[0], triton.next_power_of_2(tile_rows * group))
+    dim_pad = triton.next_power_of_2(dim)
+    slots, warps = BLOCK_N if dim <= 128 else BLOCK_N // 2, 4 if tile <= 64 else 8
+    stages = 3 if has_large_memory() and dim <= 128 else 2
+    chosen = sized("extend", (dim_pad, tile, kv_SCD.itemsize), Tiles(0, slots, 0, warps, stages))
     assert q_THD.stride()[1:] == (dim, 1)
     assert out_THD.is_contiguous()
     _extend[(len(tiles), kv_heads)](
         q_THD, kv_SCD, scale_SC, out_THD, tiles, page_table, tree_2T,
         q_THD.stride(0), out_THD.stride(0), page_table.stride(0), 0 if tree_2T is None else tree_2T.stride(0),
         scale, softcap, window,
-        KV_HEADS=kv_heads, GROUP=group, DIM=dim, DIM_PAD=triton.next_power_of_2(dim), TILE=tile,
-        BLOCK=BLOCK_N if dim <= 128 else BLOCK_N // 2,
+        KV_HEADS=kv_heads, GROUP=group, DIM=dim, DIM_PAD=dim_pad, TILE=tile, BLOCK=chosen.n,
         HAS_SCALE=scale_SC is not None, HAS_CAP=softcap > 0, HAS_TREE=tree_2T is not None,
-        num_warps=4 if tile <= 64 else 8, num_stages=2,
+        num_warps=chosen.warps, num_stages=chosen.stages,
     )  # fmt: skip

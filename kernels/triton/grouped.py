@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .activation import gated
 from .groups import sort_rows
+from .tiles import Tiles, sized
 
 Factor = Literal["none", "row", "group"]
 
@@ -71,11 +72,13 @@ def _linear(
     _, features_out, features_in = weight_XNE.shape
     assert weight_XNE.is_contiguous()
     assert x_ME.stride(-1) == out_MN.stride(-1) == 1
-    block_n = min(64, max(16, triton.next_power_of_2(features_out)))
-    block_k = min(64, max(16, triton.next_power_of_2(features_in)))
-    _grouped[(triton.cdiv(features_out, block_n), len(tiles))](
+    wide_n, wide_k = (max(16, triton.next_power_of_2(size)) for size in (features_out, features_in))
+    own = Tiles(0, min(64, wide_n), min(64, wide_k), 4, 3)
+    chosen = sized("grouped", (tile, min(wide_n, 128), min(wide_k, 128)), own)
+    _grouped[(triton.cdiv(features_out, chosen.n), len(tiles))](
         x_ME, weight_XNE, tiles, order, factor, out_MN, features_out, features_in, x_ME.stride(0), out_MN.stride(0),
-        TILE=tile, BLOCK_N=block_n, BLOCK_K=block_k, SPREAD=spread, ADDS=adds, FACTOR=factor_of, num_warps=4,
+        TILE=tile, BLOCK_N=chosen.n, BLOCK_K=chosen.k, SPREAD=spread, ADDS=adds, FACTOR=factor_of,
+        num_warps=chosen.warps, num_stages=chosen.stages,
     )  # fmt: skip
 
 

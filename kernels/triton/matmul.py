@@ -12,6 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .kv_store import _round_half_even
+from .tiles import Tiles, sized
 
 
 @triton.jit(do_not_specialize=["rows"])
@@ -51,13 +52,15 @@ def linear_w4(x_ME: Tensor, packed_NE: Tensor, scale_NG: Tensor, offset_NG: Tens
     rows, features_in = x_ME.shape
     features_out, groups = scale_NG.shape
     out_MN = torch.empty(rows, features_out, dtype=x_ME.dtype, device=x_ME.device)
-    block_m = min(64, max(16, triton.next_power_of_2(rows)))
+    few = min(256, max(16, triton.next_power_of_2(rows)))
     # Few rows read weights and do little else: more programs, and more loads under way in each.
-    block_n = 32 if block_m == 16 and features_out <= 8192 else 64
-    _w4[(triton.cdiv(features_out, block_n), triton.cdiv(rows, block_m))](
+    is_narrow = features_out <= 8192
+    own = Tiles(min(few, 64), 32 if few == 16 and is_narrow else 64, 0, 4, 6 if few <= 32 else 3)
+    chosen = sized("w4", (few, is_narrow), own)
+    _w4[(triton.cdiv(features_out, chosen.n), triton.cdiv(rows, chosen.m))](
         x_ME, packed_NE, scale_NG, offset_NG, bias_N, out_MN, rows, features_out, features_in, x_ME.stride(0),
-        GROUP=features_in // groups, BLOCK_M=block_m, BLOCK_N=block_n, HAS_BIAS=bias_N is not None,
-        num_warps=4, num_stages=6 if block_m <= 32 else 3,
+        GROUP=features_in // groups, BLOCK_M=chosen.m, BLOCK_N=chosen.n, HAS_BIAS=bias_N is not None,
+        num_warps=chosen.warps, num_stages=chosen.stages,
     )  # fmt: skip
     return out_MN
 
@@ -147,15 +150,16 @@ def linear_w8a8(x_ME: Tensor, weight_NE: Tensor, scale_NG: Tensor, bias_N: Tenso
     groups = scale_NG.shape[1]
     steps_ME, scale_MG = quantise_rows(x_ME, weight_NE.dtype, groups)
     out_MN = torch.empty(rows, len(weight_NE), dtype=x_ME.dtype, device=x_ME.device)
-    block_m = min(128, max(16, triton.next_power_of_2(rows)))
-    block_n = 128 if rows > 64 else 64
+    few = min(256, max(16, triton.next_power_of_2(rows)))
+    block_m, block_n = min(few, 128), 128 if few > 64 else 64
+    own = Tiles(block_m, block_n, 128, 8 if block_m * block_n > 8192 else 4, 5 if few <= 32 else 3)
+    chosen = sized("w8a8", (few, weight_NE.dtype == torch.int8, groups == 1), own)
     size = features_in // groups
-    block_k = 128 if groups == 1 else min(128, size & -size)
+    block_k = chosen.k if groups == 1 else min(chosen.k, size & -size)
     assert block_k >= 32
-    _w8a8[(triton.cdiv(len(weight_NE), block_n), triton.cdiv(rows, block_m))](
+    _w8a8[(triton.cdiv(len(weight_NE), chosen.n), triton.cdiv(rows, chosen.m))](
         steps_ME, scale_MG, weight_NE, scale_NG, bias_N, out_MN, rows, len(weight_NE), features_in,
-        GROUPS=groups, BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_K=block_k, IS_INT8=weight_NE.dtype == torch.int8,
-        HAS_BIAS=bias_N is not None, num_warps=8 if block_m * block_n > 8192 else 4,
-        num_stages=5 if block_m <= 32 else 3,
+        GROUPS=groups, BLOCK_M=chosen.m, BLOCK_N=chosen.n, BLOCK_K=block_k, IS_INT8=weight_NE.dtype == torch.int8,
+        HAS_BIAS=bias_N is not None, num_warps=chosen.warps, num_stages=chosen.stages,
     )  # fmt: skip
     return out_MN
