@@ -142,7 +142,8 @@ def _names_tree(schema: Any, pointer: str, resolve: Resolve, depth: int = 0) -> 
         if key == "pattern" and isinstance(value, str):
             parts.append(search_tree(value))
         elif key in ("minLength", "maxLength"):
-            parts.append(Repeat(ANY, int(schema.get("minLength", 0)), schema.get("maxLength")))
+            low, high = int(schema.get("minLength", 0)), schema.get("maxLength")
+            parts.append(Alt(()) if high is not None and low > high else Repeat(ANY, low, high))
         elif key in ("enum", "const"):
             values = [value] if key == "const" else value
             parts.append(Alt(tuple(literal(v) for v in values if isinstance(v, str))))

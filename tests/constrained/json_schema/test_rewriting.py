@@ -39,6 +39,7 @@ EXACT = {
     "names by complement": obj(propertyNames={"not": {"enum": ["a"]}, "format": "regex"}),
     "names by reference": obj(propertyNames={"$ref": "#/$defs/n"}, **{"$defs": {"n": {"maxLength": 1}}}),
     "names that two schemas take": obj(propertyNames={"allOf": [{"pattern": "^[ab]"}, {"maxLength": 1}]}),
+    "names of no length": obj(propertyNames={"minLength": 3, "maxLength": 2}),
     "oneOf of closed objects": {
         "oneOf": [
             obj(properties={"a": {"type": "string"}}, additionalProperties=False),
