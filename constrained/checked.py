@@ -109,6 +109,8 @@ class CheckedMatcher:
         if self._error is not None or token_id in self._banned.get(place, ()) or not self._inner.accept(token_id):
             return False
         ended = self._push(token_id)
+        if self._inner.is_finished:
+            ended += self._cursor.finish()
         if self._cursor.fault is not None:
             self._avoid(place, token_id, self._cursor.fault)
         elif self._grammar.verdict is None and any(value.array >= 0 for value in ended):
@@ -200,15 +202,14 @@ class CheckedMatcher:
         self._ends.append((self._ends[-1] if self._ends else 0) + len(data))
         while len(self._had_choice) < len(self._tokens):
             self._had_choice.append(None)
-        ended = self._cursor.feed(data)
-        if self._inner.is_finished:
-            ended += self._cursor.finish()
-        return ended
+        return self._cursor.feed(data)
 
     def _replay(self, tokens: list[int]) -> None:
         self._tokens, self._ends, self._cursor = [], [], self._grammar.cursor()
         for token_id in tokens:
             self._push(token_id)
+        if self._inner.is_finished:
+            self._cursor.finish()
 
     @property
     def _places(self) -> Places | None:

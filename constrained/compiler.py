@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import GrammarError, GrammarTooLarge, InternalError, UnsatisfiableGrammar
 from .constraint import Constraint, Healed
-from .fsm.charset import category
+from .fsm.charset import category, ignore_case
 from .guidance import error_of, tokenizer_for
 from .matcher import CompiledGrammar
 from .pool import CompilePool, Deadline
@@ -108,6 +108,7 @@ class GrammarCompiler:
     def _build_alphabet(self) -> None:
         for escape in (r"\d", r"\w", r"\s"):
             category(escape, 0)
+        ignore_case(((97, 97),), 0)
         assert self.vocabulary.trie.num_nodes
 
     def _work(self, constraint: Constraint | Healed) -> None:

@@ -104,14 +104,9 @@ class GuidanceMatcher(Steady):
 
     def __init__(self, grammar: GuidanceGrammar, raw: llguidance.LLMatcher) -> None:
         self._grammar = grammar
-        self.raw = raw
+        self._raw = raw
         self._error: str | None = None
         self._ends = 0  # end-of-sequence tokens accepted: kept here, llguidance never sees them
-
-    @property
-    def can_fill_raw(self) -> bool:
-        """Whether llguidance's executor may fill this row, followed by `finish_raw`."""
-        return self._error is None and not self._ends
 
     def fill(self, mask_W: NDArray[np.uint32]) -> None:
         assert mask_W.dtype == np.uint32
@@ -121,22 +116,22 @@ class GuidanceMatcher(Steady):
         elif self._ends:
             mask_W[:] = self._grammar.vocabulary.eos_mask_W
         else:
-            self.raw.unsafe_compute_mask_ptr(mask_W.ctypes.data, mask_W.size * 4)
-            self.finish_raw(mask_W)
+            self._raw.unsafe_compute_mask_ptr(mask_W.ctypes.data, mask_W.size * 4)
+            self._finish(mask_W)
 
-    def finish_raw(self, mask_W: NDArray[np.uint32]) -> None:
+    def _finish(self, mask_W: NDArray[np.uint32]) -> None:
         """Turns llguidance's own row into ours: named ids only, end of sequence exactly when accepting."""
-        if self.raw.is_error():
+        if self._raw.is_error():
             self._fail(mask_W)
             return
         np.bitwise_and(mask_W, self._grammar.allowed_W, out=mask_W)
-        if self.raw.is_accepting():
+        if self._raw.is_accepting():
             np.bitwise_or(mask_W, self._grammar.vocabulary.eos_mask_W, out=mask_W)
         elif not mask_W.any():
             self._error = "no token of this vocabulary can continue the answer"
 
     def _fail(self, mask_W: NDArray[np.uint32]) -> None:
-        self._error = self.raw.get_error() or "the grammar engine failed"
+        self._error = self._raw.get_error() or "the grammar engine failed"
         mask_W.fill(0)
 
     def accept(self, token_id: int) -> bool:
@@ -145,16 +140,16 @@ class GuidanceMatcher(Steady):
         if token_id in self._grammar.vocabulary.eos_token_ids:
             self._ends += 1
             return True
-        if not self.raw.consume_token(token_id):
-            self._error = self.raw.get_error() or "the grammar engine failed"
+        if not self._raw.consume_token(token_id):
+            self._error = self._raw.get_error() or "the grammar engine failed"
             return False
         return True
 
     def rollback(self, num_tokens: int) -> None:
         ends = min(num_tokens, self._ends)
         self._ends -= ends
-        if num_tokens > ends and not self.raw.rollback(num_tokens - ends):
-            self._error = self.raw.get_error() or "cannot roll back"
+        if num_tokens > ends and not self._raw.rollback(num_tokens - ends):
+            self._error = self._raw.get_error() or "cannot roll back"
 
     def would_accept(self, token_ids: Sequence[int]) -> int:
         vocabulary = self._grammar.vocabulary
@@ -167,9 +162,9 @@ class GuidanceMatcher(Steady):
             if not self._is_nameable(token_id):
                 text = text[:i]
                 break
-        accepted = self.raw.validate_tokens(text) if text else 0
-        if accepted < len(text) and self.raw.is_error():  # its limits: an illegal token leaves no error here
-            self._error = self.raw.get_error() or "the grammar engine failed"
+        accepted = self._raw.validate_tokens(text) if text else 0
+        if accepted < len(text) and self._raw.is_error():  # its limits: an illegal token leaves no error here
+            self._error = self._raw.get_error() or "the grammar engine failed"
             return 0
         if accepted < len(text) or accepted == len(token_ids) or token_ids[accepted] not in vocabulary.eos_token_ids:
             return accepted
@@ -187,27 +182,27 @@ class GuidanceMatcher(Steady):
     def _accepts_after(self, token_ids: list[int]) -> bool:
         if self._ends or not token_ids:
             return self.is_accepting
-        ahead = self.raw.deep_copy()
+        ahead = self._raw.deep_copy()
         return bool(ahead.consume_tokens(token_ids)) and ahead.is_accepting()
 
     def forced(self) -> list[int]:
         if self._error is not None or self._ends:
             return []
-        token_ids = self.raw.compute_ff_tokens()[:MAX_FORCED_TOKENS]
+        token_ids = self._raw.compute_ff_tokens()[:MAX_FORCED_TOKENS]
         return token_ids[: self.would_accept(token_ids)]
 
     def copy(self) -> GuidanceMatcher:
-        other = GuidanceMatcher(self._grammar, self.raw.deep_copy())
+        other = GuidanceMatcher(self._grammar, self._raw.deep_copy())
         other._error, other._ends = self._error, self._ends
         return other
 
     @property
     def is_accepting(self) -> bool:
-        return self._error is None and (self._ends > 0 or self.raw.is_accepting())
+        return self._error is None and (self._ends > 0 or self._raw.is_accepting())
 
     @property
     def is_finished(self) -> bool:
-        return self._error is None and (self._ends > 0 or (self.raw.is_accepting() and self.raw.is_stopped()))
+        return self._error is None and (self._ends > 0 or (self._raw.is_accepting() and self._raw.is_stopped()))
 
     @property
     def error(self) -> str | None:

@@ -97,7 +97,7 @@ def judge(engine: radixlang.Engine, asked: list[tuple[str, str]], temperatures: 
         except RadixlangError as error:
             verdict.refused[error.code or type(error).__name__] += 1
             if error.status != 400:
-                print(f"FAILED {name} at {temperature}: {error}", flush=True)
+                print(f"FAILED {name} at {temperature}: {error}\n  {text[:2000]}", flush=True)
             return
         reason = answer["meta_info"]["finish_reason"]["type"]
         verdict.ended[reason] += 1

@@ -205,6 +205,30 @@ def test_taking_back_is_the_inverse_of_accepting_and_copies_are_apart(seed: int,
         assert not matcher.take_back
 
 
+@pytest.mark.parametrize("schema", [*UNIQUE, *MARKED], ids=lambda s: json.dumps(s)[:60])
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_a_copy_may_be_taken_at_any_place(schema, seed: int) -> None:
+    """As the search for a completion does, which copies where the document has just ended, too."""
+    rng = random.Random(seed)
+    matcher = compile_constraint(JsonSchema(json.dumps(schema)), VOCABULARY).matcher()
+    row = mask.allocate(1, VOCABULARY.words)[0]
+    for _ in range(60):
+        if matcher.take_back:
+            matcher.rollback(matcher.take_back)
+        copy = matcher.copy()
+        matcher.fill(row)
+        allowed = mask.to_ids(row)
+        copy.fill(row)
+        assert mask.to_ids(row) == allowed
+        rest = [t for t in allowed if t != EOS]
+        if matcher.is_finished or not rest:
+            break
+        liked = [t for t in rest if VOCABULARY.token_bytes[t] in LIKED]
+        assert matcher.accept(rng.choice(liked or rest))
+    assert matcher.copy().is_finished == matcher.is_finished
+
+
 def test_a_draft_is_cut_where_an_item_would_repeat() -> None:
     matcher = compile_constraint(JsonSchema(json.dumps(UNIQUE[1])), VOCABULARY).matcher()
     ids = [1 + b for b in b"[1, 2, 1, 3]"]
