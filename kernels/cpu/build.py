@@ -157,6 +157,20 @@ def _compile(command: Sequence[str], source: Path, kept: Path) -> Path:
     return target
 
 
+def compile_all(cxx: Sequence[str], flags: Sequence[str], sets: Sequence[InstructionSet], kept: Path) -> list[Path]:
+    """The objects of all sources for these sets, in `kept`; those that are there already are not made again."""
+    listed = " ".join(f"X({isa.name})" for isa in sets)
+    jobs: list[tuple[list[str], Path]] = []
+    for source in SOURCES.glob("*.isa.cpp"):
+        jobs += [([*cxx, *flags, f"-DRX_ISA={isa.name}", *flags_for(cxx, isa)], source) for isa in sets]
+    for source in SOURCES.glob("*.cpp"):
+        if not source.name.endswith(".isa.cpp"):
+            jobs.append(([*cxx, *flags, f"-DRX_ISAS(X)={listed}"], source))
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with ThreadPoolExecutor(workers) as pool:
+        return sorted(pool.map(lambda job: _compile(job[0], job[1], kept), jobs))
+
+
 def build(
     target: Path, *, only: Sequence[str] | None = None, sanitize: bool = False, objects: Path | None = None
 ) -> None:
@@ -176,18 +190,8 @@ def build(
         sets = [isa for isa in asked if _knows(cxx, isa, folder)]
         if not sets:
             raise BuildFailed(f"{cxx[0]} knows none of the instruction sets {', '.join(only or ['of isa.list'])}")
-        listed = " ".join(f"X({isa.name})" for isa in sets)
-        jobs: list[tuple[list[str], Path]] = []
-        for source in SOURCES.glob("*.isa.cpp"):
-            jobs += [([*cxx, *flags, f"-DRX_ISA={isa.name}", *flags_for(cxx, isa)], source) for isa in sets]
-        for source in SOURCES.glob("*.cpp"):
-            if not source.name.endswith(".isa.cpp"):
-                jobs.append(([*cxx, *flags, f"-DRX_ISAS(X)={listed}"], source))
-        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        with ThreadPoolExecutor(workers) as pool:
-            made = list(pool.map(lambda job: _compile(job[0], job[1], kept), jobs))
         library = folder / "library.so"
-        _run([*cxx, *flags, "-shared", *map(str, sorted(made)), "-o", str(library)])
+        _run([*cxx, *flags, "-shared", *map(str, compile_all(cxx, flags, sets, kept)), "-o", str(library)])
         os.replace(library, target)
 
 

@@ -103,7 +103,7 @@ Matrix make(const Format& format, int columns, int depth, bool gate_up = false) 
 std::vector<float> multiply(const Kernels& set, const Weight& w, const float* x, int rows) {
     const ActivationForm form = set.linear->activation_form(w.kind);
     Aligned memory(activation_bytes(form, rows, w.depth));
-    const Activations input = activations_in(memory.data, form, rows, w.depth);
+    const Activations input = activations_in(memory.data, form, rows, w.depth, w.inputs);
     set.linear->prepare_rows(x, w.depth, 0, rows, input);
     std::vector<float> out(static_cast<size_t>(rows) * w.columns);
     LinearCall call{};
@@ -146,7 +146,7 @@ void check_linears(const Kernels& set, const Kernels& scalar) {
             }
             check(same, name + ", rows alone", 0);
             Aligned memory(activation_bytes(kActF32, 1, depth));
-            const Activations input = activations_in(memory.data, set.linear->activation_form(m.weight.kind), 1, depth);
+            const Activations input = activations_in(memory.data, set.linear->activation_form(m.weight.kind), 1, depth, nullptr);
             set.linear->prepare_rows(x.data(), depth, 0, 1, input);
             const int32_t ids[] = {0, 3, 17, 40, 41, 79};
             float few[6];

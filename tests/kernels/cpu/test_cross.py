@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -21,31 +20,19 @@ from radixlang.kernels.cpu import build
 from radixlang.kernels.cpu.load import native_folder
 
 DRIVER = Path(__file__).with_name("sets_driver.cpp")
-ABI = ("api.cpp", "linear_abi.cpp", "pack_abi.cpp")
-"""Sources that only Python calls."""
 
 
-def build_driver(cxx: list[str], machine: str, flags: list[str], target: Path) -> None:
-    """An executable of the driver and every instruction set of that architecture."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    common = [*cxx, *(f for f in build._FLAGS if f != "-fPIC"), f"-I{build.SOURCES}", *flags]
+def build_driver(cxx: list[str], machine: str, extra: list[str], target: Path) -> None:
+    """An executable of the driver and every instruction set of that architecture; the objects are the library's own,
+    kept where that is built."""
+    kept = native_folder() / "objects"
+    kept.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as name:
         here = Path(name)
         sets = [isa for isa in build.instruction_sets(machine) if build._knows(cxx, isa, here)]
-        listed = "-DRX_ISAS(X)=" + " ".join(f"X({isa.name})" for isa in sets)
-        jobs = []
-        for source in [*sorted(build.SOURCES.glob("*.cpp")), DRIVER]:
-            if source.name.endswith(".isa.cpp"):
-                jobs += [(source, i.name, [f"-DRX_ISA={i.name}", *build.flags_for(cxx, i)]) for i in sets]
-            elif source.name not in ABI:
-                jobs.append((source, "all", [listed]))
-        commands = [
-            [*common, *extra, "-c", str(source), "-o", str(here / f"{source.stem}.{part}.o")]
-            for source, part, extra in jobs
-        ]
-        with ThreadPoolExecutor(2) as pool:
-            list(pool.map(build._run, commands))
-        build._run([*common, *(command[-1] for command in commands), "-o", str(here / "driver")])
+        objects = build.compile_all(cxx, build._FLAGS, sets, kept)
+        command = [*cxx, *build._FLAGS, f"-I{build.SOURCES}", *extra, str(DRIVER), *map(str, objects)]
+        build._run([*command, "-o", str(here / "driver")])
         (here / "driver").replace(target)
 
 
