@@ -7,6 +7,7 @@ is asked whenever a value ends.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
@@ -109,7 +110,7 @@ class JsonCursor:
         """Whether the judge refuses the number at the document's root, if the document ends now."""
         if self._judge is None or self._open or self._scalar < 0 or self._in_string:
             return False
-        return not self._judge.may_become_valid(Value(json.loads(bytes(self.text[self._scalar :]))))
+        return not self._judge.may_become_valid(Value(_read(bytes(self.text[self._scalar :]))))
 
     def containers(self) -> Iterator[tuple[Path, int]]:
         """The open containers, outermost first: path, and where each began."""
@@ -181,7 +182,7 @@ class JsonCursor:
 
     def _end_scalar(self, end: int, ended: list[Ended]) -> None:
         start, self._scalar = self._scalar, -1
-        self._place(Value(json.loads(bytes(self.text[start:end]))))
+        self._place(Value(_read(bytes(self.text[start:end]))))
         self._end(start, end, ended)
 
     def _place(self, value: Value) -> None:
@@ -204,3 +205,10 @@ class JsonCursor:
         assert self._root is not None
         if not self._judge.may_become_valid(self._root):
             self.fault = value
+
+
+def _read(scalar: bytes) -> Any:
+    try:
+        return json.loads(scalar)
+    except ValueError:  # a number of thousands of digits, which Python does not read
+        return -math.inf if scalar.startswith(b"-") else math.inf

@@ -8,6 +8,7 @@ must be refused, it counts as satisfied, so that the answer is right for all of 
 from __future__ import annotations
 
 import json
+import math
 import re
 from fractions import Fraction
 from functools import lru_cache
@@ -21,6 +22,9 @@ from .cursor import Value
 from .marks import CONTAINS, DATA, HOLDS, LEAST, MARKS, REFUSES, UNIQUE, Places, first_mark
 
 PATTERN_TIMEOUT_S = 0.05
+
+
+_BOUNDS = frozenset(["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"])
 
 
 class SchemaJudge:
@@ -174,16 +178,18 @@ def _scalar(schema: dict[str, Any], value: Value, lenient: bool) -> bool:
     name = "number" if is_number else "string" if isinstance(scalar, str) else "null" if scalar is None else "boolean"
     if not _has_type(schema, name, value):
         types = schema.get("type", ())
-        is_integer = is_number and "integer" in types and float(scalar).is_integer()
+        is_integer = is_number and "integer" in types and (isinstance(scalar, int) or scalar.is_integer())
         if not is_integer or not _has_type({k: v for k, v in schema.items() if k != "type"}, name, value):
             return False
     if is_number:
-        return _number(schema, scalar)
+        return _number(schema, scalar, lenient)
     return not isinstance(scalar, str) or _string(schema, scalar, lenient)
 
 
-def _number(schema: dict[str, Any], number: float) -> bool:
+def _number(schema: dict[str, Any], number: float, lenient: bool) -> bool:
     step = schema.get("multipleOf")
+    if isinstance(number, float) and math.isinf(number):  # larger than Python's floats
+        return lenient or (step is None and not schema.keys() & _BOUNDS)
     return (
         number >= schema.get("minimum", number)
         and number <= schema.get("maximum", number)

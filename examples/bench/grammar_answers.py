@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,14 @@ def schemas_to_ask(folder: Path | None, most: int) -> list[tuple[str, str]]:
     return [(name, text) for text, name in list(found.items())[:most]]
 
 
+def _number(text: str) -> Decimal | float:
+    """Exact, but for exponents that no number of Python's has."""
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return float(text)
+
+
 def _is_valid(schema: Any, text: str) -> bool:
     import jsonschema
 
@@ -82,7 +90,7 @@ def _is_valid(schema: Any, text: str) -> bool:
 
     found = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
     chosen = jsonschema.validators.extend(found, {"multipleOf": multiple_of})
-    return bool(chosen(schema).is_valid(json.loads(text, parse_float=Decimal)))
+    return bool(chosen(schema).is_valid(json.loads(text, parse_float=_number)))
 
 
 def judge(engine: radixlang.Engine, asked: list[tuple[str, str]], temperatures: tuple[float, ...]) -> Verdict:
@@ -101,7 +109,7 @@ def judge(engine: radixlang.Engine, asked: list[tuple[str, str]], temperatures: 
             return
         reason = answer["meta_info"]["finish_reason"]["type"]
         verdict.ended[reason] += 1
-        if reason == "stop" and not _is_valid(json.loads(text, parse_float=Decimal), answer["text"]):
+        if reason == "stop" and not _is_valid(json.loads(text, parse_float=_number), answer["text"]):
             verdict.invalid.append(f"{name} at {temperature}: {answer['text']}")
             print(f"INVALID {verdict.invalid[-1]}\n  {text[:2000]}", flush=True)
 

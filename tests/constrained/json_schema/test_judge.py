@@ -169,6 +169,15 @@ def test_each_alternative_is_judged_by_its_own_marks(schema, good, bad) -> None:
     assert not is_written(grammar, bad)
 
 
+@pytest.mark.parametrize("number", ["1e999999999999999999999", "-1e999", "9" * 5000, "1" + "0" * 400])
+def test_a_number_beyond_all_bounds_is_judged_and_breaks_nothing(number: str) -> None:
+    for refused in ({"multipleOf": 3}, {"minimum": 5}, {"type": "integer"}):
+        cursor = JsonCursor(SchemaJudge(normalise(json.dumps({"type": "number", "not": refused})).schema))
+        cursor.feed(number.encode())
+        assert cursor.is_faulty_here in (True, False)
+        cursor.finish()
+
+
 def test_what_masks_enforce_is_watched_by_nobody() -> None:
     schema = {"type": "object", "properties": {"a": {"enum": [1, 2]}, "b": {"type": "string", "maxLength": 5}}}
     assert not isinstance(compile_constraint(JsonSchema(json.dumps(schema)), VOCABULARY), CheckedGrammar)
