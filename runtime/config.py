@@ -190,6 +190,8 @@ class ServerConfig:
     reasoning_parser: str = "auto"
     """Format of the model's thoughts, which chat answers tell apart: auto (by its template), none, deepseek-r1, qwen3,
     kimi, mistral …"""
+    metrics_compat: tuple[str, ...] = ()
+    """Other servers whose names /metrics tells the same numbers by: sglang, vllm. Default: none."""
     no_ui: bool = False
     """Serve no page at /: browsers, too, hear that the server runs."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -203,6 +205,9 @@ class ServerConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"--port must be at most 65535, found {self.port}", param="port")
+        for name in self.metrics_compat:
+            if name not in ("sglang", "vllm"):
+                raise ConfigError(f"--metrics-compat takes sglang and vllm, found {name!r}", param="metrics_compat")
         if self.reasoning_parser not in ("auto", "none"):
             from ..lang.reasoning import REASONING_TAGS  # rarely asked for
 

@@ -93,6 +93,8 @@ class Metrics:
         self.cached_tokens = counter("cached_tokens", "Prompt tokens found in the prefix cache.")
         self.num_requests = counter("num_requests", "Requests (each with its n generations).")
         self.num_aborted_requests = counter("num_aborted_requests", "Requests that were aborted.", "reason")
+        for reason in ("aborted", "client_gone"):  # there from the start: a rate needs a zero before the first
+            self.num_aborted_requests.labels(reason)
         self.num_so_requests = counter("num_so_requests", "Requests with a constraint.")
         self.http_requests = counter("http_requests", "HTTP requests.", "route", "method")
         self.http_responses = counter("http_responses", "HTTP answers.", "status")

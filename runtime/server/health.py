@@ -10,6 +10,7 @@ from ... import __version__
 from ...errors import OverloadedError
 from ..generate_request import GenerateRequest
 from ..metrics import CONTENT_TYPE
+from ..metrics_compat import renamed
 from ..sampling_params import SamplingParams
 from .http import Answer, Request, Response, json_response
 from .route import Route
@@ -96,7 +97,10 @@ async def loads(service: Service, request: Request) -> Answer:
 async def metrics(service: Service, request: Request) -> Answer:
     """GET /metrics."""
     service.metrics.engine_last_step_age.set(service.engine_age_s())
-    return Response(service.metrics.render(await service.stats()), content_type=CONTENT_TYPE)
+    told = service.metrics.render(await service.stats())
+    if service.config.metrics_compat:
+        told = renamed(told.decode(), service.config.metrics_compat).encode()
+    return Response(told, content_type=CONTENT_TYPE)
 
 
 async def ping(service: Service, request: Request) -> Answer:

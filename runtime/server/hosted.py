@@ -77,5 +77,5 @@ def routes() -> list[Route]:
     return [
         Route(path="/invocations", handler=invocations, body=dict, summary="Chat or text (SageMaker)"),
         Route(path="/vertex_generate", handler=vertex, body=VertexBody, summary="Generate text (Vertex AI)"),
-        *(Route(path=path, handler=unserved, body=dict, summary="Not served") for path in _UNSERVED),
+        *(Route(path=path, handler=unserved, body=dict, is_listed=False) for path in _UNSERVED),
     ]

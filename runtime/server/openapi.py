@@ -59,6 +59,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 
 def document(routes: list[Route], model: str = "") -> dict[str, Any]:
     """OpenAPI 3.1 of these routes. model: the name in the examples."""
+    routes = [route for route in routes if route.is_listed]
     kinds = sorted({r.body for r in routes if r.body not in (None, dict)}, key=lambda kind: kind.__name__)
     _, components = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
     names = dict(zip(kinds, (kind.__name__ for kind in kinds), strict=True))

@@ -30,4 +30,6 @@ class Route:
     """Answered without a key."""
     is_admin: bool = False
     """Needs the admin key where there is one."""
+    is_listed: bool = True
+    """Stands in /openapi.json."""
     summary: str = ""
