@@ -1,9 +1,9 @@
 """A step that raised: which of its requests are to blame, and how the others go on.
 
-The step is run once more, whole, then in halves down to single sequences (a step's results do not depend on its
-batching, and K and V written twice are the same): those that fail alone end with the error. The others take their
-tokens; who holds K and V that this step was to compute for the cache goes back to the queue and computes them again. A
-step that was planned behind it has not run, and is taken back.
+The step, of a burst the first, is run once more, whole, then in halves down to single sequences (a step's results do
+not depend on its batching, and K and V written twice are the same): those that fail alone end with the error. The
+others take their tokens; who holds K and V that this step was to compute for the cache goes back to the queue and
+computes them again. A step that was planned behind it has not run, and is taken back.
 """
 
 from __future__ import annotations
@@ -180,6 +180,7 @@ def _part(plan: StepPlan, first: int, end: int, samples: list[int]) -> StepPlan:
         samples=[plan.samples[i]._replace(row=plan.samples[i].row - begin) for i in samples],
         scores=[s._replace(row=s.row - begin) for s in plan.scores if begin <= s.row < stop],
         hidden_rows=(plan.hidden_rows - np.int32(begin))[(plan.hidden_rows >= begin) & (plan.hidden_rows < stop)],
+        burst=None,
     )
 
 

@@ -182,8 +182,10 @@ def test_a_burst_that_fails_is_repaired(harness_of) -> None:
     harness.submit("a", [1, 2, 3], max_new_tokens=30)
     harness.submit("b", [4, 5], max_new_tokens=30, sampling_seed=13)
     harness.step()
-    harness.executor.fail_at = harness.executor.num_steps + 3
+    begun = harness.executor.num_steps
+    harness.executor.fail_at = begun + 3
     harness.step()
+    assert harness.executor.num_steps == begun + 3 + 1  # its first step is run once more
     harness.run()
     assert harness.stats["num_failed_steps"] == 1
     assert harness.token_ids["a"] == harness.expected([1, 2, 3], 30)
