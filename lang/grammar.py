@@ -85,7 +85,11 @@ class Grammar:
 
     def read(self, text: str) -> dict[str, str | None]:
         """The captures in `text`; None for a part that is not in it. ProgramError for a text that does not fit."""
-        found = self._read_regular(text) if self.is_regular else self._read_rules(text)
+        return self._fitting(text, self._read_regular if self.is_regular else self._read_rules)
+
+    @staticmethod
+    def _fitting(text: str, read: Callable[[str], dict[str, str | None] | None]) -> dict[str, str | None]:
+        found = read(text)
         if found is None:
             raise ProgramError(f"{text!r} does not fit its grammar; was it cut by max_tokens?")
         return found
@@ -93,10 +97,10 @@ class Grammar:
     def capture_in(self, text: Any, place: int) -> str:
         """The capture that `names` has at `place`. UndefinedVariable where the text does not have it.
 
-        text: as a gen gives it, perhaps a list.
+        text: as a gen gives it, perhaps a list. Bounded in time, whatever the grammar: it may come from anybody.
         """
         name = self.names()[place][0]
-        found = self.read(str(text[0] if isinstance(text, list) else text))[name]
+        found = self._fitting(str(text[0] if isinstance(text, list) else text), self._read_rules)[name]
         if found is None:
             raise UndefinedVariable(f"{name!r} is in no part of the text that was taken")
         return found
@@ -113,6 +117,8 @@ class Grammar:
             places = find(rules_of(self.tree), text)
         except RecursionError:
             raise ProgramError("the text is nested too deeply for its captures to be read") from None
+        except GrammarError as error:
+            raise ProgramError(error.message) from error
         if places is None:
             return None
         values: dict[str, str | None] = dict.fromkeys(name for name, _ in self.names())

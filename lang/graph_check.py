@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import TraceError
 from .captured import PLACE, TEXT
+from .grammar_data import read_grammar
 from .graph import Node, ProgramGraph
 from .graph_run import METHODS, SAMPLING_NAMES
 from .symbols import TEXT_METHODS
@@ -17,7 +18,7 @@ from .symbols import TEXT_METHODS
 MAX_NAME_CHARS = 200
 MAX_PATTERN_CHARS = 20_000
 _ON_NO_STREAM = ("arg", "op")
-_OPS = TEXT_METHODS | {"slice", "index", "vote", "capture"}
+_OPS = TEXT_METHODS | {"slice", "index", "vote", "capture", "capture_in"}
 _IN_CASES = frozenset({"text", "var", "gen", "select", "role_begin", "role_end", "scope_begin", "scope_end"})
 
 
@@ -126,11 +127,17 @@ class _Checker:
         )
         assert isinstance(args, list)
         _need(len(node.data) >= 1 and (method == "vote" or len(node.data) == 1), "it takes one value")
-        least = {"slice": 3, "index": 1, "vote": 1, "replace": 2, "capture": 2}.get(str(method), 0)
+        least = {"slice": 3, "index": 1, "vote": 1, "replace": 2, "capture": 2, "capture_in": 2}.get(str(method), 0)
         _need(len(args) >= least, f"{method} takes {least} args")
-        if method == "capture":
+        if method in ("capture", "capture_in"):
             is_pattern = isinstance(args[0], str) and len(args[0]) <= MAX_PATTERN_CHARS and _is_int(args[1])
-            _need(is_pattern, f"capture takes a pattern of at most {MAX_PATTERN_CHARS} characters, and a number")
+            _need(is_pattern, f"{method} takes a pattern of at most {MAX_PATTERN_CHARS} characters, and a number")
+        if method == "capture_in":
+            try:
+                names = read_grammar(args[0]).names()
+            except ValueError as error:
+                raise _Wrong(str(error)) from None
+            _need(0 <= args[1] < len(names), "the grammar has no such capture")
 
     def _set(self, node: Node) -> None:
         self._params(node, "name", "value")

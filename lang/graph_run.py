@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import TraceError
 from .actions import SglCall, SglRunTools
@@ -43,9 +43,6 @@ from .sampling import SglSamplingParams
 from .slot import Slot
 from .stream_executor import StreamExecutor
 from .symbols import apply_op
-
-if TYPE_CHECKING:
-    from .grammar import Grammar
 
 METHODS = {
     type(method).__name__: method
@@ -185,11 +182,7 @@ class GraphRun:
             self.values[node.id] = voted(futures, params["args"][0])
         else:
             method, args = params["method"], params["args"]
-            grammar: Grammar | None = self.graph.code.get(params.get("key", -1), {}).get("grammar")
-            if grammar is None:
-                self.values[node.id] = together(futures, lambda values: apply_op(method, args, values[0]))
-            else:
-                self.values[node.id] = together(futures, lambda values: grammar.capture_in(values[0], args[1]))
+            self.values[node.id] = together(futures, lambda values: apply_op(method, args, values[0]))
 
     def _expression(self, node: Node) -> SglExpr:
         params = node.params

@@ -108,6 +108,10 @@ def apply_op(method: str, args: list[Any], value: Any) -> Any:
     """What an op node makes of its input. ProgramError where the method raises, or gives too much."""
     if method == "capture":
         return _captured(args[0], args[1], value[0] if isinstance(value, list) else value)
+    if method == "capture_in":
+        from .grammar_data import read_grammar
+
+        return read_grammar(args[0]).capture_in(value, args[1])
     if method not in TEXT_METHODS and method not in ("slice", "index"):
         raise TraceError(f"no operation {method!r}")
     try:

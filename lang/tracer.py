@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import TraceError, UndefinedVariable
 from .backend.base_backend import BaseBackend
 from .captured import PLACE, capture
+from .grammar_data import grammar_text
 from .graph import MIN_CACHED_PREFIX_CHARS, Node, ProgramGraph
 from .ir import (
     SglConcateAndAppend,
@@ -212,13 +213,10 @@ class TracerProgramState:
         """Each captured part becomes an op on the gen's text."""
         if grammar is None or not grammar.names():
             return
-        how: dict[str, Any] = {}
-        if not grammar.is_regular:  # there is no pattern that reads them
-            how = {"code": "the captures of a grammar with rules, JSON or XML", "key": len(self.graph.code)}
-            self.graph.code[how["key"]] = {"grammar": grammar}
-        pattern = grammar.pattern() if grammar.is_regular else ""
+        method = "capture" if grammar.is_regular else "capture_in"
+        told = grammar.pattern() if grammar.is_regular else grammar_text(grammar)
         for place, (name, dtype) in enumerate(grammar.names()):
-            found = self.trace.add("op", -1, None, [node], method="capture", args=[pattern, place], **how)
+            found = self.trace.add("op", -1, None, [node], method=method, args=[told, place])
             full = self._full(name) or name
             if dtype is not None:
                 self.graph.types[full] = dtype

@@ -16,6 +16,8 @@ from .reader import START_RULE, Json, Part, Ref, Rules
 from .regular import is_nullable
 
 _decoder = json.JSONDecoder()
+MAX_STEPS = 300_000
+"""Ends of parts that are looked at in one text: less than a second."""
 
 
 class Marked(NamedTuple):
@@ -112,7 +114,8 @@ def _leading(part: Any, nullable: set[str]) -> set[str]:
 def find(rules: dict[str, Any], text: str) -> list[Found] | None:
     """The marked parts of `text` in the order of their ends; None for a text that the grammar does not have.
 
-    Raises RecursionError for one that is nested too deeply.
+    Raises RecursionError for one that is nested too deeply, and UnsupportedGrammar where finding them takes more than
+    MAX_STEPS: grammars and texts may come from anybody.
     """
     reader = _Reader(rules, text)
     start = Ref(START_RULE)
@@ -128,7 +131,7 @@ class _Reader:
         self.rules = rules
         self.text = text
         self.known: dict[tuple[int, int], list[int]] = {}
-        self.kept: list[Any] = []  # parts made here, whose identity is a key
+        self.steps = 0
 
     def ends(self, part: Any, begin: int) -> list[int]:
         """Where the part may end if it begins there, the preferred end first."""
@@ -141,7 +144,13 @@ class _Reader:
             else:
                 found = list(dict.fromkeys(self._ends(part, begin)))
             self.known[key] = found
+            self._count_steps(1 + len(found))
         return found
+
+    def _count_steps(self, number: int) -> None:
+        self.steps += number
+        if self.steps > MAX_STEPS:
+            raise UnsupportedGrammar("the captures of this text take too long to read: it has too many readings")
 
     def _ends(self, part: Any, begin: int) -> Iterator[int]:
         match part:
@@ -175,6 +184,7 @@ class _Reader:
         seen = {begin}
         while high is None or len(levels) <= high:
             reached = list(dict.fromkeys(end for place in levels[-1] for end in self.ends(inner, place)))
+            self._count_steps(len(reached))
             if len(levels) > low:  # beyond the least number only what is new leads anywhere
                 reached = [end for end in reached if end not in seen]
             if not reached:
@@ -187,6 +197,7 @@ class _Reader:
 
     def walk(self, part: Any, begin: int, end: int) -> Iterator[Found]:
         """The marks of one reading of text[begin:end] as `part`, which `ends` says is one."""
+        self._count_steps(1)
         match part:
             case Ref(name):
                 yield from self.walk(self.rules[name], begin, end)
@@ -206,6 +217,7 @@ class _Reader:
         reached, count = {begin}, 0
         while count < low or end not in reached:
             reached = {after for place in reached for after in self.ends(inner, place)}
+            self._count_steps(len(reached))
             count += 1
             assert high is None or count <= high
         return count
