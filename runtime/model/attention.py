@@ -22,7 +22,7 @@ class Step:
 
     batch: PackedBatch
     slots_T: Tensor
-    """int64: slot that each row writes."""
+    """Slot that each row writes: int64, or int32 for the GPU's kernels."""
     rope_TR: tuple[Tensor, Tensor]
     """cos and sin."""
     local_rope_TR: tuple[Tensor, Tensor]

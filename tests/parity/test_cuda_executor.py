@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save_file
 
 from radixlang.kernels import ops, registry
 from radixlang.kernels.reference import matmul as reference_matmul
+from radixlang.kernels.reference import rope as reference_rope
 from radixlang.kernels.triton import matmul as triton_matmul
 from radixlang.runtime.config import EngineConfig
 from radixlang.runtime.lora.adapter import linears_of, read_adapter
@@ -264,6 +265,22 @@ def test_families(family_name: str, make_family: Any, driver: Any) -> None:
         run = driver(executor)
         told.append(np.concatenate(run.logprobs([(run.new(), [i % 90 for i in ids]) for ids in work])))
     assert np.abs(told[0] - told[1]).max() < 1e-3
+
+
+def test_an_fp8_pool_is_near_a_whole_one(pair: Any, tiny_model_dir: Path, driver: Any) -> None:
+    if DEVICE == "cpu":  # the interpreter loses carries when it rounds to FP8
+
+        def store(qkv: Any, rope: Any, kv: Any, scale: Any, slots: Any, **options: Any) -> Any:
+            return reference_rope.rotate_and_store(qkv, rope, kv, scale, slots.long(), **options)
+
+        registry.register("rotate_and_store", store, name="rounds", device=DEVICE, rank=10)
+    told = []
+    for executor in (build(open_checkpoint(tiny_model_dir), torch.float8_e4m3fn), pair[1]):
+        run = driver(executor)
+        told.append(np.concatenate(run.logprobs([(run.new(), ids) for ids in prompts(2, seed=2)])))
+    got, whole = told
+    registry._table["rotate_and_store"] = [i for i in registry._table["rotate_and_store"] if i.name != "rounds"]
+    assert 1e-6 < (np.exp(whole) * (whole - got)).sum(-1).mean() < 0.02
 
 
 def test_an_int8_pool(tiny_model_dir: Path, driver: Any) -> None:

@@ -94,6 +94,12 @@ def test_an_int8_pool(error: Error) -> None:
     assert error(case.got(), case.exact()) < TOLERANCE[torch.float32]
 
 
+def test_an_fp8_pool(error: Error) -> None:
+    case = Case(SHAPES[3], heads=6, kv_heads=2, dim=16)
+    case.kv = case.kv.to(torch.float8_e4m3fn)
+    assert error(case.got(), case.exact()) < TOLERANCE[torch.float32]
+
+
 def test_a_split_gives_what_the_whole_gives(error: Error) -> None:
     case = Case([(1, 300), (1, 2)], heads=4, kv_heads=2, dim=16)
     pages = case.batch.paged

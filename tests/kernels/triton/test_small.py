@@ -52,7 +52,7 @@ def test_gated(kind: str, size: int, error: Error) -> None:
 
 @pytest.mark.parametrize("interleaved", [False, True])
 @pytest.mark.parametrize(("dim", "pairs"), [(16, 8), (24, 12), (32, 8)])
-@pytest.mark.parametrize("pool", [torch.float32, torch.float16, torch.int8], ids=str)
+@pytest.mark.parametrize("pool", [torch.float32, torch.float16, torch.int8, torch.float8_e4m3fn], ids=str)
 def test_rotate_and_store(interleaved: bool, dim: int, pairs: int, pool: torch.dtype, error: Error) -> None:
     torch.manual_seed(3)
     heads, kv_heads, tokens = 6, 2, 5
@@ -74,7 +74,12 @@ def test_rotate_and_store(interleaved: bool, dim: int, pairs: int, pool: torch.d
     assert error(got, expected) < 1e-6
     everything = torch.arange(11)
     read = [cache.load_kv(p, s, everything, torch.float64) for p, s in zip(kv, scale, strict=True)]
-    assert error(read[1], read[0]) < (0.01 if pool == torch.int8 else 1e-3 if pool == torch.float16 else 1e-6)
+    if pool == torch.float8_e4m3fn:
+        # The interpreter of triton 3.9 loses the carry where a mantissa of ones is rounded up: 1.99 becomes 1.
+        agree = (read[1] - read[0]).abs() <= 0.126 * read[0].abs() + 2e-3
+        assert float(agree.double().mean()) > (0.9 if not qkv.is_cuda else 0.9999)
+    else:
+        assert error(read[1], read[0]) < {torch.int8: 0.01, torch.float16: 1e-3, torch.float32: 1e-6}[pool]
     if pool == torch.int8:  # a last bit of the rotation may tip a rounding by one step
         assert int((kv[1].int() - kv[0].int()).abs().max()) <= 1
 
