@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from .inside import inner_schemas
 from .refusal import unsupported
 
 MAX_MADE = 400
@@ -136,9 +137,7 @@ def _circular(definitions: dict[str, Any]) -> set[str]:
 
 
 def _references(schema: Any) -> set[str]:
-    if isinstance(schema, list):
-        return set().union(*map(_references, schema)) if schema else set()
     if not isinstance(schema, dict):
         return set()
     own = {str(schema["$ref"]).removeprefix("#/$defs/")} if isinstance(schema.get("$ref"), str) else set()
-    return own.union(*(_references(inner) for key, inner in schema.items() if key not in ("const", "enum")))
+    return own.union(*map(_references, inner_schemas(schema)))

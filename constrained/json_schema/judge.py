@@ -19,7 +19,8 @@ import regex
 
 from .complement import canonical
 from .cursor import Value
-from .marks import CONTAINS, DATA, HOLDS, LEAST, MARKS, REFUSES, UNIQUE, Places, first_mark
+from .inside import inner_schemas
+from .marks import CONTAINS, HOLDS, LEAST, MARKS, REFUSES, UNIQUE, Places, first_mark
 
 PATTERN_TIMEOUT_S = 0.05
 
@@ -58,18 +59,24 @@ class SchemaJudge:
 
     def _is_marked(self, schema: Any) -> bool:
         """Whether a mark stands in the schema or in what it refers to."""
-        if not isinstance(schema, dict):
-            return isinstance(schema, list) and any(map(self._is_marked, schema))
-        known = self._marked.get(id(schema))
-        if known is None:
-            self._marked[id(schema)] = False  # in a circle: the others say
-            known = any(key in schema for key in MARKS) or any(
-                self._is_marked(inner) for key, inner in schema.items() if key not in DATA and key != "$defs"
-            )
-            if not known and "$ref" in schema:
-                known = self._is_marked(self._target(schema))
-            self._marked[id(schema)] = known
-        return known
+        seen: dict[
+            int, bool
+        ] = {}  # if a mark is found, nothing is known of the others on the way: there may be circles
+        waiting = [schema]
+        while waiting:
+            one = waiting.pop()
+            if not isinstance(one, dict) or id(one) in seen:
+                continue
+            known = self._marked.get(id(one), any(key in one for key in MARKS))
+            if known:
+                self._marked[id(schema)] = True
+                return True
+            if id(one) not in self._marked:
+                seen[id(one)] = False
+                waiting += inner_schemas({key: value for key, value in one.items() if key != "$defs"})
+                waiting += [self._target(one)] if "$ref" in one else []
+        self._marked |= seen
+        return False
 
     def _target(self, schema: dict[str, Any]) -> Any:
         return self._definitions.get(str(schema["$ref"]).removeprefix("#/$defs/"), False)
@@ -80,7 +87,7 @@ class SchemaJudge:
         if not all(self._fits(part, value, lenient, trusted) for part in schema.get("allOf", ())):
             return False
         options = schema.get("anyOf", ())
-        asks = "anyOf" in schema and (not trusted or self._is_marked(options))
+        asks = "anyOf" in schema and (not trusted or any(map(self._is_marked, options)))
         if asks and not any(self._fits(option, value, lenient, False) for option in options):
             return False
         refused = schema[REFUSES]["schema"] if REFUSES in schema and value.is_whole else False

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from .marks import DATA, HOLDS, MARKS
+from .inside import DATA, NAMED
+from .marks import HOLDS, MARKS
 
 
 def lighter(schema: Any, *, without_merging: bool) -> Any:
@@ -39,7 +40,7 @@ class _Lightener:
         return {"allOf": [*left, *held], **definitions}
 
     def below(self, key: str, value: Any) -> Any:
-        if key in ("properties", "patternProperties", "$defs"):
+        if key in NAMED:
             return {name: self.schema(inner) for name, inner in value.items()}
         return self.schema(value)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from .cursor import Path
+from .inside import DATA, NAMED, inner_schemas
 
 UNIQUE = "x-radixlang-unique"
 """The items are distinct."""
@@ -21,7 +22,6 @@ HOLDS = "x-radixlang-holds"
 """The value satisfies `schema`, which would be too much for the engine beside the rest."""
 MARKS = {UNIQUE: "uniqueItems", CONTAINS: "contains", LEAST: "minProperties", REFUSES: "not", HOLDS: "allOf"}
 """Each mark, and the keyword that it stands for."""
-DATA = ("const", "enum")
 
 
 class Mark(NamedTuple):
@@ -33,14 +33,12 @@ class Mark(NamedTuple):
 
 def first_mark(schema: Any) -> Mark | None:
     """The first mark, in the order of the schema; None: masks enforce all of it."""
-    if isinstance(schema, dict):
-        for key, keyword in MARKS.items():
-            if key in schema:
-                return Mark(keyword, schema[key]["pointer"])
-        inner = [value for key, value in schema.items() if key not in DATA]
-    else:
-        inner = schema if isinstance(schema, list) else []
-    return next((found for value in inner if (found := first_mark(value)) is not None), None)
+    if not isinstance(schema, dict):
+        return None
+    for key, keyword in MARKS.items():
+        if key in schema:
+            return Mark(keyword, schema[key]["pointer"])
+    return next((found for inner in inner_schemas(schema) if (found := first_mark(inner)) is not None), None)
 
 
 def without_marks(schema: Any) -> Any:
@@ -60,19 +58,23 @@ def without_marks(schema: Any) -> Any:
 
 
 def _stripped(node: Any) -> Any:
-    if isinstance(node, dict):
-        return {k: v if k in DATA else _stripped(v) for k, v in node.items() if k not in MARKS}
-    return [_stripped(inner) for inner in node] if isinstance(node, list) else node
+    if not isinstance(node, dict):
+        return [_stripped(inner) for inner in node] if isinstance(node, list) else node
+    out: dict[str, Any] = {}
+    for key, value in node.items():
+        if key in NAMED:
+            out[key] = {name: _stripped(inner) for name, inner in value.items()}
+        elif key not in MARKS:
+            out[key] = value if key in DATA else _stripped(value)
+    return out
 
 
 def _names(node: Any) -> list[str]:
     """The definitions to which a schema refers."""
-    if isinstance(node, list):
-        return [name for inner in node for name in _names(inner)]
     if not isinstance(node, dict):
         return []
     own = [str(node["$ref"]).removeprefix("#/$defs/")] if isinstance(node.get("$ref"), str) else []
-    return own + [name for key, inner in node.items() if key not in DATA for name in _names(inner)]
+    return own + [name for inner in inner_schemas(node) for name in _names(inner)]
 
 
 class Places:

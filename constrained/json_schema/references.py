@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urldefrag, urljoin
 
+from .inside import DATA, NAMED
 from .refusal import invalid
 
 
@@ -39,7 +40,12 @@ class References:
             reference = node.get("$ref")
             if base != home and isinstance(reference, str):  # the same from wherever it is read
                 node["$ref"] = urljoin(base, reference)
-            stack += [(child, f"{pointer}/{escape(key)}", base) for key, child in node.items() if key not in _DATA]
+            for key, child in node.items():
+                place = f"{pointer}/{escape(key)}"
+                if key in NAMED and isinstance(child, dict):
+                    stack += [(inner, f"{place}/{escape(name)}", base) for name, inner in child.items()]
+                elif key not in _DATA:
+                    stack.append((child, place, base))
 
     def _enter(self, node: dict[str, Any], pointer: str, base: str) -> str:
         own = self._own_id(node)
@@ -112,4 +118,4 @@ def escape(key: str) -> str:
     return key.replace("~", "~0").replace("/", "~1")
 
 
-_DATA = frozenset({"const", "enum", "default", "examples"})
+_DATA = DATA | {"default", "examples"}

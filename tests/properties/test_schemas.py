@@ -4,6 +4,7 @@ import itertools
 import json
 import random
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
@@ -118,3 +119,33 @@ def test_nothing_invalid_is_accepted(seed: int) -> None:
                 assert validator.is_valid(document), document
             except RecursionError:  # the validator's own: a reference that leads to itself in place
                 return
+
+
+@pytest.mark.parametrize("name", ["enum", "const", "$defs", "properties", "default", "x-radixlang-unique"])
+@pytest.mark.parametrize(
+    ("schema", "good", "bad"),
+    [
+        ({"type": "array", "uniqueItems": True, "items": {"type": "integer"}}, [1, 2], [1, 1]),
+        ({"$ref": "#/$defs/distinct"}, [1, 2], [1, 1]),
+        ({"type": "array", "contains": {"type": "string"}}, ["s"], [1]),
+        ({"not": {"properties": {"q": {"multipleOf": 3}}, "required": ["q"]}}, {"q": 1}, {"q": 3}),
+        ({"$ref": "#distinct"}, [1, 2], [1, 1]),
+    ],
+)
+def test_a_property_may_be_called_like_a_keyword(name, schema, good, bad) -> None:
+    definitions = {"distinct": {"type": "array", "uniqueItems": True}}
+    anchored = {"default": {"$anchor": "distinct", "uniqueItems": True}}
+    whole = {"type": "object", "properties": {name: schema}, "$defs": definitions, "patternProperties": anchored}
+    grammar = compile_constraint(JsonSchema(json.dumps(whole)), VOCABULARY)
+    assert accepts(grammar, {name: good})
+    assert not accepts(grammar, {name: bad})
+
+
+def test_what_is_judged_is_judged_behind_a_circle() -> None:
+    again = {"$ref": "#/$defs/q"}
+    part = {"allOf": [{"minLength": 2}, {"anyOf": [{"maxProperties": 1}, {"minLength": 2}]}, again]}
+    whole = {"properties": {"a": again}, "items": {"$ref": "#/$defs/p"}}
+    grammar = compile_constraint(JsonSchema(json.dumps({**again, "$defs": {"p": part, "q": whole}})), VOCABULARY)
+    for good, bad in ((["ab"], ["a"]), ({"a": ["ab"]}, {"a": ["a"]}), ({"a": {"a": ["ab"]}}, {"a": {"a": ["a"]}})):
+        assert accepts(grammar, good)
+        assert not accepts(grammar, bad)
