@@ -15,7 +15,6 @@ Find = Callable[[str], Any]
 
 MAX_DEPTH = 32
 MAX_CASES = 40
-DYNAMIC = ("anyOf", "oneOf", "if", "then", "else", "dependentSchemas", "dependencies")
 
 
 class Evaluated(NamedTuple):
@@ -49,72 +48,93 @@ def closed(node: dict[str, Any], find: Find, *, may_narrow: bool = False) -> dic
     if "additionalProperties" in node:
         return rest
     demand = node["unevaluatedProperties"]
-    base = evaluated({key: value for key, value in rest.items() if key not in DYNAMIC}, find)
-    if base is None:
+    cases = _Cases(find, may_narrow).of(rest)
+    if cases is None:
         return None
-    cases = [Case((), base)]
-    for alternatives in _alternatives(rest, base, find, may_narrow):
-        if alternatives is None or len(cases) * len(alternatives) > MAX_CASES:
-            return None
-        cases = [Case(a.guards + b.guards, a.evaluated | b.evaluated) for a in cases for b in alternatives]
     options: list[Any] = [{"allOf": [*case.guards, _closing(case.evaluated, demand)]} for case in cases]
     beside = options[0]["allOf"] if len(options) == 1 else [{"anyOf": options}]
     return {**rest, "allOf": [*rest.get("allOf", []), *beside]}
 
 
-def _alternatives(node: dict[str, Any], base: Evaluated, find: Find, may_narrow: bool) -> Iterator[list[Case] | None]:
-    """The cases of each keyword that evaluates now this, now that; None: they are not known, or too many."""
-    if "anyOf" in node:
-        branches = _cases(node["anyOf"], find)
-        yield None if branches is None else _sets([b for b in branches if (base | b.evaluated) != base], may_narrow)
-    if "oneOf" in node:
-        yield _cases(node["oneOf"], find)
-    if "if" in node:
-        met = _together([node["if"], node.get("then", True)], find)
-        otherwise = _together([node.get("else", True)], find)
-        if met is None or otherwise is None:
-            yield None
-        elif (base | met.evaluated | otherwise.evaluated) != base:
-            yield [met, Case(({"not": node["if"]}, *otherwise.guards), otherwise.evaluated)]
-    for key in ("dependentSchemas", "dependencies"):
-        for name, schema in node.get(key, {}).items():
-            own = evaluated(schema, find)
-            if own is None:
-                yield None
-            elif (base | own) != base:
-                without = {"properties": {name: False}}
-                yield [Case(({"required": [name]}, schema), own), Case((without,), NOTHING)]
+class _Cases:
+    """What a schema evaluates, in each case that its keywords leave open; None where that is not known, or too much."""
 
+    def __init__(self, find: Find, may_narrow: bool) -> None:
+        self.find = find
+        self.may_narrow = may_narrow
 
-def _cases(schemas: list[Any], find: Find) -> list[Case] | None:
-    found = [_together([schema], find) for schema in schemas]
-    known = [case for case in found if case is not None]
-    return known if len(known) == len(found) else None
-
-
-def _together(schemas: list[Any], find: Find) -> Case | None:
-    whole = NOTHING
-    for schema in schemas:
-        own = evaluated(schema, find)
-        if own is None:
+    def of(self, schema: Any, depth: int = 0) -> list[Case] | None:
+        """The cases of a schema that holds."""
+        if not isinstance(schema, dict):
+            return [Case((), NOTHING)]
+        if depth > MAX_DEPTH or "$dynamicRef" in schema or "$recursiveRef" in schema:
             return None
-        whole |= own
-    return Case(tuple(schemas), whole)
+        is_all = "additionalProperties" in schema or "unevaluatedProperties" in schema
+        own = Evaluated(frozenset(schema.get("properties", {})), frozenset(schema.get("patternProperties", {})), is_all)
+        found = [Case((), own)]
+        for alternatives in self.alternatives(schema, depth):
+            if alternatives is None:
+                return None
+            if all((case.evaluated | other.evaluated) == case.evaluated for case in found for other in alternatives):
+                continue  # they make no difference
+            if len(found) * len(alternatives) > MAX_CASES:
+                return None
+            found = [Case(a.guards + b.guards, a.evaluated | b.evaluated) for a in found for b in alternatives]
+        return found
+
+    def alternatives(self, schema: dict[str, Any], depth: int) -> Iterator[list[Case] | None]:
+        """The cases of each keyword that applies other schemas."""
+        for part in schema.get("allOf", []):
+            yield self.of(part, depth + 1)
+        if "$ref" in schema:
+            yield self.of(self.find(schema["$ref"]), depth + 1)
+        if "oneOf" in schema:
+            yield _either([self.guarded([branch], depth) for branch in schema["oneOf"]])
+        if "anyOf" in schema:
+            yield self.sets([self.guarded([branch], depth) for branch in schema["anyOf"]])
+        if "if" in schema:
+            met = self.guarded([schema["if"], schema.get("then", True)], depth)
+            yield _either([met, self.guarded([schema.get("else", True)], depth, {"not": schema["if"]})])
+        for key in ("dependentSchemas", "dependencies"):
+            for name, inner in schema.get(key, {}).items():
+                with_it = self.guarded([inner] if isinstance(inner, dict) else [], depth, {"required": [name]})
+                yield _either([with_it, [Case(({"properties": {name: False}},), NOTHING)]])
+
+    def guarded(self, schemas: list[Any], depth: int, *more: Any) -> list[Case] | None:
+        """The cases in which all schemas hold, and `more` does, which evaluates nothing."""
+        found = [Case(more, NOTHING)]
+        for schema in schemas:
+            inner = self.of(schema, depth + 1)
+            if inner is None or len(found) * len(inner) > MAX_CASES:
+                return None
+            found = [Case((*a.guards, schema, *b.guards), a.evaluated | b.evaluated) for a in found for b in inner]
+        return found
+
+    def sets(self, branches: list[list[Case] | None]) -> list[Case] | None:
+        """Every set of branches that may hold at once, none of them included: the node's own `anyOf` sees to that."""
+        known = [branch for branch in branches if branch is not None]
+        if len(known) < len(branches):
+            return None
+        known = [branch for branch in known if any(case.evaluated != NOTHING for case in branch)]
+        is_short = 2 ** len(known) <= MAX_CASES
+        if not is_short and not self.may_narrow:
+            return None
+        found: list[Case] = []
+        for count in range((len(known) if is_short else 1) + 1):
+            for chosen in combinations(known, count):
+                cases = [Case((), NOTHING)]
+                for branch in chosen:
+                    cases = [Case(a.guards + b.guards, a.evaluated | b.evaluated) for a in cases for b in branch]
+                found += cases
+        return found
 
 
-def _sets(branches: list[Case], may_narrow: bool) -> list[Case] | None:
-    """Every set of branches that may hold at once, none of them included."""
-    if 2 ** len(branches) > MAX_CASES and not may_narrow:
-        return None
-    most = len(branches) if 2 ** len(branches) <= MAX_CASES else 1
-    found = []
-    for count in range(most + 1):
-        for chosen in combinations(branches, count):
-            guards = tuple(guard for case in chosen for guard in case.guards)
-            whole = NOTHING
-            for case in chosen:
-                whole |= case.evaluated
-            found.append(Case(guards, whole))
+def _either(branches: list[list[Case] | None]) -> list[Case] | None:
+    found: list[Case] = []
+    for branch in branches:
+        if branch is None:
+            return None
+        found += branch
     return found
 
 
@@ -125,35 +145,3 @@ def _closing(found: Evaluated, demand: Any) -> Any:
     if found.patterns:
         closing["patternProperties"] = {pattern: True for pattern in sorted(found.patterns)}
     return {**closing, "additionalProperties": demand}
-
-
-def evaluated(schema: Any, find: Find, depth: int = 0) -> Evaluated | None:
-    """The properties that a schema evaluates whenever it holds; None where that depends on the document."""
-    if not isinstance(schema, dict):
-        return NOTHING
-    if depth > MAX_DEPTH or "$dynamicRef" in schema or "$recursiveRef" in schema:
-        return None
-    found = Evaluated(
-        frozenset(schema.get("properties", {})),
-        frozenset(schema.get("patternProperties", {})),
-        "additionalProperties" in schema or "unevaluatedProperties" in schema,
-    )
-    parts = [*schema.get("allOf", [])]
-    if "$ref" in schema:
-        parts.append(find(schema["$ref"]))
-    for part in parts:
-        inner = evaluated(part, find, depth + 1)
-        if inner is None:
-            return None
-        found |= inner
-    for key in DYNAMIC:
-        inner_schemas = schema.get(key, [])
-        if key in ("dependentSchemas", "dependencies"):
-            inner_schemas = (
-                [inner for inner in inner_schemas.values() if isinstance(inner, dict)] if inner_schemas else []
-            )
-        for part in inner_schemas if isinstance(inner_schemas, list) else [inner_schemas]:
-            inner = evaluated(part, find, depth + 1)
-            if inner is None or (found | inner) != found:
-                return None
-    return found

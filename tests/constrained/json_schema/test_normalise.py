@@ -236,7 +236,7 @@ UNSUPPORTED = [
     ({"if": {"format": "date"}, "then": {"minLength": 3}}, "if"),
     (
         {
-            "anyOf": [{"anyOf": [{"properties": {"a": True}}, {"properties": {"b": True}}]}, {"required": ["c"]}],
+            "anyOf": [{"properties": {f"p{i}": True}} for i in range(9)],
             "unevaluatedProperties": False,
         },
         "unevaluatedProperties",
