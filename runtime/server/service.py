@@ -15,11 +15,14 @@ from ..front import Front
 from ..metrics import Metrics
 from .http import Request
 from .responses_store import ResponsesStore
+from .shelf import Shelf
 from .streaming import Sweeper
 
 if TYPE_CHECKING:
     from ..programs.published import Published
     from .active import Active
+    from .batches import Batch
+    from .files import File
     from .grammar import Checker
 
 _REFUSED_FIELDS = frozenset({
@@ -38,6 +41,8 @@ class Service:
         self.metrics = metrics or Metrics()
         self.sweeper = Sweeper()
         self.responses = ResponsesStore()
+        self.files: Shelf[File] = Shelf(max_items=10_000, max_bytes=256 << 20)
+        self.batches: Shelf[Batch] = Shelf(max_items=10_000, max_bytes=0)
         self.created = int(time.time())
         self.started = time.monotonic()
         self.engine_state: Callable[[], str] = lambda: "ready" if self._front is not None else "loading"

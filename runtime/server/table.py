@@ -18,11 +18,13 @@ def all_routes() -> list[Route]:
     from . import (
         active,
         anthropic,
+        batches,
         cache,
         chat,
         completions,
         decisions,
         embeddings,
+        files,
         grammar,
         hosted,
         models,
@@ -46,6 +48,8 @@ def all_routes() -> list[Route]:
     others = (
         native,
         hosted,
+        files,
+        batches,
         active,
         sessions,
         cache,

@@ -114,6 +114,26 @@ def test_a_schema_is_obeyed_and_a_forced_call_is_a_call(client):
     assert json.loads(choice.message.tool_calls[0].function.arguments)["n"] in (1, 2)
 
 
+def test_a_batch_of_the_openai_client(client):
+    asked = {"model": "default", "messages": HI, "max_tokens": 4}
+    lines = [
+        json.dumps({"custom_id": str(i), "method": "POST", "url": "/v1/chat/completions", "body": asked})
+        for i in range(5)
+    ]
+    file = client.files.create(file=("in.jsonl", "\n".join(lines).encode()), purpose="batch")
+    batch = client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
+    deadline = time.monotonic() + 60
+    while batch.status in ("in_progress", "finalizing"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+        batch = client.batches.retrieve(batch.id)
+    assert (batch.status, batch.request_counts.completed) == ("completed", 5)
+    answers = [json.loads(line) for line in client.files.content(batch.output_file_id).text.splitlines()]
+    assert [a["custom_id"] for a in answers] == [str(i) for i in range(5)]
+    assert all(a["response"]["body"]["usage"]["completion_tokens"] <= 4 for a in answers)
+    assert client.files.delete(file.id).deleted
+
+
 def test_errors_have_the_types_that_the_client_knows(client):
     import openai
 

@@ -1,0 +1,235 @@
+"""OpenAI's /v1/batches on the running server: a file of requests, answered beside the others at low priority.
+
+The lines go in the order of their prompts, so that neighbours share what the radix tree holds; WIDTH are under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from typing import Any
+
+import msgspec
+
+from ...errors import OverloadedError, RequestError
+from .batch_lines import Line, lines_of
+from .bodies import BodyBudget, HeldBody
+from .chat import chat
+from .completions import completions
+from .embeddings import embeddings
+from .errors import error_response
+from .files import file_of, make_file
+from .http import Answer, HttpError, Message, Request, Response, json_response
+from .responses import responses
+from .route import Handler, Route
+from .service import Service
+
+WIDTH = 32
+RETRY_S = 0.5
+MAX_RUNNING = 16
+"""Batches under way: each holds its lines and answers."""
+MAX_ANSWER_BYTES = 128 << 20
+"""Of one batch."""
+PRIORITY = -100
+_HANDLERS: dict[str, Handler] = {
+    "/v1/chat/completions": chat,
+    "/v1/completions": completions,
+    "/v1/embeddings": embeddings,
+    "/v1/responses": responses,
+}
+_WITH_PRIORITY = ("/v1/chat/completions", "/v1/completions")
+_encode = msgspec.json.Encoder().encode
+
+
+class BatchBody(msgspec.Struct):
+    """OpenAI's body."""
+
+    input_file_id: str
+    endpoint: str
+    completion_window: str = "24h"
+    metadata: dict[str, str] | None = None
+
+
+class Batch:
+    """One batch; `told` is OpenAI's object."""
+
+    def __init__(self, service: Service, request: Request, body: BatchBody, lines: list[Line]) -> None:
+        self._service = service
+        self.client = request.client
+        self._endpoint = body.endpoint
+        self._lines = lines
+        self._done: list[tuple[int, bool, bytes]] = []
+        self._num_bytes = 0
+        self._task: asyncio.Task[None] | None = None
+        now = int(time.time())
+        self.told: dict[str, Any] = {
+            "id": f"batch_{uuid.uuid4().hex}", "object": "batch", "endpoint": body.endpoint, "errors": None,
+            "input_file_id": body.input_file_id, "completion_window": body.completion_window, "status": "in_progress",
+            "output_file_id": None, "error_file_id": None, "created_at": now, "in_progress_at": now,
+            "expires_at": now + 86400, "finalizing_at": None, "completed_at": None, "failed_at": None,
+            "expired_at": None, "cancelling_at": None, "cancelled_at": None, "metadata": body.metadata,
+            "request_counts": {"total": len(lines), "completed": 0, "failed": 0},
+        }  # fmt: skip
+
+    @property
+    def is_running(self) -> bool:
+        return self._task is not None and not self._task.done()
+
+    def start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def cancel(self) -> None:
+        """What is answered by then stands in its files."""
+        if self._task is not None and not self._task.done():
+            self._end("cancelling")
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        waiting = sorted(range(len(self._lines)), key=lambda i: self._lines[i].order, reverse=True)
+
+        async def work() -> None:
+            while waiting:
+                number = waiting.pop()
+                response = await self._answer(self._lines[number])
+                good = response.status < 400
+                self.told["request_counts"]["completed" if good else "failed"] += 1
+                told = _told(self._lines[number], response)
+                self._num_bytes += len(told)
+                if self._num_bytes > MAX_ANSWER_BYTES:
+                    raise _TooLarge
+                self._done.append((number, good, told))
+
+        workers = [asyncio.ensure_future(work()) for _ in range(min(WIDTH, len(waiting)))]
+        try:
+            await asyncio.gather(*workers)
+            self._end("finalizing")
+            self._write()
+            self._end("completed")
+        except (asyncio.CancelledError, _TooLarge) as error:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+            self._write()
+            if isinstance(error, _TooLarge):
+                self._wrong("answers_too_large", "the answers take too much room; ask for fewer at once")
+            self._end("failed" if isinstance(error, _TooLarge) else "cancelled")
+
+    def _end(self, status: str) -> None:
+        self.told["status"] = status
+        self.told[f"{status}_at"] = int(time.time())
+
+    async def _answer(self, line: Line) -> Response:
+        """The answer to one line, asked for again while the server is full."""
+        body = {**line.body}
+        if self._endpoint in _WITH_PRIORITY:
+            body.setdefault("priority", PRIORITY)
+        content = _encode(body)
+        while True:
+            try:
+                answer = await _HANDLERS[self._endpoint](self._service, _request(self._endpoint, content, self.client))
+                assert isinstance(answer, Response)  # a line that asks for a stream is refused before
+                return answer
+            except Exception as error:
+                response = error_response(error)
+                if response.status not in (429, 503) or self._service.is_draining:
+                    return response
+            await asyncio.sleep(RETRY_S)
+
+    def _write(self) -> None:
+        for name, wanted in (("output_file_id", True), ("error_file_id", False)):
+            content = b"".join(told for _, good, told in sorted(self._done) if good == wanted)
+            if not content:
+                continue
+            file = make_file(content, f"{self.told['id']}.jsonl", "batch_output", self.client)
+            if self._service.files.put(file.told["id"], file, len(content)):
+                self.told[name] = file.told["id"]
+            else:
+                self._wrong("files_full", "the files that are kept leave no room for the answers; delete some")
+        self._done.clear()
+        self._lines = []
+
+    def _wrong(self, code: str, message: str) -> None:
+        told = {"code": code, "message": message, "param": None, "line": None}
+        self.told["errors"] = {"object": "list", "data": [told]}
+
+
+class _TooLarge(Exception):
+    """A batch's answers take more than MAX_ANSWER_BYTES."""
+
+
+def _request(path: str, content: bytes, client: str) -> Request:
+    """A request of this server's own, of a client that stays."""
+    pieces: list[Message] = [{"type": "http.request", "body": content, "more_body": False}]
+
+    async def receive() -> Message:
+        if not pieces:
+            await asyncio.Event().wait()
+        return pieces.pop()
+
+    scope = {"type": "http", "method": "POST", "path": path, "headers": [], "query_string": b""}
+    held = HeldBody(BodyBudget(len(content)))
+    made = Request(scope, receive, request_id=uuid.uuid4().hex, max_body=len(content), held=held)
+    made.client = client
+    return made
+
+
+def _told(line: Line, response: Response) -> bytes:
+    request_id = uuid.uuid4().hex
+    answer = {"status_code": response.status, "request_id": request_id, "body": msgspec.Raw(response.body)}
+    told = {"id": f"batch_req_{request_id}", "custom_id": line.custom_id, "response": answer, "error": None}
+    return _encode(told) + b"\n"
+
+
+def _batch(service: Service, request: Request) -> Batch:
+    found = service.batches.get(request.params["id"])
+    if found is None or found.client != request.client:
+        raise HttpError(404, f"there is no batch {request.params['id'][:128]!r}", code="batch_not_found")
+    return found
+
+
+async def create(service: Service, request: Request) -> Answer:
+    """POST /v1/batches."""
+    assert service.front is not None
+    body = await request.struct(BatchBody)
+    service.check_fields(request)
+    if body.endpoint not in _HANDLERS:
+        raise RequestError(f"endpoint must be one of {', '.join(_HANDLERS)}", param="endpoint")
+    file = file_of(service, request, body.input_file_id, "input_file_id")
+    if sum(batch.is_running for batch in service.batches.values()) >= MAX_RUNNING:
+        told = f"{MAX_RUNNING} batches are under way; try again when one has ended"
+        raise OverloadedError(told, status=429, code="too_many_batches", retry_after_s=30)
+    lines = await asyncio.to_thread(lines_of, file.content, body.endpoint)
+    batch = Batch(service, request, body, lines)
+    while not service.batches.put(batch.told["id"], batch):
+        oldest = next(kept for kept in service.batches.values() if not kept.is_running)
+        service.batches.drop(oldest.told["id"])
+    batch.start()
+    return json_response(batch.told)
+
+
+async def list_batches(service: Service, request: Request) -> Answer:
+    """GET /v1/batches: the newest first."""
+    told = [b.told for b in service.batches.values() if b.client == request.client]
+    return json_response({"object": "list", "data": told[::-1], "has_more": False})
+
+
+async def show(service: Service, request: Request) -> Answer:
+    """GET /v1/batches/{id}."""
+    return json_response(_batch(service, request).told)
+
+
+async def cancel(service: Service, request: Request) -> Answer:
+    """POST /v1/batches/{id}/cancel."""
+    batch = _batch(service, request)
+    batch.cancel()
+    return json_response(batch.told)
+
+
+def routes() -> list[Route]:
+    return [
+        Route(path="/v1/batches", handler=create, body=BatchBody, summary="Answer a file of requests"),
+        Route(path="/v1/batches", handler=list_batches, methods=("GET",), summary="Batches"),
+        Route(path="/v1/batches/{id}", handler=show, methods=("GET",), summary="One batch"),
+        Route(path="/v1/batches/{id}/cancel", handler=cancel, summary="End a batch"),
+    ]
