@@ -5,8 +5,7 @@
 Engines of this process, in turn for each workload: without a cache; with it; with it and told of programs: follow-up
 calls name the path that they extend and send what is new, paths are released when their program is through. Cached
 tokens are compared with what an endless, ideal cache would not compute again. A second table has a pool of half of what
-a workload ever computes, where eviction decides: for those that come back to what they computed. Larger pressure, and
-the optimum for it: simulate.py.
+a workload ever computes, where eviction decides. Larger pressure, and the optimum for it: reuse_bound.py.
 """
 
 from __future__ import annotations
@@ -29,7 +28,6 @@ from radixlang.runtime.sampling_params import SamplingParams
 MODEL = "smollm2-135m-instruct"
 ROOM = 65536  # slots: everything fits
 LONGEST = 1280  # of the longest request
-PRESSED = ("multi_turn", "tree_of_thought", "agents", "rag")
 
 
 class Told:
@@ -175,8 +173,6 @@ def main() -> int:
         for kind in ("on", "known"):
             if found[kind]["cached"] < 0.97 * found[kind]["reusable"]:
                 bad.append(f"{name}, {kind}: less than 0.97 of what can be reused")
-        if name not in PRESSED:
-            continue
         slots = max(LONGEST + 64, int(0.5 * found["off"]["computed"]))
         with engine(slots) as small, engine(slots, radix_eviction_policy="lru") as lru:
             pressed = measure({"off": (lru, False), "on": (small, False), "known": (small, True)}, REUSE[name], 1, 7)
