@@ -18,7 +18,7 @@ from .memory import RUN, Memory
 from .state import State
 
 _MOST = 8
-_LONGEST_S = 15e-3  # a reader sees no gap yet; who arrives or aborts waits for one step in any case
+_BEGUN_S = 15e-3  # no step begins later in a call: readers see no gap; who arrives or aborts waits for one step anyway
 
 
 class Bursts:
@@ -46,7 +46,7 @@ class Bursts:
         if batch.spans or not batch.decoding or len(state.queue):
             return 1
         step_s = state.pace.base_s(len(batch.decoding))
-        most = min(_MOST, int(_LONGEST_S / step_s) if step_s else 1)
+        most = min(_MOST, 1 + int(_BEGUN_S / step_s) if step_s else 1)
         if state.speculator is not None:  # what was guessed lately will be guessed again, but not within a burst
             most = min(most, self._num_calm)
         if most < 2:
