@@ -67,11 +67,10 @@ def describe(
     *,
     group: int,
     head_dim: int,
-    tree_T: NDArray[np.uint32] | None = None,
-    positions_T: Int32 | None = None,
+    tree: tuple[NDArray[np.uint32], Int32] | None = None,
 ) -> Paged:
-    """From a plan's arrays; one transfer. See StepPlan. group: query heads of a kv head. tree_T, positions_T: of a step
-    in which drafts branch."""
+    """From a plan's arrays; one transfer. See StepPlan. group: query heads of a kv head. tree: tree_T and positions_T,
+    where drafts branch."""
     counts = np.diff(query_start_B1)
     single = np.flatnonzero(counts == 1)
     tile_rows = rows_of_tile(group, head_dim, int(counts.max(initial=0)))
@@ -79,18 +78,18 @@ def describe(
     for b in np.flatnonzero(counts > 1).tolist():
         first, count, base = int(query_start_B1[b]), int(counts[b]), int(kv_lens_B[b] - counts[b])
         for at in range(0, count, tile_rows):
-            own = CAUSAL if tree_T is None or not tree_T[first] else base
+            own = CAUSAL if tree is None or not tree[0][first] else base
             tiles.append((first + at, min(tile_rows, count - at), base + at, int(table_rows_B[b]), own))
     parts = np.zeros((3, -(-len(single) // _ALIGNED) * _ALIGNED), np.int32)
     parts[:, : len(single)] = query_start_B1[single], kv_lens_B[single], table_rows_B[single]
     told = [parts.ravel(), np.array(tiles, np.int32).ravel()]
-    if tree_T is not None and positions_T is not None:
-        told[:0] = [np.pad(row, (0, -len(row) % _ALIGNED)) for row in (tree_T.view(np.int32), positions_T)]
+    if tree is not None:
+        told[:0] = [np.pad(row, (0, -len(row) % _ALIGNED)) for row in (tree[0].view(np.int32), tree[1])]
     flat = torch.from_numpy(np.concatenate(told))
     device = page_table.device
     flat = flat.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else flat
     tree_2T = None
-    if tree_T is not None:
+    if tree is not None:
         tree_2T, flat = flat[: 2 * len(told[0])].view(2, -1), flat[2 * len(told[0]) :]
     rows_B, lengths_B, table_rows = flat[: parts.size].view(parts.shape)[:, : len(single)]
     # The width of the table and not the longest sequence: so the split is the one that was compiled for graphs.

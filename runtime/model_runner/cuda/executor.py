@@ -81,7 +81,7 @@ class CudaExecutor:
         self.kv_bytes_per_token = pool.bytes_per_token
         config = decoder.config
         self.takes_trees = all(window == 0 or window >= TREE_ROWS for window in config.windows)
-        self._heads = {"group": config.num_heads // config.num_kv_heads, "head_dim": config.head_dim}
+        self._group = config.num_heads // config.num_kv_heads
         self._is_cuda = self._device.type == "cuda"
         self._stream = self._copies = None
         if self._is_cuda:
@@ -167,9 +167,9 @@ class CudaExecutor:
         ids_T, positions_T, slots_T = send([plan.token_ids_T, plan.positions_T, plan.slots_T], self._device)
         if relays:
             self._relay(ids_T, plan)
-        tree = {"tree_T": plan.tree_T, "positions_T": plan.positions_T} if plan.tree_T.size else {}
         paged = describe(
-            plan.query_start_B1, plan.kv_lens_B, plan.table_rows_B, self._mirror.table, **self._heads, **tree
+            plan.query_start_B1, plan.kv_lens_B, plan.table_rows_B, self._mirror.table, group=self._group,
+            head_dim=self._decoder.config.head_dim, tree=(plan.tree_T, plan.positions_T) if plan.tree_T.size else None,
         )  # fmt: skip
         hidden_TE = self._decoder.forward(ids_T, slots_T, PackedBatch([], positions_T, paged), self._pool)
         rows = sorted({s.row for s in plan.samples})

@@ -129,7 +129,7 @@ def test_drafts_that_branch_see_their_ancestors_only(
     assert case.batch.paged is not None
     case.batch.paged = paged.describe(
         np.array([0, 40, 45, 46, 49], np.int32), np.array([70, 75, 10, 23], np.int32), case.table_rows,
-        case.batch.paged.page_table, group=heads[0] // heads[1], head_dim=16, tree_T=words, positions_T=positions,
+        case.batch.paged.page_table, group=heads[0] // heads[1], head_dim=16, tree=(words, positions),
     )  # fmt: skip
     got = case.got(**options)
     for sequence in (case.batch.sequences[0], *case.batch.sequences[2:]):
