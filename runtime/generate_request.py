@@ -93,6 +93,8 @@ class GenerateChunk:
     index: int
     text: str = ""
     """New text: stop strings cut off, never half a character."""
+    thought: str = ""
+    """What of the new text was thought and not said, where a server tells them apart: `text` is without it."""
     token_ids: list[int] = field(default_factory=list)
     """New ids, the one that ended the generation included."""
     logprobs: list[TokenLogprobs] = field(default_factory=list)

@@ -180,6 +180,11 @@ def _usage(tally: Tally) -> dict[str, int]:
     }
 
 
+_THINKING: dict[str, Any] = {"type": "thinking", "thinking": "", "signature": ""}
+_OPENED_BY: dict[str, dict[str, Any]] = {"text_delta": {"type": "text", "text": ""}, "thinking_delta": _THINKING}
+"""The blocks that begin with their first piece."""
+
+
 class _Shape:
     """A message, whole or as events."""
 
@@ -193,7 +198,10 @@ class _Shape:
         tally = Tally()
         (generation,), _ = await gather(chunks, 1, tally)
         text, calls = read("".join(generation.text), self._plan)
-        content: list[dict[str, Any]] = [{"type": "text", "text": text}] if text or not calls else []
+        thought = "".join(generation.thought)
+        content: list[dict[str, Any]] = [{**_THINKING, "thinking": thought}] if thought else []
+        if text or not calls:
+            content.append({"type": "text", "text": text})
         for call in calls:
             content.append({"type": "tool_use", "id": _tool_id(), "name": call.name, "input": _object(call.arguments)})
         stop = _stop(generation.finish, bool(calls))
@@ -202,7 +210,7 @@ class _Shape:
     async def stream(self, chunks: AsyncGenerator[GenerateChunk, None]) -> AsyncIterator[bytes]:
         tally = Tally()
         tools = ToolStream(self._plan) if self._plan is not None else None
-        index, is_open, is_text = -1, False, False
+        index, is_open, opened = -1, False, ""
         begun = False
         async with contextlib.aclosing(chunks):
             async for chunk in chunks:
@@ -215,13 +223,15 @@ class _Shape:
                 deltas: list[dict[str, Any]] = [{"content": chunk.text}] if chunk.text else []
                 if tools is not None:
                     deltas = tools.push(chunk.text) + (tools.finish() if chunk.finish is not None else [])
+                if chunk.thought:
+                    deltas = [{"thought": chunk.thought}, *deltas]
                 for delta in deltas:
                     for block, piece in _pieces(delta):
-                        if block is not None or ((not is_open or not is_text) and "text" in piece):
+                        first = block or _OPENED_BY.get(piece.get("type", ""))
+                        if first is not None and (block is not None or first["type"] != opened):
                             if is_open:
                                 yield _event("content_block_stop", index=index)
-                            index, is_open, is_text = index + 1, True, block is None
-                            first = block or {"type": "text", "text": ""}
+                            index, is_open, opened = index + 1, True, first["type"]
                             yield _event("content_block_start", index=index, content_block=first)
                         if piece:
                             yield _event("content_block_delta", index=index, delta=piece)
@@ -238,6 +248,8 @@ class _Shape:
 
 def _pieces(delta: dict[str, Any]) -> list[tuple[dict[str, Any] | None, dict[str, Any]]]:
     """(the block that begins, or None; the delta inside it) of a chat delta."""
+    if "thought" in delta:
+        return [(None, {"type": "thinking_delta", "thinking": delta["thought"]})]
     if "content" in delta:
         return [(None, {"type": "text_delta", "text": delta["content"]})]
     told: list[tuple[dict[str, Any] | None, dict[str, Any]]] = []

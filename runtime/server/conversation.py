@@ -12,6 +12,7 @@ from ..sampling_params import SamplingParams
 from .generation import chunks_of
 from .http import Request
 from .messages import prompt_ids
+from .reasoning import thinking_of, told_apart
 from .service import Service
 from .tools import ToolPlan
 
@@ -29,7 +30,7 @@ async def converse(
     stream: bool,
     prompt_param: str = "messages",
 ) -> AsyncGenerator[GenerateChunk, None]:
-    """The chunks of one answer.
+    """The chunks of one answer, its thoughts apart from its text.
 
     `sampling`: SamplingParams' fields, over the model's own defaults; without max_new_tokens the rest of the context.
     `names`: what this API calls them, for errors. Raises RequestError for what cannot be, before anything is generated.
@@ -58,4 +59,6 @@ async def converse(
         timeout_s=service.timeout(None),
         add_bos=False,
     )
-    return chunks_of(service.front, call, prompt_param=prompt_param, found=found)
+    chunks = chunks_of(service.front, call, prompt_param=prompt_param, found=found)
+    thinking = thinking_of(service, ids) if found is None else None
+    return told_apart(chunks, thinking) if thinking is not None else chunks

@@ -23,12 +23,14 @@ class Generation:
 
     index: int
     text: list[str] = field(default_factory=list)
+    thought: list[str] = field(default_factory=list)
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[TokenLogprobs] = field(default_factory=list)
     finish: Finish | None = None
 
     def take(self, chunk: GenerateChunk) -> None:
         self.text.append(chunk.text)
+        self.thought.append(chunk.thought)
         self.token_ids += chunk.token_ids
         self.logprobs += chunk.logprobs
         self.finish = chunk.finish or self.finish

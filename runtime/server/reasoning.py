@@ -6,12 +6,15 @@ itself ends the prompt with the tag.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import AsyncGenerator
 from typing import NamedTuple
 
 import msgspec
 
 from ...errors import RequestError
 from ...lang.reasoning import REASONING_TAGS, ReasoningSplitter, split_reasoning
+from ..generate_request import GenerateChunk
 from .http import Answer, Request, json_response
 from .route import Route
 from .service import Service
@@ -84,6 +87,17 @@ class Thoughts:
             if said or is_last:
                 kept, self._waiting = self._waiting, ""
         return kept, said
+
+
+async def told_apart(
+    chunks: AsyncGenerator[GenerateChunk, None], thinking: Thinking
+) -> AsyncGenerator[GenerateChunk, None]:
+    """The chunks of one answer, thoughts moved from `text` to `thought`."""
+    reader = thinking.reader()
+    async with contextlib.aclosing(chunks):
+        async for chunk in chunks:
+            chunk.thought, chunk.text = reader.push(chunk.text, is_last=chunk.finish is not None)
+            yield chunk
 
 
 class SeparateBody(msgspec.Struct):

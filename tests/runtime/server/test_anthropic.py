@@ -116,3 +116,21 @@ def test_errors_have_anthropics_shape(serve, body, status, kind):
     answer = serve().post(PATH, body)
     assert answer.status_code == status
     assert (answer.json()["type"], answer.json()["error"]["type"]) == ("error", kind)
+
+
+def test_thoughts_are_blocks_of_their_own(serve):
+    template = "{% for m in messages %}{{ m.content.split('</think>')[-1] }}{% endfor %}A:<think>\n"
+    client = serve(reply=b"well\n</think>\n\nIt is.", info={"chat_template": template})
+    body = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 60}
+    content = client.post("/v1/messages", body).json()["content"]
+    assert content == [{"type": "thinking", "thinking": "well", "signature": ""}, {"type": "text", "text": "It is."}]
+    answer = client.post("/v1/messages", {**body, "stream": True})
+    told = [json.loads(block.split("data: ")[1]) for block in answer.text.split("\n\n") if "data: " in block]
+    starts = [(e["index"], e["content_block"]["type"]) for e in told if e["type"] == "content_block_start"]
+    assert starts == [(0, "thinking"), (1, "text")]
+    assert [e["index"] for e in told if e["type"] == "content_block_stop"] == [0, 1]
+    deltas = [e["delta"] for e in told if e["type"] == "content_block_delta"]
+    assert "".join(d.get("thinking", "") for d in deltas) == "well"
+    assert "".join(d.get("text", "") for d in deltas) == "It is."
+    whole = client.post("/v1/responses", {"input": "hi", "max_output_tokens": 60}).json()
+    assert whole["output"][0]["content"][0]["text"] == "It is."
