@@ -17,7 +17,7 @@ from ...constrained.fields import FoundConstraint
 from ...errors import RequestError
 from .tool_parsers import Parsed, ToolCall, parse
 
-MAX_TOOLS = 512
+MAX_TOOLS = 4096
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _FORCED_HEAD = re.compile(r'\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"arguments"\s*:\s*')
 _WHOLE_MARKERS = ("{", "[", "<|python_tag|>")
