@@ -191,7 +191,7 @@ def _cuda(config: EngineConfig, checkpoint: Checkpoint, lora: SlotSize | None) -
         return _torch(config, checkpoint, why="--device cuda", lora=lora)
     from .cuda.load import load_cuda, stored_bytes
 
-    check_weights(stored_bytes(checkpoint, _BYTES[place.dtype]), place.free_bytes)
+    check_weights(stored_bytes(checkpoint, _BYTES[place.dtype]), place.free_bytes, elsewhere="--device cpu")
     return load_cuda(
         config,
         checkpoint,

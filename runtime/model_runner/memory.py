@@ -96,12 +96,12 @@ def plan_slots(
     return num_slots
 
 
-def check_weights(weight_bytes: int, free_bytes: int) -> None:
-    """Raises ConfigError when the weights alone are too large."""
+def check_weights(weight_bytes: int, free_bytes: int, *, elsewhere: str = "") -> None:
+    """Raises ConfigError when the weights alone are too large. elsewhere: a flag by which they may fit."""
     if weight_bytes > free_bytes:
         raise ConfigError(
             f"the model is larger than the memory: {_size(weight_bytes)} of weights, {_size(free_bytes)} free; "
-            f"take a smaller model or a smaller quantisation",
+            f"take a smaller model or a smaller quantisation{elsewhere and f', or {elsewhere}'}",
             param="model_path",
         )
 

@@ -126,7 +126,7 @@ def launched(executor: Any, plan: Any, watch: AbstractContextManager[Watch]) -> 
     return step.result(), seen.seen
 
 
-@pytest.mark.parametrize("case", ["llama", "experts", "int8 and adapters"])
+@pytest.mark.parametrize("case", ["experts", "int8 and adapters"])
 def test_a_launch_waits_for_nothing(
     case: str, tiny_model_dir: Path, make_family: Any, make_adapter: Any, driver: Any, make_sample: Any,
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from radixlang.errors import ConfigError
-from radixlang.runtime.model_runner.memory import MAX_CONTEXTS, _group_headroom, free_memory, plan_slots
+from radixlang.runtime.model_runner.memory import MAX_CONTEXTS, _group_headroom, check_weights, free_memory, plan_slots
 
 MIB = 1 << 20
 
@@ -56,6 +56,8 @@ def test_the_models_own_limit_may_be_cut_with_a_warning(caplog: pytest.LogCaptur
 def test_a_model_larger_than_the_memory() -> None:
     with pytest.raises(ConfigError, match=r"model is larger than the memory: 3\.0 GiB of weights, 1000\.0 MiB free"):
         slots(weight_bytes=3 << 30)
+    with pytest.raises(ConfigError, match=r"smaller quantisation, or --device cpu$"):
+        check_weights(3 << 30, 1 << 30, elsewhere="--device cpu")
 
 
 @pytest.mark.parametrize(
