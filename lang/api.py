@@ -309,26 +309,32 @@ def assistant(expr: str | SglExpr | None = None) -> SglExpr:
 
 
 def system_begin() -> SglRoleBegin:
+    """The begin of a system message whose parts are appended one by one; a role inside a role fails."""
     return SglRoleBegin("system")
 
 
 def system_end() -> SglRoleEnd:
+    """Its end. A run fails where no system message is open."""
     return SglRoleEnd("system")
 
 
 def user_begin() -> SglRoleBegin:
+    """The begin of a user message whose parts are appended one by one; a role inside a role fails."""
     return SglRoleBegin("user")
 
 
 def user_end() -> SglRoleEnd:
+    """Its end. A run fails where no user message is open."""
     return SglRoleEnd("user")
 
 
 def assistant_begin() -> SglRoleBegin:
+    """The begin of an assistant message whose parts are appended one by one; a role inside a role fails."""
     return SglRoleBegin("assistant")
 
 
 def assistant_end() -> SglRoleEnd:
+    """Its end. A run fails where no assistant message is open."""
     return SglRoleEnd("assistant")
 
 

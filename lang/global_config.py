@@ -18,10 +18,13 @@ class GlobalConfig:
     default_backend: BaseBackend | Any | None = None
     """What runs programs that name no backend; a Runtime is unwrapped to its endpoint."""
     skip_special_tokens_in_output: bool = True
+    """Text of answers has no special tokens, such as a chat's end of turn."""
     spaces_between_special_tokens_in_out: bool = True
+    """Sent with each call, for servers whose tokenizers ask for it."""
     enable_precache_with_tracing: bool = True
     """run_batch computes the constant prefix of a program once, before its first call."""
     enable_parallel_encoding: bool = True
+    """SGLang's, kept so that programs may set it: joins that concatenate need no such choice."""
 
     @property
     def global_config(self) -> GlobalConfig:

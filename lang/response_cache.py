@@ -39,6 +39,7 @@ class ResponseCache:
         return found
 
     def put(self, model: str, key: dict[str, Any], value: Any, meta: dict[str, Any]) -> None:
+        """Keeps an answer; readers see all of it or nothing."""
         handle, partial = tempfile.mkstemp(dir=self.directory, suffix=".part")
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             json.dump({"prompt": key["prompt"], "value": value, "meta": meta}, file, ensure_ascii=False)

@@ -64,6 +64,7 @@ class Runtime:
 
     @property
     def pid(self) -> int | None:
+        """Of the server's process; None after shutdown."""
         return None if self._process is None else self._process.pid
 
     def _wait(self, timeout_s: float) -> None:
@@ -107,12 +108,15 @@ class Runtime:
                 continue
 
     def cache_prefix(self, prefix: str) -> None:
+        """Computes `prefix`, so that prompts which begin with it find it in the cache."""
         self.endpoint.cache_prefix(prefix)
 
     def start_profile(self) -> None:
+        """The server begins to record its steps."""
         self.endpoint.start_profile()
 
     def stop_profile(self) -> None:
+        """Ends what start_profile began."""
         self.endpoint.stop_profile()
 
     def get_tokenizer(self) -> Any:
@@ -161,6 +165,7 @@ class Runtime:
         return response.json()
 
     async def get_server_info(self) -> dict[str, Any]:
+        """Configuration and counters of the server. RadixlangError where it does not answer well."""
         async with httpx.AsyncClient(headers=self._headers()) as client:
             response = await client.get(self.url + "/get_server_info")
         await raise_for(response)

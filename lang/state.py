@@ -58,6 +58,7 @@ class ProgramState:
 
     @property
     def cancelled(self) -> bool:
+        """Whether the program was ended by cancel(), or because its reader left."""
         return self.stream_executor.cancelled
 
     # -- appending ---------------------------------------------------------------------------------------------
@@ -198,6 +199,7 @@ class ProgramState:
         return await asyncio.wrap_future(self.stream_executor.value_future(self._scope + name))
 
     def set_var(self, name: str, value: Any) -> None:
+        """As state[name] = value."""
         self.stream_executor.set_var(self._scope + name, value)
 
     def get_meta_info(self, name: str) -> Any:

@@ -40,6 +40,7 @@ class Usage:
 
     @property
     def total_tokens(self) -> int:
+        """Prompt and completion tokens."""
         return self.prompt_tokens + self.completion_tokens
 
     def add(self, meta: dict[str, Any], *, requests: int = 1, round_trips: int = 1) -> None:

@@ -114,6 +114,7 @@ class Engine(FrontBackend):
         lang_loop.run(self.front.abort_all() if abort_all else self.front.abort(rid))
 
     def flush_cache(self) -> bool:
+        """Drops everything from the prefix cache that no running request holds."""
         return lang_loop.run(self.front.flush_cache())
 
     def load_lora_adapter(self, lora_name: str, lora_path: str) -> dict[str, str]:
@@ -142,6 +143,7 @@ class Engine(FrontBackend):
         lang_loop.run(self.front.sessions.close(session_id))
 
     def get_server_info(self) -> dict[str, Any]:
+        """Configuration and counters, as GET /get_server_info tells them."""
         return lang_loop.run(self.native_server_info())
 
     def shutdown(self) -> None:
@@ -210,6 +212,7 @@ class Engine(FrontBackend):
     # -- the language's backend; coroutines of the language's loop
 
     def get_model_name(self) -> str:
+        """The model's path or name, as it was given."""
         return self.config.model_path
 
     async def native_register_program(self, name: str, graph: dict[str, Any]) -> None:

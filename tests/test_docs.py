@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,19 @@ def test_names_in_the_guide_exist():
     for page in PAGES:
         for name in re.findall(r"\bsgl\.([A-Za-z_]\w*)", page.read_text(encoding="utf-8")):
             assert hasattr(sgl, name), f"{page.name}: sgl.{name}"
+
+
+def test_the_reference_has_every_public_name_and_each_says_what_it_is():
+    shown = re.findall(r"^::: (\S+)$", (ROOT / "docs" / "reference.md").read_text(encoding="utf-8"), re.MULTILINE)
+    for name in sgl.__all__:
+        value = getattr(sgl, name)
+        if name.startswith("__") or isinstance(value, types.ModuleType):
+            continue
+        kind = value if isinstance(value, (type, types.FunctionType)) else type(value)
+        full = f"{kind.__module__}.{kind.__qualname__}"
+        assert any(full == one or full.startswith(f"{one}.") for one in shown), f"docs/reference.md lacks {full}"
+        own = vars(kind).get("__doc__") if isinstance(kind, type) else kind.__doc__
+        assert own, f"{full} has no docstring"
 
 
 def test_the_site_builds_strictly(tmp_path):

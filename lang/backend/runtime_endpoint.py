@@ -60,6 +60,7 @@ class RuntimeEndpoint(NativeBackend):
         )
 
     def get_model_name(self) -> str:
+        """The path of the server's model."""
         return str(self.model_info["model_path"])
 
     # -- requests ----------------------------------------------------------------------------------------------
@@ -189,9 +190,11 @@ class RuntimeEndpoint(NativeBackend):
     # -- SGLang's blocking face --------------------------------------------------------------------------------
 
     def flush_cache(self, empty_cache: bool = True) -> bool:
+        """Drops what no running request holds from the server's cache. RadixlangError where it does not answer well."""
         return run(self.native_flush_cache())
 
     def get_server_info(self) -> dict[str, Any]:
+        """Configuration and counters of the server. RadixlangError where it does not answer well."""
         return run(self.native_server_info())
 
     def open_session(
@@ -202,12 +205,15 @@ class RuntimeEndpoint(NativeBackend):
         return str(run(self._post("/open_session", {name: value for name, value in body.items() if value is not None})))
 
     def close_session(self, session_id: str) -> None:
+        """Ends a session; the server forgets its path."""
         run(self._post("/close_session", {"session_id": session_id}))
 
     def start_profile(self) -> None:
+        """The server begins to record its steps."""
         run(self._post("/start_profile", None))
 
     def stop_profile(self) -> None:
+        """Ends what start_profile began."""
         run(self._post("/stop_profile", None))
 
     def shutdown(self) -> None:
