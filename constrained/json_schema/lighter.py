@@ -28,6 +28,8 @@ class _Lightener:
         if not isinstance(node, dict):
             return node
         out = {key: value if key in DATA or key in MARKS else self.below(key, value) for key, value in node.items()}
+        if self.without_merging and len(out.get("patternProperties", {})) > 1:
+            return self.with_one_pattern(out)
         parts = _parts(out)
         heavy = [part for part in parts if self.is_heavy(part)]
         if len(parts) < 2 or len(heavy) < (1 if self.without_merging else 2):
@@ -38,6 +40,13 @@ class _Lightener:
         held = [{HOLDS: {"schema": part, "pointer": "#"}} for part in judged]
         definitions = {"$defs": out["$defs"]} if "$defs" in out else {}
         return {"allOf": [*left, *held], **definitions}
+
+    def with_one_pattern(self, node: dict[str, Any]) -> Any:
+        """The engine need not see that patterns for names are apart; a judge tells whose name is whose."""
+        patterns = node["patternProperties"]
+        one = {"|".join(f"(?:{pattern})" for pattern in patterns): {"anyOf": list(patterns.values())}}
+        whole = {key: value for key, value in node.items() if key != "$defs"}
+        return {**node, "patternProperties": one, HOLDS: {"schema": whole, "pointer": "#"}}
 
     def below(self, key: str, value: Any) -> Any:
         if key in NAMED:

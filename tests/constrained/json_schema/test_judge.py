@@ -110,6 +110,16 @@ def test_what_is_left_to_the_judge_is_obeyed(one, other, values, without_merging
         assert written == Draft202012Validator(schema).is_valid(value), value
 
 
+def test_patterns_that_the_engine_sees_as_one_are_told_apart_by_the_judge() -> None:
+    names = {"^a": {"type": "integer"}, "^b[0-9]*$": {"type": "string"}}
+    schema = {"type": "object", "patternProperties": names, "additionalProperties": False}
+    grammar = light_grammar(schema, without_merging=True)
+    for good in ({}, {"a": 1}, {"abc": 1, "b7": "x"}):
+        assert is_written(grammar, good), good
+    for bad in ({"a": "x"}, {"b": 1}, {"c": 1}, {"xa": 1}, {"b7x": "x"}):
+        assert not is_written(grammar, bad), bad
+
+
 def test_alternatives_that_multiply_are_left_to_the_judge() -> None:
     names = [f"p{i}" for i in range(14)]
     schema = {"dependencies": {name: {"required": names[i : i + 2]} for i, name in enumerate(names[:-1])}}
