@@ -103,7 +103,7 @@ CORPUS = [
     ),
     ("tools-text", CHAT, chat(tools="hello"), 400, "tools"),
     ("tools-odd", CHAT, chat(tools=[{"type": "database"}]), 400, r"tools\.0"),
-    ("tools-many", CHAT, chat(tools=[TOOL] * 600), 400, "tools"),
+    ("tools-many", CHAT, chat(tools=[TOOL] * 5000), 400, "tools"),
     (
         "tool-name",
         CHAT,
