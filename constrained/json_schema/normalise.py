@@ -320,8 +320,8 @@ class _Normaliser:
             parts: list[Any] = [self.schema(branch, place.down("oneOf", str(i), is_closable=closable))]
             for j in rivals.get(i, ()):
                 rest = refused(value[j], full[i], self.resolve, room=self.room)
-                if rest is None and self.may_narrow:
-                    rest = refused(value[j], full[i], self.resolve, partly=True) or None
+                if self.may_narrow and (rest is None or REFUSES in canonical(rest)):
+                    rest = refused(value[j], full[i], self.resolve, partly=True) or rest
                 if rest is None:
                     raise may_both_match(i, j, place.pointer)
                 inner = place.down("oneOf", str(j), is_closable=False)
@@ -336,10 +336,9 @@ class _Normaliser:
         """`if` with `then` and `else`: what it accepts and `then`, or what it refuses and `else`."""
         if "then" not in node and "else" not in node:
             return
-        is_met = self.schema(node["if"], place.down("if", is_closable=False))
-        then = self.schema(node.get("then", True), place.down("then", is_closable=False))
+        parts = [self.schema(node.get(k, True), place.down(k, is_closable=False)) for k in ("if", "then", "else")]
+        is_met, then, otherwise = parts
         options: list[Schema] = [together({}, [s for s in (is_met, then) if s is not True])]
-        otherwise = self.schema(node.get("else", True), place.down("else", is_closable=False))
         for negated in self.complement(node["if"], "if", node, place):
             options.append(together({}, [s for s in (negated, otherwise) if s is not True]))
         any_of(options, out, beside)
