@@ -128,15 +128,26 @@ def test_the_adapter_used_longest_ago_gives_up_its_slot(driver, tiny_model_dir, 
     from radixlang.runtime.model import adapted as module
 
     executor = torch_executor(tiny_model_dir, SlotSize(2, 8))
-    loaded = []
-    put = module._Part.put
-    monkeypatch.setattr(
-        module._Part, "put", lambda part, slot, a: (loaded.append(adapters.index(a)), put(part, slot, a))
-    )
+    loaded, rounded = [], []
+    stage, put = module._Part.stage, module._Part.put
+
+    def staging(part, adapter):
+        rounded.append((part, adapter))
+        return stage(part, adapter)
+
+    def putting(part, slot, staged):
+        for place, adapter in enumerate(adapters):
+            if staged is not None and any(staged is own for own in executor._adapters._staged.get(adapter, ())):
+                loaded.append(place)
+        put(part, slot, staged)
+
+    monkeypatch.setattr(module._Part, "stage", staging)
+    monkeypatch.setattr(module._Part, "put", putting)
     for who in (0, 1, 0, 2, 0, 1):
         rows_of(driver, AdaptedExecutor(executor, adapters, [who]), [[1, 2]])
     changes = [a for a, b in zip(loaded, [None, *loaded], strict=False) if a != b]
     assert changes == [0, 1, 2, 1]
+    assert len(set(rounded)) == len(rounded)  # each matrix once, however often its adapter comes back
 
 
 def test_a_prompt_in_chunks_and_its_decoding_keep_their_adapter(
