@@ -207,10 +207,10 @@ class EveryDraftPays:
 
 @pytest.mark.parametrize("which", [0, 1], ids=["cuda", "torch"])
 def test_drafts_that_branch_through_the_scheduler(pair: Any, which: int) -> None:
-    """Three answers of one prompt, then the same again: the tree knows all three, and tokens are those of no draft."""
+    """Two answers of one prompt, then the same again: the tree knows both, and tokens are the reference's undrafted."""
     told, branched = [], 0
     for algorithm in ("none", "tree"):
-        inner = pair[which]
+        inner = pair[which if algorithm == "tree" else 1]
 
         def execute(plan: Any, inner: Any = inner) -> Any:
             nonlocal branched
@@ -236,7 +236,7 @@ def test_drafts_that_branch_through_the_scheduler(pair: Any, which: int) -> None
         if scheduler._state.speculator is not None:
             scheduler._state.speculator.costs = EveryDraftPays()  # type: ignore[assignment]
         for turn in "ab":
-            for seed in range(3):
+            for seed in range(2):
                 sampling = SamplingParams(max_new_tokens=5, temperature=20.0, sampling_seed=seed, top_k=6)
                 scheduler.post(Submit(rid=f"{turn}{seed}", token_ids=list(range(20, 40)), sampling=sampling))
                 while scheduler.step():
@@ -244,10 +244,10 @@ def test_drafts_that_branch_through_the_scheduler(pair: Any, which: int) -> None
         told.append(got)
         correct = scheduler.stats()["spec_correct_drafts_total"]
     assert told[0] == told[1]
-    assert told[1]["a1"] == told[1]["b1"] != told[1]["b2"]
-    assert branched >= 3
+    assert told[1]["a1"] == told[1]["b1"] != told[1]["b0"]
+    assert branched >= 2
     assert isinstance(correct, int)
-    assert correct >= 8
+    assert correct >= 5
 
 
 @pytest.mark.parametrize(
