@@ -34,7 +34,7 @@ class Ended(NamedTuple):
 class Value:
     """A value of the document: a container that may still grow, a scalar, or one of which only the name is known."""
 
-    __slots__ = ("is_known", "is_whole", "items", "members", "scalar", "seen", "text")
+    __slots__ = ("distinct", "is_known", "is_whole", "items", "members", "scalar", "seen", "text")
 
     def __init__(
         self, scalar: Any = None, *, is_array: bool = False, is_object: bool = False, is_known: bool = True
@@ -46,6 +46,8 @@ class Value:
         self.is_whole = is_known and not (is_array or is_object)
         self.seen: dict[tuple[int, bool, bool], bool] = {}
         """What a judge knows of it, once it is whole."""
+        self.distinct: set[str] = set()
+        """The texts of an array's first items, as far as a judge knows them to differ."""
         self.text: str | None = None
         """A text that equal values share, once somebody asked for it."""
 

@@ -122,16 +122,15 @@ class SchemaJudge:
     def _array(self, schema: dict[str, Any], value: Value, lenient: bool, trusted: bool) -> bool:
         items = value.items or []
         prefix, rest = schema.get("prefixItems", ()), schema.get("items")
-        for i, inner in enumerate(items):
+        is_seen_to = trusted and not self._is_marked(rest) and not self._is_marked(prefix)
+        for i, inner in enumerate(() if is_seen_to else items):
             inner_schema = prefix[i] if i < len(prefix) else rest
             if inner_schema is not None and not self._fits(inner_schema, inner, lenient, trusted):
                 return False
         if len(items) > schema.get("maxItems", len(items)):
             return False
-        if UNIQUE in schema:
-            texts = [_text(inner) for inner in items if inner.is_whole]
-            if len(set(texts)) < len(texts):
-                return False
+        if UNIQUE in schema and not _is_distinct(value):
+            return False
         if CONTAINS in schema and not self._contains(schema[CONTAINS], value, items, lenient):
             return False
         return not value.is_whole or len(items) >= int(schema.get("minItems", 0))
@@ -156,6 +155,17 @@ def watch_of(schema: dict[str, Any] | bool) -> Watch | None:
     if not isinstance(schema, dict) or first_mark(schema) is None:
         return None
     return Watch(SchemaJudge(schema), Places(schema))
+
+
+def _is_distinct(array: Value) -> bool:
+    """Whether the items that are whole differ; what was found is kept, for arrays only grow."""
+    known = array.distinct
+    for item in (array.items or [])[len(known) :]:
+        if item.is_whole:
+            if _text(item) in known:
+                return False
+            known.add(_text(item))
+    return True
 
 
 def _text(value: Value) -> str:
