@@ -14,8 +14,8 @@ from radixlang.kernels.cpu.load import native_folder
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_no_sanitizer_complains() -> None:
-    """The best set of this machine and AVX2, whose vectors are shorter and whose attention is another. Steps in one call
-    and in two, bursts of them, rows with adapters.
+    """The best set of this machine and AVX2, whose vectors are shorter and whose attention is another. Steps in one
+    call and in two, bursts of them, rows with adapters.
 
     By hand: build with `python -m radixlang.kernels.cpu.build --sanitize LIBRARY`, then run any test with
     RADIXLANG_NATIVE_LIBRARY=LIBRARY, LD_PRELOAD='libasan.so libstdc++.so' and
