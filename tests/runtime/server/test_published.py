@@ -57,6 +57,12 @@ def looped(s, messages):
 def decided(s, q):
     s += q + sgl.gen("a", max_tokens=2)
     s += sgl.assistant("Yes" if s["a"] == "he" else "No")
+
+@sgl.function
+def calling(s, q):
+    inner = returned(q=q)
+    if inner["a"]:
+        s += inner["a"] + "!" + sgl.gen("c", max_tokens=2)
 '''
 
 
@@ -88,6 +94,14 @@ def test_a_program_is_a_route_that_its_signature_types(published):
     paths = client.get("/openapi.json").json()["paths"]
     schema = paths["/programs/count"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert schema["properties"]["tone"] == {"enum": ["dry", "warm"], "default": "dry"}
+
+
+def test_a_program_may_call_another(published, monkeypatch):
+    """On the loop of the server, which alone may use its connection to the engine."""
+    monkeypatch.setattr("radixlang.lang.run_context.background_loop", None)
+    told = published(reply=b"hello").post("/programs/calling", {"q": "x", "sampling": {"temperature": 0}}).json()
+    assert told["variables"] == {"c": "he"}
+    assert told["usage"]["requests"] == 3
 
 
 @pytest.mark.parametrize(
