@@ -21,6 +21,7 @@ MAX_ALTERNATIVES = 24
 MAX_PAIRS = 6  # of a refused oneOf's branches: two of them may hold at once
 LEANS = frozenset(["additionalProperties", "additionalItems", "items", "then", "else", "minContains", "maxContains"])
 """Keywords whose meaning depends on others beside them."""
+_LEAN_ON = {"if": ("then", "else"), "contains": ("minContains", "maxContains")}
 
 _KEYWORDS = {
     "array": "items prefixItems additionalItems minItems maxItems uniqueItems contains minContains maxContains "
@@ -107,14 +108,14 @@ class _Refused:
     def marked(self, key: str, value: Any) -> list[Schema]:
         """What one keyword refuses, not written out: with the keywords on which its meaning depends."""
         schema: dict[str, Any] = {key: value}
-        if key in ("then", "else", "minContains", "maxContains", "additionalItems"):
+        if key == "additionalItems" or any(key in leaning for leaning in _LEAN_ON.values()):
             return []  # with the keyword that they belong to
         if key == "additionalProperties":
             schema |= {k: dict.fromkeys(self.schema[k], True) for k in _NAMED if k in self.schema}
         elif key == "items":
             schema |= {"prefixItems": [True] * len(own)} if (own := self.schema.get("prefixItems")) else {}
-        elif key in ("if", "contains"):
-            schema |= {k: v for k, v in self.schema.items() if k in LEANS}
+        elif key in _LEAN_ON:
+            schema |= {k: self.schema[k] for k in _LEAN_ON[key] if k in self.schema}
         elif key.startswith("unevaluated"):
             schema = self.schema
         kinds = SPEAKS_OF.get(key)

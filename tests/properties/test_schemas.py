@@ -103,6 +103,7 @@ def accepts(grammar, document) -> bool:
 @settings(max_examples=120, deadline=None)
 @given(st.integers(0, 2**32))
 @example(501857)  # const beside an enum without it, judged while the document is written
+@example(639916)  # a refused `if` beside additionalProperties, which is no part of it
 @example(887)  # names of patternProperties that have been taken apart, compared
 def test_nothing_invalid_is_accepted(seed: int) -> None:
     rng = random.Random(seed)
