@@ -13,12 +13,13 @@ from .captured import PLACE, TEXT
 from .grammar_data import read_grammar
 from .graph import Node, ProgramGraph
 from .graph_run import METHODS, SAMPLING_NAMES
-from .symbols import TEXT_METHODS
+from .symbols import CAPTURES, TEXT_METHODS
 
 MAX_NAME_CHARS = 200
 MAX_PATTERN_CHARS = 20_000
+MAX_CAPTURES = 256  # each may take a second of one thread
 _ON_NO_STREAM = ("arg", "op")
-_OPS = TEXT_METHODS | {"slice", "index", "vote", "capture", "capture_in"}
+_OPS = TEXT_METHODS | CAPTURES | {"slice", "index", "vote"}
 _IN_CASES = frozenset({"text", "var", "gen", "select", "role_begin", "role_end", "scope_begin", "scope_end"})
 
 
@@ -65,6 +66,7 @@ class _Checker:
         self.cases: set[int] = set()
         self.scopes: set[tuple[int, str]] = set()
         """Open scopes, by stream and name."""
+        self.num_captures = 0
         self.valued: set[int] = set()
         """Nodes whose value others may use."""
 
@@ -129,7 +131,9 @@ class _Checker:
         _need(len(node.data) >= 1 and (method == "vote" or len(node.data) == 1), "it takes one value")
         least = {"slice": 3, "index": 1, "vote": 1, "replace": 2, "capture": 2, "capture_in": 2}.get(str(method), 0)
         _need(len(args) >= least, f"{method} takes {least} args")
-        if method in ("capture", "capture_in"):
+        if method in CAPTURES:
+            self.num_captures += 1
+            _need(self.num_captures <= MAX_CAPTURES, f"a graph has at most {MAX_CAPTURES} captures")
             is_pattern = isinstance(args[0], str) and len(args[0]) <= MAX_PATTERN_CHARS and _is_int(args[1])
             _need(is_pattern, f"{method} takes a pattern of at most {MAX_PATTERN_CHARS} characters, and a number")
         if method == "capture_in":

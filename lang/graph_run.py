@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from ..errors import TraceError
@@ -42,7 +42,7 @@ from .passes.rebuild import streams
 from .sampling import SglSamplingParams
 from .slot import Slot
 from .stream_executor import StreamExecutor
-from .symbols import apply_op
+from .symbols import CAPTURES, apply_op
 
 METHODS = {
     type(method).__name__: method
@@ -54,6 +54,7 @@ METHODS = {
     )
 }
 """How a select decides, by the name in its node."""
+_reader = ThreadPoolExecutor(1, "radixlang-captures")
 SAMPLING_NAMES = frozenset(field.name for field in dataclasses.fields(SglSamplingParams))
 _PLAIN: dict[str, tuple[Callable[[Any], SglExpr], str]] = {
     "text": (SglConstantText, "text"),
@@ -182,7 +183,8 @@ class GraphRun:
             self.values[node.id] = voted(futures, params["args"][0])
         else:
             method, args = params["method"], params["args"]
-            self.values[node.id] = together(futures, lambda values: apply_op(method, args, values[0]))
+            make = aside if method in CAPTURES else together
+            self.values[node.id] = make(futures, lambda values: apply_op(method, args, values[0]))
 
     def _expression(self, node: Node) -> SglExpr:
         params = node.params
@@ -269,6 +271,21 @@ def known(value: Any) -> Future[Any]:
 def together(futures: Sequence[Future[Any]], make: Callable[[list[Any]], Any]) -> Future[Any]:
     """What `make` gives of all values; the first error of theirs instead, if there is one."""
     return _when_settled(futures, lambda: make([future.result() for future in futures]))
+
+
+def aside(futures: Sequence[Future[Any]], make: Callable[[list[Any]], Any]) -> Future[Any]:
+    """As `together`, for a `make` that may take long: on a thread, so that the runs of others go on."""
+    result: Future[Any] = Future()
+
+    def settle(job: Future[Any]) -> None:
+        if job.exception() is None:
+            result.set_result(job.result())
+        else:
+            result.set_exception(job.exception())
+
+    begun = together(futures, lambda values: _reader.submit(make, values))
+    begun.add_done_callback(lambda f: settle(f) if f.exception() else f.result().add_done_callback(settle))
+    return result
 
 
 def voted(futures: Sequence[Future[Any]], name: str) -> Future[Any]:

@@ -22,6 +22,8 @@ TEXT_METHODS = frozenset({
 })  # fmt: skip
 """Pure methods of str that a traced value has, too; they become op nodes."""
 MATCH_TIMEOUT_S = 0.5
+CAPTURES = frozenset(["capture", "capture_in"])
+"""Operations that read a text by a grammar: they may take up to a second."""
 MAX_OP_CHARS = 1 << 20
 """Longest text that an op gives: a graph may come from anybody."""
 
@@ -131,7 +133,7 @@ def _captured(pattern: str, place: int, text: str) -> str:
     import regex
 
     try:
-        match = regex.fullmatch(pattern, text, regex.DOTALL, timeout=MATCH_TIMEOUT_S)
+        match = regex.fullmatch(pattern, text, regex.DOTALL, timeout=MATCH_TIMEOUT_S, concurrent=True)
         part = None if match is None else match[f"capture_{place}"]
     except (regex.error, TimeoutError, IndexError, RecursionError) as error:
         raise ProgramError(f"the captures of a grammar could not be read: {error or type(error).__name__}") from error

@@ -3,10 +3,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import threading
 
 import pytest
 
 import radixlang as sgl
+from radixlang.lang.grammar import Grammar
 from radixlang.lang.grammar_data import grammar_text, read_grammar
 
 g = sgl.grammar
@@ -240,6 +242,25 @@ def test_captures_of_rules_json_and_xml_are_values_of_graphs(hosted, make, text,
     assert (remote.text(), remote["x"], remote.value("x")) == (state.text(), state["x"], state.value("x"))
     with pytest.raises(sgl.ProgramError):
         remote["loud"]
+
+
+def test_captures_of_graphs_are_read_on_a_thread_of_their_own(hosted, monkeypatch):
+    """The server's event loop has others to serve meanwhile."""
+    threads = []
+    read = Grammar.capture_in
+    monkeypatch.setattr(
+        Grammar, "capture_in", lambda *args: threads.append(threading.current_thread().name) or read(*args)
+    )
+    hosted(lambda prompt: '{"a": 1}')
+
+    @sgl.function
+    def p(s):
+        s += sgl.gen("whole", grammar=g.json({"type": "object"}).capture("x"), max_tokens=40)
+        s += " so " + s["x"]
+
+    assert p.compile(mode="graph").run(remote=True)["x"] == '{"a": 1}'
+    assert threads
+    assert all(name.startswith("radixlang-captures") for name in threads)
 
 
 def test_a_capture_that_takes_too_long_ends(monkeypatch):

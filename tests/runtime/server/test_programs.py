@@ -147,6 +147,11 @@ def graph(*nodes, inputs=()):
                             inputs=["q"]), "args": {"q": "x"}},
             "__class__",
         ),
+        (
+            {"graph": graph(node(0, "arg", -1, name="q"), *(node(i, "op", -1, data=[0], method="capture",
+                            args=["(?P<capture_0>a)", 0]) for i in range(1, 258)), inputs=["q"]), "args": {"q": "a"}},
+            "256 captures",
+        ),
     ],
 )  # fmt: skip
 def test_what_cannot_be_run_is_refused_before_any_work(serve, body, told):
