@@ -50,7 +50,7 @@ class RunContext:
     ) -> None:
         """caller: the run whose body made this one; it counts what this one uses, and ends it where it is ended.
         passed_on: options of run for programs that the body calls."""
-        self._loop = loop if caller is None else caller._loop
+        self._loop: asyncio.AbstractEventLoop | None = loop if caller is None else caller._loop
         self.max_text_chars = max_text_chars
         """Most text of one stream; None is no limit."""
         self.program_id: str = program_id or (new_name() if caller is None else caller.program_id)
