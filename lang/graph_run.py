@@ -55,6 +55,7 @@ METHODS = {
 }
 """How a select decides, by the name in its node."""
 _reader = ThreadPoolExecutor(1, "radixlang-captures")
+"""Reads texts by grammars that may come from anybody: one after the other, beside the event loop."""
 SAMPLING_NAMES = frozenset(field.name for field in dataclasses.fields(SglSamplingParams))
 _PLAIN: dict[str, tuple[Callable[[Any], SglExpr], str]] = {
     "text": (SglConstantText, "text"),
@@ -278,6 +279,8 @@ def aside(futures: Sequence[Future[Any]], make: Callable[[list[Any]], Any]) -> F
     result: Future[Any] = Future()
 
     def settle(job: Future[Any]) -> None:
+        if result.done():
+            return
         if job.exception() is None:
             result.set_result(job.result())
         else:

@@ -13,7 +13,7 @@ from ..metrics import CONTENT_TYPE
 from ..metrics_compat import renamed
 from ..sampling_params import SamplingParams
 from .http import Answer, Request, Response, json_response
-from .route import Route
+from .route import Route, open_route
 from .service import Service
 
 _SECRETS = ("api_key", "admin_api_key", "api_key_file")
@@ -114,9 +114,6 @@ async def version(service: Service, request: Request) -> Answer:
 
 
 def routes() -> list[Route]:
-    def open_route(path: str, handler: Any, summary: str) -> Route:
-        return Route(path=path, handler=handler, methods=("GET",), is_open=True, summary=summary)
-
     return [
         open_route("/health", health, "Process and engine work"),
         open_route("/v1/health", health, "Process and engine work"),

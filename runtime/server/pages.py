@@ -9,7 +9,7 @@ from functools import cache
 from importlib import resources
 
 from .http import Answer, HttpError, Request, Response
-from .route import Handler, Route
+from .route import Route, open_route
 from .service import Service
 
 _HEADERS = {
@@ -65,12 +65,9 @@ async def docs_part(service: Service, request: Request) -> Answer:
 
 
 def routes() -> list[Route]:
-    def page(path: str, handler: Handler, summary: str) -> Route:
-        return Route(path=path, handler=handler, methods=("GET",), is_open=True, summary=summary)
-
     return [
-        page("/", root, "The page, or a sign of life"),
-        page("/ui/{part}", ui_part, "Parts of the page"),
-        page("/docs", docs, "This server's routes, for people"),
-        page("/docs/{part}", docs_part, "Parts of that page"),
+        open_route("/", root, "The page, or a sign of life"),
+        open_route("/ui/{part}", ui_part, "Parts of the page"),
+        open_route("/docs", docs, "This server's routes, for people"),
+        open_route("/docs/{part}", docs_part, "Parts of that page"),
     ]

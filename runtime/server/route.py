@@ -33,3 +33,8 @@ class Route:
     is_listed: bool = True
     """Stands in /openapi.json."""
     summary: str = ""
+
+
+def open_route(path: str, handler: Handler, summary: str) -> Route:
+    """A GET that is answered without a key."""
+    return Route(path=path, handler=handler, methods=("GET",), is_open=True, summary=summary)
