@@ -122,7 +122,7 @@ class SchemaJudge:
     def _array(self, schema: dict[str, Any], value: Value, lenient: bool, trusted: bool) -> bool:
         items = value.items or []
         prefix, rest = schema.get("prefixItems", ()), schema.get("items")
-        is_seen_to = trusted and not self._is_marked(rest) and not self._is_marked(prefix)
+        is_seen_to = trusted and not any(map(self._is_marked, (*prefix, rest)))
         for i, inner in enumerate(() if is_seen_to else items):
             inner_schema = prefix[i] if i < len(prefix) else rest
             if inner_schema is not None and not self._fits(inner_schema, inner, lenient, trusted):
