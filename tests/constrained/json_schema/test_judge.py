@@ -167,7 +167,11 @@ CASES = [
     ({"contains": {"const": 5}, "maxContains": 2}, [5, 5], [5, 5, 5]),
     ({"$schema": "http://json-schema.org/draft-07/schema#", "contains": {"const": 5}, "maxContains": 1}, [5, 5], [4]),
     ({"type": "array", "prefixItems": [{"type": "array", "uniqueItems": True}]}, [[1, 2]], [[1, 1]]),
-    ({"type": "array", "prefixItems": [True, {"minProperties": 2}], "items": True}, [1, {"a": 1, "b": 2}], [1, {"a": 1}]),
+    (
+        {"type": "array", "prefixItems": [True, {"minProperties": 2}], "items": True},
+        [1, {"a": 1, "b": 2}],
+        [1, {"a": 1}],
+    ),
     ({"minProperties": 3}, {"a": 1, "b": 2, "c": 3}, {"a": 1, "b": 2}),
     ({"type": "array", "items": {"not": {"type": "object", "additionalProperties": False}}}, [{"a": 1}], [{}]),
     ({"oneOf": [{"required": ["a"]}, {"required": ["b"]}], "type": "object"}, {"a": 1, "c": 2}, {"a": 1, "b": 2}),
