@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 
@@ -93,23 +94,25 @@ class GrammarCompiler:
         """
         return check_constraint(constraint)
 
-    def warm(self) -> None:
-        """Builds, in the pool, what the first pattern or choice would wait for; returns at once."""
+    def warm(self, then: Callable[[], None] = lambda: None) -> None:
+        """Builds, in the pool, what the first pattern or choice would wait for, once; `then` is called there after
+        it. Returns at once."""
         with self._lock:
             if not self._is_warm:
                 self._is_warm = True
-                self._pool.submit(self._build_alphabet)
+                self._pool.submit(partial(self._build_alphabet, then))
 
     def close(self) -> None:
         """Ends the pool; compiles under way are abandoned."""
         self._pool.close()
         self._trial.close()
 
-    def _build_alphabet(self) -> None:
+    def _build_alphabet(self, then: Callable[[], None]) -> None:
         for escape in (r"\d", r"\w", r"\s"):
             category(escape, 0)
         ignore_case(((97, 97),), 0)
         assert self.vocabulary.trie.num_nodes
+        then()
 
     def _work(self, constraint: Constraint | Healed) -> None:
         """Compiles in a worker thread; a deadline answers in its place when it takes too long."""

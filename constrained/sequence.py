@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UnsupportedGrammar
-from .checked import CheckedGrammar
 from .matcher import CompiledGrammar, Matcher, Steady
 from .vocabulary import Vocabulary
 
@@ -45,6 +44,8 @@ class SequenceGrammar:
 
     def __init__(self, parts: Sequence[Part], vocabulary: Vocabulary) -> None:
         """Raises UnsupportedGrammar for a part that takes tokens back: what follows it could not wait for that."""
+        from .checked import CheckedGrammar  # its judges import llguidance, which a start without grammars leaves out
+
         if any(isinstance(part.grammar, CheckedGrammar) for part in parts):
             raise UnsupportedGrammar("what is checked when it is complete cannot be part of a sequence")
         self.parts = tuple(parts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,37 +18,40 @@ class TokenTrie:
     def __init__(self, pieces: Iterable[tuple[bytes, int]]) -> None:
         """`pieces`: the bytes and the id of each token; no piece is empty."""
         entries = sorted(pieces)
-        self.max_len = max((len(piece) for piece, _ in entries), default=0)
-        self._ids: dict[bytes, int] = {}
-        edge_bytes: list[list[int]] = [[] for _ in range(self.max_len + 1)]
-        num_children: list[list[int]] = [[] for _ in range(self.max_len + 1)]
-        token_ids: list[list[int]] = [[] for _ in range(self.max_len + 1)]
-        num_tokens: list[list[int]] = [[] for _ in range(self.max_len + 1)]
-        edge_bytes[0], num_children[0], num_tokens[0] = [0], [0], [0]
-        previous = b""
-        for piece, token_id in entries:
-            self._ids.setdefault(piece, token_id)
-            shared = 0
-            while shared < len(previous) and shared < len(piece) and previous[shared] == piece[shared]:
-                shared += 1
-            for depth in range(shared + 1, len(piece) + 1):
-                num_children[depth - 1][-1] += 1
-                edge_bytes[depth].append(piece[depth - 1])
-                num_children[depth].append(0)
-                num_tokens[depth].append(0)
-            token_ids[len(piece)].append(token_id)
-            num_tokens[len(piece)][-1] += 1
-            previous = piece
-        self.edge_byte_N: NDArray[np.uint8] = np.array([b for level in edge_bytes for b in level], np.uint8)
+        lengths = np.fromiter((len(piece) for piece, _ in entries), np.int32, len(entries))
+        ids = np.fromiter((token_id for _, token_id in entries), np.int32, len(entries))
+        text = np.frombuffer(b"".join(piece for piece, _ in entries), np.uint8)
+        starts = np.cumsum(lengths) - lengths
+        del entries
+        self.max_len = int(lengths.max(initial=0))
+        edge_bytes = [np.zeros(1, np.uint8)]
+        num_children, num_tokens, token_ids = list[NDArray[np.int32]](), [np.zeros(1, np.int32)], [ids[:0]]
+        reaching = np.arange(len(ids))  # the pieces that are so long, and the place of each one's node in its level
+        nodes = np.zeros(len(ids), np.int64)
+        for depth in range(1, self.max_len + 1):
+            is_longer = lengths[reaching] >= depth
+            reaching, parents = reaching[is_longer], nodes[is_longer]
+            edges = text[starts[reaching] + (depth - 1)]
+            is_first = np.ones(len(edges), bool)
+            is_first[1:] = (parents[1:] != parents[:-1]) | (edges[1:] != edges[:-1])
+            nodes = np.cumsum(is_first) - 1
+            ends = lengths[reaching] == depth
+            num_children.append(np.bincount(parents[is_first], minlength=len(edge_bytes[-1])).astype(np.int32))
+            edge_bytes.append(edges[is_first])
+            num_tokens.append(np.bincount(nodes[ends], minlength=len(edge_bytes[-1])).astype(np.int32))
+            token_ids.append(ids[reaching[ends]])
+        num_children.append(np.zeros(len(edge_bytes[-1]), np.int32))
+        self.edge_byte_N: NDArray[np.uint8] = np.concatenate(edge_bytes)
         """The byte that leads to each node."""
-        self.num_children_N: NDArray[np.int32] = np.array([n for level in num_children for n in level], np.int32)
+        self.num_children_N: NDArray[np.int32] = np.concatenate(num_children)
         self.first_child_N: NDArray[np.int32] = (1 + np.cumsum(self.num_children_N) - self.num_children_N).astype(
             np.int32
         )
-        self.num_tokens_N: NDArray[np.int32] = np.array([n for level in num_tokens for n in level], np.int32)
+        self.num_tokens_N: NDArray[np.int32] = np.concatenate(num_tokens)
         self.first_token_N: NDArray[np.int32] = (np.cumsum(self.num_tokens_N) - self.num_tokens_N).astype(np.int32)
-        self.token_ids: NDArray[np.int32] = np.array([t for level in token_ids for t in level], np.int32)
+        self.token_ids: NDArray[np.int32] = np.concatenate(token_ids)
         """All ids, in the order of the nodes at which they end."""
+        self._edges = self.edge_byte_N.tobytes()
 
     @property
     def num_nodes(self) -> int:
@@ -68,20 +71,29 @@ class TokenTrie:
         token_ids: list[int] = []
         position = 0
         while position < len(text):
-            for length in range(min(self.max_len, len(text) - position), 0, -1):
-                token_id = self._ids.get(text[position : position + length])
-                if token_id is not None:
-                    token_ids.append(token_id)
-                    position += length
-                    break
-            else:
+            length, longest = 0, -1
+            for length, longest in self._along(text, position):  # noqa: B007  # the last is what counts
+                pass
+            if not length:
                 break
+            token_ids.append(longest)
+            position += length
         return token_ids
 
     def tokens_along(self, text: bytes) -> list[int]:
         """One id for each token whose bytes begin `text`, shortest first."""
-        found = (self._ids.get(text[:length]) for length in range(1, min(self.max_len, len(text)) + 1))
-        return [token_id for token_id in found if token_id is not None]
+        return [token_id for _, token_id in self._along(text, 0)]
+
+    def _along(self, text: bytes, position: int) -> Iterator[tuple[int, int]]:
+        """Length and an id of each token that `text` goes on with at `position`, shortest first."""
+        node = 0
+        for place in range(position, len(text)):
+            first = int(self.first_child_N[node])
+            node = self._edges.find(text[place], first, first + int(self.num_children_N[node]))
+            if node < 0:
+                return
+            if self.num_tokens_N[node]:
+                yield place + 1 - position, int(self.token_ids[self.first_token_N[node]])
 
 
 def _ranges(first: NDArray[np.int32], counts: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

@@ -13,6 +13,7 @@ from threading import Lock, Thread
 from typing import TYPE_CHECKING
 
 from ..constrained.constraint import Constraint, Healed
+from .heap import give_back_freed
 
 if TYPE_CHECKING:
     from ..constrained.compiler import GrammarCompiler
@@ -35,7 +36,7 @@ class LateGrammars:
         """
         made = self._compiler()
         if made.done() and made.exception() is None:
-            made.result().warm()
+            made.result().warm(give_back_freed)
 
     def submit(self, constraint: Constraint | Healed) -> Future[CompiledGrammar]:
         """As GrammarCompiler.submit."""

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable
 from functools import cache
 
+import numpy as np
+
 Ranges = tuple[tuple[int, int], ...]
 """Code points, first and last, ascending, with gaps between."""
 
@@ -48,9 +50,10 @@ def complement(ranges: Ranges) -> Ranges:
     return ranges_of(gaps)
 
 
-@cache
 def _every_character() -> str:
-    return "".join(map(chr, range(SURROGATES[0]))) + "".join(map(chr, range(SURROGATES[1] + 1, LAST + 1)))
+    """Made anew for each set, in milliseconds: it takes 4 MiB."""
+    points = np.arange(LAST + 1, dtype="<u4").tobytes()
+    return points[: 4 * SURROGATES[0]].decode("utf-32-le") + points[4 * SURROGATES[1] + 4 :].decode("utf-32-le")
 
 
 @cache

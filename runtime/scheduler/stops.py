@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-
-import regex
+from typing import TYPE_CHECKING
 
 from ...errors import InvalidSampling
 from ..tokenizer.interface import Detokenizer
+
+if TYPE_CHECKING:
+    import regex
 
 _REGEX_WINDOW = 4096  # characters before the new text in which a match may begin
 _REGEX_TIMEOUT_S = 0.05  # one search; a pattern that needs longer ends its request, not the batch
@@ -32,12 +34,7 @@ class StopChecker:
         self._skip = self._skipped_first = skip
         self._stop = stop
         self._longest = max((len(string) for string in stop), default=0)
-        self._patterns = []
-        for pattern in stop_regex:
-            try:
-                self._patterns.append(regex.compile(pattern))
-            except regex.error as error:
-                raise InvalidSampling(f"stop_regex {pattern!r} is not a pattern: {error}", param="stop_regex") from None
+        self._patterns = [_compiled(pattern) for pattern in stop_regex]
         self._new_detokenizer = new_detokenizer
         self._detokenizer = new_detokenizer()
         self._text = ""
@@ -89,3 +86,12 @@ class StopChecker:
             if match is not None and match.end() > match.start():
                 found.append((match.start(), len(self._stop) + order, pattern.pattern))
         return found
+
+
+def _compiled(pattern: str) -> regex.Pattern[str]:
+    import regex  # few requests have patterns, and no start waits for the library
+
+    try:
+        return regex.compile(pattern)
+    except regex.error as error:
+        raise InvalidSampling(f"stop_regex {pattern!r} is not a pattern: {error}", param="stop_regex") from None

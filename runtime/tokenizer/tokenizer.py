@@ -87,7 +87,7 @@ class TextTokenizer:
         self._load = load
         self._lock = RLock()
         self._loaded: Library | None = None
-        self._bytes: dict[int, bytes] = {}
+        self._bytes: list[bytes | None] = [None] * vocab_size
         self._shown_bytes: dict[int, bytes] = {}
         self._continuation: Library | None = None
 
@@ -155,7 +155,9 @@ class TextTokenizer:
         return ByteDetokenizer(self._shown if skip_special_tokens else self._all)
 
     def token_bytes(self, token_id: int) -> bytes:
-        found = self._bytes.get(token_id)
+        if not 0 <= token_id < self.vocab_size:
+            return b""
+        found = self._bytes[token_id]
         if found is None:
             found = self._bytes[token_id] = self._bytes_of(token_id)
         return found
@@ -200,8 +202,6 @@ class TextTokenizer:
             return b"".join([known[token_id] for token_id in token_ids])
 
     def _bytes_of(self, token_id: int) -> bytes:
-        if not 0 <= token_id < self.vocab_size:
-            return b""
         spelling = self._spelling
         token: str | None = self._library.id_to_token(token_id)
         if token is None:

@@ -1,5 +1,7 @@
 """The compiler that comes with the first constraint."""
 
+import subprocess
+import sys
 import threading
 from concurrent.futures import Future
 
@@ -22,8 +24,9 @@ class Compiler:
         future.set_result(f"grammar of {constraint.pattern}")
         return future
 
-    def warm(self):
+    def warm(self, then):
         self.num_warmed += 1
+        then()
 
     def close(self):
         self.closed = True
@@ -97,3 +100,12 @@ def test_what_keeps_it_from_being_built_is_every_answer():
 def test_without_a_constraint_nothing_is_built():
     late = LateGrammars(lambda: pytest.fail("built"))
     late.close()
+
+
+def test_an_engine_starts_without_the_libraries_of_grammars():
+    program = (
+        "import sys, radixlang.runtime.engine_process, radixlang.runtime.assemble\n"
+        "print(sorted({'llguidance', 'regex', 'tokenizers', 'outlines_core'} & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert found.stdout.strip() == "[]"
