@@ -54,6 +54,8 @@ LONG_TEXT = 8192
 TOKEN_LEN = 256
 """Characters that no usual token exceeds: a text of more than this for each place of the context does not fit."""
 CACHED_SPANS = 4096
+MAX_RID = 256
+"""Characters of a request's id."""
 
 
 class EngineLink(Protocol):
@@ -76,6 +78,8 @@ class Front:
         self.sessions = Sessions(self)
         self.adapters = FrontAdapters(self)
         self._boxes: dict[str, tuple[Mailbox, int]] = {}
+        self._parts: dict[str, set[str]] = {}
+        """Of the ids that mean several generations: an n > 1, a batch."""
         self._outbox = Outbox(lambda message: self.link.send(message), self._boxes.__contains__, self._refuse)
         self._replies: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._healer = Healer(tokenizer)
@@ -108,6 +112,8 @@ class Front:
             request.logprobs.check(self.info["vocab_size"], prompt_len, request.sampling.max_new_tokens)
         expects = await self._expected(request)
         rid = request.rid or self.new_id()
+        if len(rid) > MAX_RID:
+            raise errors.RequestError(f"an id has at most {MAX_RID} characters, found {len(rid)}", param="rid")
         rids = [rid if i == 0 else f"{rid}#{i}" for i in range(request.sampling.n)]
         box = Mailbox(lambda on: self._pause(running, on))
         prefix = healed[1] if healed is not None else ""
@@ -116,14 +122,23 @@ class Front:
         generations = [Generation(i, stream()) for i in range(len(rids))]
         for other in rids:
             if other in self._boxes:
-                raise errors.RequestError(f"a request with id {other!r} is running; ids must be unique", param="rid")
+                told = f"a request with id {other!r} is running; ids must be unique"
+                raise errors.RequestError(told, param="rid", code="duplicate_request_id")
+        wholes = [request.batch] if request.batch else []
+        if len(rids) > 1:
+            wholes.append(rid)
         running = dict(enumerate(rids))
+        for whole in wholes:
+            self._parts.setdefault(whole, set()).update(rids)
         for index, other in running.items():
             self._boxes[other] = (box, index)
         try:
             group = rid if len(rids) > 1 else request.group
             call = f"{request.client}/{request.program}" if request.program else request.call or rid
-            submits = [_submit(request, other, ids, constraint, group=group, call=call) for other in rids]
+            submits = [
+                _submit(request, other, ids, constraint, index=index, group=group, call=call)
+                for index, other in running.items()
+            ]
             submits[0] = msgspec.structs.replace(submits[0], expects=expects) if expects else submits[0]
             if request.gather is None:
                 self._outbox.send(submits)
@@ -142,6 +157,10 @@ class Front:
         finally:
             for other in rids:
                 self._boxes.pop(other, None)
+            for whole in wholes:
+                self._parts[whole].difference_update(rids)
+                if not self._parts[whole]:
+                    del self._parts[whole]
             for other in running.values():
                 self.link.send(Abort(rid=other, reason="the client went away"))
 
@@ -232,12 +251,11 @@ class Front:
     # -- control
 
     async def abort(self, rid: str) -> None:
-        """Ends the request of exactly this id, all of its n; unknown ids do nothing."""
-        self.link.send(Abort(rid=rid))
-        index = 1
-        while (other := f"{rid}#{index}") in self._boxes:
+        """Ends the request of exactly this id, all of its n, or the batch of this id; unknown ids do nothing."""
+        if len(rid) > MAX_RID:  # nobody's
+            return
+        for other in sorted({rid, *self._parts.get(rid, ())}):
             self.link.send(Abort(rid=other))
-            index += 1
 
     async def abort_all(self) -> None:
         self.link.send(AbortAll())
@@ -350,6 +368,7 @@ def _submit(
     ids: list[int],
     constraint: Constraint | Healed | None,
     *,
+    index: int,
     group: str | None,
     call: str,
 ) -> Submit:
@@ -365,6 +384,7 @@ def _submit(
         keep_s=request.keep_s,
         pin=request.pin,
         next_use=request.next_use,
+        index=index,
         group=group,
         call=call,
         client=request.client,

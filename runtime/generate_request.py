@@ -12,6 +12,10 @@ from .messages import DraftCounts, Finish, LogprobRequest, TokenLogprobs
 from .sampling_params import SamplingParams
 
 PromptPart = str | list[int]
+MAX_INT = 2**31 - 1
+Priority = Annotated[int, msgspec.Meta(ge=-MAX_INT, le=MAX_INT)]
+Name = Annotated[str, msgspec.Meta(max_length=256)]
+"""Under which something is kept."""
 
 
 class SessionParams(msgspec.Struct):
@@ -32,10 +36,10 @@ class SessionParams(msgspec.Struct):
 class ExpectedPrompt(msgspec.Struct):
     """What a stream of a program will begin with after `next_use` of its calls, that one counted."""
 
-    keep: str
+    keep: Name
     """Name under which what is cached of it is held, until it is released."""
     prompt_parts: list[PromptPart]
-    next_use: Annotated[int, msgspec.Meta(ge=1)]
+    next_use: Annotated[int, msgspec.Meta(ge=1, le=MAX_INT)]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,6 +55,8 @@ class GenerateRequest:
     """Unique; made up when absent. Generation i > 0 of n runs under "rid#i"."""
     stream: bool = False
     """Chunks as they come; otherwise one chunk per generation, at its end."""
+    batch: str | None = None
+    """The id that a client gave its batch of prompts: an abort of it ends each of them."""
     call: str = ""
     """The API request that it is a part of, where that has several; the queue's bound counts those."""
     client: str = ""

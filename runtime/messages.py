@@ -65,6 +65,7 @@ class Submit(msgspec.Struct, frozen=True, tag="submit"):
     """One generation (n > 1 is n of these with one `group`)."""
 
     rid: str
+    """Unique among those that run; with an `index`, the request's own id with "#index" behind it."""
     token_ids: Ids
     """What follows the parent's first `parent_len` tokens; the whole prompt without a parent."""
     sampling: SamplingParams
@@ -82,6 +83,8 @@ class Submit(msgspec.Struct, frozen=True, tag="submit"):
     """Calls of the program until it goes on from `keep`, that one counted (1: the next one); 0: not known."""
     expects: tuple[Expected, ...] = ()
     """What the program's graph says that its later streams begin with."""
+    index: int = 0
+    """Its place in an n > 1."""
     group: str | None = None
     """Requests of one fork or one n > 1: admitted as a unit where they fit."""
     call: str = ""

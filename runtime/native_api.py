@@ -18,7 +18,7 @@ from ..constrained.constraint import Constraint
 from ..constrained.fields import constraint_from_fields
 from ..errors import InvalidSampling, RequestError, UnsupportedContent
 from ..lang.closed_schema import closed_text
-from .generate_request import ExpectedPrompt, GenerateRequest, PromptPart, SessionParams
+from .generate_request import MAX_INT, ExpectedPrompt, GenerateRequest, Name, Priority, PromptPart, SessionParams
 from .messages import LogprobRequest
 from .sampling_params import SamplingParams
 
@@ -91,20 +91,20 @@ class NativeBody(msgspec.Struct):
     stream: bool = False
     stream_deltas: bool = False
     constraint: Constraint | None = None
-    keep: str | None = None
+    keep: Name | None = None
     keep_s: float = 0.0
     pin: bool = False
-    next_use: Annotated[int, msgspec.Meta(ge=0)] = 0
+    next_use: Annotated[int, msgspec.Meta(ge=0, le=MAX_INT)] = 0
     expects: Annotated[list[ExpectedPrompt], msgspec.Meta(max_length=64)] = []
     parent: str | None = None
-    parent_len: int = 0
+    parent_len: Annotated[int, msgspec.Meta(ge=0, le=MAX_INT)] = 0
     group: str | None = None
     """Requests of one group that wait are admitted together."""
     group_len: int = 0
     """How many of the group come at once: they wait a little for each other, so that one step takes them in."""
     program_id: ProgramId | None = None
     """The program run that it is a call of: among a client's equals those of the run that was served least go first."""
-    priority: int | None = None
+    priority: Priority | None = None
     timeout: float | None = None
     extra_key: str | list[str] | None = None
     cache_salt: str | None = None
@@ -190,6 +190,7 @@ def parse(body: NativeBody, *, client: str = "") -> NativeCall:
                 if body.rid
                 else None,
                 stream=body.stream,
+                batch=body.rid if is_batch and isinstance(body.rid, str) else None,
                 call=call,
                 client=client,
                 program=body.program_id or "",

@@ -130,7 +130,7 @@ class Intake:
         request.adapter, request.namespace = adapter, namespace
         request.max_new_tokens = self._room(ids.size, submit.sampling.max_new_tokens)
         sampling = submit.sampling
-        prepare(request, state, index=_index(submit))
+        prepare(request, state, index=submit.index)
         request.draws_forced = request.asks_logprobs and not state.config.disable_jump_forward
         if sampling.stop or sampling.stop_regex:
             skips = sampling.skip_special_tokens
@@ -181,9 +181,3 @@ class Intake:
         if prompt_len + min(1, max_new_tokens) > limit:
             raise PromptTooLong(prompt_len + max_new_tokens, limit, param="input_ids")
         return min(max_new_tokens, limit - prompt_len)
-
-
-def _index(submit: Submit) -> int:
-    """Place in its n > 1: generation i of "rid" runs under "rid#i"."""
-    _, mark, place = submit.rid.rpartition("#")
-    return int(place) if submit.sampling.n > 1 and mark and place.isdecimal() else 0

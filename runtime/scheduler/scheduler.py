@@ -262,7 +262,10 @@ class Scheduler:
         return busy
 
     def _submit(self, submit: Submit) -> None:
-        aborted = self._aborted.pop(submit.rid, None)
+        asked = submit.rid.removesuffix(f"#{submit.index}") if submit.index else submit.rid
+        aborted = self._aborted.get(asked)
+        if aborted is not None and submit.index == submit.sampling.n - 1:  # all of it has come
+            del self._aborted[asked]
         self._intake.submit(submit)
         request = self._state.requests.get(submit.rid)
         if request is None or request.submit is not submit:

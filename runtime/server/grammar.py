@@ -20,21 +20,20 @@ from .route import Route
 from .service import Service
 
 MAX_SAMPLES = 100
-_OWN_FIELDS = frozenset({"text", "explain", "samples", "seed"})
+_OWN_FIELDS = frozenset({"model", "text", "explain", "samples", "seed"})
 
 
 class _Asked(msgspec.Struct):
     """The body beside the constraint."""
 
+    model: str | None = None
     text: str | None = None
     explain: bool = False
     samples: int = 0
     seed: int = 0
 
 
-CheckBody = msgspec.defstruct(
-    "CheckBody", [("model", str | None, None), *((name, Any, None) for name in sorted(FIELD_NAMES))], bases=(_Asked,)
-)
+CheckBody = msgspec.defstruct("CheckBody", [(name, Any, None) for name in sorted(FIELD_NAMES)], bases=(_Asked,))
 """The whole body, for /openapi.json: one of the constraints' names."""
 
 
@@ -54,9 +53,9 @@ class Checker:
         """
         data = await request.json_object()
         asked = _asked({name: data.pop(name) for name in _OWN_FIELDS & data.keys()})
-        request.ignored.extend(sorted(data.keys() - FIELD_NAMES - {"model"}))
+        request.ignored.extend(sorted(data.keys() - FIELD_NAMES))
         self._service.check_fields(request)
-        self._service.adapter_of(data.get("model"))
+        self._service.adapter_of(asked.model)
         try:
             found = find_constraint({name: value for name, value in data.items() if name in FIELD_NAMES})
             if found is None:

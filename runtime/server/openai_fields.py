@@ -13,6 +13,7 @@ import msgspec
 
 from ...constrained.fields import FIELD_NAMES, FoundConstraint, find_constraint
 from ...errors import InvalidSampling, RequestError, UnsupportedContent
+from ..generate_request import Priority
 from ..sampling_params import SamplingParams
 
 MAX_TOP_LOGPROBS = 20
@@ -58,7 +59,7 @@ class GenerationFields(msgspec.Struct, kw_only=True):
     rid: str | None = None
     extra_key: str | None = None
     cache_salt: str | None = None
-    priority: int | None = None
+    priority: Priority | None = None
     lora_path: str | None = None
     timeout: float | None = None
     return_token_ids: bool | None = None

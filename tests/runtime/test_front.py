@@ -89,6 +89,48 @@ def test_a_cancelled_waiter_aborts(make_front):
     assert engine.aborted == ["gone"]
 
 
+def aborted_by(front, engine, asked, rid):
+    """Ids that an abort of `rid` reaches while `asked` run."""
+
+    async def run():
+        tasks = [asyncio.create_task(collect(front, each)) for each in asked]
+        while sum(isinstance(m, Submit) for m in engine.sent) < sum(each.sampling.n for each in asked):
+            await asyncio.sleep(0)
+        await front.abort(rid)
+        hit = list(engine.aborted)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return hit
+
+    return asyncio.run(run())
+
+
+def test_an_abort_hits_all_of_an_n_and_nobody_whose_id_looks_like_it(make_front):
+    front, engine = make_front(stall=True)
+    assert aborted_by(front, engine, [request(rid="a"), request(rid="a#1")], "a") == ["a"]
+    front, engine = make_front(stall=True)
+    assert aborted_by(front, engine, [request(rid="b", n=3), request(rid="b#3")], "b") == ["b", "b#1", "b#2"]
+
+
+def test_an_abort_of_a_batch_ends_all_of_it(make_front):
+    front, engine = make_front(stall=True)
+    batch = [request(rid=f"job_{i}", batch="job") for i in range(2)]
+    assert aborted_by(front, engine, [*batch, request(rid="job_2")], "job") == ["job", "job_0", "job_1"]
+    front.link.sent.clear()
+    asyncio.run(front.abort("job"))
+    assert engine.aborted == ["job"]  # nothing of it is remembered once it has ended
+
+
+def test_an_id_too_long_is_refused_and_aborts_nobody(make_front):
+    front, engine = make_front()
+    with pytest.raises(RequestError) as caught:
+        asyncio.run(collect(front, request(rid="x" * 257)))
+    assert caught.value.param == "rid"
+    asyncio.run(front.abort("x" * 257))
+    assert not engine.sent
+
+
 def test_errors_of_the_engine_keep_their_status_code_and_param(make_front):
     finish = Finish(type="error", status=400, code="context_length_exceeded", param="text", message="too long: 9 > 8")
     front, _ = make_front(finish=finish)

@@ -189,6 +189,17 @@ CORPUS = [
         "top_logprobs_num",
     ),
     ("native-batch", NATIVE, {"text": ["a"] * 2000}, 400, "text"),
+    ("native-rid-long", NATIVE, {"text": "a", "rid": "x" * 257}, 400, "rid"),
+    ("native-keep-long", NATIVE, {"text": "a", "keep": "x" * 257}, 400, "keep"),
+    *(
+        (f"native-{name}-{value:.0e}", NATIVE, {"text": "a", name: value}, 400, name)
+        for name in ("priority", "next_use", "parent_len")
+        for value in (10**30, -(10**30))
+    ),
+    ("priority-huge", CHAT, chat(priority=10**30), 400, "priority"),
+    ("priority-huge-text", TEXT, {"prompt": "a", "priority": -(10**30)}, 400, "priority"),
+    ("grammar-model-number", "/v1/grammar/check", {"regex": "a", "model": 5}, 400, "model"),
+    ("grammar-model-object", "/v1/grammar/check", {"regex": "a", "model": {"a": 10**30}}, 400, "model"),
     ("native-rid-twice", NATIVE, {"text": ["a", "b"], "rid": ["x", "x"]}, 400, "rid"),
     ("choices-empty", "/score_choices", {"text": "a", "choices": []}, 400, "choices"),
     ("score-label", "/v1/score", {"query": "a", "items": ["b"], "label_token_ids": [10**9]}, 400, "label_token_ids"),

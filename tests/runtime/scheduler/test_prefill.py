@@ -35,7 +35,7 @@ def test_siblings_compute_their_prompt_once_and_draw_apart(make_harness) -> None
     prompt = list(range(20))
     for i in range(4):
         rid = "x" if i == 0 else f"x#{i}"
-        harness.submit(rid, prompt, max_new_tokens=1, n=4, sampling_seed=9, temperature=1.0, group="g")
+        harness.submit(rid, prompt, max_new_tokens=1, n=4, sampling_seed=9, temperature=1.0, group="g", index=i)
     harness.run()
     assert harness.executor.num_computed == 20
     assert harness.executor.num_steps == 1

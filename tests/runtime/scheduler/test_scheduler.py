@@ -56,6 +56,21 @@ def test_an_abort_that_overtakes_its_request_still_wins_for_30_seconds(make_harn
     assert harness.finish["b"].type == "length"
 
 
+def test_an_abort_that_overtakes_a_request_hits_all_of_its_n_and_only_them(make_harness) -> None:
+    harness = make_harness()
+    harness.scheduler.post(Abort(rid="a"))
+    harness.step()
+    for index in range(3):
+        harness.submit(f"a#{index}" if index else "a", [1], max_new_tokens=2, n=3, index=index)
+    harness.submit("a#3", [1], max_new_tokens=2)
+    harness.run()
+    assert [harness.finish[rid].type for rid in ("a", "a#1", "a#2", "a#3")] == ["abort"] * 3 + ["length"]
+    harness.finish.clear()
+    harness.submit("a", [1], max_new_tokens=2)  # the abort has had its effect
+    harness.run()
+    assert harness.finish["a"].type == "length"
+
+
 def test_a_late_abort_does_not_hit_the_next_request_of_that_id(make_harness) -> None:
     harness = make_harness()
     harness.submit("a", [1], max_new_tokens=1)
