@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
@@ -37,6 +38,8 @@ class Weights:
         self._read(name, shape)
         packed, wanted = self.checkpoint.packed(name), dtype or self.dtype
         if wanted == torch.bfloat16 and packed.format == "BF16":  # as it lies in the file
+            if packed.repeated is not None:
+                return _copies(torch.from_numpy(packed.repeated().view(np.int16)).to(self.device), shape)
             bits = packed.data.view(np.uint16).reshape(shape)
             return torch.from_numpy(bits.copy()).view(torch.bfloat16).to(self.device)
         array = self.checkpoint.dense(name)
@@ -89,6 +92,15 @@ class Weights:
         found = self.checkpoint.packed(name).shape
         if found != shape:
             raise WeightMismatch(f"{self.checkpoint.path}: tensor {name} should be {list(shape)}, is {list(found)}")
+
+
+def _copies(bits: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """bfloat16 of that shape: the bits (int16), one copy behind the other. No such matrix ever lies in host memory."""
+    out = torch.empty(math.prod(shape), dtype=torch.int16, device=bits.device)
+    whole = len(out) // len(bits) * len(bits)
+    out[:whole].view(-1, len(bits)).copy_(bits)
+    out[whole:].copy_(bits[: len(out) - whole])
+    return out.view(torch.bfloat16).view(shape)
 
 
 class Linear(NamedTuple):

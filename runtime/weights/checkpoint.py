@@ -56,6 +56,8 @@ class PackedTensor:
     """Which input each column of `data` is, where they are not in order."""
     eights: Callable[[], Eights | None] | None = None
     """For a kernel that multiplies 8 bits by 8 bits; None: the file asks for no such arithmetic."""
+    repeated: Callable[[], NDArray[np.uint8]] | None = None
+    """Bytes of which `data` is copies, one behind the other, the last one cut; None: it is not known to be."""
 
     @property
     def data(self) -> NDArray[np.uint8]:

@@ -41,15 +41,21 @@ class DummyCheckpoint:
 
     def packed(self, name: str) -> PackedTensor:
         """Matrices spread so that activations keep their size; norms are one."""
-        return PackedTensor(name, "BF16", self._shapes[name], lambda: self._rows(name))
+        return PackedTensor(
+            name, "BF16", self._shapes[name], lambda: self._rows(name), repeated=lambda: self._repeated(name)
+        )  # fmt: skip
 
-    def _rows(self, name: str) -> NDArray[np.uint8]:
+    def _repeated(self, name: str) -> NDArray[np.uint8]:
         shape = self._shapes[name]
         if len(shape) == 1:
             block = np.full(1, 1.0 - self.config.norm_offset, np.float32)
         else:
             block = np.roll(self._block * np.float32(shape[1] ** -0.5), zlib.crc32(name.encode()) % _BLOCK)
-        values = np.resize((block.view(np.uint32) >> 16).astype(np.uint16), shape)
+        return (block.view(np.uint32) >> 16).astype(np.uint16).view(np.uint8)
+
+    def _rows(self, name: str) -> NDArray[np.uint8]:
+        shape = self._shapes[name]
+        values = np.resize(self._repeated(name).view(np.uint16), shape)
         return (values.reshape(shape[0], -1) if len(shape) > 1 else values).view(np.uint8)
 
     def dense(self, name: str) -> NDArray[np.float32]:

@@ -40,6 +40,19 @@ def test_weights_are_random_and_always_the_same(folder):
     assert not np.array_equal(q[: len(k)], k)
 
 
+def test_weights_are_spread_on_the_device_from_one_block(folder, monkeypatch):
+    torch = pytest.importorskip("torch")
+    from radixlang.runtime.model.layers import Weights
+    from radixlang.runtime.weights import dummy
+
+    monkeypatch.setattr(dummy, "_BLOCK", 101)  # several copies, the last one cut
+    checkpoint = open_checkpoint(folder, dummy=True)
+    weights = Weights(checkpoint, torch.bfloat16, torch.device("cpu"))
+    for name in checkpoint.names():
+        spread = weights.take(name, *checkpoint.packed(name).shape)
+        assert np.array_equal(spread.float().numpy(), checkpoint.dense(name))
+
+
 @pytest.mark.parametrize("executor", ["auto", "torch"])
 def test_every_executor_of_ours_runs_it(folder, executor):
     pytest.importorskip("torch")
