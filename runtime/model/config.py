@@ -34,6 +34,8 @@ class RopeConfig:
     high_freq_factor: float = 4.0
     beta_fast: float = 32.0
     beta_slow: float = 1.0
+    truncate: bool = True
+    """YaRN: whether the pairs between which frequencies pass over are rounded to whole ones."""
     attention_factor: float | None = None
     """Multiplies cos and sin; None: what the kind's formula says."""
     mscale: float = 0.0

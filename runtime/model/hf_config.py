@@ -267,6 +267,7 @@ def _rope(rope: Facts, facts: Facts, head_dim: int, max_context: int, theta: flo
         high_freq_factor=rope.number("high_freq_factor", 4.0),
         beta_fast=rope.number("beta_fast", 32.0) or 32.0,
         beta_slow=rope.number("beta_slow", 1.0) or 1.0,
+        truncate=rope.flag("truncate", True),
         attention_factor=rope.number("attention_factor", 1.0) if rope.has("attention_factor") else None,
         mscale=rope.number("mscale", 0.0),
         mscale_all_dim=rope.number("mscale_all_dim", 0.0),

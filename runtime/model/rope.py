@@ -66,8 +66,10 @@ def _yarn(rope: RopeConfig, inverse_R: Tensor, dim: int, original: int) -> Tenso
     def pair_of(rotations: float) -> float:
         return dim * math.log(original / (rotations * 2.0 * math.pi)) / (2.0 * math.log(rope.theta))
 
-    low = max(math.floor(pair_of(rope.beta_fast)), 0)
-    high = min(math.ceil(pair_of(rope.beta_slow)), dim - 1)
+    low, high = pair_of(rope.beta_fast), pair_of(rope.beta_slow)
+    if rope.truncate:
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, dim - 1)
     ramp_R = (torch.arange(dim // 2, dtype=torch.float32) - low) / max(high - low, 0.001)
     ramp_R = ramp_R.clamp(0.0, 1.0)
     return inverse_R / rope.factor * ramp_R + inverse_R * (1.0 - ramp_R)

@@ -147,6 +147,14 @@ FAMILIES: dict[str, Callable[[], Any]] = {
             "rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 32,
         },
     ),
+    "llama-yarn-fractional": lambda: tiny(
+        "Llama",
+        head_dim=34,
+        rope_parameters={
+            "rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 32,
+            "truncate": False,
+        },
+    ),
     "mistral": lambda: tiny("Mistral", sliding_window=9),
     "qwen2": lambda: tiny("Qwen2", tie_word_embeddings=True),
     "qwen2-windows": lambda: tiny("Qwen2", use_sliding_window=True, sliding_window=7, max_window_layers=2),
