@@ -26,6 +26,8 @@ PREFILL_COST, CACHED_COST, DECODE_COST = 1.0, 0.1, 2.0
 _STRAGGLER = 4  # powers of two
 MAX_PER_CALL = 16
 """Generations of each call that may wait, on average: what bounds the queue where calls are many generations."""
+MAX_ALONE = 4096
+"""Generations of a call that waits alone: as many as one request of the APIs may be."""
 _MAX_IDLE_CLIENTS = 4096
 _MAX_PROGRAMS = 65536
 _USUAL_CALLS = 16.0  # that a mean remembers
@@ -86,8 +88,12 @@ class WaitingQueue:
 
     def is_full(self, call: str, max_calls: int) -> bool:
         """Whether `max_calls` calls wait and `call` is none of them, or far too many generations wait."""
-        num_calls = len(self._calls)
-        return (num_calls >= max_calls and call not in self._calls) or self._len >= max_calls * MAX_PER_CALL
+        is_known = call in self._calls
+        num_others = len(self._calls) - is_known
+        most = max_calls * MAX_PER_CALL
+        if not num_others:  # else it would be refused however often it came again
+            most = max(most, MAX_ALONE)
+        return (num_others >= max_calls and not is_known) or self._len >= most
 
     def add(self, request: Request) -> None:
         """A new or a retracted request."""

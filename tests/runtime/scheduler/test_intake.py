@@ -37,6 +37,18 @@ def test_a_full_queue_answers_429(make_harness) -> None:
     assert harness.finish["c"].type == "length"
 
 
+def test_a_request_larger_than_the_queue_is_taken_where_nobody_else_waits(make_harness) -> None:
+    harness = make_harness(max_running_requests=1, max_queued_requests=1)
+    for index in range(40):
+        harness.submit(f"n#{index}" if index else "n", [1], max_new_tokens=1, n=40, index=index, call="n")
+    harness.step()
+    for index in range(40):
+        harness.submit(f"m{index}", [1], max_new_tokens=1, call="m")
+    harness.run()
+    assert [finish.type for rid, finish in harness.finish.items() if rid.startswith("n")] == ["length"] * 40
+    assert {finish.code for rid, finish in harness.finish.items() if rid.startswith("m")} == {"queue_full"}
+
+
 @pytest.mark.parametrize(
     ("fields", "param", "code"),
     [
