@@ -1,6 +1,7 @@
 """OpenAI's /v1/batches on the running server: a file of requests, answered beside the others at low priority.
 
-The lines go in the order of their prompts, so that neighbours share what the radix tree holds; WIDTH are under way.
+The lines go in the order of their prompts, so that neighbours share what the radix tree holds; BATCH_WIDTH are under
+way, of all batches together, so that a client of its own finds the queue open.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -23,12 +24,13 @@ from .files import file_of, make_file
 from .http import Answer, HttpError, Message, Request, Response, json_response
 from .responses import responses
 from .route import Handler, Route
-from .service import Service
+from .service import BATCH_WIDTH, Service
 
-WIDTH = 32
 RETRY_S = 0.5
 MAX_RUNNING = 16
-"""Batches under way: each holds its lines and answers."""
+"""Batches under way: each holds its file and answers."""
+MAX_METADATA, MAX_NAME, MAX_VALUE = 16, 64, 512
+"""Pairs, and characters of each; as OpenAI bounds them."""
 MAX_ANSWER_BYTES = 128 << 20
 """Of one batch."""
 PRIORITY = -100
@@ -47,7 +49,7 @@ class BatchBody(msgspec.Struct):
 
     input_file_id: str
     endpoint: str
-    completion_window: str = "24h"
+    completion_window: Literal["24h"] = "24h"
     metadata: dict[str, str] | None = None
 
 
@@ -60,6 +62,7 @@ class Batch:
         self._endpoint = body.endpoint
         self._lines = lines
         self._done: list[tuple[int, bool, bytes]] = []
+        """By the line's number: the answer, and whether it is good."""
         self._num_bytes = 0
         self._task: asyncio.Task[None] | None = None
         now = int(time.time())
@@ -81,26 +84,29 @@ class Batch:
 
     def cancel(self) -> None:
         """What is answered by then stands in its files."""
-        if self._task is not None and not self._task.done():
+        if self._task is not None and not self._task.done() and self.told["status"] != "cancelling":
             self._end("cancelling")
             self._task.cancel()
 
     async def _run(self) -> None:
-        waiting = sorted(range(len(self._lines)), key=lambda i: self._lines[i].order, reverse=True)
+        waiting = iter(self._lines)
 
         async def work() -> None:
-            while waiting:
-                number = waiting.pop()
-                response = await self._answer(self._lines[number])
+            for line in waiting:
+                async with self._service.batch_lines:
+                    response = await self._answer(line)
                 good = response.status < 400
                 self.told["request_counts"]["completed" if good else "failed"] += 1
-                told = _told(self._lines[number], response)
+                told = _told(line, response)
                 self._num_bytes += len(told)
                 if self._num_bytes > MAX_ANSWER_BYTES:
                     raise _TooLarge
-                self._done.append((number, good, told))
+                self._done.append((line.number, good, told))
+                if self.told["status"] != "in_progress":  # what is awaited may end just as it is cancelled
+                    return
 
-        workers = [asyncio.ensure_future(work()) for _ in range(min(WIDTH, len(waiting)))]
+        self._service.num_active += 1  # a server that ends waits for what is under way, and refuses the rest
+        workers = [asyncio.ensure_future(work()) for _ in range(min(BATCH_WIDTH, len(self._lines)))]
         try:
             await asyncio.gather(*workers)
             self._end("finalizing")
@@ -114,6 +120,8 @@ class Batch:
             if isinstance(error, _TooLarge):
                 self._wrong("answers_too_large", "the answers take too much room; ask for fewer at once")
             self._end("failed" if isinstance(error, _TooLarge) else "cancelled")
+        finally:
+            self._service.num_active -= 1
 
     def _end(self, status: str) -> None:
         self.told["status"] = status
@@ -121,7 +129,7 @@ class Batch:
 
     async def _answer(self, line: Line) -> Response:
         """The answer to one line, asked for again while the server is full."""
-        body = {**line.body}
+        body = line.body()
         if self._endpoint in _WITH_PRIORITY:
             body.setdefault("priority", PRIORITY)
         content = _encode(body)
@@ -159,19 +167,18 @@ class _TooLarge(Exception):
 
 
 def _request(path: str, content: bytes, client: str) -> Request:
-    """A request of this server's own, of a client that stays."""
-    pieces: list[Message] = [{"type": "http.request", "body": content, "more_body": False}]
-
-    async def receive() -> Message:
-        if not pieces:
-            await asyncio.Event().wait()
-        return pieces.pop()
-
+    """A request of this server's own, of a client that stays. Raises HttpError 413 for too many values."""
     scope = {"type": "http", "method": "POST", "path": path, "headers": [], "query_string": b""}
     held = HeldBody(BodyBudget(len(content)))
-    made = Request(scope, receive, request_id=uuid.uuid4().hex, max_body=len(content), held=held)
+    held.take(content)
+    made = Request(scope, _stay, request_id=uuid.uuid4().hex, max_body=len(content), held=held, body=content)
     made.client = client
     return made
+
+
+async def _stay() -> Message:
+    await asyncio.Event().wait()
+    raise AssertionError("nobody sets it")
 
 
 def _told(line: Line, response: Response) -> bytes:
@@ -188,6 +195,19 @@ def _batch(service: Service, request: Request) -> Batch:
     return found
 
 
+def _check_metadata(metadata: dict[str, str]) -> None:
+    is_long = any(len(name) > MAX_NAME or len(value) > MAX_VALUE for name, value in metadata.items())
+    if is_long or len(metadata) > MAX_METADATA:
+        told = f"{MAX_METADATA} names of {MAX_NAME} characters, each with a value of {MAX_VALUE}"
+        raise RequestError(f"metadata may hold {told}", param="metadata")
+
+
+def _check_room(service: Service) -> None:
+    if sum(batch.is_running for batch in service.batches.values()) >= MAX_RUNNING:
+        told = f"{MAX_RUNNING} batches are under way; try again when one has ended"
+        raise OverloadedError(told, status=429, code="too_many_batches", retry_after_s=30)
+
+
 async def create(service: Service, request: Request) -> Answer:
     """POST /v1/batches."""
     assert service.front is not None
@@ -196,10 +216,11 @@ async def create(service: Service, request: Request) -> Answer:
     if body.endpoint not in _HANDLERS:
         raise RequestError(f"endpoint must be one of {', '.join(_HANDLERS)}", param="endpoint")
     file = file_of(service, request, body.input_file_id, "input_file_id")
-    if sum(batch.is_running for batch in service.batches.values()) >= MAX_RUNNING:
-        told = f"{MAX_RUNNING} batches are under way; try again when one has ended"
-        raise OverloadedError(told, status=429, code="too_many_batches", retry_after_s=30)
+    _check_metadata(body.metadata or {})
+    _check_room(service)
+    request.held.take(file.content)  # while it is read, its values take their room as those of a body do
     lines = await asyncio.to_thread(lines_of, file.content, body.endpoint)
+    _check_room(service)  # others began meanwhile
     batch = Batch(service, request, body, lines)
     while not service.batches.put(batch.told["id"], batch):
         oldest = next(kept for kept in service.batches.values() if not kept.is_running)

@@ -97,7 +97,11 @@ class Request:
         "scope",
     )
 
-    def __init__(self, scope: Scope, receive: Receive, *, request_id: str, max_body: int, held: HeldBody) -> None:
+    def __init__(
+        self, scope: Scope, receive: Receive, *, request_id: str, max_body: int, held: HeldBody,
+        body: bytes | None = None,
+    ) -> None:  # fmt: skip
+        """`body`: where it is there already, and is not to be received."""
         self.scope = scope
         self.method: str = scope["method"]
         self.path: str = scope["path"].removeprefix(scope.get("root_path", "")) or "/"  # mounted in another app
@@ -111,7 +115,7 @@ class Request:
         self.ignored: list[str] = []
         """Body fields that were not honoured: told in x-radixlang-ignored."""
         self._receive = receive
-        self._body: bytes | None = None
+        self._body = body
 
     @property
     def query(self) -> dict[str, str]:

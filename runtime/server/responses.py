@@ -64,7 +64,8 @@ async def responses(service: Service, request: Request) -> Answer:
 
     def keep(response: dict[str, Any], message: dict[str, Any]) -> None:
         if body.store is not False:
-            service.responses.put(Kept(response, [*said, message], request.client, num_bytes))
+            put = service.responses.settle if body.background else service.responses.put
+            put(Kept(response, [*said, message], request.client, num_bytes))
 
     shape = _Shape(body, sampling, body.model or service.model_name, plan, keep)
     if body.stream:

@@ -52,6 +52,7 @@ class ResponsesStore:
         if self.get(response_id, client) is None:
             return False
         self.cancel(response_id)
+        self._running.pop(response_id, None)
         self._drop(response_id)
         return True
 
@@ -64,6 +65,11 @@ class ResponsesStore:
         """Makes an answer that nobody waits for."""
         task = self._running[response_id] = asyncio.get_running_loop().create_task(work)
         task.add_done_callback(lambda _: self._running.pop(response_id, None))
+
+    def settle(self, kept: Kept) -> None:
+        """Keeps what `run` made, unless it was removed meanwhile."""
+        if kept.response["id"] in self._running:
+            self.put(kept)
 
     def cancel(self, response_id: str) -> bool:
         """Ends the making of an answer; False: it is not being made."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from .files import File
     from .grammar import Checker
 
+BATCH_WIDTH = 32
+"""Lines of all batches that are answered at once: a part of what the queue takes."""
 _REFUSED_FIELDS = frozenset({
     "allowed_token_ids", "audio", "bad_words", "custom_logit_processor", "documents", "function_call", "functions",
     "prompt_logprobs", "return_hidden_states", "session_params", "truncate_prompt_tokens", "use_beam_search",
@@ -43,6 +45,8 @@ class Service:
         self.responses = ResponsesStore()
         self.files: Shelf[File] = Shelf(max_items=10_000, max_bytes=256 << 20)
         self.batches: Shelf[Batch] = Shelf(max_items=10_000, max_bytes=0)
+        self.batch_lines = asyncio.Semaphore(BATCH_WIDTH)
+        """Lines of batches that are being answered."""
         self.created = int(time.time())
         self.started = time.monotonic()
         self.engine_state: Callable[[], str] = lambda: "ready" if self._front is not None else "loading"

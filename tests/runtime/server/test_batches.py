@@ -9,6 +9,7 @@ import pytest
 from radixlang.errors import RequestError
 from radixlang.runtime.server import batches
 from radixlang.runtime.server.multipart import parts_of
+from radixlang.runtime.server.service import BATCH_WIDTH
 from radixlang.runtime.server.shelf import Shelf
 
 CHAT = "/v1/chat/completions"
@@ -76,13 +77,89 @@ def test_a_cancelled_batch_frees_the_engine_and_keeps_what_it_has(serve):
         batch = (await http.post("/v1/batches", json={"input_file_id": file["id"], "endpoint": CHAT})).json()
         while len(client.submits) < 32:
             await asyncio.sleep(0)
-        assert (await http.post(f"/v1/batches/{batch['id']}/cancel")).json()["status"] == "cancelling"
+        assert client.service.num_active == 1, "a server that ends waits for it"
+        path = f"/v1/batches/{batch['id']}/cancel"
+        for told in await asyncio.gather(http.post(path), http.post(path)):  # twice is once
+            assert told.json()["status"] == "cancelling"
         batch = await ended(http, batch)
         assert (batch["status"], batch["output_file_id"]) == ("cancelled", None)
 
     run(client, work)
+    assert client.service.num_active == 0
     assert len(client.submits) == 32, "no more than that are under way"
     assert client.engine.front.num_open == 0
+
+
+def test_all_batches_together_leave_the_queue_open(serve):
+    client = serve(reply=b"ok", stall=True)
+
+    async def work(http):
+        file = await upload(http, "\n".join(line(f"r{i}") for i in range(20)))
+        asked = {"input_file_id": file["id"], "endpoint": CHAT}
+        begun = [(await http.post("/v1/batches", json=asked)).json() for _ in range(4)]
+        while len(client.submits) < BATCH_WIDTH:
+            await asyncio.sleep(0)
+        for _ in range(200):
+            await asyncio.sleep(0)
+        assert len(client.submits) == BATCH_WIDTH
+        for batch in begun:
+            await http.post(f"/v1/batches/{batch['id']}/cancel")
+            assert (await ended(http, batch))["status"] == "cancelled"
+        client.engine.stall = False
+        assert (await ended(http, (await http.post("/v1/batches", json=asked)).json()))["status"] == "completed"
+
+    run(client, work)
+    assert client.engine.front.num_open == 0
+
+
+def test_batches_that_are_asked_for_at_once_are_bounded_too(serve):
+    client = serve(reply=b"ok", stall=True)
+
+    async def work(http):
+        file = await upload(http, line("a"))
+        asked = {"input_file_id": file["id"], "endpoint": CHAT}
+        many = [http.post("/v1/batches", json=asked) for _ in range(batches.MAX_RUNNING + 4)]
+        told = sorted((answer.status_code for answer in await asyncio.gather(*many)), reverse=True)
+        assert told == [429] * 4 + [200] * batches.MAX_RUNNING
+        for batch in (await http.get("/v1/batches")).json()["data"]:
+            await http.post(f"/v1/batches/{batch['id']}/cancel")
+            await ended(http, batch)
+
+    run(client, work)
+
+
+@pytest.mark.parametrize(
+    ("asked", "param"),
+    [
+        ({"metadata": {str(i): "" for i in range(17)}}, "metadata"),
+        ({"metadata": {"k" * 65: ""}}, "metadata"),
+        ({"metadata": {"k": "v" * 513}}, "metadata"),
+        ({"completion_window": "1 year"}, "completion_window"),
+        ({"endpoint": "/v1/models"}, "endpoint"),
+        ({"input_file_id": "../file"}, "input_file_id"),
+    ],
+)
+def test_what_a_batch_is_told_is_bounded(serve, asked, param):
+    client = serve(reply=b"ok")
+
+    async def work(http):
+        file = await upload(http, line("a"))
+        answer = await http.post("/v1/batches", json={"input_file_id": file["id"], "endpoint": CHAT, **asked})
+        assert (answer.status_code, answer.json()["error"]["param"]) == (404 if "input" in param else 400, param)
+
+    run(client, work)
+
+
+def test_a_file_of_many_values_takes_the_room_of_a_body_that_has_them(serve):
+    client = serve(reply=b"ok")
+
+    async def work(http):
+        file = await upload(http, line("a", stop=[[]] * 20_000))
+        client.app._bodies.limit = 1 << 20  # the file has 80,000 bytes
+        answer = await http.post("/v1/batches", json={"input_file_id": file["id"], "endpoint": CHAT})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (413, "request_too_large")
+
+    run(client, work)
 
 
 def test_batches_and_their_answers_are_bounded(serve, monkeypatch):

@@ -159,6 +159,24 @@ def test_an_answer_in_the_background_is_fetched_or_cancelled_later(serve):
         assert client.post(PATH, {"input": "a", "background": True, **wrong}).status_code == 400
 
 
+def test_an_answer_that_is_deleted_while_it_is_made_stays_deleted(serve):
+    client = serve(reply=b"hello", stall=True)
+
+    async def call():
+        transport = httpx.ASGITransport(client.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
+            made = (await http.post(PATH, json={"input": "hi", "background": True})).json()["id"]
+            while not client.submits:
+                await asyncio.sleep(0)
+            assert (await http.delete(f"{PATH}/{made}")).json()["deleted"]
+            while client.service.num_active:
+                await asyncio.sleep(0)
+            assert (await http.get(f"{PATH}/{made}")).status_code == 404
+
+    asyncio.run(call())
+    assert client.engine.front.num_open == 0
+
+
 def test_what_is_kept_is_bounded_in_bytes():
     store = ResponsesStore(max_kept=100, max_bytes=40_000)
     for number in range(20):
