@@ -45,6 +45,7 @@ LAYOUT_VERSION = 4
 _MAGIC = b"radixlang packed weights\n"
 _HEADER = 64
 _COLUMNS = 32  # kStrip
+_ANONYMOUS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 _STRIPS_A_TASK = 16
 
 FORMATS = (
@@ -167,13 +168,15 @@ def pack_model(
     start = time.monotonic()
     file = pack_cache.new_file(cache_dir, size) if use_cache else None
     try:
-        memory = mmap.mmap(-1 if file is None else file.descriptor, size)
+        # Private where it is anonymous: shared memory has no huge pages on most systems.
+        memory = mmap.mmap(file.descriptor, size) if file else mmap.mmap(-1, size, flags=_ANONYMOUS)
         if file is None and hasattr(mmap, "MADV_HUGEPAGE"):
             memory.madvise(mmap.MADV_HUGEPAGE)
         _fill(memory, checkpoint, matrices, names, library, num_threads or _available_cores())
         memory[: len(header)] = header
         if file is not None:
             memory.flush()
+            memory.close()
             pack_cache.finish(file, path)
     except BaseException:
         if file is not None:
@@ -184,9 +187,12 @@ def pack_model(
             os.close(file.descriptor)
     logger.info("packed %d matrices, %d MiB, in %.1f s", len(matrices), size >> 20, time.monotonic() - start)
     if file is not None:
-        mapped = pack_cache.map_file(path, header, size)
-        memory = mapped if mapped is not None else memory
         pack_cache.prune(cache_dir, LAYOUT_VERSION, keep=path)
+        if (mapped := pack_cache.map_file(path, header, size)) is None:  # somebody deleted it meanwhile
+            return pack_model(
+                checkpoint, specs, library=library, cache_dir=cache_dir, use_cache=False, num_threads=num_threads
+            )
+        memory = mapped
     return PackedModel(memory, matrices)
 
 

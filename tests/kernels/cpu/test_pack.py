@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from radixlang.errors import BadCheckpoint, UnsupportedModel
+from radixlang.kernels.cpu import pack_cache
 from radixlang.kernels.cpu.pack import FORMATS, MatrixSpec, pack_model
 
 EXACT = ("F32", "F16", "BF16", "Q4_0", "Q5_0", "Q8_0", "Q3_K", "IQ4_NL", "IQ4_XS")
@@ -146,6 +147,16 @@ def unpacked(library, weight) -> np.ndarray:
 
 def bias_of(weight) -> np.ndarray:
     return np.ctypeslib.as_array(ctypes.cast(weight.bias, ctypes.POINTER(ctypes.c_float)), (weight.packed_columns,))
+
+
+def test_a_file_that_is_gone_before_it_is_mapped_is_not_missed(checkpoint, library, tmp_path, monkeypatch) -> None:
+    kept = pack_model(checkpoint, SPECS, library=library, cache_dir=tmp_path / "kept")
+    monkeypatch.setattr(pack_cache, "map_file", lambda *_: None)
+    model = pack_model(checkpoint, SPECS, library=library, cache_dir=tmp_path / "gone")
+    assert model.nbytes == kept.nbytes
+    for spec in SPECS:
+        found, wanted = (unpacked(library, packed.weight(spec.name)) for packed in (model, kept))
+        np.testing.assert_array_equal(found, wanted)
 
 
 @pytest.mark.parametrize("use_cache", [True, False])
