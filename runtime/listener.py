@@ -28,8 +28,12 @@ def listen(config: ServerConfig) -> socket.socket:
 def _check_certificate(certificate: str, key: str | None) -> None:
     import ssl  # most servers speak plain HTTP
 
+    def no_password() -> str:  # else OpenSSL would ask the terminal
+        told = f"the key in {key or certificate} is encrypted; give one without a passphrase"
+        raise ConfigError(told, param="ssl_keyfile" if key else "ssl_certfile")
+
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, no_password)
     except OSError as error:  # also ssl.SSLError
         told = f"--ssl-certfile {certificate}" + (f", --ssl-keyfile {key}" if key else "")
         raise ConfigError(f"{told}: {error.strerror or error}", param="ssl_certfile") from None
