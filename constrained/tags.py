@@ -18,11 +18,11 @@ from .constraint import WhiteSpace
 from .fsm.fallback import to_engine
 from .fsm.pattern import ANY, Node, Repeat, Seq
 from .fsm.pattern import parse as parse_regex
+from .json_schema.document import parse as parse_json
 from .json_schema.judge import Watch, watch_of
 from .json_schema.marks import first_mark, without_marks
 from .json_schema.names import both
 from .json_schema.normalise import normalise
-from .json_schema.normalise import parse as parse_json
 from .json_schema.patterns import flatten
 from .json_schema.refusal import check_keys, invalid
 from .json_schema.strings import ANYTHING, literal

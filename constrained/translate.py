@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from contextlib import suppress
+from collections.abc import Iterator
 
 import llguidance
 
-from ..errors import GrammarSyntaxError, GrammarTooLarge, UnsatisfiableGrammar, UnsupportedGrammar
+from ..errors import GrammarError, GrammarSyntaxError, GrammarTooLarge, UnsatisfiableGrammar, UnsupportedGrammar
 from . import tags
 from .checked import CheckedGrammar
 from .closing import ClosingGrammar
@@ -43,6 +43,7 @@ from .json_schema.lighter import lighter
 from .json_schema.marks import first_mark, without_marks
 from .json_schema.normalise import MAX_WRITTEN, NormalisedSchema, normalise
 from .json_schema.verify import Widened, verdict_of, widen
+from .json_schema.weight import MAX_WEIGHT, weight
 from .json_schema.whitespace import engine_options
 from .matcher import CompiledGrammar
 from .prefix import PrefixGrammar
@@ -182,21 +183,29 @@ def _json_schema(asked: JsonSchema, vocabulary: Vocabulary) -> CompiledGrammar:
 
 def _served(asked: JsonSchema, vocabulary: Vocabulary) -> tuple[NormalisedSchema | Widened, GuidanceGrammar]:
     """What masks enforce: all, or as much as the engine can take; a judge sees to the rest."""
+    failure: GrammarError | None = None
+    for candidate in _candidates(asked):
+        try:
+            return candidate, _marked_grammar(candidate, asked.whitespace, vocabulary)
+        except UnsatisfiableGrammar:
+            raise
+        except (GrammarTooLarge, UnsupportedGrammar) as error:
+            failure = failure or error
+    assert failure is not None
+    raise failure
+
+
+def _candidates(asked: JsonSchema) -> Iterator[NormalisedSchema | Widened]:
+    """The schema in forms that say the same, with less and less left to the engine; too heavy ones are left out."""
     normalised = _normalised(asked)
-    try:
-        return normalised, _marked_grammar(normalised, asked.whitespace, vocabulary)
-    except UnsatisfiableGrammar:
-        raise
-    except (GrammarTooLarge, UnsupportedGrammar) as error:
-        failure = error
+    if weight(normalised.schema) <= MAX_WEIGHT:
+        yield normalised
     if first_mark(normalised.schema) is not None:
         normalised = _normalised(asked, 0)
-    for without_merging in (False, True):
-        left = lighter(normalised.schema, without_merging=without_merging)
-        with suppress(GrammarTooLarge, UnsupportedGrammar):
-            light = normalised._replace(schema=left)
-            return light, _marked_grammar(light, asked.whitespace, vocabulary)
-    raise failure
+    left = normalised._replace(schema=lighter(normalised.schema, without_merging=False))
+    if weight(left.schema) <= MAX_WEIGHT:
+        yield left
+    yield normalised._replace(schema=lighter(normalised.schema, without_merging=True))
 
 
 def _marked_grammar(

@@ -145,6 +145,7 @@ class _Subsets:
         self.ahead: list[CharDfa] = []
         self.behind: list[CharDfa] = []
         self.index_of: dict[Look, int] = {}
+        self.plain: dict[int, tuple[int, ...] | None] = {}
         for look, _ in self.nfa.guards.values():
             if look not in self.index_of:
                 where = self.behind if look.behind else self.ahead
@@ -164,8 +165,16 @@ class _Subsets:
     def close(self, threads: list[Thread], past: tuple[int, ...]) -> frozenset[Thread]:
         """All threads reachable without text, those kept that wait for text or are at the end."""
         seen = set(threads)
-        stack = list(threads)
-        kept = set()
+        stack = []
+        kept: set[Thread] = set()
+        for thread in threads:
+            states = self.reached(thread[0])
+            if states is None:
+                stack.append(thread)
+            else:
+                self.fuel[0] -= len(states)
+                duties = thread[1]
+                kept.update((state, duties) for state in states)
         while stack:
             thread = stack.pop()
             state, duties = thread
@@ -189,6 +198,28 @@ class _Subsets:
             if self.fuel[0] < 0:
                 raise GrammarTooLarge("the pattern takes too long to compile")
         return frozenset(kept)
+
+    def reached(self, first: int) -> tuple[int, ...] | None:
+        """What `close` keeps of one state; None where a lookaround stands on the way."""
+        if first in self.plain:
+            return self.plain[first]
+        seen = {first}
+        stack = [first]
+        kept = []
+        while stack:
+            state = stack.pop()
+            if state in self.nfa.guards:
+                self.plain[first] = None
+                return None
+            if self.nfa.edges[state] is not None or state == self.last:
+                kept.append(state)
+            for after in self.nfa.moves[state]:
+                if after not in seen:
+                    seen.add(after)
+                    stack.append(after)
+        self.fuel[0] -= len(seen)
+        self.plain[first] = tuple(kept)
+        return self.plain[first]
 
     def run(self) -> CharDfa:
         past = tuple(1 for _ in self.behind)

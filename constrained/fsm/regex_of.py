@@ -31,16 +31,23 @@ def regex_of(dfa: CharDfa, alphabet: Alphabet) -> Node:
         if dfa.accepting[state]:
             edges[state][end] = EMPTY
     sizes = {state: {target: _size(node) for target, node in targets.items()} for state, targets in edges.items()}
+    sources: dict[int, set[int]] = {state: set() for state in range(1, end + 1)}
+    for source, targets in edges.items():
+        for target in targets:
+            sources[target].add(source)
     remaining = set(range(1, num_states))
     while remaining:
-        state = min(remaining, key=lambda s: (_degree(edges, s), s))
+        state = min(remaining, key=lambda s: (len(sources[s]) * len(edges[s]), s))
         remaining.discard(state)
         out, out_sizes = edges.pop(state), sizes.pop(state)
         loop, loop_size = out.pop(state, None), out_sizes.pop(state, 0)
-        for source, targets in edges.items():
-            to_state = targets.pop(state, None)
-            if to_state is None:
-                continue
+        entering = sorted(sources.pop(state) - {state})
+        for target in out:
+            sources[target].discard(state)
+            sources[target].update(entering)
+        for source in entering:
+            targets = edges[source]
+            to_state = targets.pop(state)
             own = sizes[source]
             size = own.pop(state) + loop_size + 1
             through = [to_state] if loop is None else [to_state, Repeat(loop, 0, None)]
@@ -60,10 +67,6 @@ def _members(alphabet: Alphabet) -> list[Ranges]:
         if c >= 0:
             members[c].append((start, after - 1))
     return [ranges_of(pairs) for pairs in members]
-
-
-def _degree(edges: dict[int, dict[int, Node]], state: int) -> int:
-    return sum(1 for targets in edges.values() if state in targets) * len(edges[state])
 
 
 def _seq(parts: list[Node]) -> Node:

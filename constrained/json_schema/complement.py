@@ -193,6 +193,8 @@ def canonical(value: Any) -> str:
 
 
 def _whole(value: Any) -> Any:
+    if type(value) is str or type(value) is int:
+        return value
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, list):

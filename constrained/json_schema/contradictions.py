@@ -24,11 +24,15 @@ def types_left(schema: Any, definitions: dict[str, Any]) -> frozenset[str]:
 class _Cleaner:
     def __init__(self, definitions: dict[str, Any]) -> None:
         self.definitions = definitions
+        self.known: dict[int, frozenset[str]] = {}  # by identity
 
     def types(self, schema: Any, depth: int = 0) -> frozenset[str]:
         """The types that a schema leaves, as far as can be seen."""
         if not isinstance(schema, dict) or depth > MAX_DEPTH:
             return frozenset() if schema is False else EVERY
+        known = self.known.get(id(schema))
+        if known is not None:
+            return known
         found = types_of(schema)
         name = str(schema.get("$ref", "")).removeprefix("#/$defs/")
         if name in self.definitions:
@@ -38,6 +42,7 @@ class _Cleaner:
         if "anyOf" in schema:
             some: frozenset[str] = frozenset().union(*(self.types(option, depth + 1) for option in schema["anyOf"]))
             found &= some
+        self.known[id(schema)] = found
         return found
 
     def clean(self, schema: Any, *, is_root: bool = False) -> Any:

@@ -21,6 +21,8 @@ def lighter(schema: Any, *, without_merging: bool) -> Any:
 class _Lightener:
     def __init__(self, without_merging: bool) -> None:
         self.without_merging = without_merging
+        self.refers: dict[int, bool] = {}  # by identity, of the schema as given
+        self.kept: list[Any] = []  # so that identities stay apart
 
     def schema(self, node: Any) -> Any:
         if isinstance(node, list):
@@ -54,7 +56,17 @@ class _Lightener:
         return self.schema(value)
 
     def is_heavy(self, part: Any) -> bool:
-        return isinstance(part, dict) and ("anyOf" in part or (self.without_merging and '"$ref"' in json.dumps(part)))
+        return isinstance(part, dict) and ("anyOf" in part or (self.without_merging and self.has_reference(part)))
+
+    def has_reference(self, node: Any) -> bool:
+        """Whether a reference stands anywhere in it."""
+        if not isinstance(node, dict):
+            return isinstance(node, list) and any(map(self.has_reference, node))
+        known = self.refers.get(id(node))
+        if known is None:
+            known = self.refers[id(node)] = "$ref" in node or any(map(self.has_reference, node.values()))
+            self.kept.append(node)
+        return known
 
 
 def _weight(part: Any) -> int:

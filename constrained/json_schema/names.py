@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import combinations, product
 from typing import Any
 
-from ...errors import GrammarError
-from ..fsm.determinise import determinise
-from ..fsm.pattern import ANY, END, Alt, Look, Node, Repeat, Seq
+from ...errors import GrammarError, UnsupportedGrammar
+from ..fsm.pattern import ANY, END, NOTHING, Alt, Look, Node, Repeat, Seq
 from .complement import ASSERTIONS, FORMATS, Resolve
-from .patterns import are_apart, are_disjoint, engine_pattern, flatten, matcher_of, search_tree
+from .patterns import REMEMBERED, are_apart, are_disjoint, engine_pattern, flatten, matcher_of, search_tree
 from .refusal import no_object, unsupported
 from .strings import ANYTHING, literal
 
@@ -18,61 +18,59 @@ MAX_DEPTH = 8
 
 
 def both(positive: list[Node], negative: list[Node]) -> Node:
-    """Strings that match all of `positive` and none of `negative`. Raises GrammarTooLarge."""
+    """Strings that match all of `positive` and none of `negative`; else NOTHING. Raises GrammarTooLarge."""
     looks = [Look(Seq((tree, END)), behind=False, negate=False) for tree in positive]
     looks += [Look(Seq((tree, END)), behind=False, negate=True) for tree in negative]
     return flatten(Seq((*looks, ANYTHING)))
 
 
-def is_empty(tree: Node) -> bool:
-    """Whether nothing matches."""
-    return not bool(determinise(tree).accepting.any())
-
-
 def apart(patterns: dict[str, Any], pointer: str) -> dict[str, Any]:
     """`patternProperties` whose patterns are disjoint and in the engine's words; same meaning."""
-    trees = {text: _tree(text, f"{pointer}/patternProperties") for text in patterns}
+    try:
+        regions = _regions(tuple(patterns))
+    except GrammarError as error:
+        raise unsupported(error.message, "patternProperties", f"{pointer}/patternProperties") from None
+    result: dict[str, Any] = {}
+    for region, inside in regions:
+        schemas = [patterns[text] for text in inside]
+        result[region] = schemas[0] if len(schemas) == 1 else {"allOf": schemas}
+    return result
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _regions(patterns: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Patterns that are disjoint, in the engine's words, and of each those of `patterns` that it matches."""
+    trees = {text: _tree(text) for text in patterns}
     groups: list[list[str]] = []
     for text in patterns:
         touching = [g for g in groups if any(not are_apart(text, other) for other in g)]
         groups = [g for g in groups if g not in touching] + [[text, *(t for g in touching for t in g)]]
-    result: dict[str, Any] = {}
+    result: list[tuple[str, tuple[str, ...]]] = []
     for group in groups:
         if len(group) == 1:
-            result[engine_pattern(trees[group[0]])] = patterns[group[0]]
+            result.append((engine_pattern(trees[group[0]]), (group[0],)))
             continue
         if len(group) > MAX_OVERLAPPING:
-            raise unsupported(
-                "too many patternProperties overlap; make them disjoint",
-                "patternProperties",
-                f"{pointer}/patternProperties",
-            )
+            raise UnsupportedGrammar("too many patternProperties overlap; make them disjoint")
         for taken in product((True, False), repeat=len(group)):
-            inside = [text for text, is_in in zip(group, taken, strict=True) if is_in]
+            inside = tuple(text for text, is_in in zip(group, taken, strict=True) if is_in)
             if not inside:
                 continue
             try:
                 region = both([trees[t] for t in inside], [trees[t] for t in group if t not in inside])
-                if is_empty(region):
-                    continue
             except GrammarError:
-                raise unsupported(
-                    f"the patterns {group} overlap and are too large to take apart; make them disjoint",
-                    "patternProperties",
-                    f"{pointer}/patternProperties",
-                ) from None
-            schemas = [patterns[t] for t in inside]
-            result[engine_pattern(region)] = schemas[0] if len(schemas) == 1 else {"allOf": schemas}
-    return result
+                message = f"the patterns {group} overlap and are too large to take apart; make them disjoint"
+                raise UnsupportedGrammar(message) from None
+            if region != NOTHING:
+                result.append((engine_pattern(region), inside))
+    return tuple(result)
 
 
-def _tree(text: str, pointer: str) -> Node:
+def _tree(text: str) -> Node:
     try:
         return search_tree(text)
     except GrammarError as error:
-        raise unsupported(
-            f"the pattern {text!r} is not served: {error.message}", "patternProperties", pointer
-        ) from None
+        raise UnsupportedGrammar(f"the pattern {text!r} is not served: {error.message}") from None
 
 
 def property_names(node: dict[str, Any], pointer: str, resolve: Resolve) -> dict[str, Any]:
@@ -107,7 +105,7 @@ def property_names(node: dict[str, Any], pointer: str, resolve: Resolve) -> dict
             raise unsupported(
                 "propertyNames beside overlapping patternProperties is not served", "propertyNames", where
             )
-        result["patternProperties"] = {tree: schema for tree, schema in narrowed.items() if not is_empty(tree)}
+        result["patternProperties"] = {tree: schema for tree, schema in narrowed.items() if tree != NOTHING}
     except GrammarError as error:
         if getattr(error, "keyword", None) == "propertyNames":
             raise

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-from ...errors import GrammarSyntaxError, GrammarTooLarge
+from ...errors import GrammarTooLarge
 from . import checks
 from .combine import any_of, together
 from .complement import ASSERTIONS, FORMATS, Schema, canonical
 from .counts import contained, property_counts, unique_items
 from .disjoint import beside_node, rivals_of, told_apart
+from .document import parse
 from .marks import REFUSES
 from .names import apart, property_names
 from .numbers import holds_fraction, open_bound
@@ -25,9 +26,9 @@ from .relative import Room, refused
 from .settled import settled
 from .string_patterns import string_patterns
 from .switch import Demand, switched
+from .twins import Twins
 from .unevaluated import closed
 
-MAX_CHARS = 4 * 1024 * 1024
 MAX_NODES = 100_000
 HOISTED_DEPTH = 16  # what is nested deeper moves to $defs: the engine's reader takes 128 levels of JSON
 MAX_MIN_ITEMS = 4096  # items that must be there: the engine writes them out
@@ -57,28 +58,6 @@ class _Place(NamedTuple):
         return _Place(path, self.base, self.depth + 1, is_closable)
 
 
-def parse(text: str) -> Any:
-    """The schema's JSON. Raises GrammarSyntaxError (line, column) or GrammarTooLarge (size, depth)."""
-    if len(text) > MAX_CHARS:
-        raise GrammarTooLarge(f"the schema has {len(text)} characters, at most {MAX_CHARS} are taken")
-    try:
-        return json.loads(text, parse_constant=_no_constant)
-    except RecursionError:
-        raise GrammarTooLarge("the schema is nested too deeply") from None
-    except json.JSONDecodeError as error:
-        raise GrammarSyntaxError(
-            f"the schema is not JSON: {error.msg} (line {error.lineno}, column {error.colno})",
-            line=error.lineno,
-            column=error.colno,
-        ) from None
-    except ValueError as error:  # numbers of thousands of digits; NaN
-        raise GrammarSyntaxError(f"the schema is not JSON: {error}") from None
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
-
-
 def normalise(
     text: str, *, strict: bool = False, may_narrow: bool = False, max_written: int = MAX_WRITTEN
 ) -> NormalisedSchema:
@@ -105,12 +84,15 @@ class _Normaliser:
         self.names: dict[str, str] = {}  # pointer of a reference's target → its name under $defs
         self.waiting: list[tuple[str, Any, _Place]] = []
         self.origins: dict[str, str] = {}
+        self.twin_names: dict[tuple[int, str, bool], Schema] = {}
         self.refusals: dict[str, Schema] = {}  # a schema that is refused, as text → its definition
+        self.refused_as: dict[int, tuple[str, str, Any]] = {}  # by identity: base, key of `refusals`, the schema itself
         self.num_nodes = 0
         uri = document.get("$schema", "") if isinstance(document, dict) else ""
         self.siblings_count = not any(f"draft-0{n}" in str(uri) for n in (3, 4, 6, 7))
         self.has_fractions = holds_fraction(document)
         self.references = References(document, siblings_count=self.siblings_count)
+        self.twins = Twins(document)
 
     def run(self) -> NormalisedSchema:
         try:
@@ -138,6 +120,8 @@ class _Normaliser:
             raise invalid(f"a schema is an object or a boolean, found {type(node).__name__}", "", place.pointer)
         if place.depth >= HOISTED_DEPTH:
             return self.hoisted(node, place)
+        if place.depth and (twin := self.twins.number(node)) is not None:
+            return self.twin(twin, node, place)
         place = place._replace(base=self.references.base_at(node, place.base))
         checks.check_values(node, place.pointer)
         for key in node:
@@ -269,9 +253,19 @@ class _Normaliser:
         self.waiting.append((name, node, place._replace(depth=0)))
         return {"$ref": f"#/$defs/{name}"}
 
+    def twin(self, number: int, node: Any, place: _Place) -> Schema:
+        """A reference to the one definition of objects that say the same."""
+        key = (number, place.base, place.is_closable)
+        known = self.twin_names.get(key)
+        if known is None:
+            known = self.twin_names[key] = self.hoisted(node, place)
+        return known
+
     def refusal(self, value: Any, place: _Place) -> Schema:
         """A schema that documents must not satisfy, normalised once."""
-        key = f"{place.base} {canonical(value)}"
+        first = self.refused_as.get(id(value))
+        key = f"{place.base} {canonical(value)}" if first is None or first[0] != place.base else first[1]
+        self.refused_as[id(value)] = (place.base, key, value)
         if key not in self.refusals:
             self.refusals[key] = True  # in case it leads round to itself
             self.refusals[key] = self.hoisted(value, place._replace(is_closable=False))

@@ -27,6 +27,7 @@ class References:
         self._roots: dict[str, Target] = {}
         self._anchors: dict[tuple[str, str], Target] = {}
         self._dynamic: dict[str, int] = {}
+        self._found: dict[tuple[str, str], Target] = {}
         stack = [(document, "#", "")]
         home = self.base_at(document, "")
         self._roots[""] = Target(document, "#", "")
@@ -83,6 +84,12 @@ class References:
 
     def find(self, reference: str, base: str, pointer: str) -> Target:
         """Where the reference at `pointer` leads. Raises GrammarError: unresolvable."""
+        known = self._found.get((reference, base))
+        if known is None:
+            known = self._found[reference, base] = self._find(reference, base, pointer)
+        return known
+
+    def _find(self, reference: str, base: str, pointer: str) -> Target:
         uri, fragment = urldefrag(urljoin(base, reference))
         root = self._roots.get(uri)
         if root is None:

@@ -290,7 +290,9 @@ _MISSING = object()
 
 
 def _same(one: Any, other: Any) -> bool:
-    return other is not _MISSING and isinstance(one, type(other)) and canonical(one) == canonical(other)
+    if one is other:
+        return True
+    return isinstance(one, type(other)) and one == other and canonical(one) == canonical(other)  # True is 1 to Python
 
 
 def _any(options: list[Schema]) -> Schema:

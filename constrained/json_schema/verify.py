@@ -15,7 +15,8 @@ import regex
 from ...errors import GrammarTooLarge, UnsatisfiableGrammar, UnsupportedGrammar
 from ..fsm.pattern import Alt, Look, Node, Repeat, Seq
 from .cursor import JsonCursor, Path
-from .normalise import normalise, parse
+from .document import parse
+from .normalise import normalise
 from .patterns import ecma_to_python, search_tree
 from .references import escape
 from .refusal import unsupported
