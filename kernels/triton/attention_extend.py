@@ -15,7 +15,7 @@ from .attention_blocks import BLOCK_N, _add_blocks
 from .tiles import Tiles, has_large_memory, sized
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tree_stride"])
 def _extend(
     q_ptr,
     kv_ptr,

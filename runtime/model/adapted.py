@@ -8,6 +8,7 @@ Matrices are rounded to the model's type once, when an adapter is first used; fr
 from __future__ import annotations
 
 from collections import OrderedDict
+from pathlib import Path
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ...kernels import ops
-from ..lora.adapter import Adapter
+from ..lora.adapter import Adapter, LowRank
 from ..lora.names import SlotSize
 from ..model_runner.cuda.staging import send
 from ..model_runner.plan import Int32, StepPlan
@@ -136,6 +137,21 @@ class AdapterSlots:
         if self._adapter_T is not None:
             (there,) = send([np.array(rows_R, np.int32)], self._device)
             self._rows.adapter_T = self._adapter_T[there.long()]
+
+    def blank(self) -> Adapter:
+        """One that adapts every linear and adds nothing."""
+        parts = {
+            part.module: LowRank(
+                np.zeros((1, part.down_SRE.shape[2]), np.float32), np.zeros((part.up_SNR.shape[1], 1), np.float32), 0.0
+            )
+            for part in self._parts
+        }
+        return Adapter(Path(), 1, parts, "blank")
+
+    def forget(self, adapter: Adapter) -> None:
+        """Its slot is free; no step is under way that uses it."""
+        self._free.append(self._slots.pop(adapter))
+        self._staged.pop(adapter, None)
 
     def _place(self, adapters: list[Adapter]) -> None:
         for adapter in adapters:

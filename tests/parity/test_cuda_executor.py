@@ -59,14 +59,16 @@ ROWS, CONTEXT, SLOTS = 32, 128, 256
 pytestmark = pytest.mark.usefixtures("triton_everywhere")
 
 
-def build(checkpoint: Checkpoint, kv_dtype: torch.dtype = torch.float32, lora: SlotSize | None = None) -> CudaExecutor:
+def build(
+    checkpoint: Checkpoint, kv_dtype: torch.dtype = torch.float32, lora: SlotSize | None = None, rows: int = ROWS
+) -> CudaExecutor:
     config = checkpoint.config
     with torch.inference_mode():
         decoder = Decoder(checkpoint, dtype=torch.float32, device=torch.device(DEVICE))
         adapters = None if lora is None else AdapterSlots(decoder, lora)
         pool = KvPool(config, SLOTS + 1, kv_dtype, torch.device(DEVICE))
     return CudaExecutor(
-        decoder, pool, num_rows=ROWS, max_context=CONTEXT, page_size=1, uses_graphs=True, adapters=adapters,
+        decoder, pool, num_rows=rows, max_context=CONTEXT, page_size=1, uses_graphs=True, adapters=adapters,
     )  # fmt: skip
 
 
@@ -83,6 +85,16 @@ def prompts(count: int, seed: int = 0) -> list[list[int]]:
 @pytest.mark.parametrize("chunk", [None, 7])
 def test_greedy_tokens_are_the_references(pair: Any, driver: Any, chunk: int | None) -> None:
     got, reference = [driver(e).greedy(prompts(3), 3, chunk=chunk) for e in pair]
+    assert got == reference
+
+
+def test_a_warm_up_leaves_nothing_behind(pair: Any, driver: Any, tiny_model_dir: Path) -> None:
+    executor = build(open_checkpoint(tiny_model_dir), lora=SlotSize(1, 2), rows=2)
+    executor.warm_up(3)
+    assert executor._adapters is not None
+    assert executor._adapters._free == [0]
+    asked = prompts(2, seed=6)
+    got, reference = (driver(e, rows=2).greedy(asked, 2) for e in (executor, pair[1]))
     assert got == reference
 
 

@@ -28,6 +28,7 @@ from .logprobs import Asked, Gathered, gather
 from .page_mirror import PageMirror
 from .sample_arrays import draw
 from .staging import Fetched, send
+from .warm_up import plans
 
 _LOGITS_BYTES = 256 << 20
 """Logits of prompt scoring that exist at once."""
@@ -115,6 +116,20 @@ class CudaExecutor:
 
     def _on_stream(self) -> AbstractContextManager[object]:
         return nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
+
+    def warm_up(self, largest_chunk: int) -> None:
+        """Runs every kind of step once, so that none waits for a compiler later. largest_chunk: rows of a prompt."""
+        adapters = self._adapters
+        for blank in [None] if adapters is None else [None, adapters.blank()]:
+            for plan in plans(
+                num_rows=self._num_rows, width=self._mirror.width, spare_slot=self.num_slots,
+                largest_chunk=largest_chunk, vocab_size=self.vocab_size, takes_trees=self.takes_trees,
+            ):  # fmt: skip
+                if blank is not None:
+                    plan.adapters, plan.adapters_B = [blank], np.zeros(len(plan.kv_lens_B), np.int32)
+                self.execute(plan)
+            if blank is not None and adapters is not None:
+                adapters.forget(blank)
 
     def steps(self, clock: Callable[[], float], on_done: Callable[[], None]) -> Steps:
         """See `scheduler.step_thread.LaunchesAhead`."""

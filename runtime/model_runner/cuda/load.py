@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -88,7 +89,7 @@ def load_cuda(
             check_step(step_bytes, free, config)
             num_slots = plan_slots(free - step_bytes, kv_bytes_per_token(model, TYPES[kv_dtype]))
             pool = KvPool(model, num_slots + 1, TYPES[kv_dtype], device)
-        return CudaExecutor(
+        executor = CudaExecutor(
             decoder,
             pool,
             num_rows=config.max_running_requests,
@@ -97,6 +98,10 @@ def load_cuda(
             uses_graphs=not config.disable_cuda_graph,
             adapters=adapters,
         )
+        started = time.perf_counter()
+        executor.warm_up(config.chunked_prefill_size)
+        logger.info("every kind of step ran once, in %.1f s", time.perf_counter() - started)
+        return executor
     except torch.OutOfMemoryError as error:
         raise ConfigError(
             f"the memory of {torch.cuda.get_device_name(device)} ran out at start ({str(error).splitlines()[0]}); "
@@ -127,13 +132,12 @@ def check_step(step_bytes: int, free_bytes: int, config: EngineConfig) -> None:
 
 
 def _step_bytes(decoder: Decoder, config: EngineConfig, kv_dtype: torch.dtype, *, num_graphs: int) -> int:
-    """What steps need beside weights and pool, by running the largest; compiles the kernels that graphs do not run.
+    """What steps need beside weights and pool, by running the largest.
 
     num_graphs: of each batch size; those of one kind share memory of their own.
     """
     chunk, largest, model = config.chunked_prefill_size, config.max_running_requests, decoder.config
     pool = KvPool(model, max(chunk, largest, 2), kv_dtype, decoder.device)
-    _peak_bytes(decoder, pool, 2, largest)
     needed = _peak_bytes(decoder, pool, chunk, largest)
     if not config.disable_cuda_graph:
         needed += num_graphs * _peak_bytes(decoder, pool, largest, largest)

@@ -10,16 +10,17 @@ from .staging import send
 
 
 class PageMirror:
-    """One row more than the scheduler's table: padded sequences of a graph read it; all its slots are `spare_slot`."""
+    """At least a row more than the scheduler's table: padded sequences of a graph read it; its slots are spare."""
 
     def __init__(self, num_rows: int, width: int, spare_slot: int, device: torch.device) -> None:
         self.table = torch.full((num_rows + 1, width), spare_slot, dtype=torch.int32, device=device)
-        self.spare_row = num_rows
+        self.spare_row, self.width = num_rows, width
         self._shadow: Int32 = np.full((num_rows, width), spare_slot, np.int32)
         self._device = device
 
     def fits(self, page_table: Int32) -> bool:
-        return page_table.shape == self._shadow.shape
+        rows, width = page_table.shape
+        return rows <= self.spare_row and width <= self.width
 
     def update(self, plan: StepPlan) -> None:
         """Afterwards the first kv_lens entries of the plan's rows are on the device, in the order of its stream.
