@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from .at_once import at_once
 from .backend.base_backend import BaseBackend
 from .global_config import resolve_backend
 from .interpreter import cancelled_if_raised, ending_run, new_state, run_body
@@ -47,20 +48,8 @@ async def arun_batch(
     """See SglFunction.arun_batch."""
     from .batch import named_arguments
 
-    places = asyncio.Semaphore(max_concurrency)
-
-    async def one(kwargs: dict[str, Any]) -> ProgramState:
-        async with places:
-            return await arun(program, (), {**options, **kwargs})
-
-    tasks = [asyncio.ensure_future(one(kwargs)) for kwargs in named_arguments(program, entries)]
-    try:
-        return list(await asyncio.gather(*tasks))
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        raise
+    runs = (arun(program, (), {**options, **kwargs}) for kwargs in named_arguments(program, entries))
+    return await at_once(runs, width=max_concurrency)
 
 
 def run_blocking(

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .at_once import at_once
 from .backend.base_backend import BaseBackend
 from .best_of import Pick
 
@@ -141,7 +142,7 @@ class BlockingCalls:
         value, meta = await first
         if num > 1 and not isinstance(value, list):  # the backend gives one at a time
             rest = (self._again(_single(params), context.copy()) for _ in range(num - 1))
-            value = [value, *await asyncio.gather(*rest)]
+            value = [value, *await at_once(rest)]
         if pick is not None:
             texts = value if isinstance(value, list) else [value]
             value = texts[pick(texts, [{} for _ in texts])]

@@ -7,11 +7,11 @@ their last token share one. All go to the engine together, where one step takes 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import errors
+from ..lang.at_once import at_once
 from .generate_request import GenerateRequest, PromptPart
 from .messages import MAX_LOGPROBS, LogprobRequest
 from .sampling_params import SamplingParams
@@ -32,6 +32,7 @@ async def score_choices(
     client: str = "",
     program: str = "",
     adapter: str = "",
+    call: str = "",
 ) -> dict[str, Any]:
     """Shape: NativeBackend.native_score. Raises RequestError without choices, or for an empty one.
 
@@ -47,8 +48,8 @@ async def score_choices(
     tails = [joint[start:] for joint in joints]
     if sum(map(len, tails)) > MAX_LOGPROBS:
         raise errors.RequestError(f"the choices have more than {MAX_LOGPROBS} tokens together", param="choices")
-    scorer = _Scorer(front, client, program, adapter)
-    scored, alone = await asyncio.gather(scorer.tails(before, tails), scorer.alone(tails if unconditional else []))
+    scorer = _Scorer(front, client, program, adapter, call or front.new_id())
+    scored, alone = await at_once([scorer.tails(before, tails), scorer.alone(tails if unconditional else [])])
     return {
         "choices": [
             {
@@ -79,10 +80,10 @@ async def _joint(front: Front, parts: Sequence[PromptPart], prompt: list[int], c
 class _Scorer:
     """The requests of one choice."""
 
-    def __init__(self, front: Front, client: str, program: str, adapter: str) -> None:
+    def __init__(self, front: Front, client: str, program: str, adapter: str, call: str) -> None:
         self._front = front
         self._client = client
-        self._call = front.new_id()
+        self._call = call
         self._program = program
         self._adapter = adapter
         self.cached_len = 0
@@ -94,7 +95,7 @@ class _Scorer:
         for tail in tails:
             if len(tail) > 1:
                 asked.setdefault(tuple(tail[:-1]), set()).add(tail[-1])
-        answers = await asyncio.gather(*(self._ask(before, [*known], last) for known, last in asked.items()))
+        answers = await at_once(self._ask(before, [*known], last) for known, last in asked.items())
         found = dict(zip(asked, answers, strict=True))
         scored = []
         for tail in tails:
@@ -105,7 +106,7 @@ class _Scorer:
 
     async def alone(self, tails: Sequence[list[int]]) -> list[list[list[Any]]]:
         """As `tails`, without a prompt; of the first token nothing is known."""
-        rest = await asyncio.gather(*(self.tails(tail[:1], [tail[1:]]) for tail in tails if len(tail) > 1))
+        rest = await at_once(self.tails(tail[:1], [tail[1:]]) for tail in tails if len(tail) > 1)
         found = iter(rest)
         return [self._told([None], tail[:1]) + (next(found)[0] if len(tail) > 1 else []) for tail in tails]
 

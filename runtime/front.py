@@ -198,11 +198,12 @@ class Front:
         client: str = "",
         program: str = "",
         adapter: str = "",
+        call: str = "",
     ) -> dict[str, Any]:
-        """Log-probabilities of each choice as the continuation of the prompt: see choice_scores."""
-        return await score_choices(
-            self, prompt_parts, choices, unconditional=unconditional, client=client, program=program, adapter=adapter
-        )
+        """Log-probabilities of each choice as the continuation of the prompt: see choice_scores. `call`: see
+        GenerateRequest."""
+        whose = {"client": client, "program": program, "adapter": adapter, "call": call}
+        return await score_choices(self, prompt_parts, choices, unconditional=unconditional, **whose)
 
     # -- text to ids
 

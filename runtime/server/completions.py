@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 import uuid
@@ -12,6 +11,7 @@ from typing import Any
 import msgspec
 
 from ...errors import PromptTooLong, RequestError
+from ...lang.at_once import at_once
 from ..generate_request import GenerateChunk, GenerateRequest
 from ..merge import merge
 from ..messages import LogprobRequest
@@ -164,7 +164,7 @@ class _Shape:
 
     async def whole(self, streams: list[AsyncGenerator[GenerateChunk, None]], count: int) -> Answer:
         tallies = [Tally() for _ in streams]
-        gathered = await asyncio.gather(*(gather(s, count, t) for s, t in zip(streams, tallies, strict=True)))
+        gathered = await at_once(gather(s, count, t) for s, t in zip(streams, tallies, strict=True))
         choices = []
         for position, (generations, prompt_logprobs) in enumerate(gathered):
             best = generations if count == self._n else sorted(generations, key=_mean_logprob, reverse=True)[: self._n]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
@@ -13,7 +12,7 @@ from .http import Answer, Request, json_response
 from .openai_fields import text_of_parts
 from .route import Route
 from .service import Service
-from .systemone import MAX_OPTIONS, Shares, confidence, score_options
+from .systemone import MAX_OPTIONS, Asked, Shares, confidence, score_options
 
 MAX_QUESTIONS = 400
 
@@ -73,8 +72,7 @@ async def decisions(service: Service, request: Request) -> Answer:
         (question, text_of_parts(question.instructions, f"questions.{i}.instructions"), _options(question, i))
         for i, question in enumerate(body.questions)
     ]
-    work = asyncio.gather(*(score_options(service, request.client, state, told, options) for _, told, options in asked))
-    shares = await request.guard(work)
+    shares = await score_options(service, request, [Asked(state, told, options) for _, told, options in asked])
     answers = [_answer(question, s) for (question, _, _), s in zip(asked, shares, strict=True)]
     tokens = sum(s.prompt_tokens for s in shares)
     usage = {

@@ -14,6 +14,8 @@ from ..front import Front
 from ..generate_request import GenerateChunk, GenerateRequest
 from ..messages import DraftCounts, Finish, TokenLogprobs
 
+WIDTH = 32
+"""Parts of one request, such as documents, that are under way at a time: reading their texts holds up all others."""
 _FINISH_REASONS = {"stop": "stop", "length": "length", "abort": "abort"}
 
 

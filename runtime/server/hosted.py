@@ -51,14 +51,16 @@ async def vertex(service: Service, request: Request) -> Answer:
     if not 0 < len(body.instances) <= native_api.MAX_BATCH:
         raise RequestError(f"instances must hold 1 to {native_api.MAX_BATCH} objects", param="instances")
     calls = []
+    num_generations = 0
     for index, instance in enumerate(body.instances):
         try:
             asked = native_api.convert({**(body.parameters or {}), **instance, "stream": False})
             calls.append(native_api.parse(asked, client=request.client))
+            num_generations += sum(one.sampling.n for one in calls[-1].requests)
+            native_api.check_generations(num_generations)
         except RequestError as error:
             error.param = f"instances.{index}.{error.param}" if error.param else f"instances.{index}"
             raise
-    native_api.check_generations(sum(one.sampling.n for call in calls for one in call.requests))
     answers: list[dict[str, Any]] = []
     for call in calls:
         for one in call.requests:

@@ -6,7 +6,6 @@ them as `labels`.
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from typing import Any
 
@@ -17,7 +16,7 @@ from ..native_api import MAX_BATCH
 from .http import Answer, Request, json_response
 from .route import Route
 from .service import Service
-from .systemone import MAX_OPTIONS, Shares, score_options
+from .systemone import MAX_OPTIONS, Asked, Shares, score_options
 
 _ANSWERS = {"yes": "", "no": ""}
 
@@ -59,11 +58,8 @@ async def rerank(service: Service, request: Request) -> Answer:
         raise RequestError("top_n must be at least 1", param="top_n")
     texts = [d if isinstance(d, str) else d.text for d in body.documents]
     asked = body.instruction or "Does this document answer the query?"
-
-    def one(text: str) -> Any:
-        return score_options(service, request.client, f"Document: {text}\n\nQuery: {body.query}", asked, _ANSWERS)
-
-    found: list[Shares] = await request.guard(asyncio.gather(*map(one, texts)))
+    states = (f"Document: {text}\n\nQuery: {body.query}" for text in texts)
+    found = await score_options(service, request, [Asked(state, asked, _ANSWERS) for state in states])
     order = sorted(range(len(texts)), key=lambda i: -found[i].probabilities[0])[: body.top_n]
     results: list[dict[str, Any]] = [{"index": i, "relevance_score": found[i].probabilities[0]} for i in order]
     if body.return_documents:
@@ -92,8 +88,7 @@ async def classify(service: Service, request: Request) -> Answer:
     if not 2 <= len(body.labels) <= MAX_OPTIONS or len(options) < len(body.labels):
         raise RequestError(f"labels must hold 2 to {MAX_OPTIONS} texts that differ", param="labels")
     asked = body.instruction or "Which label fits this text best?"
-    works = (score_options(service, request.client, text, asked, options) for text in texts)
-    found = await request.guard(asyncio.gather(*works))
+    found = await score_options(service, request, [Asked(text, asked, options) for text in texts])
     data = []
     for index, shares in enumerate(found):
         best = max(range(len(options)), key=shares.probabilities.__getitem__)

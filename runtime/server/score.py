@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from typing import Any
 
 import msgspec
 
 from ...errors import RequestError
+from ...lang.at_once import at_once
 from ..generate_request import GenerateRequest
 from ..messages import LogprobRequest
 from ..native_api import MAX_BATCH
 from ..sampling_params import SamplingParams
-from .generation import Tally, chunks_of, gather, usage_of
+from .generation import WIDTH, Tally, chunks_of, gather, usage_of
 from .http import Answer, Request, json_response
 from .route import Route
 from .service import Service
@@ -63,8 +63,7 @@ async def score(service: Service, request: Request) -> Answer:
             raise RequestError("the item left no room for a token; shorten it", param="items")
         return _probabilities(generations[0].logprobs[0].asked, among_labels=body.apply_softmax)
 
-    work = asyncio.gather(*(one(p, t) for p, t in zip(prompts, tallies, strict=True)))
-    scores = await request.guard(work)
+    scores = await request.guard(at_once((one(*each) for each in zip(prompts, tallies, strict=True)), width=WIDTH))
     return json_response(
         {
             "object": "scoring",

@@ -6,7 +6,6 @@ scoring of single letters behind the same state, which the radix tree computes o
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import string
@@ -15,6 +14,8 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from ...errors import RequestError
+from ...lang.at_once import at_once
+from .generation import WIDTH
 from .http import Answer, Request, json_response
 from .messages import render
 from .route import Route
@@ -47,13 +48,14 @@ async def systemone(service: Service, request: Request) -> Answer:
     state = _text(body.state)
     asked = [(question, _options(question, f"questions.{name}")) for name, question in body.questions.items()]
 
-    async def answer(question: Question, options: dict[str, str]) -> tuple[dict[str, Any], Shares]:
-        shares = await score_options(service, request.client, state, _instructions(question), options)
-        return _answer(question, list(options), shares.probabilities), shares
-
-    found = await request.guard(asyncio.gather(*(answer(question, options) for question, options in asked)))
-    answers = {name: told for name, (told, _) in zip(body.questions, found, strict=True)}
-    usage = {"input_tokens": sum(shares.prompt_tokens for _, shares in found), "output_tokens": 0}
+    found = await score_options(
+        service, request, [Asked(state, _instructions(question), options) for question, options in asked]
+    )
+    answers = {
+        name: _answer(question, list(options), shares.probabilities)
+        for name, (question, options), shares in zip(body.questions, asked, found, strict=True)
+    }
+    usage = {"input_tokens": sum(shares.prompt_tokens for shares in found), "output_tokens": 0}
     return json_response({"model": body.model or service.model_name, "answers": answers, "usage": usage})
 
 
@@ -64,13 +66,25 @@ class Shares(NamedTuple):
     cached_tokens: int
 
 
-async def score_options(
-    service: Service, client: str, state: str, instructions: str, options: dict[str, str]
-) -> Shares:
-    """How likely the model names each option. `options`: label to description, at most MAX_OPTIONS."""
-    letters = string.ascii_uppercase[: len(options)]
-    prompt = _prompt(service, state, instructions, options)
-    scored = await service.front.score_choices([prompt], list(letters), unconditional=False, client=client)
+class Asked(NamedTuple):
+    """One question about a state."""
+
+    state: str
+    instructions: str
+    options: dict[str, str]
+    """Label to description, at most MAX_OPTIONS."""
+
+
+async def score_options(service: Service, request: Request, asked: list[Asked]) -> list[Shares]:
+    """How likely the model names each option of each question; to the queue's bound they are one request."""
+    call = service.front.new_id()
+    return await request.guard(at_once((_shares(service, request.client, one, call) for one in asked), width=WIDTH))
+
+
+async def _shares(service: Service, client: str, asked: Asked, call: str) -> Shares:
+    letters = string.ascii_uppercase[: len(asked.options)]
+    prompt = _prompt(service, *asked)
+    scored = await service.front.score_choices([prompt], list(letters), unconditional=False, client=client, call=call)
     sums = [sum(lp for lp, _, _ in c["token_logprobs"] if lp is not None) for c in scored["choices"]]
     weights = [math.exp(s - max(sums)) for s in sums]
     return Shares([w / sum(weights) for w in weights], int(scored["prompt_tokens"]), int(scored["cached_tokens"]))

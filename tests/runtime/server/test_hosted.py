@@ -22,6 +22,8 @@ def test_vertex_instances_have_an_answer_each(serve):
     answer = client.post("/vertex_generate", {"instances": [{"text": "a"}, {"text": "b", "sampling_params": 5}]})
     assert answer.status_code == 400
     assert answer.json()["error"]["param"].startswith("instances.1.")
+    many = client.post("/vertex_generate", {"instances": [{"text": ["a"] * 1024}] * 100})
+    assert (many.status_code, many.json()["error"]["param"]) == (400, "instances.4.n"), "the others are not read"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,9 @@ import struct
 
 import pytest
 
+from radixlang.runtime.messages import Finish, Output, Outputs, Submit
+from radixlang.runtime.server.generation import WIDTH
+
 
 def test_scores_are_probabilities_of_the_labels_in_their_order(serve):
     client = serve(reply=b"x")
@@ -165,3 +168,52 @@ def test_the_prompt_of_a_chat_is_shown(serve):
         assert told["prompt"] == "<user>hi</user><assistant>"
     client.post("/v1/chat/completions", body)
     assert client.submits[0].token_ids == told["prompt_token_ids"]
+
+
+MANY = [
+    ("/v1/rerank", {"query": "q", "documents": list("abcdefgh")}),
+    ("/classify", {"input": list("abcdefgh"), "labels": ["x", "y"]}),
+    ("/v1/score", {"query": "q", "items": list("abcdefgh"), "label_token_ids": [1, 2]}),
+    ("/v1/completions", {"prompt": list("abcdefgh")}),
+    ("/v1/systemone", {"state": "s", "questions": {name: {"type": "noul"} for name in "abcdefgh"}}),
+    (
+        "/v1/decisions",
+        {"input": "s", "questions": [{"type": "predicate", "instructions": name} for name in "abcdefgh"]},
+    ),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), MANY, ids=[path for path, _ in MANY])
+def test_where_one_part_fails_the_others_end_with_it(serve, path, body):
+    client = serve(stall=True)
+    engine, plain = client.engine, client.engine.send
+
+    def send(message):
+        plain(message)
+        if isinstance(message, Submit) and len(client.submits) == 5:
+            finish = Finish(type="error", message="full", status=429, code="queue_full")
+            output = Output(rid=message.rid, token_ids=[], finish=finish)
+            asyncio.get_running_loop().call_soon(engine.front.receive, Outputs(items=[output]))
+
+    engine.send = send
+    answer = client.post(path, body)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "queue_full")
+    assert engine.front.num_open == 0
+    assert set(engine.aborted) == {submit.rid for submit in client.submits} - {client.submits[4].rid}
+    assert len({submit.call for submit in client.submits}) == 1, "to the queue's bound it is one request"
+
+
+def test_few_parts_of_a_request_are_under_way_at_a_time(serve):
+    client = serve()
+    most = 0
+    plain = client.engine.send
+
+    def send(message):
+        nonlocal most
+        plain(message)
+        most = max(most, client.engine.front.num_open)
+
+    client.engine.send = send
+    told = client.post("/v1/rerank", {"query": "q", "documents": [str(i) for i in range(100)]}).json()
+    assert len(told["results"]) == 100
+    assert most == WIDTH
