@@ -10,7 +10,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 NICENESS = 5  # a model's step on the same core goes first
-WALL_FACTOR = 2.5
+WALL_FACTOR = 10.0
+"""Beside steps on all cores a thread of that niceness gets a fourth of one; beside other processes, less."""
 MAX_GIVEN_UP = 4  # threads that hang and still run; no more are replaced
 
 

@@ -23,6 +23,7 @@ import msgspec
 
 from ..errors import GrammarError, GrammarTooLarge
 from .constraint import Closing, Constraint, Grammar, Healed, JsonSchema, Regex, StructuralTag
+from .pool import WALL_FACTOR
 
 SUSPECT_CHARS = 512 * 1024  # of a schema or tag; the engine's memory grows with these
 SUSPECT_PATTERN = 8 * 1024  # of a regex or grammar
@@ -68,7 +69,7 @@ class TrialChild:
     """The child, from the parent's side. Thread-safe: one trial at a time."""
 
     def __init__(self, *, timeout_s: float, max_bytes: int) -> None:
-        """Limits of one trial: computing time (as much again for a busy machine) and memory."""
+        """Limits of one trial: computing time (WALL_FACTOR times as much may pass) and memory."""
         self._timeout_s = timeout_s
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
@@ -87,7 +88,7 @@ class TrialChild:
             process = self._started()
             if process is None:
                 return
-            answer = self._ask(process, data, 2.5 * self._timeout_s)
+            answer = self._ask(process, data, WALL_FACTOR * self._timeout_s)
             if answer is None:
                 self.num_killed += 1
                 self._stop()
