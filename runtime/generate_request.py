@@ -16,6 +16,8 @@ MAX_INT = 2**31 - 1
 Priority = Annotated[int, msgspec.Meta(ge=-MAX_INT, le=MAX_INT)]
 Name = Annotated[str, msgspec.Meta(max_length=256)]
 """Under which something is kept."""
+Salt = Annotated[str, msgspec.Meta(max_length=1024)]
+"""Whose prefixes are shared with nobody else's."""
 
 
 class SessionParams(msgspec.Struct):

@@ -18,7 +18,7 @@ from ..constrained.constraint import Constraint
 from ..constrained.fields import constraint_from_fields
 from ..errors import InvalidSampling, RequestError, UnsupportedContent
 from ..lang.closed_schema import closed_text
-from .generate_request import MAX_INT, ExpectedPrompt, GenerateRequest, Name, Priority, PromptPart, SessionParams
+from .generate_request import MAX_INT, ExpectedPrompt, GenerateRequest, Name, Priority, PromptPart, Salt, SessionParams
 from .messages import LogprobRequest
 from .sampling_params import SamplingParams
 
@@ -106,8 +106,8 @@ class NativeBody(msgspec.Struct):
     """The program run that it is a call of: among a client's equals those of the run that was served least go first."""
     priority: Priority | None = None
     timeout: float | None = None
-    extra_key: str | list[str] | None = None
-    cache_salt: str | None = None
+    extra_key: Salt | list[Salt] | None = None
+    cache_salt: Salt | None = None
     image_data: Any = None
     video_data: Any = None
     audio_data: Any = None

@@ -50,4 +50,5 @@ class OutputEstimator:
 def _site(request: Request) -> Hashable:
     sampling = request.submit.sampling
     stops = (sampling.stop, sampling.stop_token_ids, sampling.stop_regex)
-    return request.client, sampling.max_new_tokens, stops, request.submit.constraint
+    # Its hash alone: a schema may be a megabyte, and thousands of sites are remembered.
+    return request.client, hash((sampling.max_new_tokens, stops, request.submit.constraint))

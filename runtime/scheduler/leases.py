@@ -20,6 +20,7 @@ from ..messages import Expected
 
 LEASE_TIMEOUT_S = 1800.0
 _MAX_IDS = 64 * 1024 * 1024  # tokens of all leases: 256 MiB
+_LEASE_IDS = 256  # that one weighs without its tokens: as many bytes as what it is made of
 
 
 class Lease:
@@ -100,7 +101,7 @@ class Leases:
         self.release(name)
         self._leases[name] = lease
         self.num_pins += isinstance(lease.held, Node)
-        self._num_ids += lease.ids.size
+        self._num_ids += lease.ids.size + _LEASE_IDS
         self._note_end(name, lease)
         while self._num_ids > _MAX_IDS:
             self.release(next(iter(self._leases)))
@@ -120,7 +121,7 @@ class Leases:
         """Unknown names are none of our business."""
         lease = self._leases.pop(name, None)
         if lease is not None:
-            self._num_ids -= lease.ids.size
+            self._num_ids -= lease.ids.size + _LEASE_IDS
             if isinstance(lease.held, Node):
                 self.num_pins -= 1
                 self._cache.unpin(lease.held)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from ...errors import RequestError
-from ..generate_request import GenerateRequest, PromptPart
+from ..generate_request import GenerateRequest, PromptPart, Salt
 from ..native_api import MAX_KEEP_S
 from ..sampling_params import SamplingParams
 from .http import Answer, HttpError, Request, json_response
@@ -24,8 +24,8 @@ class LookupBody(msgspec.Struct):
     text: str | None = None
     input_ids: list[int] | None = None
     messages: list[dict[str, Any]] | None = None
-    extra_key: str | None = None
-    cache_salt: str | None = None
+    extra_key: Salt | None = None
+    cache_salt: Salt | None = None
     lora_path: str | None = None
     """The adapter whose prefixes are meant."""
 

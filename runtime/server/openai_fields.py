@@ -13,7 +13,7 @@ import msgspec
 
 from ...constrained.fields import FIELD_NAMES, FoundConstraint, find_constraint
 from ...errors import InvalidSampling, RequestError, UnsupportedContent
-from ..generate_request import Priority
+from ..generate_request import Priority, Salt
 from ..sampling_params import SamplingParams
 
 MAX_TOP_LOGPROBS = 20
@@ -57,8 +57,8 @@ class GenerationFields(msgspec.Struct, kw_only=True):
     """Ours: token healing, see SamplingParams."""
     skip_special_tokens: bool | None = None
     rid: str | None = None
-    extra_key: str | None = None
-    cache_salt: str | None = None
+    extra_key: Salt | None = None
+    cache_salt: Salt | None = None
     priority: Priority | None = None
     lora_path: str | None = None
     timeout: float | None = None

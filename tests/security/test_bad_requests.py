@@ -190,6 +190,8 @@ CORPUS = [
     ),
     ("native-batch", NATIVE, {"text": ["a"] * 2000}, 400, "text"),
     ("native-rid-long", NATIVE, {"text": "a", "rid": "x" * 257}, 400, "rid"),
+    ("native-salt-long", NATIVE, {"text": "a", "extra_key": ["x" * 1025]}, 400, r"extra_key\.0"),
+    ("salt-long", CHAT, chat(cache_salt="x" * 1025), 400, "cache_salt"),
     ("native-keep-long", NATIVE, {"text": "a", "keep": "x" * 257}, 400, "keep"),
     *(
         (f"native-{name}-{value:.0e}", NATIVE, {"text": "a", name: value}, 400, name)

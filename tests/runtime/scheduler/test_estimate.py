@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -39,6 +41,13 @@ def test_a_new_site_is_expected_to_be_like_its_client_and_a_new_client_like_nobo
     assert estimator.expected_len(make_request(stop=("y",)), 4096) == 7
     assert estimator.expected_len(make_request(client="b"), 4096) == 1000
     assert estimator.expected_len(make_request(client="b"), 600) == 300
+
+
+def test_a_site_is_remembered_without_its_constraint(make_request) -> None:
+    estimator, constraint = OutputEstimator(), Regex("a{1,100000}")
+    num_references = sys.getrefcount(constraint)
+    estimator.add(make_request(constraint=constraint), 7)
+    assert sys.getrefcount(constraint) == num_references
 
 
 def test_what_is_known_is_not_estimated(make_request) -> None:

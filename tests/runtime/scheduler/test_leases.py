@@ -68,7 +68,7 @@ def test_two_names_may_keep_one_path(kept) -> None:
 
 def test_the_oldest_leases_make_room(kept, monkeypatch) -> None:
     leases, keep, _ = kept
-    monkeypatch.setattr(module, "_MAX_IDS", 10)
+    monkeypatch.setattr(module, "_MAX_IDS", 10 + 2 * module._LEASE_IDS)
     for number, name in enumerate("abc"):
         keep(name, number + 1)
     assert [leases.use(name, 0.0) is not None for name in "abc"] == [False, True, True]
