@@ -16,13 +16,15 @@ import uuid
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
-from ..errors import OverloadedError, RequestError
+from ..errors import OverloadedError, RadixlangError, RequestError
 from .generate_request import GenerateChunk, GenerateRequest, SessionParams
 
 if TYPE_CHECKING:
     from .front import Front
 
 MAX_SESSIONS = 4096
+MAX_IDS = 1 << 24
+"""Tokens of all requests of all sessions together."""
 TIMEOUT_S = 1800.0
 MAX_TIMEOUT_S = 86400.0
 _MAX_ID = 256  # characters
@@ -32,15 +34,30 @@ _UNKNOWN_STREAM = "unknown_stream"
 class _Turn:
     """One request of a session. `ids`: prompt, and the output once it is known."""
 
-    __slots__ = ("children", "ids", "is_done", "path", "prompt_len", "rid")
+    __slots__ = ("base", "children", "ids", "is_done", "num_counted", "path", "prompt_len", "rid")
 
-    def __init__(self, rid: str, ids: list[int], path: str) -> None:
+    def __init__(self, rid: str, ids: list[int], path: str, base: _Turn | None) -> None:
         self.rid = rid
         self.ids = ids
         self.prompt_len = len(ids)
         self.path = path
         self.is_done = False
-        self.children: list[_Turn] = []
+        self.num_counted = 0
+        """Of its ids, in the sum over all sessions."""
+        self.base = base
+        """What it goes on from."""
+        self.children: set[_Turn] = set()
+        if base is not None:
+            base.children.add(self)
+
+    def unlink(self) -> None:
+        """Leaves the tree; what went on from it goes on from its base."""
+        for child in self.children:
+            child.base = self.base
+        if self.base is not None:
+            self.base.children.discard(self)
+            self.base.children |= self.children
+        self.base, self.children = None, set()
 
 
 class _Session:
@@ -62,6 +79,8 @@ class Sessions:
     def __init__(self, front: Front) -> None:
         self._front = front
         self._sessions: dict[str, _Session] = {}
+        self.num_ids = 0
+        """Tokens that they hold."""
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -104,15 +123,18 @@ class Sessions:
         await self._drop(session_id)
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[GenerateChunk, None]:
-        """`Front.generate` of a request that goes on in a session. Raises RequestError for what is not in it."""
+        """`Front.generate` of a request that goes on in a session.
+
+        Raises RequestError for what is not in it, OverloadedError (429) where the sessions have no room for it.
+        """
         front, params = self._front, request.session
         assert params is not None
-        session = self._find(params.id or "", request.client, param="session_params.id", status=400)
         if request.sampling.n > 1:
             raise RequestError("a request in a session has n = 1", param="sampling_params.n")
+        new = await front.tokenize(request.prompt, add_bos=request.add_bos and params.rid is None)
+        session = self._find(params.id or "", request.client, param="session_params.id", status=400)
         base = await self._base(session, params)
         known = self._known(base, params) if base is not None else 0
-        new = await front.tokenize(request.prompt, add_bos=request.add_bos and base is None)
         ids = (base.ids[:known] if base is not None else []) + new
         if session.capacity and len(ids) + 1 > session.capacity:
             raise RequestError(
@@ -123,13 +145,16 @@ class Sessions:
         rid = request.rid = request.rid or front.new_id()
         if (old := session.turns.get(rid)) is not None and not old.is_done:
             raise RequestError(f"a request {rid!r} runs in this session", param="rid", code="duplicate_request_id")
-        turn = _Turn(rid, ids, f"session-{uuid.uuid4().hex}")
-        stale = session.turns.pop(rid, None)
+        if self.num_ids + len(ids) > MAX_IDS:
+            raise OverloadedError(
+                f"the sessions hold {self.num_ids} tokens, at most {MAX_IDS}; close some", status=429,
+                code="sessions_full", retry_after_s=5,
+            )  # fmt: skip
+        turn = _Turn(rid, ids, f"session-{uuid.uuid4().hex}", base)
+        if old is not None:
+            await self._forget(session, [old])
         session.turns[rid] = turn
-        if base is not None:
-            base.children.append(turn)
-        if stale is not None:
-            await front.release([stale.path])
+        self._count(turn)
         whole = dataclasses.replace(
             request, prompt=[list(ids)], add_bos=False, keep=turn.path, keep_s=session.timeout_s, session=None
         )
@@ -139,14 +164,19 @@ class Sessions:
         try:
             async with contextlib.aclosing(self._first_that_serves(tries)) as chunks:
                 async for chunk in chunks:
-                    turn.ids = turn.ids + chunk.token_ids
+                    turn.ids += chunk.token_ids
                     if chunk.finish is not None:
                         turn.is_done = chunk.finish.type in ("stop", "length")
                     yield chunk
         finally:
             session.expires_s = time.monotonic() + session.timeout_s
-            if not turn.is_done and session.turns.get(rid) is turn:
-                del session.turns[rid]
+            if session.turns.get(rid) is turn:
+                if turn.is_done:
+                    self._count(turn)
+                else:
+                    self._remove(session, turn)
+                    with contextlib.suppress(RadixlangError):  # it may have ended well as its reader went
+                        await front.release([turn.path])
 
     async def _first_that_serves(self, tries: list[GenerateRequest]) -> AsyncGenerator[GenerateChunk, None]:
         """The engine may have forgotten a path (restarted, crowded out): then everything is sent."""
@@ -175,7 +205,6 @@ class Sessions:
             if not turn.is_done:
                 await self._front.abort(turn.rid)
             await self._forget(session, _below(turn))
-            turn.children = []
         elif not turn.is_done:
             raise RequestError(
                 f"the request {params.rid!r} has not finished; wait for it, or say replace",
@@ -197,10 +226,21 @@ class Sessions:
             )
         return offset
 
+    def _count(self, turn: _Turn) -> None:
+        """Its ids, as many as there are now."""
+        self.num_ids += len(turn.ids) - turn.num_counted
+        turn.num_counted = len(turn.ids)
+
+    def _remove(self, session: _Session, turn: _Turn) -> None:
+        if session.turns.get(turn.rid) is turn:
+            del session.turns[turn.rid]
+        turn.unlink()
+        self.num_ids -= turn.num_counted
+        turn.num_counted = 0
+
     async def _forget(self, session: _Session, turns: list[_Turn]) -> None:
         for turn in turns:
-            if session.turns.get(turn.rid) is turn:
-                del session.turns[turn.rid]
+            self._remove(session, turn)
             if not turn.is_done:
                 await self._front.abort(turn.rid)
         await self._front.release([turn.path for turn in turns])
