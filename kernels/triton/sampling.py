@@ -1,9 +1,13 @@
 """From rows of logits to tokens: bias, penalties, mask, temperature, top_k, top_p, min_p and one draw a row.
 
-The rules are those of `kernels.reference.sampling`, ties included; one program a row. A filter keeps what lies above a
-threshold and, of what equals it, the lowest ids; the threshold is found without a sort: floats are mapped to unsigned
-integers of the same order, and each pass over the row counts (or sums) for 16 pivots, so that 8 passes fix 32 bits.
-S samples, V vocabulary, W mask words.
+The rules are those of `kernels.reference.sampling`, ties included; one program a row. The row is read twice: once for
+the largest logit, once for what may survive the filters, which is written together in ascending order of ids; from then
+on only that is read, as a rule one block of it. What cannot survive is known from the first reading: less than the k-th
+of 1024 groups' largest (top_k), or too little for all of it together to be within top_p's rest. Without a filter the
+row is read a third time, until the draw falls.
+A filter keeps what lies above a threshold and, of what equals it, the lowest ids; the threshold is found without a
+sort: floats are mapped to unsigned integers of the same order, and each pass counts (or sums) for 16 pivots, so that 8
+passes fix 32 bits. S samples, V vocabulary, W mask words.
 """
 
 from __future__ import annotations
@@ -13,7 +17,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-_BLOCK = 2048
+_BLOCK, _FEW = 4096, 1024
+"""Logits that a program reads at once; of those that may survive, at once, and groups of the first reading."""
+_WARPS = 16
 
 
 @triton.jit
@@ -28,7 +34,7 @@ def _weights(row, n, vocab, largest, temperature):
     """(logits, float64 p = exp((logit - max) / temperature)); past the end and banned: p = 0."""
     x = tl.load(row + n, mask=n < vocab, other=float("-inf"))
     p = tl.exp((x.to(tl.float64) - largest.to(tl.float64)) / temperature.to(tl.float64))
-    return x, tl.where(x == float("-inf"), 0.0, p)
+    return x, tl.where(x > float("-inf"), p, 0.0)  # NaN is not
 
 
 @triton.jit
@@ -38,19 +44,17 @@ def _kept(key, n, least, last_id):
 
 
 @triton.jit
-def _argmax(row, vocab, BLOCK: tl.constexpr):
-    """(largest logit, its lowest id); NaN counts as -inf."""
-    largest = tl.full([], float("-inf"), tl.float32)
-    best = tl.full([], 0, tl.int32)
-    for at in range(0, vocab, BLOCK):
+def _survey(row, vocab, BLOCK: tl.constexpr):
+    """(largest logit, its lowest id, [BLOCK] the largest at every BLOCK-th place); NaN counts as -inf."""
+    most = tl.full([BLOCK], float("-inf"), tl.float32)
+    ids = tl.zeros([BLOCK], tl.int32)
+    for at in tl.range(0, vocab, BLOCK, num_stages=3):
         n = at + tl.arange(0, BLOCK)
         x = tl.load(row + n, mask=n < vocab, other=float("-inf"))
-        x = tl.where(x == x, x, float("-inf"))
-        peak = tl.max(x, 0)
-        place = tl.min(tl.where(x == peak, n, 2147483647), 0)
-        best = tl.where(peak > largest, place, best)
-        largest = tl.maximum(largest, peak)
-    return largest, best
+        ids = tl.where(x > most, n, ids)
+        most = tl.where(x > most, x, most)
+    largest = tl.max(most, 0)
+    return largest, tl.min(tl.where(most == largest, ids, 2147483647), 0), most
 
 
 @triton.jit
@@ -102,11 +106,136 @@ def _tie(row, vocab, least, wanted, BLOCK: tl.constexpr):
     return found
 
 
+@triton.jit
+def _kth_group(most, top_k, LANES: tl.constexpr):
+    """The key of the top_k-th of LANES groups' largest logits: so many logits at least are no less."""
+    BLOCK: tl.constexpr = most.shape[0]
+    keys = _ordered(tl.max(tl.reshape(most, [BLOCK // LANES, LANES]), 0))
+    pivots = tl.arange(0, 16).to(tl.uint32)
+    least = tl.full([], 0, tl.uint32)  # below every key
+    for nibble in range(8):
+        candidates = least | (pivots << (28 - 4 * nibble))
+        count = tl.sum((keys[:, None] >= candidates[None, :]).to(tl.int32), 0)
+        least = tl.max(tl.where(count >= top_k, candidates, least), 0)
+    return least
+
+
+@triton.jit
+def _gather_survivors(row, values, ids, vocab, largest, temperature, cut_key, cut, sums, BLOCK: tl.constexpr):
+    """(how many logits are no less than both cuts, the mass of all where `sums`); they and their ids are written.
+
+    `values` may be the row itself: what is written lies behind what is still to be read.
+    """
+    count = tl.full([], 0, tl.int32)
+    mass = tl.zeros([BLOCK], tl.float64)
+    for at in tl.range(0, vocab, BLOCK, num_stages=3):
+        n = at + tl.arange(0, BLOCK)
+        x = tl.load(row + n, mask=n < vocab, other=float("-inf"))
+        if sums:
+            p = tl.exp((x.to(tl.float64) - largest.to(tl.float64)) / temperature.to(tl.float64))
+            mass += tl.where(x > float("-inf"), p, 0.0)
+        kept = (x > float("-inf")) & (_ordered(x) >= cut_key) & (x.to(tl.float64) >= cut)
+        found = tl.sum(kept.to(tl.int32), 0)
+        if found > 0:
+            place = count + tl.cumsum(kept.to(tl.int32), 0) - 1
+            tl.store(values + place, x, mask=kept)
+            tl.store(ids + place, n, mask=kept)
+        count += found
+    tl.debug_barrier()
+    return count, tl.sum(mass, 0)
+
+
+@triton.jit
+def _limit_count(row, size, top_k, FEW: tl.constexpr):
+    """(key, place): what top_k keeps lies above the key, or has it and is no later. top_k < size."""
+    pivots = tl.arange(0, 16).to(tl.uint32)
+    least = tl.full([], 0, tl.uint32)
+    for nibble in range(8):
+        candidates = least | (pivots << (28 - 4 * nibble))
+        count = tl.zeros([16], tl.int32)
+        for at in range(0, size, FEW):
+            n = at + tl.arange(0, FEW)
+            key = _ordered(tl.load(row + n, mask=n < size, other=float("-inf")))
+            hit = (key[:, None] >= candidates[None, :]) & (n < size)[:, None]
+            count += tl.sum(hit.to(tl.int32), 0)
+        # The largest candidate that at least top_k keys reach: the k-th key's next four bits.
+        least = tl.max(tl.where(count >= top_k, candidates, least), 0)
+    above = tl.full([], 0, tl.int32)
+    for at in range(0, size, FEW):
+        n = at + tl.arange(0, FEW)
+        key = _ordered(tl.load(row + n, mask=n < size, other=float("-inf")))
+        above += tl.sum(((key > least) & (n < size)).to(tl.int32), 0)
+    return least, _tie(row, size, least, top_k - above, FEW)
+
+
+@triton.jit
+def _limit_mass(row, size, largest, temperature, least, last, wanted, FEW: tl.constexpr):
+    """(key, place) as `_limit_count` tells them: of what they keep, likeliest first, until `wanted` is reached."""
+    pivots = tl.arange(0, 16).to(tl.uint32)
+    edge = tl.full([], 0, tl.uint32)
+    for nibble in range(8):
+        candidates = edge | (pivots << (28 - 4 * nibble))
+        mass = tl.zeros([16], tl.float64)
+        for at in range(0, size, FEW):
+            n = at + tl.arange(0, FEW)
+            x, p = _weights(row, n, size, largest, temperature)
+            key = _ordered(x)
+            p = tl.where(_kept(key, n, least, last), p, 0.0)
+            mass += tl.sum(tl.where(key[:, None] >= candidates[None, :], p[:, None], 0.0), 0)
+        edge = tl.max(tl.where(mass >= wanted, candidates, edge), 0)
+    # `edge` is the key at which the mass is reached: of its equals, as many as still begin below it.
+    above = tl.full([], 0.0, tl.float64)
+    equal = tl.full([], 0.0, tl.float64)
+    for at in range(0, size, FEW):
+        n = at + tl.arange(0, FEW)
+        x, p = _weights(row, n, size, largest, temperature)
+        key = _ordered(x)
+        kept = _kept(key, n, least, last)
+        above += tl.sum(tl.where(kept & (key > edge), p, 0.0), 0)
+        equal = tl.maximum(equal, tl.max(tl.where(kept & (key == edge), p, 0.0), 0))
+    if equal > 0.0:
+        whole = tl.minimum(tl.maximum(tl.ceil((wanted - above) / equal), 1.0), 2147483647.0).to(tl.int32)
+        tie = _tie(row, size, edge, whole, FEW)
+        last = tl.where(edge == least, tl.minimum(last, tie), tie)
+        least = edge
+    return least, last
+
+
+@triton.jit
+def _mass(row, size, largest, temperature, least, last, floor, BLOCK: tl.constexpr):
+    """The sum of p of what is kept and has p >= floor."""
+    total = tl.full([], 0.0, tl.float64)
+    for at in range(0, size, BLOCK):
+        n = at + tl.arange(0, BLOCK)
+        x, p = _weights(row, n, size, largest, temperature)
+        total += tl.sum(tl.where(_kept(_ordered(x), n, least, last) & (p >= floor), p, 0.0), 0)
+    return total
+
+
+@triton.jit
+def _fall(row, size, largest, temperature, least, last, floor, target, BLOCK: tl.constexpr):
+    """The place on which the draw falls; -1 where nothing has a mass."""
+    running = tl.full([], 0.0, tl.float64)
+    drawn = tl.full([], 2147483647, tl.int32)
+    final = tl.full([], -1, tl.int32)
+    at = 0
+    while (at < size) & (drawn == 2147483647):
+        n = at + tl.arange(0, BLOCK)
+        x, p = _weights(row, n, size, largest, temperature)
+        p = tl.where(_kept(_ordered(x), n, least, last) & (p >= floor), p, 0.0)
+        upto = running + tl.cumsum(p, 0)
+        drawn = tl.min(tl.where((p > 0.0) & (upto > target), n, 2147483647), 0)
+        final = tl.maximum(final, tl.max(tl.where(p > 0.0, n, -1), 0))
+        running += tl.sum(p, 0)
+        at += BLOCK
+    return tl.where(drawn == 2147483647, final, drawn)
+
+
 @triton.jit(do_not_specialize=["mask_stride", "words"])
 def _sample(
-    logits_ptr, logit_rows_ptr, work_ptr, numbers_ptr, integers_ptr, random_ptr, masks_ptr,
+    logits_ptr, logit_rows_ptr, work_ptr, work_ids_ptr, numbers_ptr, integers_ptr, random_ptr, masks_ptr,
     bias_ids_ptr, bias_ptr, ids_ptr, counts_ptr, out_ptr,
-    logits_stride, mask_stride, vocab, words, BLOCK: tl.constexpr,
+    logits_stride, mask_stride, vocab, words, BLOCK: tl.constexpr, FEW: tl.constexpr,
 ):  # fmt: skip
     sample = tl.program_id(0)
     number = numbers_ptr + sample * 6
@@ -118,9 +247,10 @@ def _sample(
     begin, end = tl.load(integer + 4), tl.load(integer + 5)
 
     row = logits_ptr + tl.load(logit_rows_ptr + sample).to(tl.int64) * logits_stride
+    mine = work_ptr + sample.to(tl.int64) * logits_stride
+    my_ids = work_ids_ptr + sample.to(tl.int64) * logits_stride
     if (mask_row >= 0) | (bias_begin < bias_end) | (begin < end):
-        mine = work_ptr + sample.to(tl.int64) * logits_stride
-        for at in range(0, vocab, BLOCK):
+        for at in tl.range(0, vocab, BLOCK, num_stages=3):
             n = at + tl.arange(0, BLOCK)
             tl.store(mine + n, tl.load(row + n, mask=n < vocab, other=0.0), mask=n < vocab)
         tl.debug_barrier()
@@ -131,86 +261,48 @@ def _sample(
         )  # fmt: skip
         if mask_row >= 0:
             _ban(row, masks_ptr + mask_row.to(tl.int64) * mask_stride, vocab, words, BLOCK)
-    largest, best = _argmax(row, vocab, BLOCK)
-    drawn = best
-    is_drawn = (temperature > 0.0) & (top_k != 1) & (tl.abs(largest) < float("inf"))
-    if is_drawn:
+    largest, best, most = _survey(row, vocab, BLOCK)
+    token = best
+    if (temperature > 0.0) & (top_k != 1) & (tl.abs(largest) < float("inf")):
+        limits_count = (top_k > 0) & (top_k < vocab)
+        limits_mass = top_p < 1.0
         least = tl.full([], 0, tl.uint32)  # below every key
-        last_id = tl.full([], 2147483647, tl.int32)
-        pivots = tl.arange(0, 16).to(tl.uint32)
-        if (top_k > 0) & (top_k < vocab):
-            for nibble in range(8):
-                candidates = least | (pivots << (28 - 4 * nibble))
-                count = tl.zeros([16], tl.int32)
-                for at in range(0, vocab, BLOCK):
-                    n = at + tl.arange(0, BLOCK)
-                    key = _ordered(tl.load(row + n, mask=n < vocab, other=float("-inf")))
-                    hit = (key[:, None] >= candidates[None, :]) & (n < vocab)[:, None]
-                    count += tl.sum(hit.to(tl.int32), 0)
-                # The largest candidate that at least top_k keys reach: the k-th key's next four bits.
-                least = tl.max(tl.where(count >= top_k, candidates, least), 0)
-            above = tl.full([], 0, tl.int32)
-            for at in range(0, vocab, BLOCK):
-                n = at + tl.arange(0, BLOCK)
-                key = _ordered(tl.load(row + n, mask=n < vocab, other=float("-inf")))
-                above += tl.sum(((key > least) & (n < vocab)).to(tl.int32), 0)
-            last_id = _tie(row, vocab, least, top_k - above, BLOCK)
-        if top_p < 1.0:
-            total = tl.full([], 0.0, tl.float64)
-            for at in range(0, vocab, BLOCK):
-                n = at + tl.arange(0, BLOCK)
-                x, p = _weights(row, n, vocab, largest, temperature)
-                total += tl.sum(tl.where(_kept(_ordered(x), n, least, last_id), p, 0.0), 0)
-            wanted = top_p.to(tl.float64) * total
-            edge = tl.full([], 0, tl.uint32)
-            for nibble in range(8):
-                candidates = edge | (pivots << (28 - 4 * nibble))
-                mass = tl.zeros([16], tl.float64)
-                for at in range(0, vocab, BLOCK):
-                    n = at + tl.arange(0, BLOCK)
-                    x, p = _weights(row, n, vocab, largest, temperature)
-                    key = _ordered(x)
-                    p = tl.where(_kept(key, n, least, last_id), p, 0.0)
-                    mass += tl.sum(tl.where(key[:, None] >= candidates[None, :], p[:, None], 0.0), 0)
-                edge = tl.max(tl.where(mass >= wanted, candidates, edge), 0)
-            # `edge` is the key at which the mass is reached: of its equals, as many as still begin below it.
-            above_mass = tl.full([], 0.0, tl.float64)
-            equal_p = tl.full([], 0.0, tl.float64)
-            for at in range(0, vocab, BLOCK):
-                n = at + tl.arange(0, BLOCK)
-                x, p = _weights(row, n, vocab, largest, temperature)
-                key = _ordered(x)
-                kept = _kept(key, n, least, last_id)
-                above_mass += tl.sum(tl.where(kept & (key > edge), p, 0.0), 0)
-                equal_p = tl.maximum(equal_p, tl.max(tl.where(kept & (key == edge), p, 0.0), 0))
-            if equal_p > 0.0:
-                ratio = (wanted - above_mass) / equal_p
-                whole = tl.minimum(tl.maximum(tl.ceil(ratio), 1.0), 2147483647.0).to(tl.int32)
-                tie_id = _tie(row, vocab, edge, whole, BLOCK)
-                last_id = tl.where(edge == least, tl.minimum(last_id, tie_id), tie_id)
-                least = edge
+        last = tl.full([], 2147483647, tl.int32)
         floor = min_p.to(tl.float64)  # times the largest p, which is 1
+        size = vocab
         total = tl.full([], 0.0, tl.float64)
-        for at in range(0, vocab, BLOCK):
-            n = at + tl.arange(0, BLOCK)
-            x, p = _weights(row, n, vocab, largest, temperature)
-            total += tl.sum(tl.where(_kept(_ordered(x), n, least, last_id) & (p >= floor), p, 0.0), 0)
+        is_gathered = limits_count | limits_mass | (min_p > 0.0)
+        if is_gathered:
+            cut_key = tl.full([], 0, tl.uint32)
+            cut = tl.full([], float("-inf"), tl.float64)
+            if limits_count:
+                # top_p's total is of what top_k keeps: none of that may be missing.
+                if top_k <= FEW:
+                    cut_key = _kth_group(most, top_k, FEW)
+            else:
+                # All that lie below it together have less than half of what top_p leaves, or of min_p each.
+                rest = tl.where(limits_mass, (1.0 - top_p.to(tl.float64)) / vocab, 0.0)
+                cut = largest.to(tl.float64) + temperature.to(tl.float64) * tl.log(tl.maximum(rest, floor) * 0.5)
+            size, total = _gather_survivors(
+                row, mine, my_ids, vocab, largest, temperature, cut_key, cut, limits_mass & (limits_count == 0), BLOCK
+            )
+            row = mine
+            if limits_count & (top_k < size):
+                least, last = _limit_count(row, size, top_k, FEW)
+            if limits_mass:
+                if limits_count:
+                    total = _mass(row, size, largest, temperature, least, last, 0.0, FEW)
+                least, last = _limit_mass(
+                    row, size, largest, temperature, least, last, top_p.to(tl.float64) * total, FEW
+                )  # fmt: skip
+        total = _mass(row, size, largest, temperature, least, last, floor, FEW)
         target = tl.load(random_ptr + sample) * total
-        running = tl.full([], 0.0, tl.float64)
-        drawn = tl.full([], -1, tl.int32)
-        last = best
-        for at in range(0, vocab, BLOCK):
-            n = at + tl.arange(0, BLOCK)
-            x, p = _weights(row, n, vocab, largest, temperature)
-            p = tl.where(_kept(_ordered(x), n, least, last_id) & (p >= floor), p, 0.0)
-            upto = running + tl.cumsum(p, 0)
-            place = tl.min(tl.where((p > 0.0) & (upto > target), n, 2147483647), 0)
-            drawn = tl.where((drawn < 0) & (place < 2147483647), place, drawn)
-            final = tl.max(tl.where(p > 0.0, n, -1), 0)
-            last = tl.where(final >= 0, final, last)
-            running += tl.sum(p, 0)
-        drawn = tl.where(drawn < 0, last, drawn)
-    tl.store(out_ptr + sample, drawn)
+        place = _fall(row, size, largest, temperature, least, last, floor, target, FEW)
+        if place >= 0:
+            token = place
+            if is_gathered:
+                token = tl.load(my_ids + place)
+    tl.store(out_ptr + sample, token)
 
 
 def sample_rows(
@@ -233,12 +325,12 @@ def sample_rows(
         return out_S
     assert logits_RV.dtype == torch.float32
     assert logits_RV.stride(1) == 1
-    work = torch.empty(samples, logits_RV.stride(0), dtype=torch.float32, device=logits_RV.device)
+    work = torch.empty(2, samples, logits_RV.stride(0), dtype=torch.float32, device=logits_RV.device)
     _sample[(samples,)](
-        logits_RV, logit_rows_S, work, numbers_S6, integers_S6, random_S, masks_MW,
+        logits_RV, logit_rows_S, work[0], work[1].view(torch.int32), numbers_S6, integers_S6, random_S, masks_MW,
         bias_ids, bias_values, penalty_ids, penalty_counts, out_S,
         logits_RV.stride(0), masks_MW.stride(0) if masks_MW.numel() else 0, vocab, masks_MW.shape[-1],
-        BLOCK=_BLOCK, num_warps=8,
+        BLOCK=_BLOCK, FEW=_FEW, num_warps=_WARPS,
     )  # fmt: skip
     return out_S
 
@@ -246,13 +338,13 @@ def sample_rows(
 @triton.jit
 def _logsumexp(logits_ptr, out_ptr, stride, vocab, BLOCK: tl.constexpr):
     row = logits_ptr + tl.program_id(0).to(tl.int64) * stride
-    largest, _ = _argmax(row, vocab, BLOCK)
-    total = tl.full([], 0.0, tl.float64)
-    for at in range(0, vocab, BLOCK):
+    largest, _, _ = _survey(row, vocab, BLOCK)
+    total = tl.zeros([BLOCK], tl.float64)
+    for at in tl.range(0, vocab, BLOCK, num_stages=3):
         n = at + tl.arange(0, BLOCK)
         x = tl.load(row + n, mask=n < vocab, other=float("-inf"))
-        total += tl.sum(tl.exp(x.to(tl.float64) - largest.to(tl.float64)), 0)
-    tl.store(out_ptr + tl.program_id(0), largest.to(tl.float64) + tl.log(total))
+        total += tl.exp(x.to(tl.float64) - largest.to(tl.float64))
+    tl.store(out_ptr + tl.program_id(0), largest.to(tl.float64) + tl.log(tl.sum(total, 0)))
 
 
 @triton.jit(do_not_specialize=["count"])
@@ -273,7 +365,7 @@ def logprobs_of(logits_RV: Tensor, rows_N: Tensor, ids_N: Tensor) -> Tensor:
     if not len(ids_N):
         return out_N
     lse_R = torch.empty(rows, dtype=torch.float64, device=logits_RV.device)
-    _logsumexp[(rows,)](logits_RV, lse_R, logits_RV.stride(0), vocab, BLOCK=_BLOCK, num_warps=8)
+    _logsumexp[(rows,)](logits_RV, lse_R, logits_RV.stride(0), vocab, BLOCK=_BLOCK, num_warps=_WARPS)
     _gather[(triton.cdiv(len(ids_N), 256),)](
         logits_RV, rows_N, ids_N, lse_R, out_N, logits_RV.stride(0), len(ids_N), BLOCK=256
     )

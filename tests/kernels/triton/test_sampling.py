@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,7 +28,7 @@ def draws(draw: st.DrawFn) -> dict[str, torch.Tensor]:
         banned = rng.choice(vocab, rng.integers(0, min(vocab, 4)), replace=False)
         seen = rng.choice(vocab, rng.integers(0, min(vocab, 6)), replace=False)
         integers.append([
-            draw(st.sampled_from([0, 1, 2, 5, vocab])), draw(st.sampled_from([-1, 0])),
+            draw(st.sampled_from([0, 1, 2, 5, 20, vocab])), draw(st.sampled_from([-1, 0])),
             len(bias_ids), len(bias_ids) + len(banned), len(penalty_ids), len(penalty_ids) + len(seen),
         ])  # fmt: skip
         bias_ids += banned.tolist()
@@ -56,12 +57,38 @@ def draws(draw: st.DrawFn) -> dict[str, torch.Tensor]:
     }
 
 
-@settings(max_examples=60, deadline=None)
-@given(draws())
-def test_draws_what_the_reference_draws(batch: dict[str, torch.Tensor]) -> None:
+@pytest.mark.parametrize("blocks", [(4096, 1024), (32, 8)], ids=["one block", "many blocks"])
+@settings(max_examples=40, deadline=None)
+@given(batch=draws())
+def test_draws_what_the_reference_draws(blocks: tuple[int, int], batch: dict[str, torch.Tensor]) -> None:
     before = batch["logits_RV"].clone()
-    assert sampling.sample_rows(**batch).tolist() == reference.sample_rows(**batch).tolist()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sampling, "_BLOCK", blocks[0])
+        patched.setattr(sampling, "_FEW", blocks[1])
+        got = sampling.sample_rows(**batch).tolist()
+    assert got == reference.sample_rows(**batch).tolist()
     assert torch.equal(batch["logits_RV"], before)
+
+
+@pytest.mark.parametrize(
+    ("top_k", "top_p", "min_p"),
+    [(0, 0.9, 0.0), (50, 1.0, 0.0), (40, 0.8, 0.02), (0, 1.0, 0.05), (0, 1.0, 0.0), (1100, 0.9, 0.0)],
+)
+def test_a_large_vocabulary(top_k: int, top_p: float, min_p: float) -> None:
+    rng = np.random.default_rng(top_k)
+    logits = torch.tensor(rng.standard_t(3, (2, 9000)) * 2, dtype=torch.float32)
+    logits[1] = torch.round(logits[1])  # thousands of equals
+    rows, nothing = 4, torch.zeros(0, dtype=torch.int32)
+    batch = {
+        "logits_RV": logits,
+        "logit_rows_S": torch.arange(rows, dtype=torch.int32) % 2,
+        "numbers_S6": torch.tensor([[0.9, top_p, min_p, 0.0, 0.0, 1.0]] * rows),
+        "integers_S6": torch.tensor([[top_k, -1, 0, 0, 0, 0]] * rows, dtype=torch.int32),
+        "random_S": torch.tensor(rng.random(rows)),
+        "masks_MW": nothing.view(0, 0), "bias_ids": nothing, "bias_values": nothing.float(),
+        "penalty_ids": nothing, "penalty_counts": nothing,
+    }  # fmt: skip
+    assert sampling.sample_rows(**batch).tolist() == reference.sample_rows(**batch).tolist()
 
 
 def test_a_row_of_nan_or_nothing_allowed_still_ends() -> None:
