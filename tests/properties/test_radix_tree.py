@@ -396,10 +396,3 @@ def test_a_broken_split_is_found(monkeypatch) -> None:
     machine.lock([0, 1], "", 1, 0)
     with pytest.raises(AssertionError, match="9: "):
         machine.holds()
-
-
-def test_a_match_inside_a_node_is_a_place() -> None:
-    world = World(1, "lru")
-    root = world.tree.lock(world.tree.match(array([1]), end=0))
-    world.tree.insert(root, array([1, 2, 3]), world.pool.allocate(3))
-    assert world.tree.match(array([1, 2, 9]), end=3) == Match(world.tree.roots[""].children[1], 2)

@@ -36,6 +36,12 @@ def test_a_match_changes_nothing(tree) -> None:
     assert tree.tree.stats() == before
 
 
+def test_a_match_inside_a_node_is_a_place(tree) -> None:
+    tree.fill(1, 2, 3)
+    found = tree.tree.match(ids_of(1, 2, 9), end=3)
+    assert found == Match(tree.tree.roots[""].children[1], 2)
+
+
 def test_sharers_get_the_same_slots(tree) -> None:
     first = tree.fill(1, 2, 3, 4)
     second = tree.fill(1, 2, 9)
