@@ -77,7 +77,8 @@ class NativeStep:
         )
         if status:
             raise ConfigError(
-                f"the native step does not start: {self._text()} ({num_slots} KV slots, {num_threads} threads)",
+                f"the native step does not start: {self._text()} ({num_slots} KV slots, {num_threads} threads); "
+                "lower --max-total-tokens, --mem-fraction-static or --num-threads",
                 param="max_total_tokens",
             )
         self.kv_bytes_per_token = int(self._library.rx_step_entry_bytes(self._handle)) * model.num_layers

@@ -63,4 +63,6 @@ def model_inside(folder: Path) -> Path:
         return files[0]
     if files:
         raise BadCheckpoint(f"{folder} holds {len(files)} GGUF files; give the path of one of them", param="model")
-    raise ModelNotFound(f"{folder} holds neither config.json nor a GGUF file", param="model")
+    raise ModelNotFound(
+        f"{folder} holds neither config.json nor a GGUF file; give the folder or file of a model", param="model"
+    )

@@ -10,6 +10,7 @@ from typing import Any
 from tokenizers import Tokenizer as Library
 
 from ...errors import BadCheckpoint, ModelNotFound, UnsupportedModel
+from ..weights.pages import unreadable
 from ..weights.safetensors import read_json_if_there
 from .tokenizer import Specials, TextTokenizer
 
@@ -40,7 +41,7 @@ def tokenizer_from_directory(path: Path, vocab_size: int | None = None) -> TextT
             raise BadCheckpoint(f"{file}: larger than {MAX_BYTES} bytes; not a tokenizer")
         raw = file.read_bytes()
     except OSError as error:
-        raise BadCheckpoint(f"{file}: cannot be read ({error})") from None
+        raise unreadable(file, error) from None
     library = library_from_json(raw, file)
     if vocab_size is None:
         vocab_size = _declared_vocab(folder)
@@ -127,7 +128,7 @@ def _chat_templates(config: Mapping[str, Any], folder: Path) -> dict[str, str]:
             if file.is_file() and file.stat().st_size <= MAX_TEMPLATE_BYTES:
                 found[name] = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise BadCheckpoint(f"{file}: cannot be read ({error})") from None
+            raise unreadable(file, error) from None
     of_processor = read_json_if_there(folder / "chat_template.json") or {}
     for given in (of_processor.get("chat_template"), config.get("chat_template")):
         entries = given if isinstance(given, list) else [{"name": "default", "template": given}]

@@ -6,17 +6,17 @@ Headers are read and checked all the same: a damaged file is named before anythi
 from __future__ import annotations
 
 import hashlib
-import mmap
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import BadCheckpoint, UnsupportedModel
+from ...errors import UnsupportedModel
 from ..model.config import ModelConfig
 from ..model.foreign_config import foreign_config
 from .checkpoint import PackedTensor
 from .dequant import dequantise
+from .pages import map_file
 from .safetensors import read_json, read_json_if_there, weight_files
 from .safetensors_header import StoredTensor, bad, read_header
 
@@ -67,11 +67,7 @@ class ForeignCheckpoint:
         self._stored = {}
 
     def _map(self, file: Path) -> None:
-        try:
-            with file.open("rb") as handle:
-                data = memoryview(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ))
-        except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
-            raise BadCheckpoint(f"{file}: cannot be opened ({error}); download the model again") from None
+        data = memoryview(map_file(file))
         for name, stored in read_header(data, file).items():
             if name in self._stored:
                 raise bad(file, f"tensor {name} is there twice")

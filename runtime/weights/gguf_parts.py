@@ -5,13 +5,13 @@ The first part has all metadata, each has tensors of its own. Source: llama.cpp,
 
 from __future__ import annotations
 
-import mmap
 from pathlib import Path
 
 import numpy as np
 
 from ...errors import BadCheckpoint
 from .gguf_header import Header, read_header
+from .pages import map_file
 from .part_names import names_of_parts
 
 
@@ -20,11 +20,7 @@ class GgufPart:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            with path.open("rb") as file:
-                self.memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
-            raise BadCheckpoint(f"{path}: cannot be opened ({error}); give a GGUF file that can be read") from None
+        self.memory = map_file(path)
         self.data = memoryview(self.memory)
         self.header: Header = read_header(self.data, path)
         self.array = np.frombuffer(self.data, np.uint8)

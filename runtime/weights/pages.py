@@ -1,4 +1,4 @@
-"""Reading of model files without keeping them in memory."""
+"""Opening of model files, and reading them without keeping them in memory."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import mmap
 import os
 from pathlib import Path
 from types import TracebackType
+
+from ...errors import BadCheckpoint
 
 _SAMPLE = 64
 
@@ -28,6 +30,22 @@ class SampledFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         os.close(self._descriptor)
+
+
+def unreadable(path: Path, error: Exception) -> BadCheckpoint:
+    """What to raise for a file of a model that the system does not let us read."""
+    remedy = "allow this user to read it" if isinstance(error, PermissionError) else "download the model again"
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return BadCheckpoint(f"{path}: cannot be read ({reason}); {remedy}")
+
+
+def map_file(path: Path) -> mmap.mmap:
+    """The whole file, mapped to be read. Raises BadCheckpoint."""
+    try:
+        with path.open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
+        raise unreadable(path, error) from None
 
 
 def forget_pages(memory: mmap.mmap) -> None:

@@ -21,7 +21,7 @@ from ..model.config import ModelConfig
 from ..model.hf_config import config_from_hf
 from .checkpoint import Eights, PackedTensor
 from .dequant import dequantise
-from .pages import SampledFile, forget_pages
+from .pages import SampledFile, forget_pages, map_file, unreadable
 from .quantised import SUFFIXES, Compact, QuantisedLinear, is_ignored, scheme_of
 from .safetensors_header import StoredTensor, bad, parse_json, read_header
 from .shapes import check_shapes
@@ -131,11 +131,7 @@ class SafetensorsCheckpoint:
         self._arrays, self._maps, self._sources, self._last = [], [], {}, None
 
     def _map(self, file: Path) -> None:
-        try:
-            with file.open("rb") as handle:
-                mapped = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
-        except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
-            raise BadCheckpoint(f"{file}: cannot be opened ({error}); download the model again") from None
+        mapped = map_file(file)
         data = memoryview(mapped)
         self._maps.append(mapped)
         self._files.append(file)
@@ -300,7 +296,7 @@ def read_json_if_there(path: Path) -> dict[str, object] | None:
             raise bad(path, f"more than {MAX_JSON} bytes")
         return parse_json(path, path.read_bytes(), path.name)
     except OSError as error:
-        raise BadCheckpoint(f"{path}: cannot be read ({error})") from None
+        raise unreadable(path, error) from None
 
 
 def weight_files(folder: Path) -> list[Path]:
