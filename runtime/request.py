@@ -63,6 +63,7 @@ class Request:
         "matcher",
         "max_new_tokens",
         "namespace",
+        "num_ahead",
         "num_correct",
         "num_passed",
         "num_proposed",
@@ -156,6 +157,8 @@ class Request:
         self.stops: StopChecker | None = None
         self.penalties: Penalties | None = None
         self.matcher: Matcher | None = None
+        self.num_ahead = 0
+        """Tokens that it has accepted while a burst goes on and that are not known yet."""
         self.is_free = False
         """What it had to obey is behind it: the prompt's healed end, without a constraint."""
         self.asks_logprobs = submit.logprobs is not None and submit.logprobs.output

@@ -95,7 +95,8 @@ class NativeStep:
     def run(self, plan: StepPlan) -> list[StepResults]:
         """What each step drew: one, or as many of a burst as ran.
 
-        Raises InternalError for a plan that is not sound, and what `fill_masks` raises; the next plan may run then.
+        Raises InternalError for a plan that is not sound, and what `fill_masks` and the burst's `look` raise; the next
+        plan may run then.
 
         Masks that another thread fills are waited for when the layers are done. To start the threads once more costs up
         to 5 % of a step of one row, so all else is filled first.
@@ -108,7 +109,7 @@ class NativeStep:
         num_run = 1
         if plan.burst is not None:
             results = self._place_head(plan)
-            num_run = self._run_burst(plan.burst)
+            num_run = self._run_burst(plan.burst, results)
         elif fill is None or not plan.fill_waits:
             results = self._place_head(plan)
             self._call(self._library.rx_step_run)
@@ -119,12 +120,24 @@ class NativeStep:
             self._call(self._library.rx_step_run_head)
         return results[:num_run]
 
-    def _run_burst(self, burst: Burst) -> int:
+    def _run_burst(self, burst: Burst, results: list[StepResults]) -> int:
         """Steps that ran."""
         end_ids = np.ascontiguousarray(burst.end_ids, np.int32)
         assert burst.halt.dtype == np.int32
-        call = structs.BurstCall(end_ids.ctypes.data, burst.halt.ctypes.data, burst.num_steps, len(end_ids))
+        steps, errors = iter(results), list[BaseException]()
+
+        def look() -> int:
+            try:
+                return int(burst.look(next(steps).token_ids_S))
+            except BaseException as error:  # it cannot pass through the library
+                errors.append(error)
+                return 0
+
+        looks = structs.LOOK() if burst.look is None else structs.LOOK(look)
+        call = structs.BurstCall(end_ids.ctypes.data, burst.halt.ctypes.data, looks, burst.num_steps, len(end_ids))
         self._call(self._library.rx_step_run_burst, ctypes.byref(call))
+        if errors:
+            raise errors[0]
         return int(call.num_run)
 
     def _call(self, function: Any, *more: Any) -> None:

@@ -110,12 +110,17 @@ class Plan(ctypes.Structure):
     _fields_ = (*((name, _address) for name in _PLAN_ADDRESSES), *((name, _i32) for name in _PLAN_SIZES))
 
 
+LOOK = ctypes.CFUNCTYPE(ctypes.c_int32)
+"""rx::BurstCall::look."""
+
+
 class BurstCall(ctypes.Structure):
     """rx::BurstCall."""
 
     _fields_ = (
         ("end_ids", _address),
         ("halt", _address),
+        ("look", LOOK),
         ("num_steps", _i32),
         ("num_end_ids", _i32),
         ("num_run", _i32),

@@ -8,6 +8,7 @@ namespace rx {
 
 bool Burst::next() {
     if (++call_.num_run >= call_.num_steps || ends()) return false;
+    if (call_.look != nullptr && call_.look() == 0) return false;
     if (call_.num_run == 1) copy();
     for (int i = 0; i < plan_.num_tokens; ++i) {
         const auto at = static_cast<size_t>(i);
@@ -81,7 +82,8 @@ void Burst::count(Sample& sample, int32_t token) {
 const char* Step::check_burst(const Plan& p, const BurstCall& call) const {
     if (call.num_steps < 1 || call.num_end_ids < 0) return "negative sizes of a burst";
     if (p.num_sequences != p.num_tokens || p.num_samples != p.num_tokens) return "a burst of other rows than one of each sequence";
-    if (p.num_scores > 0 || p.num_hidden > 0 || p.num_masks > 0) return "a burst with scores, hidden states or masks";
+    if (p.num_scores > 0 || p.num_hidden > 0) return "a burst with scores or hidden states";
+    if (p.num_masks > 0 && call.look == nullptr) return "a burst with masks that nobody fills between its steps";
     for (int i = 0; i < p.num_tokens; ++i) {
         if (p.samples[i].row != i) return "a burst whose samples are not those of its rows, in order";
         const int end = p.kv_lens[i] + call.num_steps - 1;

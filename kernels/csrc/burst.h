@@ -1,5 +1,5 @@
-// A burst: decode steps in a row within one call, where nobody outside has to look between them. What a step draws is what
-// the next one computes, one position further. Each step is a plan of its own, so nothing else knows of bursts.
+// A burst: decode steps in a row within one call. What a step draws is what the next one computes, one position further.
+// Each step is a plan of its own, so nothing else knows of bursts.
 
 #pragma once
 
@@ -15,6 +15,9 @@ namespace rx {
 struct BurstCall {
     const int32_t* end_ids;  // no step follows one that draws one of these
     const int32_t* halt;     // nor one behind which this is not 0: another thread sets it
+    // Nor one that this answers 0 to, if there is it: called on the caller's thread between two steps, it may read what the
+    // first one drew and write the masks of the second.
+    int32_t (*look)();
     int32_t num_steps;       // at most
     int32_t num_end_ids;
     int32_t num_run;  // output: steps that ran

@@ -73,9 +73,9 @@ class ScorePlan(NamedTuple):
 
 
 class Burst(NamedTuple):
-    """More steps behind a step, without a look at what they draw: each computes the draws of the one before, a position
-    further. For plans whose every row is the last token of a sequence and has one sample, in the order of the rows,
-    without masks, scores or hidden rows; the page table holds the slots. An executor may run fewer, or one alone."""
+    """More steps behind a step: each computes the draws of the one before, a position further. For plans whose every
+    row is the last token of a sequence and has one sample, in the order of the rows, without scores or hidden rows; the
+    page table holds the slots. An executor may run fewer, or one alone."""
 
     num_steps: int
     """At most, that of the plan included."""
@@ -83,6 +83,9 @@ class Burst(NamedTuple):
     """None follows a step that draws one of these,"""
     halt: Int32
     """[1]: nor one behind which this is not 0. Another thread sets it when it wants the loop."""
+    look: Callable[[Int32], bool] | None = None
+    """Nor one that this answers False to: called between two steps, on the caller's thread, with the token_ids_S of the
+    first one. It fills the plan's masks for the second; plans with masks have it."""
 
 
 _NONE: Int32 = np.zeros(0, np.int32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -55,6 +56,8 @@ class Batch:
         """Who gets hidden row i."""
         self.masked: list[Request] = []
         """Who fills mask row i."""
+        self.fill_masks: Callable[[], None] | None = None
+        """For the next draw of each of these; None: there are none."""
         self.mask_errors: dict[Request, str] = {}
         self.redo: set[Request] = set()
         """Whose matcher takes tokens back instead of drawing one."""
@@ -64,6 +67,10 @@ class Batch:
         """What it draws decides the shape of the next step, which is planned only when this one is committed."""
         self.is_burst = False
         """More steps of its decode rows follow in the same call."""
+        self.bound: list[int] = []
+        """Of a burst: the decode rows that draw under a mask."""
+        self.looked: list[Int32] = []
+        """What its steps drew behind which each of these simply goes on: their matchers have accepted it."""
         self.drafts: dict[Request, TokenTree] = {}
         """Tokens that a request guesses: they follow its span, and the rows of all of them are drawn from."""
         self.num_sound: dict[Request, int] = {}

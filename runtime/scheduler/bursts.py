@@ -3,10 +3,14 @@
 Planning a step and committing it takes as long for one row as for sixteen: at small batches, where steps are short,
 that is a good part of the time. So, where the loop waits for each step anyway, the executor goes on by itself: it ends
 where a request ends or something arrives, and what it drew beyond a request's end (a stop string is seen at the commit)
-is dropped. Whatever decides a draw depends on its place alone, so the tokens are those of single steps.
+is dropped. Whatever decides a draw depends on its place alone, so the tokens are those of single steps. What depends on
+the draws themselves is a constraint's mask: where rows have one, it is filled between the steps, and the burst ends
+where a constraint needs more than that.
 """
 
 from __future__ import annotations
+
+from functools import partial
 
 import numpy as np
 
@@ -14,6 +18,7 @@ from ...radix_cache.node import EMPTY, Int32
 from ..model_runner.plan import Burst, StepPlan
 from ..request import Request
 from .batch import Batch
+from .commit import Committer
 from .memory import RUN, Memory
 from .state import State
 
@@ -24,8 +29,9 @@ _BEGUN_S = 15e-3  # no step begins later in a call: readers see no gap; who arri
 class Bursts:
     """Makes bursts of plans that nothing is in flight beside."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, committer: Committer) -> None:
         self._state = state
+        self._committer = committer
         self._memory = Memory(state)
         self._num_calm = 0
         """Steps since drafts were tried."""
@@ -39,7 +45,9 @@ class Bursts:
             return
         self._state.rows.computed[batch.decode_rows] += num_steps - 1
         batch.is_burst = True
-        plan.burst = Burst(num_steps, self._end_ids(batch.decoding), self._state.halt)
+        batch.bound = [place for place, sample in enumerate(plan.samples) if sample.mask_row >= 0]
+        look = partial(self._committer.look, batch) if batch.bound else None
+        plan.burst = Burst(num_steps, self._end_ids(batch), self._state.halt, look)
 
     def _num_steps(self, batch: Batch) -> int:
         state, rows = self._state, self._state.rows
@@ -70,8 +78,10 @@ class Bursts:
             places |= {row: int(rows.allocated[row]) - int(rows.computed[row]) for row in short}
         return min(most, min(places.values()) + 1)
 
-    def _end_ids(self, requests: list[Request]) -> Int32:
-        every = frozenset().union(*{request.stop_ids for request in requests})
+    def _end_ids(self, batch: Batch) -> Int32:
+        every = frozenset().union(*{request.stop_ids for request in batch.decoding})
+        if batch.bound:  # these end every constraint, ignored or not
+            every |= self._state.eos_token_ids
         if every != self._ends[0]:
             self._ends = every, np.fromiter(sorted(every), np.int32, len(every))
         return self._ends[1]
@@ -79,7 +89,7 @@ class Bursts:
 
 def _num_alike(request: Request, known: int) -> int:
     """Draws from the next one on that follow the same rules but for counts."""
-    if request.matcher is not None:
+    if request.matcher is not None and request.asks_logprobs:
         return 1
     left = request.submit.sampling.min_new_tokens - (known - request.prompt_len)
     return left if request.ban_bias is not None and left > 0 else _MOST

@@ -75,6 +75,38 @@ class Committer:
                 state.finish(request, Finish("length"))
         checkpoint(state)
 
+    def look(self, batch: Batch, drawn_S: Int32) -> bool:
+        """Between two steps of a burst: has the matchers accept what the first drew, and fill the masks of the second.
+
+        False: one of them needs more than that; the commit sees to it.
+        """
+        if batch.mask_errors or batch.redo:
+            return False
+        tokens = drawn_S.tolist()
+        for place in batch.bound:
+            if not self._goes_on(batch.decoding[place], tokens[place]):
+                return False
+        assert batch.fill_masks is not None
+        batch.looked.append(drawn_S)
+        batch.fill_masks()
+        return True
+
+    def _goes_on(self, request: Request, token: int) -> bool:
+        """Whether another draw simply follows a drawn token, which the matcher then has accepted, if it can."""
+        matcher = request.matcher
+        assert matcher is not None
+        if request.owed or (isinstance(matcher, PrefixMatcher) and matcher.inner is None):
+            return False
+        try:
+            if self._passes_on(request, token) or not matcher.accept(token):
+                return False
+            request.num_ahead += 1
+            if matcher.is_finished or matcher.take_back or matcher.num_open or matcher.error is not None:
+                return False
+            return not (self.jump_forward and matcher.forced())
+        except Exception:  # it fails again when the token is taken
+            return False
+
     def fail(self, batch: Batch, finish: Finish) -> None:
         """Its results could not be taken: its requests end, their slots are freed, the rest goes on."""
         state = self._state
@@ -98,14 +130,19 @@ class Committer:
             self._commit_plain(batch, outputs, np.flatnonzero(plain))
         for place in np.flatnonzero(valid & careful).tolist():
             request, row, end = batch.decoding[place], int(mine[place]), int(ends[place])
+            num_looked = len(batch.looked) if place in batch.bound else 0
             if batch.is_burst:  # fewer steps may have run than slots were found for
-                rows.computed[row] = end + count - 1
-            for ahead, output in enumerate(outputs):  # as they would come one step after the other
-                token = int(output.token_ids_S[place])
+                rows.computed[row] = end + max(count, num_looked) - 1
+            drawn = [*batch.looked[:num_looked], *(output.token_ids_S for output in outputs[num_looked:])]
+            for ahead, drawn_S in enumerate(drawn):  # as they would come one step after the other
+                token = int(drawn_S[place])
                 rows.ids[row, end + ahead] = token
                 rows.settled[row], rows.known[row] = end + ahead, end + ahead + 1
                 state.counters.generation_tokens_total += ahead > 0
-                self._took(batch, request, token, output.logprobs_S[place] if output.logprobs_S else None)
+                if ahead < num_looked:
+                    self._took_looked(request, token)
+                else:
+                    self._took(batch, request, token, outputs[ahead].logprobs_S[place])
                 if request.status is not Status.RUNNING:
                     break
 
@@ -179,6 +216,17 @@ class Committer:
         if request.submit.echo_steps and request.status is Status.RUNNING and request not in batch.redo:
             self._state.report(request, None)
 
+    def _took_looked(self, request: Request, token: int) -> None:
+        """One that its matcher simply goes on from."""
+        request.num_ahead -= 1
+        if request.penalties is not None:
+            request.penalties.add(token)
+        finish = self._stopped(request, token)
+        if finish is not None:
+            self._state.finish(request, finish)
+        elif request.submit.echo_steps:
+            self._state.report(request, None)
+
     def _take(self, batch: Batch, request: Request, token: int, logprobs: Logprobs | None) -> bool:
         """A drawn token, in the row already: does it end the request, what does it force? True: it, or what it forces,
         was taken back."""
@@ -229,28 +277,35 @@ class Committer:
             token = self._pass_on(request, matcher, token)
         if token in request.stop_ids or (matcher is not None and token in self._state.eos_token_ids):
             return Finish("stop", matched=token)
-        if matcher is not None and not matcher.accept(token):
+        if request.num_ahead:
+            request.num_ahead -= 1
+        elif matcher is not None and not matcher.accept(token):
             message = matcher.error or f"the constraint does not allow token {token}"
             return _failed(request, message)
         if matcher is not None and (matcher.take_back or matcher.error is not None):
             return _failed(request, matcher.error) if matcher.error is not None else None
         if isinstance(matcher, PrefixMatcher) and matcher.is_through and matcher.inner is None:
             matcher, request.matcher, request.is_free = None, None, True
-        if request.stops is not None:
-            try:
-                found = request.stops.push(token)
-            except StopTimeout:
-                return Finish(
-                    "error", message="a stop_regex took too long on this text", status=400, param="stop_regex"
-                )
-            if found is not None:
-                return Finish("stop", matched=found)
+        finish = self._stopped(request, token)
+        if finish is not None:
+            return finish
         if matcher is not None and matcher.is_finished:
             return Finish("stop")
         rows, row = self._state.rows, request.row
         if rows.known[row] >= rows.limit[row]:
             return Finish("length", length=int(rows.known[row]) - request.prompt_len)
         return None
+
+    @staticmethod
+    def _stopped(request: Request, token: int) -> Finish | None:
+        """Whether a stop string or pattern ends with the token."""
+        if request.stops is None:
+            return None
+        try:
+            found = request.stops.push(token)
+        except StopTimeout:
+            return Finish("error", message="a stop_regex took too long on this text", status=400, param="stop_regex")
+        return None if found is None else Finish("stop", matched=found)
 
     def _passes_on(self, request: Request, token: int) -> bool:
         """Whether a token ends the open part of a sequence, without being of it."""

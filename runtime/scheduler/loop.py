@@ -49,7 +49,7 @@ class StepLoop:
         self._planner = planner
         self._committer = committer
         self._alone = RelayedSteps(executor, state.clock)
-        self._bursts = Bursts(state)
+        self._bursts = Bursts(state, committer)
         self._recovery = Recovery(state, committer, executor.execute)
         self._flights: deque[_Flight] = deque()
         self._begun_s = 0.0

@@ -196,9 +196,7 @@ class Planner:
                 _sample_drafts(batch, request, row, output_len)
         sequences = chain(batch.decoding, (span.request for span in batch.spans))
         adapters, adapters_B = self._state.adapters.of_step(sequences)
-        masks, fill = self._grammars.masks(batch)
-        if batch.late:
-            fill = _with_penalties(batch, fill)
+        masks, batch.fill_masks = self._grammars.masks(batch)
         return StepPlan(
             step=batch.step,
             token_ids_T=token_ids,
@@ -212,7 +210,7 @@ class Planner:
             samples=batch.samples,
             scores=batch.scores,
             masks_MW=masks,
-            fill_masks=fill,
+            fill_masks=_with_penalties(batch) if batch.late else batch.fill_masks,
             hidden_rows=np.array(batch.hidden_rows, np.int32) if batch.hidden_rows else NO_HIDDEN,
             relay_rows=relay_rows,
             relay_samples=relay_samples,
@@ -262,10 +260,10 @@ def _sample_drafts(batch: Batch, request: Request, row: int, output_len: int) ->
         batch.samples.append(sample_plan(request, row + 1 + place, output_len + 1 + depth, mask_row, drafted=way))
 
 
-def _with_penalties(batch: Batch, fill: Callable[[], None] | None) -> Callable[[], None]:
+def _with_penalties(batch: Batch) -> Callable[[], None]:
     def fill_all() -> None:
-        if fill is not None:
-            fill()
+        if batch.fill_masks is not None:
+            batch.fill_masks()
         for place, request, row, output_len, mask_row in batch.late:
             batch.samples[place] = sample_plan(request, row, output_len, mask_row)
 

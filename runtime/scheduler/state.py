@@ -228,7 +228,9 @@ class State:
         """Adds to the next message what the request got since it last reported."""
         first = request.prompt_len + request.reported_len
         # What a constraint may still take back is told once it cannot any more.
-        num_open = request.matcher.num_open if finish is None and request.matcher is not None else 0
+        num_open = 0
+        if finish is None and request.matcher is not None:
+            num_open = max(0, request.matcher.num_open - request.num_ahead)
         if request.status is Status.RUNNING:
             ids = self.rows.ids[request.row, first : self.rows.known[request.row] - num_open].tolist()
         else:

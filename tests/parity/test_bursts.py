@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from radixlang.constrained.compiler import GrammarCompiler
+from radixlang.constrained.constraint import (
+    Choice,
+    Closing,
+    Constraint,
+    Healed,
+    JsonSchema,
+    Regex,
+    Sequence,
+    SequencePart,
+)
+from radixlang.constrained.vocabulary import Vocabulary
 from radixlang.runtime.config import EngineConfig
 from radixlang.runtime.messages import Abort, LogprobRequest, Outputs, Submit
 from radixlang.runtime.model_runner.native import NativeExecutor
@@ -21,6 +35,14 @@ from radixlang.runtime.weights.open import open_checkpoint
 
 EOS = frozenset({2, 9, 17, 40, 77})
 STEP_S = 1e-4
+PAIRS = [b'": ', b", ", b'"', b"ab", b"abc", b"the", b" x", b"00", b"}", b'",', b"12", b"aba", b"ca"]
+PIECES = dict(zip(sorted({*range(3, 131)} - EOS), [*(bytes([32 + i]) for i in range(95)), b"\n", *PAIRS], strict=False))
+BYTES = [PIECES.get(token, b"") for token in range(131)]
+"""What the ids stand for: constraints know these, stop strings the letters below."""
+
+
+def encode(text: str) -> list[int]:
+    return Vocabulary(BYTES, EOS, frozenset(), 131).tokenize(text.encode())
 
 
 class Letters:
@@ -43,7 +65,29 @@ def executor(request: pytest.FixtureRequest, make_family: Callable[[str], Any]) 
     native.close()
 
 
-def run(executor: Any, page_size: int, asked: list[dict[str, Any]], aborted: int) -> tuple[Any, int]:
+class Compiled:
+    """Waits for each grammar, so that runs do not differ in when it is ready."""
+
+    def __init__(self) -> None:
+        self._compiler = GrammarCompiler(Vocabulary(BYTES, EOS, frozenset(), 131, encode=encode))
+        self.close = self._compiler.close
+
+    def submit(self, constraint: Constraint | Healed) -> Future[Any]:
+        future = self._compiler.submit(constraint)
+        future.exception()
+        return future
+
+
+@pytest.fixture(scope="module")
+def grammars() -> Iterator[Compiled]:
+    compiled = Compiled()
+    yield compiled
+    compiled.close()
+
+
+def run(
+    executor: Any, grammars: Compiled, page_size: int, asked: list[dict[str, Any]], aborted: int, **config: Any
+) -> tuple[Any, int]:
     """What each request was told, token by token; and the most steps that ran in one call."""
     told: dict[str, list[Any]] = {}
     calls = [0]
@@ -63,10 +107,10 @@ def run(executor: Any, page_size: int, asked: list[dict[str, Any]], aborted: int
             told.setdefault(output.rid, []).append((list(output.token_ids), output.logprobs, output.finish))
 
     scheduler = Scheduler(
-        EngineConfig(page_size=page_size, disable_overlap_schedule=True, speculative_algorithm="none"),
+        EngineConfig(page_size=page_size, disable_overlap_schedule=True, speculative_algorithm="none", **config),
         Counted(),
         Letters(),  # type: ignore[arg-type]
-        None,
+        grammars,
         receive,
         max_context=96,
         eos_token_ids=EOS,
@@ -74,11 +118,11 @@ def run(executor: Any, page_size: int, asked: list[dict[str, Any]], aborted: int
     )
     for number, fields in enumerate(asked):
         fields = dict(fields)
-        logprobs, stream = fields.pop("logprobs"), fields.pop("stream")
+        logprobs, stream, constraint = fields.pop("logprobs"), fields.pop("stream"), fields.pop("constraint", None)
         prompt = [3 + number, *range(20, 20 + fields.pop("length"))]
         sampling = SamplingParams(sampling_seed=number, **fields)
         scheduler.post(
-            Submit(f"r{number}", prompt, sampling=sampling, echo_steps=stream,
+            Submit(f"r{number}", prompt, sampling=sampling, echo_steps=stream, constraint=constraint,
                    logprobs=LogprobRequest(True, -1, 2, (4,)) if logprobs else None)
         )  # fmt: skip
     while scheduler.step():
@@ -90,6 +134,29 @@ def run(executor: Any, page_size: int, asked: list[dict[str, Any]], aborted: int
     return told, max(calls)
 
 
+def schema(**fields: Any) -> JsonSchema:
+    return JsonSchema(json.dumps(fields))
+
+
+PERSON = {
+    "properties": {"ab": {"type": "string", "maxLength": 8}, "the": {"type": "integer"}, "x": {"enum": ["abc", "c"]}},
+    "required": ["ab", "the", "x"],
+    "additionalProperties": False,
+}
+PARTS = (SequencePart(Regex("[abc]{1,9}"), before="the ", max_tokens=6), SequencePart(Regex("[0-9]+"), before=" x"))
+CONSTRAINTS = (
+    Regex(r"[a-z ]{3,30}\."),
+    Regex(r"(ab|ca)*12|[^a]*"),
+    Choice(("the abc", "the abacus", "12 x", "ab")),
+    schema(type="object", **PERSON),
+    schema(type="string", minLength=30),
+    schema(type="array", items={"enum": ["a", "b", "ab", 0, 12]}, minItems=3, maxItems=4, uniqueItems=True),
+    Sequence(PARTS),
+    Closing(schema(type="object", **PERSON)),
+    Healed("th", schema(type="object", **PERSON)),
+    Healed("ab"),
+)
+"""Both engines, and what stands before them: a value may be taken back, a part may be cut short."""
 REQUESTS = st.fixed_dictionaries(
     {
         "length": st.integers(1, 40),
@@ -112,17 +179,59 @@ REQUESTS = st.fixed_dictionaries(
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(asked=st.lists(REQUESTS, min_size=1, max_size=5), page_size=st.sampled_from([1, 16]), aborted=st.integers(-3, 4))
 def test_any_requests_are_told_what_single_steps_tell(
-    executor: Any, asked: list[dict[str, Any]], page_size: int, aborted: int, monkeypatch: pytest.MonkeyPatch
+    executor: Any,
+    grammars: Compiled,
+    asked: list[dict[str, Any]],
+    page_size: int,
+    aborted: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    found, _ = run(executor, page_size, asked, aborted)
+    found, _ = run(executor, grammars, page_size, asked, aborted)
     with monkeypatch.context() as patched:
         patched.setattr(bursts, "_MOST", 1)
-        wanted, most = run(executor, page_size, asked, aborted)
+        wanted, most = run(executor, grammars, page_size, asked, aborted)
     assert most == 1
     assert repr(found) == repr(wanted)  # a nan is not equal to itself
 
 
-def test_a_long_answer_takes_few_calls(executor: Any) -> None:
-    plain = {"length": 4, "max_new_tokens": 60, "temperature": 0.0, "ignore_eos": True, "logprobs": False}
-    _, most = run(executor, 1, [{**plain, "stream": stream} for stream in (True, False)], -1)
+BOUND = st.tuples(REQUESTS, st.sampled_from(CONSTRAINTS)).map(lambda pair: {**pair[0], "constraint": pair[1]})
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(
+    asked=st.lists(st.one_of(BOUND, BOUND, REQUESTS), min_size=1, max_size=4),
+    jump=st.booleans(),
+    aborted=st.integers(-3, 3),
+)
+def test_constrained_requests_are_told_what_single_steps_tell(
+    executor: Any,
+    grammars: Compiled,
+    asked: list[dict[str, Any]],
+    jump: bool,
+    aborted: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found, _ = run(executor, grammars, 1, asked, aborted, disable_jump_forward=not jump)
+    with monkeypatch.context() as patched:
+        patched.setattr(bursts, "_MOST", 1)
+        wanted, most = run(executor, grammars, 1, asked, aborted, disable_jump_forward=not jump)
+    assert most <= 1  # none, where an answer is forced from its beginning
+    assert repr(found) == repr(wanted)  # a nan is not equal to itself
+
+
+PLAIN = {"length": 4, "max_new_tokens": 60, "temperature": 0.0, "ignore_eos": True, "logprobs": False}
+
+
+def test_a_long_answer_takes_few_calls(executor: Any, grammars: Compiled) -> None:
+    _, most = run(executor, grammars, 1, [{**PLAIN, "stream": stream} for stream in (True, False)], -1)
     assert most == 8
+
+
+@pytest.mark.parametrize("constraint", [Regex("[a-z]{300,}"), schema(type="string", minLength=300)])
+def test_a_long_answer_under_a_constraint_takes_few_calls(
+    executor: Any, grammars: Compiled, constraint: Constraint
+) -> None:
+    asked = [{**PLAIN, "stream": stream, "constraint": constraint} for stream in (True, False)]
+    told, most = run(executor, grammars, 1, asked, -1)
+    assert most == 8
+    assert all(sum(len(token_ids) for token_ids, *_ in outputs) == 60 for outputs in told.values())

@@ -151,6 +151,67 @@ def test_nothing_follows_an_end_or_a_halt(llama: Any, checkpoint: Any, run_model
     assert told(Decoding(executor, greedy()).burst(8, halt=1)) == wanted[:1]
 
 
+def allowed_after(step: int, row: int, token: int) -> np.ndarray:
+    """A mask that depends on all of them: few words or many, so that the head computes some columns or all."""
+    rng = np.random.default_rng([step, row, token])
+    mask = rng.integers(0, 2**32, 7, dtype=np.uint32)
+    mask[-1] &= 0x7FFFF  # 211 tokens
+    if rng.random() < 0.5:
+        mask[rng.integers(1, 7) :] = 0
+    mask[0] |= 1
+    return mask
+
+
+@pytest.mark.parametrize("ends", [8, 3])
+def test_masks_are_filled_between_the_steps(
+    ends: int, llama: Any, checkpoint: Any, run_model: Callable[..., Any]
+) -> None:
+    executor = run_model(checkpoint(llama), slots=1024)
+    masks = np.zeros((2, 7), np.uint32)
+
+    def fill(step: int, drawn_S: np.ndarray) -> None:
+        for row in range(2):
+            masks[row] = allowed_after(step, row, int(drawn_S[row]))
+
+    def masked(plan: StepPlan) -> StepPlan:
+        samples = [
+            sample._replace(mask_row=at if at < 2 else -1, temperature=0.8) for at, sample in enumerate(plan.samples)
+        ]
+        return replace(plan, samples=samples, masks_MW=masks)
+
+    single, wanted = Decoding(executor, greedy()), []
+    drawn_S = NONE
+    for step in range(ends):
+        fill(step, drawn_S if step else int32([0, 0]))
+        output = executor.execute(masked(single.plan()))
+        single.take(output)
+        drawn_S = output.token_ids_S
+        wanted.append(drawn_S.tolist())
+    seen: list[list[int]] = []
+
+    def look(drawn_S: np.ndarray) -> bool:
+        seen.append(drawn_S.tolist())
+        fill(len(seen), drawn_S)
+        return len(seen) < ends
+
+    fill(0, int32([0, 0]))
+    plan = masked(Decoding(executor, greedy()).plan(burst=Burst(8, NONE, int32([0]), look)))
+    output = executor.execute(plan)
+    assert [one.token_ids_S.tolist() for one in (output, *output.further)] == wanted
+    assert seen == wanted[:7]
+
+
+def test_what_a_look_raises_is_raised(llama: Any, checkpoint: Any, run_model: Callable[..., Any]) -> None:
+    def look(drawn_S: np.ndarray) -> bool:
+        raise ArithmeticError("seen")
+
+    executor = run_model(checkpoint(llama), slots=1024)
+    decoding = Decoding(executor, greedy())
+    with pytest.raises(ArithmeticError, match="seen"):
+        executor.execute(decoding.plan(burst=Burst(8, NONE, int32([0]), look)))
+    assert len(decoding.burst(3)) == 3
+
+
 def test_a_burst_that_is_not_sound_is_refused(llama: Any, checkpoint: Any, run_model: Callable[..., Any]) -> None:
     executor = run_model(checkpoint(llama), slots=1024)
     decoding = Decoding(executor, greedy())
@@ -164,7 +225,7 @@ def test_a_burst_that_is_not_sound_is_refused(llama: Any, checkpoint: Any, run_m
         ({"samples": good.samples[::-1]}, "in order"),
         ({"scores": [ScorePlan(0, -1, 0, NONE)]}, "scores"),
         ({"hidden_rows": int32([0])}, "hidden"),
-        ({"samples": masked, "masks_MW": np.full((1, 7), 0xFFFFFFFF, np.uint32)}, "masks"),
+        ({"samples": masked, "masks_MW": np.full((1, 7), 0xFFFFFFFF, np.uint32)}, "nobody fills"),
     ):
         with pytest.raises(InternalError, match=words):
             executor.execute(replace(good, **change))

@@ -83,6 +83,8 @@ class ShadowExecutor:
         while plan.burst is not None and 1 + len(output.further) < plan.burst.num_steps:
             if plan.burst.halt[0] or np.isin(last.token_ids_S, plan.burst.end_ids).any() or self.ends_early():
                 break
+            if plan.burst.look is not None and not plan.burst.look(last.token_ids_S):
+                break
             plan = self.next_plan(plan, last.token_ids_S)
             last = self.execute_one(plan)
             output.further.append(last)
@@ -96,7 +98,7 @@ class ShadowExecutor:
         assert [sample.row for sample in plan.samples] == rows.tolist()
         assert not plan.scores
         assert not plan.hidden_rows.size
-        assert all(sample.mask_row < 0 for sample in plan.samples)
+        assert plan.burst.look is not None or all(sample.mask_row < 0 for sample in plan.samples)
         samples = []
         for sample, token in zip(plan.samples, drawn.tolist(), strict=True):
             ids, counts = sample.penalty_ids, sample.penalty_counts

@@ -137,18 +137,83 @@ def test_what_a_row_draws_behind_a_stop_string_is_dropped(harness_of) -> None:
     assert harness.token_ids["more"] == harness.expected([9, 9, *whole[:end], 6], 5)
 
 
-def test_rows_that_need_a_look_between_steps_take_single_ones(harness_of, make_grammars) -> None:
-    harness = harness_of(grammars=make_grammars(), disable_jump_forward=True)
+def asked_under_constraints(harness, step_s) -> None:
+    harness.executor.seconds_per_step = step_s
     learn(harness)
     harness.submit("free", [1], max_new_tokens=30)
-    harness.submit("bound", [2], max_new_tokens=30, constraint=Regex("2:9"))
-    harness.step()
-    while "bound" not in harness.finish:
-        harness.step()
-    assert set(harness.calls) == {1}
-    harness.run()
-    assert max(harness.calls) > 1
+    harness.submit("bound", [2], max_new_tokens=30, constraint=Regex("4:20"))
+    harness.submit("often", [3], max_new_tokens=30, constraint=Regex("2,3,1,5:17"), echo_steps=True)
+    harness.submit("counted", [4], max_new_tokens=11, constraint=Regex("9:25"), presence_penalty=0.5, stop=("C",))
+
+
+@pytest.mark.parametrize("no_jump", [True, False])
+def test_rows_under_constraints_draw_the_same_in_bursts(harness_of, make_grammars, no_jump) -> None:
+    """Masks are filled between the steps; where tokens are forced, a burst ends."""
+    found = {}
+    for step_s in (0.0, STEP_S):
+        harness = harness_of(grammars=make_grammars(), disable_jump_forward=no_jump)
+        asked_under_constraints(harness, step_s)
+        harness.run()
+        told = [list(output.token_ids) for output in harness.outputs["often"]]
+        found[step_s] = harness.token_ids, harness.finish, told, harness.stats["generation_tokens_total"]
+        assert (max(harness.calls) > 2) == (step_s > 0)
+        assert harness.stats["num_used_tokens"] == 0
+    assert found[0.0] == found[STEP_S]
     assert harness.token_ids["free"] == harness.expected([1], 30)
+
+
+def test_a_burst_under_constraints_that_fails_is_repaired(harness_of, make_grammars) -> None:
+    """What the matchers accepted before it failed is not accepted twice."""
+    found = {}
+    for failed_at in (None, 2, 3, 6):
+        harness = harness_of(grammars=make_grammars(), disable_jump_forward=True)
+        asked_under_constraints(harness, STEP_S)
+        harness.step()
+        if failed_at is not None:
+            harness.executor.fail_at = harness.executor.num_steps + failed_at
+        harness.run()
+        assert harness.stats["num_failed_steps"] == (failed_at is not None)
+        assert harness.stats["num_used_tokens"] == 0
+        found[failed_at] = harness.token_ids, harness.finish
+    assert all(one == found[None] for one in found.values())
+
+
+class Breaking:
+    """A matcher that a call of one of its methods breaks, the n-th."""
+
+    def __init__(self, matcher, name, nth) -> None:
+        self._matcher, self._name, self._left = matcher, name, nth
+
+    def __getattr__(self, name):
+        value = getattr(self._matcher, name)
+        if name == self._name:
+            self._left -= 1
+            if self._left <= 0:
+                raise RuntimeError("broken")
+        return value
+
+
+@pytest.mark.parametrize("name", ["fill", "accept", "forced", "is_finished", "take_back"])
+@pytest.mark.parametrize("nth", [3, 4, 9])
+def test_a_matcher_that_breaks_within_a_burst_ends_its_request_alone(harness_of, make_grammars, name, nth) -> None:
+    harness = harness_of(grammars=make_grammars())
+    harness.executor.seconds_per_step = STEP_S
+    learn(harness)
+    grammars = harness.scheduler._grammars._compiler
+    whole = grammars.matcher_type
+    grammars.matcher_type = lambda widths, length: Breaking(whole(widths, length), name, nth)
+    harness.submit("broken", [2], max_new_tokens=30, constraint=Regex("4:29"))
+    harness.step()
+    grammars.matcher_type = whole
+    harness.submit("bound", [2], max_new_tokens=30, constraint=Regex("4:29"))
+    harness.submit("free", [1], max_new_tokens=30)
+    harness.run()
+    assert harness.finish["broken"].type == "error"
+    assert harness.finish["bound"].type != "error"
+    assert harness.token_ids["bound"][: len(harness.token_ids["broken"]) - 1] == harness.token_ids["broken"][:-1]
+    assert harness.token_ids["free"] == harness.expected([1], 30)
+    assert harness.stats["num_failed_steps"] == 0
+    assert harness.stats["num_used_tokens"] == 0
 
 
 def test_nobody_waits_for_a_call_of_many_steps(harness_of) -> None:
