@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import regex
+from typing import TYPE_CHECKING
 
 from .messages import Finish
 from .sampling_params import SamplingParams
 from .tokenizer.interface import Detokenizer, Tokenizer
+
+if TYPE_CHECKING:
+    import regex
 
 REGEX_TIMEOUT_S = 0.1
 
@@ -23,7 +25,7 @@ class TextStream:
         self._skip_special_tokens = sampling.skip_special_tokens
         self._detokenizer = self._new_detokenizer()
         self._stop = sampling.stop
-        self._patterns = [regex.compile(p) for p in sampling.stop_regex]
+        self._patterns = _compiled(sampling.stop_regex)
         self._keep_stop = sampling.no_stop_trim
         self._text = ""
         """Everything decoded; empty and unused without stops."""
@@ -106,6 +108,14 @@ class TextStream:
             if match is not None:
                 certain = min(certain, match[0])
         return certain
+
+
+def _compiled(patterns: Sequence[str]) -> list[regex.Pattern[str]]:
+    if not patterns:
+        return []
+    import regex  # few requests have patterns, and no start waits for the library
+
+    return [regex.compile(pattern) for pattern in patterns]
 
 
 def _search(pattern: regex.Pattern[str], text: str, *, partial: bool) -> tuple[int, int] | None:
