@@ -45,6 +45,7 @@ SCHEMAS = st.recursive(
     LEAVES,
     lambda inner: st.one_of(
         st.builds(lambda s: {"items": s}, inner),
+        st.builds(lambda s: {"prefixItems": s}, st.lists(inner, min_size=1, max_size=2)),
         st.builds(lambda s, n: {"contains": s, "minContains": n}, inner, st.integers(1, 2)),
         st.builds(lambda s, n: {"contains": s, "maxContains": n}, inner, st.integers(1, 2)),
         st.builds(lambda s: {"additionalProperties": s}, inner),
