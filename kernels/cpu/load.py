@@ -12,11 +12,11 @@ from pathlib import Path
 from ...errors import ConfigError, NativeUnavailable
 from .build import SOURCES, BuildFailed, best_here, build, compiler, library_name
 from .build import instruction_sets as instruction_sets_of_source
+from .control_groups import limit_folders
 
 logger = logging.getLogger(__name__)
 
 MESSAGE_BYTES = 512
-_GROUPS = Path("/sys/fs/cgroup")
 
 
 def cache_folder() -> Path:
@@ -149,16 +149,19 @@ def default_threads() -> int:
 
 
 def _cgroup_cores() -> int:
-    """Whole cores that the control group's quota allows, at least 1; 0: no quota."""
-    version2, version1 = _GROUPS / "cpu.max", _GROUPS / "cpu"
+    """Whole cores that the quotas of the control groups allow, at least 1; 0: no quota."""
+    allowed = [cores for folder in limit_folders("cpu") if (cores := _quota(folder))]
+    return min(allowed, default=0)
+
+
+def _quota(folder: Path) -> int:
+    """Of one control group."""
     try:
-        if version2.exists():
-            quota, period = version2.read_text().split()
+        if (folder / "cpu.max").exists():
+            quota, period = (folder / "cpu.max").read_text().split()
         else:
-            quota = (version1 / "cpu.cfs_quota_us").read_text().strip()
-            period = (version1 / "cpu.cfs_period_us").read_text().strip()
-    except (OSError, ValueError):
+            quota = (folder / "cpu.cfs_quota_us").read_text().strip()
+            period = (folder / "cpu.cfs_period_us").read_text().strip()
+        return 0 if quota in ("max", "-1") else max(1, int(quota) // int(period))
+    except (OSError, ValueError, ZeroDivisionError):
         return 0
-    if quota in ("max", "-1"):
-        return 0
-    return max(1, int(quota) // int(period))

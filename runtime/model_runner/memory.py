@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 
 from ...errors import ConfigError
+from ...kernels.cpu.control_groups import limit_folders
 
 logger = logging.getLogger(__name__)
 
-_GROUPS = Path("/sys/fs/cgroup")
 MAX_CONTEXTS = 64
 """Full contexts that a pool holds at most: more would only cost memory."""
 MIN_CONTEXT = 512
@@ -19,9 +19,8 @@ MIN_CONTEXT = 512
 
 def free_memory() -> int:
     """What the machine has free, or less where a control group allows less. Swap is not counted."""
-    free = _available(Path("/proc/meminfo"))
-    allowed = _group_headroom(_GROUPS)
-    return free if allowed is None else min(free, allowed)
+    allowed = [_headroom(folder) for folder in limit_folders("memory")]
+    return min([_available(Path("/proc/meminfo")), *(size for size in allowed if size is not None)])
 
 
 def _available(meminfo: Path) -> int:
@@ -32,18 +31,18 @@ def _available(meminfo: Path) -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _group_headroom(root: Path) -> int | None:
-    """Limit less use, page cache not counted, of the control group at `root` (version 2, else 1); None: no limit."""
-    for limit_file, used_file, cache_key in (
-        (root / "memory.max", root / "memory.current", "inactive_file"),
-        (root / "memory/memory.limit_in_bytes", root / "memory/memory.usage_in_bytes", "total_inactive_file"),
+def _headroom(folder: Path) -> int | None:
+    """Limit less use, page cache not counted, of the control group of `folder` (version 2, else 1); None: no limit."""
+    for limit, used, cache_key in (
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     ):
+        limit_file, used_file, statistics = folder / limit, folder / used, folder / "memory.stat"
         if limit_file.exists() and used_file.exists():
             text = limit_file.read_text().strip()
             if text == "max" or int(text) >= 1 << 60:
                 return None
             reclaimable = 0
-            statistics = limit_file.parent / "memory.stat"
             if statistics.exists():
                 for line in statistics.read_text().splitlines():
                     key, _, value = line.partition(" ")

@@ -88,7 +88,10 @@ def test_an_instruction_set_that_is_not_there_is_refused(native: pytest.MonkeyPa
 def test_threads_follow_the_quota_of_the_control_group(
     quota: str, cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "cpu.max").write_text(quota)
-    monkeypatch.setattr(load, "_GROUPS", tmp_path)
-    assert load._cgroup_cores() == cores
+    inner = tmp_path / "service"
+    inner.mkdir()
+    (inner / "cpu.max").write_text(quota)
+    (tmp_path / "cpu.max").write_text("800000 100000")  # of the group around it
+    monkeypatch.setattr(load, "limit_folders", lambda controller: [inner, tmp_path])
+    assert load._cgroup_cores() == (cores or 8)
     assert load.default_threads() >= 1
