@@ -7,13 +7,14 @@ way, of all batches together, so that a client of its own finds the queue open.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import uuid
 from typing import Any, Literal
 
 import msgspec
 
-from ...errors import OverloadedError, RequestError
+from ...errors import EngineDead, OverloadedError, RequestError
 from .batch_lines import Line, lines_of
 from .bodies import BodyBudget, HeldBody
 from .chat import chat
@@ -65,6 +66,7 @@ class Batch:
         """By the line's number: the answer, and whether it is good."""
         self._num_bytes = 0
         self._task: asyncio.Task[None] | None = None
+        self._alone = asyncio.Lock()
         now = int(time.time())
         self.told: dict[str, Any] = {
             "id": f"batch_{uuid.uuid4().hex}", "object": "batch", "endpoint": body.endpoint, "errors": None,
@@ -128,20 +130,28 @@ class Batch:
         self.told[f"{status}_at"] = int(time.time())
 
     async def _answer(self, line: Line) -> Response:
-        """The answer to one line, asked for again while the server is full."""
+        """The answer to one line, asked for again while the server is full.
+
+        After an engine's death it is tried by itself: a line that brings engines down is not taken for its neighbours.
+        """
         body = line.body()
         if self._endpoint in _WITH_PRIORITY:
             body.setdefault("priority", PRIORITY)
         content = _encode(body)
+        died = False
         while True:
-            try:
-                answer = await _HANDLERS[self._endpoint](self._service, _request(self._endpoint, content, self.client))
-                assert isinstance(answer, Response)  # a line that asks for a stream is refused before
-                return answer
-            except Exception as error:
-                response = error_response(error)
-                if response.status not in (429, 503) or self._service.is_draining:
-                    return response
+            async with self._alone if died else contextlib.nullcontext():
+                try:
+                    request = _request(self._endpoint, content, self.client)
+                    answer = await _HANDLERS[self._endpoint](self._service, request)
+                    assert isinstance(answer, Response)  # a line that asks for a stream is refused before
+                    return answer
+                except Exception as error:
+                    response = error_response(error)
+                    is_late = self._service.is_draining or time.time() >= self.told["expires_at"]
+                    if response.status not in (429, 503) or is_late:
+                        return response
+                    died |= isinstance(error, EngineDead)
             await asyncio.sleep(RETRY_S)
 
     def _write(self) -> None:

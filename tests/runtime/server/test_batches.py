@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from radixlang.errors import RequestError
+from radixlang.runtime.messages import Finish
 from radixlang.runtime.server import batches
 from radixlang.runtime.server.multipart import parts_of
 from radixlang.runtime.server.service import BATCH_WIDTH
@@ -110,6 +111,31 @@ def test_all_batches_together_leave_the_queue_open(serve):
 
     run(client, work)
     assert client.engine.front.num_open == 0
+
+
+def test_after_an_engines_death_lines_are_tried_one_by_one_until_the_batch_expires(serve, monkeypatch):
+    client = serve(finish=Finish(type="error", message="gone", status=503, code="engine_dead"))
+    monkeypatch.setattr(batches, "RETRY_S", 0)
+    most, plain = [], client.engine.send
+
+    def send(message):
+        plain(message)
+        most.append(client.engine.front.num_open)
+
+    client.engine.send = send
+
+    async def work(http):
+        file = await upload(http, "\n".join(line(f"r{i}") for i in range(8)))
+        batch = (await http.post("/v1/batches", json={"input_file_id": file["id"], "endpoint": CHAT})).json()
+        while len(client.submits) < 24:
+            await asyncio.sleep(0)
+        assert max(most[:8]) == 8
+        assert max(most[8:]) == 1
+        client.service.batches.get(batch["id"]).told["expires_at"] = 0
+        batch = await ended(http, batch)
+        assert (batch["status"], batch["request_counts"]["failed"]) == ("completed", 8)
+
+    run(client, work)
 
 
 def test_batches_that_are_asked_for_at_once_are_bounded_too(serve):
