@@ -27,8 +27,15 @@ _NAMES = {"max_new_tokens": "max_tokens", "stop": "stop_sequences"}
 _PING = b'event: ping\ndata: {"type":"ping"}\n\n'
 
 
+class Metadata(msgspec.Struct):
+    """What a client says of a request."""
+
+    user_id: str | None = None
+    """Whose share of the machine it takes, among those of the key."""
+
+
 class MessagesBody(msgspec.Struct, kw_only=True):
-    """Anthropic's body; `metadata` and `cache_control` are accepted."""
+    """Anthropic's body; `cache_control` is accepted."""
 
     messages: list[Any]
     max_tokens: int
@@ -41,7 +48,7 @@ class MessagesBody(msgspec.Struct, kw_only=True):
     top_k: int | None = None
     tools: list[Any] | None = None
     tool_choice: dict[str, Any] | None = None
-    metadata: dict[str, Any] | None = None
+    metadata: Metadata | None = None
 
 
 class CountBody(msgspec.Struct, kw_only=True):
@@ -76,6 +83,7 @@ async def messages(service: Service, request: Request) -> Answer:
         plan=plan,
         sampling=sampling,
         adapter=adapter,
+        user=body.metadata.user_id if body.metadata is not None else None,
         names=_NAMES,
         stream=bool(body.stream),
     )

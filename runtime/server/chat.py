@@ -88,7 +88,7 @@ async def chat(service: Service, request: Request) -> Answer:
         logprobs=LogprobRequest(output=True, num_top=num_top) if body.logprobs else None,
         rid=body.rid or body.request_id or shape.id,
         stream=bool(body.stream),
-        client=client_of(request.client, body),
+        client=client_of(request.client, body.user),
         namespace=body.extra_key or body.cache_salt or "",
         adapter=adapter,
         priority=body.priority or 0,

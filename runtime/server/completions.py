@@ -73,7 +73,7 @@ async def completions(service: Service, request: Request) -> Answer:
             rid=rid if len(prompts) == 1 or rid is None else f"{rid}_{index}",
             stream=bool(body.stream),
             call=call_id,
-            client=client_of(request.client, body),
+            client=client_of(request.client, body.user),
             namespace=body.extra_key or body.cache_salt or "",
             adapter=adapter,
             priority=body.priority or 0,

@@ -12,6 +12,7 @@ from ..sampling_params import SamplingParams
 from .generation import chunks_of
 from .http import Request
 from .messages import prompt_ids
+from .openai_fields import client_of
 from .reasoning import thinking_of, told_apart
 from .service import Service
 from .tools import ToolPlan
@@ -25,6 +26,7 @@ async def converse(
     plan: ToolPlan | None,
     sampling: dict[str, Any],
     adapter: str,
+    user: str | None,
     names: dict[str, str],
     found: FoundConstraint | None = None,
     stream: bool,
@@ -54,7 +56,7 @@ async def converse(
         sampling=params,
         constraint=found.constraint if found else None,
         stream=stream,
-        client=request.client,
+        client=client_of(request.client, user),
         adapter=adapter,
         timeout_s=service.timeout(None),
         add_bos=False,

@@ -142,9 +142,12 @@ def constraint_of(body: GenerationFields) -> FoundConstraint | None:
     return find_constraint({name: value for name, value in asked.items() if value is not None})
 
 
-def client_of(key_holder: str, body: GenerationFields) -> str:
-    """Whose share of the machine a request takes: its key's holder; on a server without keys, the user it names."""
-    return key_holder or (f"user:{body.user[:256]}" if body.user else "")
+def client_of(key_holder: str, user: str | None) -> str:
+    """Whose share of the machine a request takes: its key's holder's, or that of the user whom the holder names.
+
+    A server has one key at most, and clients without one send anything: who the users are, their front end says.
+    """
+    return f"{key_holder}/{user[:256]}" if user else key_holder
 
 
 def check_top_logprobs(wanted: bool, top: int | None) -> int:

@@ -56,6 +56,7 @@ async def responses(service: Service, request: Request) -> Answer:
         plan=plan,
         sampling=sampling,
         adapter=adapter,
+        user=body.user,
         names=_NAMES,
         found=constraint_of(body),
         stream=bool(body.stream),
