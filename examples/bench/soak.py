@@ -4,8 +4,10 @@
 
 Starts `python -m radixlang.launch_server` with the real model and sends, over real HTTP: streams and whole answers,
 constraints, sessions, forks of a shared text, clients that vanish (30 %), readers that stop reading, requests with a
-deadline they cannot meet, aborts, and bad requests (15 %). Then the cache is flushed: every gauge must be zero, memory
-must have stayed flat (resident size of both processes after a quarter of the time against the end), descriptors too.
+deadline they cannot meet, aborts, and bad requests (15 %). For the first quarter of the time there are twice as many
+clients: what the largest step, the most connections and filled caches take is there before memory is measured. Then the
+cache is flushed: every gauge must be zero, memory must have stayed flat (what both processes hold for themselves after
+that quarter against the end), descriptors too.
 Prints one line a minute and what it found; exits 1 for anything else than expected.
 """
 
@@ -189,7 +191,8 @@ def flushed(url: str) -> dict:
 
 async def run(soak: Soak, clients: int, seconds: float, measure) -> None:
     begun = time.monotonic()
-    tasks = [asyncio.create_task(soak.client(begun + seconds)) for _ in range(clients)]
+    ends = [begun + seconds] * clients + [begun + seconds / 4] * clients
+    tasks = [asyncio.create_task(soak.client(end)) for end in ends]
     while pending := [task for task in tasks if not task.done()]:
         await asyncio.wait(pending, timeout=min(60.0, seconds / 8))
         measure(time.monotonic() - begun)
