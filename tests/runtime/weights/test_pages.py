@@ -2,8 +2,11 @@
 
 import mmap
 
+import pytest
+
+from radixlang.errors import BadCheckpoint
 from radixlang.runtime.weights.gguf import GgufCheckpoint
-from radixlang.runtime.weights.pages import SampledFile, forget_pages
+from radixlang.runtime.weights.pages import SampledFile, forget_pages, map_file, unreadable
 
 
 def test_samples_are_the_first_the_middle_and_the_last_bytes(tmp_path):
@@ -45,3 +48,14 @@ def test_opening_a_model_keeps_little_of_it_and_sizes_are_known_without_reading(
     sizes = {name: checkpoint.packed(name).nbytes for name in checkpoint.names()}
     assert resident_kib(tiny_gguf_path) == 0
     assert sizes == {name: checkpoint.packed(name).data.nbytes for name in checkpoint.names()}
+
+
+def test_a_file_that_cannot_be_read_is_told_with_what_to_do(tmp_path):
+    (tmp_path / "whole").write_bytes(b"abc")
+    assert map_file(tmp_path / "whole")[:] == b"abc"
+    (tmp_path / "empty").write_bytes(b"")
+    for wrong in (tmp_path / "missing", tmp_path / "empty", tmp_path):
+        with pytest.raises(BadCheckpoint, match="download the model again") as caught:
+            map_file(wrong)
+        assert str(wrong) in caught.value.message
+    assert "allow this user to read it" in unreadable(tmp_path, PermissionError(13, "Permission denied")).message
