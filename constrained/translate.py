@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import llguidance
 
@@ -27,6 +28,7 @@ from .constraint import (
     WhiteSpace,
     Xml,
 )
+from .distinct import DistinctGrammar, may_repeat
 from .fsm.choices import of_strings
 from .fsm.determinise import alphabet_of, determinise
 from .fsm.fallback import to_engine
@@ -95,7 +97,7 @@ def compile_constraint(constraint: Constraint | Healed, vocabulary: Vocabulary) 
         case JsonSchema() as asked:
             return _json_schema(asked, vocabulary)
         case JsonObject(whitespace):
-            return _schema_grammar('{"type":"object"}', whitespace, vocabulary)
+            return _schema_grammar({"type": "object"}, whitespace, vocabulary)
         case Grammar(source, "lark"):
             named = _named_tokens(source, vocabulary)
             return _lark_grammar(source, vocabulary, special_token_ids=named)
@@ -181,7 +183,7 @@ def _json_schema(asked: JsonSchema, vocabulary: Vocabulary) -> CompiledGrammar:
     return CheckedGrammar(grammar, vocabulary, watch=watch, verdict=verdict, ignored=normalised.ignored)
 
 
-def _served(asked: JsonSchema, vocabulary: Vocabulary) -> tuple[NormalisedSchema | Widened, GuidanceGrammar]:
+def _served(asked: JsonSchema, vocabulary: Vocabulary) -> tuple[NormalisedSchema | Widened, CompiledGrammar]:
     """What masks enforce: all, or as much as the engine can take; a judge sees to the rest."""
     failure: GrammarError | None = None
     for candidate in _candidates(asked):
@@ -210,21 +212,23 @@ def _candidates(asked: JsonSchema) -> Iterator[NormalisedSchema | Widened]:
 
 def _marked_grammar(
     normalised: NormalisedSchema | Widened, whitespace: WhiteSpace, vocabulary: Vocabulary
-) -> GuidanceGrammar:
+) -> CompiledGrammar:
     """What masks enforce of a schema."""
-    return _schema_grammar(json.dumps(without_marks(normalised.schema)), whitespace, vocabulary, normalised.ignored)
+    return _schema_grammar(without_marks(normalised.schema), whitespace, vocabulary, normalised.ignored)
 
 
 def _schema_grammar(
-    text: str, whitespace: WhiteSpace, vocabulary: Vocabulary, ignored: tuple[str, ...] = ()
-) -> GuidanceGrammar:
+    schema: dict[str, Any] | bool, whitespace: WhiteSpace, vocabulary: Vocabulary, ignored: tuple[str, ...] = ()
+) -> CompiledGrammar:
+    text = json.dumps(schema)
     source = llguidance.LLMatcher.grammar_from_json_schema(text, overrides=engine_options(whitespace, text))
     try:
-        return GuidanceGrammar(source, vocabulary, ignored=ignored)
+        grammar = GuidanceGrammar(source, vocabulary, ignored=ignored)
     except GrammarSyntaxError as error:  # the schema is one, but the engine does not serve it
         keyword = next((key for key in sorted(ASSERTIONS, key=len, reverse=True) if key in error.message), None)
         message = f"{error.message.rstrip('.')}; simplify the schema, or take on_unsupported: verify"
         raise UnsupportedGrammar(message, keyword=keyword, pointer="#") from None
+    return DistinctGrammar(grammar, vocabulary) if may_repeat(schema) else grammar
 
 
 def _lark_grammar(

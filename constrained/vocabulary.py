@@ -94,6 +94,12 @@ class Vocabulary:
         return Pieces((self.token_bytes[t], t) for t in range(len(self.token_bytes)) if self.is_text(t))
 
     @cached_property
+    def quoting(self) -> list[tuple[int, int]]:
+        """Text tokens with more than one quotation mark: id and how many."""
+        counts = ((t, self.token_bytes[t].count(b'"')) for t in range(len(self.token_bytes)) if self.is_text(t))
+        return [(t, count) for t, count in counts if count > 1]
+
+    @cached_property
     def special_names(self) -> dict[str, int]:
         """Special tokens that do not end an answer, by their text; longer ones first."""
         ids = [t for t in self.special_token_ids - self.eos_token_ids if t < len(self.token_bytes)]

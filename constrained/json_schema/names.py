@@ -11,9 +11,10 @@ from ..fsm.pattern import ANY, END, NOTHING, Alt, Look, Node, Repeat, Seq
 from .complement import ASSERTIONS, FORMATS, Resolve
 from .patterns import REMEMBERED, are_apart, are_disjoint, engine_pattern, flatten, matcher_of, search_tree
 from .refusal import no_object, unsupported
-from .strings import ANYTHING, literal
+from .strings import ANYTHING, listed, literal
 
 MAX_OVERLAPPING = 4
+MAX_LISTED_NAMES = 64  # of patterns that are written out
 MAX_DEPTH = 8
 
 
@@ -64,6 +65,29 @@ def _regions(patterns: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ..
             if region != NOTHING:
                 result.append((engine_pattern(region), inside))
     return tuple(result)
+
+
+def with_listed_names(node: dict[str, Any]) -> dict[str, Any]:
+    """The node with patterns that match a few names under `properties`, of which the engine knows what is written."""
+    patterns, properties = dict(node["patternProperties"]), dict(node.get("properties", {}))
+    for text, schema in node["patternProperties"].items():
+        names = _few_names(text) if isinstance(text, str) else None
+        if names is not None and len(properties) + len(names) <= MAX_LISTED_NAMES:
+            del patterns[text]
+            properties |= {n: {"allOf": [properties[n], schema]} if n in properties else schema for n in names}
+    if len(patterns) == len(node["patternProperties"]):
+        return node
+    rest = {key: value for key, value in node.items() if key != "patternProperties"}
+    return {**rest, "properties": properties, **({"patternProperties": patterns} if patterns else {})}
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _few_names(text: str) -> tuple[str, ...] | None:
+    try:
+        names = listed(search_tree(text))
+    except GrammarError:
+        return None
+    return None if names is None else tuple(dict.fromkeys(names))
 
 
 def _tree(text: str) -> Node:

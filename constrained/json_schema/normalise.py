@@ -17,7 +17,7 @@ from .counts import contained, property_counts, unique_items
 from .disjoint import beside_node, rivals_of, told_apart
 from .document import parse
 from .marks import REFUSES
-from .names import apart, property_names
+from .names import apart, property_names, with_listed_names
 from .numbers import holds_fraction, open_bound
 from .patterns import engine_pattern
 from .references import References, escape
@@ -136,6 +136,8 @@ class _Normaliser:
                     "unevaluatedProperties beside propertyNames is not served", "unevaluatedProperties", where
                 )
             node = property_names(node, place.pointer, self.resolve)
+        if node.get("patternProperties"):
+            node = with_listed_names(node)
         if node.get("unevaluatedProperties", True) is not True and set(node) & checks.IN_PLACE:
             node = self.without_unevaluated(node, place)
         out: dict[str, Any] = {}

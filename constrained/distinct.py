@@ -1,0 +1,190 @@
+"""JSON in which no object holds the same name twice.
+
+RFC 8259 leaves open what a repeated name means, and readers differ: a document could satisfy its schema in one and say
+something else in another. Grammars cannot count names that are not listed, so the place in the document is kept here,
+and what would end a name that stands in the object already is not allowed. The engine spells each name in one way only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .json_schema.complement import types_of
+from .json_schema.inside import inner_schemas
+from .matcher import CompiledGrammar, Matcher, Steady
+from .vocabulary import Vocabulary
+
+MAX_NAMES_AT_ONCE = 3
+"""Quotes in a token that may hold a whole name are at least two; four may hold two names."""
+_COMBINED = frozenset(["$ref", "allOf", "anyOf", "const", "enum"])
+
+
+class Frame(NamedTuple):
+    """A container that is open."""
+
+    parent: Frame | None
+    names: frozenset[bytes] | None
+    """Those that an object holds, as they are spelled; None: an array."""
+
+
+class Place(NamedTuple):
+    """Where a JSON text stands."""
+
+    frame: Frame | None = None
+    in_string: bool = False
+    escaped: bool = False
+    name: bytes | None = None
+    """What is written of a name; None: no name is being written."""
+    wants_name: bool = False
+    """The next string is a name."""
+
+
+class DistinctGrammar:
+    """What `inner`, a grammar of JSON, allows, without repeated names."""
+
+    def __init__(self, inner: CompiledGrammar, vocabulary: Vocabulary) -> None:
+        self.inner = inner
+        self.vocabulary = vocabulary
+        self.ignored = inner.ignored
+        self._built = vocabulary.pieces, vocabulary.quoting  # here in the pool, not when a mask is wanted
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the grammar inside."""
+        return self.inner.num_bytes
+
+    def matcher(self, max_tokens: int | None = None) -> DistinctMatcher:
+        return DistinctMatcher(self.vocabulary, self.inner.matcher(max_tokens))
+
+
+class DistinctMatcher(Steady):
+    """One request's place."""
+
+    def __init__(self, vocabulary: Vocabulary, inner: Matcher, places: list[Place] | None = None) -> None:
+        self._vocabulary = vocabulary
+        self._inner = inner
+        self._places = places or [Place()]  # before each token, and now
+        self._error: str | None = None
+
+    def fill(self, mask_W: NDArray[np.uint32]) -> None:
+        self._inner.fill(mask_W)
+        place = self._places[-1]
+        banned: list[int] = []
+        names = place.frame.names if place.frame is not None else None
+        if place.name is not None and names:
+            pieces = self._vocabulary.pieces
+            for name in names:
+                if name.startswith(place.name):
+                    banned += [t for _, t in pieces.beginning_with(name[len(place.name) :] + b'"')]
+        for token_id, num_quotes in self._vocabulary.quoting:
+            is_allowed = int(mask_W[token_id // 32]) >> (token_id % 32) & 1
+            may_hold_one = is_allowed and (names or num_quotes > MAX_NAMES_AT_ONCE)
+            if may_hold_one and after(place, self._vocabulary.token_bytes[token_id]) is None:
+                banned.append(token_id)
+        for token_id in banned:
+            mask_W[token_id // 32] &= ~np.uint32(1 << (token_id % 32))
+        if banned and not mask_W.any():
+            self._error = "every name that may stand here is in the object already"
+
+    def accept(self, token_id: int) -> bool:
+        following = self._after(self._places[-1], token_id)
+        if following is None or self._error is not None or not self._inner.accept(token_id):
+            return False
+        self._places.append(following)
+        return True
+
+    def rollback(self, num_tokens: int) -> None:
+        if num_tokens:
+            self._inner.rollback(num_tokens)
+            del self._places[-num_tokens:]
+            self._error = None
+
+    def would_accept(self, token_ids: Sequence[int]) -> int:
+        if self._error is not None:
+            return 0
+        count = self._inner.would_accept(token_ids)
+        place: Place | None = self._places[-1]
+        for i, token_id in enumerate(token_ids[:count]):
+            assert place is not None
+            place = self._after(place, token_id)
+            if place is None:
+                return i
+        return count
+
+    def forced(self) -> list[int]:
+        token_ids = self._inner.forced()
+        return token_ids[: self.would_accept(token_ids)] if token_ids else []
+
+    def copy(self) -> DistinctMatcher:
+        other = DistinctMatcher(self._vocabulary, self._inner.copy(), self._places.copy())
+        other._error = self._error
+        return other
+
+    @property
+    def is_accepting(self) -> bool:
+        return self._error is None and self._inner.is_accepting
+
+    @property
+    def is_finished(self) -> bool:
+        return self._error is None and self._inner.is_finished
+
+    @property
+    def error(self) -> str | None:
+        return self._error or self._inner.error
+
+    def _after(self, place: Place, token_id: int) -> Place | None:
+        if not 0 <= token_id < len(self._vocabulary.token_bytes) or token_id in self._vocabulary.eos_token_ids:
+            return place
+        return after(place, self._vocabulary.token_bytes[token_id])
+
+
+def after(place: Place, data: bytes) -> Place | None:
+    """The place after some bytes of a JSON text; None: a name is repeated."""
+    frame, in_string, escaped, name, wants_name = place
+    if in_string and not escaped and b'"' not in data and b"\\" not in data:
+        return place if name is None else Place(frame, True, False, name + data, False)
+    for byte in data:
+        if in_string:
+            if byte == 0x22 and not escaped:
+                in_string = False
+                if name is not None:
+                    assert frame is not None
+                    assert frame.names is not None
+                    if name in frame.names:
+                        return None
+                    frame, name = Frame(frame.parent, frame.names | {name}), None
+                continue
+            escaped = byte == 0x5C and not escaped
+            if name is not None:
+                name += bytes((byte,))
+        elif byte == 0x22:
+            in_string = True
+            name, wants_name = (b"" if wants_name else None), False
+        elif byte == 0x7B:
+            frame, wants_name = Frame(frame, frozenset()), True
+        elif byte == 0x5B:
+            frame, wants_name = Frame(frame, None), False
+        elif byte in b"]}":
+            frame, wants_name = (frame.parent if frame is not None else None), False
+        elif byte == 0x2C:
+            wants_name = frame is not None and frame.names is not None
+    return Place(frame, in_string, escaped, name, wants_name)
+
+
+def may_repeat(schema: Any) -> bool:
+    """Whether an object of a normalised schema may hold names that it does not list."""
+    if not isinstance(schema, dict):
+        return schema is True
+    if not schema.keys() & _COMBINED:
+        kinds = types_of(schema)
+        is_closed = schema.get("additionalProperties") is False and not schema.get("patternProperties")
+        if "object" in kinds and not is_closed:
+            return True
+        num_listed = len(schema.get("prefixItems", ()))
+        if "array" in kinds and "items" not in schema and schema.get("maxItems", num_listed + 1) > num_listed:
+            return True
+    return any(map(may_repeat, inner_schemas({k: v for k, v in schema.items() if not k.startswith("x-")})))
