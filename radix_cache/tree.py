@@ -295,6 +295,8 @@ class RadixTree(TreeShape):
             failed[id(node)] = node
             below.extend(node.children.values())
         for node in sorted(failed.values(), key=lambda node: -node.end):  # children first
+            if node.parent is None:  # it became one with its last child, and went with it
+                continue
             self.order.drop(node)
             self.pool.free(node.slots)
             self._remove(node)

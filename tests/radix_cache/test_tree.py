@@ -134,6 +134,22 @@ def test_a_failed_step_leaves_nothing_behind(tree) -> None:
     tree.tree.check()
 
 
+def test_a_failed_step_takes_a_fork_of_what_it_was_to_compute(tree) -> None:
+    handles = []
+    for ids in (ids_of(1, 2, 3), ids_of(1, 2, 3), ids_of(1, 2, 4, 5)):  # used alike but for the last, which goes first
+        match = tree.tree.match(ids, end=ids.size, step=7)
+        handle = tree.tree.lock(match)
+        if (new := ids[match.length :]).size:
+            handle = tree.tree.publish(handle, new, tree.pool.allocate(new.size), step=7)
+        handles.append(handle)
+    for handle in handles:
+        tree.tree.unlock(handle)
+    tree.tree.discard(7)
+    assert tree.tree.total_len == 0
+    assert tree.pool.free_len == 64
+    tree.tree.check()
+
+
 def test_a_waiter_is_woken_when_its_path_grows(tree) -> None:
     tree.fill(1, 2, 3)
     ids = ids_of(1, 2, 9, 9)

@@ -36,6 +36,26 @@ def test_a_request_that_no_step_survives_ends_alone(make_harness, sync, chunk) -
     assert harness.stats["num_used_tokens"] == 0
 
 
+@pytest.mark.parametrize("sync", [True, False])
+@pytest.mark.parametrize("culprits", [{0, 1}, {0, 1, 2, 3}, {0, 2, 5}, set(range(8))])
+def test_culprits_that_share_what_the_step_was_to_compute_end_alone(make_harness, sync, culprits) -> None:
+    harness = make_harness(disable_overlap_schedule=sync)
+    harness.executor.poison = culprits
+    harness.submit("running", [9], max_new_tokens=12)
+    harness.step()
+    prompts = {seed: [5, 6, 7 + seed // 4, 20 + seed // 2] for seed in range(8)}
+    for seed, prompt in prompts.items():
+        harness.submit(f"r{seed}", prompt, max_new_tokens=4, sampling_seed=seed)
+    harness.run()
+    assert harness.token_ids["running"] == harness.expected([9], 12)
+    for seed, prompt in prompts.items():
+        if seed in culprits:
+            assert harness.finish[f"r{seed}"].type == "error"
+        else:
+            assert harness.token_ids[f"r{seed}"] == harness.expected(prompt, 4, seed=seed)
+    assert harness.stats["num_used_tokens"] == 0
+
+
 def test_an_executor_that_always_fails_fails_the_step_in_few_runs(make_harness) -> None:
     harness = make_harness()
     for seed in range(200):
