@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import BadAdapter, BadCheckpoint, ModelNotFound
+from ..model.facts import is_finite
 from ..weights.safetensors import read_json
 
 CONFIG = "adapter_config.json"
@@ -112,7 +113,7 @@ def _pattern(found: dict[str, Any], name: str, file: Path, *, least: float | Non
 
 
 def _number(value: object, name: str, file: Path, *, least: float | None = None) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not is_finite(value):
         raise _refused(file, f"{name} must be a number, found {str(value)[:40]!r}")
     if least is not None and not least <= value <= _MAX_RANK:
         raise _refused(file, f"{name} must be in [{least}, {_MAX_RANK}], found {value}")

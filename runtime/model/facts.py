@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import BadCheckpoint
-from .config import ModelConfig
+from .config import ModelConfig, RopeConfig
 
 MAX_LAYERS = 1024
 MAX_EXTENT = 1 << 24
 """Of a hidden size or vocabulary."""
+MAX_CONTEXT = 1 << 30
+"""Positions are 32-bit integers."""
 
 
 class Facts:
@@ -42,7 +44,7 @@ class Facts:
         if isinstance(found, bool) or not isinstance(found, int):
             raise self.bad(key, f"must be a whole number, found {_short(found)}")
         if not low <= found <= high:
-            raise self.bad(key, f"is {found}, not from {low} to {high}")
+            raise self.bad(key, f"is {_short(found)}, not from {low} to {high}")
         return found
 
     def number(self, key: str, default: float, *, low: float = -1e30, high: float = 1e30) -> float:
@@ -51,8 +53,8 @@ class Facts:
             return default
         if isinstance(found, bool) or not isinstance(found, int | float):
             raise self.bad(key, f"must be a number, found {_short(found)}")
-        if not (math.isfinite(found) and low <= found <= high):
-            raise self.bad(key, f"is {found}, not from {low:g} to {high:g}")
+        if not (is_finite(found) and low <= found <= high):
+            raise self.bad(key, f"is {_short(found)}, not from {low:g} to {high:g}")
         return float(found)
 
     def text(self, key: str, default: str = "") -> str:
@@ -77,7 +79,7 @@ class Facts:
             return ()
         if not isinstance(found, list | tuple) or len(found) > MAX_EXTENT:
             raise self.bad(key, f"must be a list of numbers, found {_short(found)}")
-        if any(isinstance(x, bool) or not isinstance(x, int | float) or not math.isfinite(x) for x in found):
+        if any(isinstance(x, bool) or not isinstance(x, int | float) or not is_finite(x) for x in found):
             raise self.bad(key, "must hold finite numbers only")
         return tuple(float(x) for x in found)
 
@@ -87,6 +89,14 @@ class Facts:
         if found is not None and not isinstance(found, Mapping):
             raise self.bad(key, f"must be an object, found {_short(found)}")
         return Facts(found or {}, self.path)
+
+
+def is_finite(value: float) -> bool:
+    """Whether a float can hold the number, and it is neither infinite nor NaN."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number of more digits than a float holds
+        return False
 
 
 def _short(value: object) -> str:
@@ -102,20 +112,12 @@ def checked(config: ModelConfig, path: Path) -> ModelConfig:
 
     if config.num_heads % config.num_kv_heads:
         raise bad(f"{config.num_heads} heads cannot share {config.num_kv_heads} key-value heads")
+    if config.max_context > MAX_CONTEXT:
+        raise bad(f"a context of {config.max_context} tokens, more than {MAX_CONTEXT}")
     for rope in (config.rope, config.local_rope):
-        if rope is None:
-            continue
-        dim = rope.dim or config.head_dim
-        if dim % 2 or dim > config.head_dim:
-            raise bad(f"rotary dimension {dim} of a head of {config.head_dim}")
-        for name in ("short_factor", "long_factor", "freq_factors"):
-            factors = getattr(rope, name)
-            if factors and not (len(factors) == dim // 2 and all(0 < x < math.inf for x in factors)):
-                raise bad(f"rope {name} must be {dim // 2} positive numbers")
-        if rope.kind == "longrope" and not (rope.short_factor and rope.long_factor):
-            raise bad("longrope needs short_factor and long_factor")
-        if rope.theta <= 0 or rope.factor <= 0:
-            raise bad(f"rope theta {rope.theta} and factor {rope.factor} must be positive")
+        wrong = None if rope is None else _wrong_rope(rope, config)
+        if wrong is not None:
+            raise bad(wrong)
     for name in ("windows", "rope_layers"):
         if getattr(config, name) and len(getattr(config, name)) != config.num_layers:
             raise bad(f"{name} must have {config.num_layers} entries")
@@ -123,3 +125,30 @@ def checked(config: ModelConfig, path: Path) -> ModelConfig:
         if token_id is not None and not 0 <= token_id < config.vocab_size:
             raise bad(f"special token id {token_id} is outside the vocabulary of {config.vocab_size}")
     return config
+
+
+def _wrong_rope(rope: RopeConfig, config: ModelConfig) -> str | None:
+    """Why its frequencies cannot be computed."""
+    dim = rope.dim or config.head_dim
+    original = rope.original_max_context or config.max_context
+    if dim % 2 or dim > config.head_dim:
+        return f"rotary dimension {dim} of a head of {config.head_dim}"
+    for name in ("short_factor", "long_factor", "freq_factors"):
+        factors = getattr(rope, name)
+        if factors and not (len(factors) == dim // 2 and all(0 < x < math.inf for x in factors)):
+            return f"rope {name} must be {dim // 2} positive numbers"
+    if rope.theta <= 0 or rope.factor <= 0:
+        return f"rope theta {rope.theta} and factor {rope.factor} must be positive"
+    if rope.kind == "longrope" and not (rope.short_factor and rope.long_factor):
+        return "longrope needs short_factor and long_factor"
+    if rope.kind == "longrope" and original == 1:
+        return "longrope's original context must be more than 1 token"
+    if rope.kind == "llama3" and rope.low_freq_factor >= rope.high_freq_factor:
+        return f"llama3's low_freq_factor {rope.low_freq_factor} must be less than high_freq_factor"
+    if rope.kind == "dynamic" and dim == 2:
+        return "dynamic rope needs more than 2 rotary dimensions"
+    if rope.kind == "yarn" and (rope.theta == 1 or rope.beta_fast <= 0 or rope.beta_slow <= 0):
+        return f"yarn with theta {rope.theta}, beta_fast {rope.beta_fast} and beta_slow {rope.beta_slow}"
+    if rope.kind == "yarn" and rope.factor > 1 and not 0.1 * rope.mscale_all_dim * math.log(rope.factor) + 1 > 0:
+        return f"yarn's mscale_all_dim {rope.mscale_all_dim} scales by no positive number"
+    return None

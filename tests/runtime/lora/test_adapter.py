@@ -130,6 +130,7 @@ def test_equal_folders_have_equal_digests_and_others_have_others(folder, linears
         ({"r": "many"}, "r must be a number"),
         ({"r": 2.5}, "whole number"),
         ({"lora_alpha": None}, "lora_alpha must be a number"),
+        ({"lora_alpha": 10**400}, "lora_alpha must be a number"),
         ({"alpha_pattern": ["q_proj"]}, "alpha_pattern must be an object"),
         ({"alpha_pattern": {"(": 1.0}}, "no regular expression"),
         ({"rank_pattern": {"q_proj": 0}}, "rank_pattern.q_proj must be in"),
