@@ -75,8 +75,10 @@ async def score(service: Service, request: Request) -> Answer:
 
 
 def _prompts(body: ScoreBody) -> list[list[str | list[int]]]:
-    is_one = isinstance(body.items, str) or (bool(body.items) and isinstance(body.items[0], int))
+    is_one = isinstance(body.items, str) or (bool(body.items) and all(isinstance(item, int) for item in body.items))
     items: list[Any] = [body.items] if is_one else list(body.items)
+    if not is_one and any(isinstance(item, int) for item in items):
+        raise RequestError("items must be texts or lists of ids, or one list of ids", param="items")
     if not 0 < len(items) <= MAX_BATCH:
         raise RequestError(f"items must hold 1 to {MAX_BATCH} texts", param="items")
     prompts: list[list[str | list[int]]] = []

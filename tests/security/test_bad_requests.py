@@ -206,6 +206,8 @@ CORPUS = [
     ("choices-empty", "/score_choices", {"text": "a", "choices": []}, 400, "choices"),
     ("score-label", "/v1/score", {"query": "a", "items": ["b"], "label_token_ids": [10**9]}, 400, "label_token_ids"),
     ("score-no-labels", "/v1/score", {"query": "a", "items": ["b"], "label_token_ids": []}, 400, "label_token_ids"),
+    ("score-mixed", "/v1/score", {"query": "a", "items": ["b", 5], "label_token_ids": [1]}, 400, "items"),
+    ("score-mixed-ids", "/v1/score", {"query": "a", "items": [5, "b"], "label_token_ids": [1]}, 400, "items"),
     ("score-no-items", "/v1/score", {"query": "a", "items": [], "label_token_ids": [1]}, 400, "items"),
     ("one-no-questions", "/v1/systemone", {"state": "a", "questions": {}}, 400, "questions"),
     ("one-type", "/v1/systemone", {"state": "a", "questions": {"q": {"type": "essay"}}}, 400, r"questions.*"),
