@@ -28,6 +28,9 @@ LIMITS = llguidance.LLParserLimits(
     max_grammar_size=500_000,
     verbose_errors=False,
 )
+UNFORCED = '%llguidance {"no_forcing": true}'
+"""A line at the end of a Lark grammar that holds a user's lexemes: where one goes on with what the next begins with, as
+`/(ab)+/` before `"ax"`, the engine would look for the end of what is forced for ever. The last such line counts."""
 BYTES_PER_SOURCE_CHAR = 40  # process growth over large compiled schemas, measured
 FIXED_BYTES = 64 * 1024
 MAX_FORCED_TOKENS = 256  # at once; the rest is forced after these

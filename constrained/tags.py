@@ -18,6 +18,7 @@ from .constraint import WhiteSpace
 from .fsm.fallback import to_engine
 from .fsm.pattern import ANY, Node, Repeat, Seq
 from .fsm.pattern import parse as parse_regex
+from .guidance import UNFORCED
 from .json_schema.document import parse as parse_json
 from .json_schema.judge import Watch, watch_of
 from .json_schema.marks import first_mark, without_marks
@@ -135,6 +136,8 @@ class _Writer:
             case "json_schema":
                 return self.schema(spec.get("json_schema"), f"{pointer}/json_schema")
             case "regex":
+                if UNFORCED not in self.lines:
+                    self.lines.append(UNFORCED)
                 return self.terminal(self.regex(spec, pointer))
             case "any_text":
                 return f"{self.terminal(_some_text(_excludes(spec, pointer)))}?"

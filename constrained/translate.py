@@ -38,7 +38,7 @@ from .fsm.utf8 import to_bytes
 from .grammar.lexemes import as_pattern, check_productive, to_lark
 from .grammar.reader import Rules, read
 from .grammar.xml import rules_of
-from .guidance import GuidanceGrammar
+from .guidance import UNFORCED, GuidanceGrammar
 from .json_schema.complement import ASSERTIONS
 from .json_schema.judge import watch_of
 from .json_schema.lighter import lighter
@@ -100,7 +100,7 @@ def compile_constraint(constraint: Constraint | Healed, vocabulary: Vocabulary) 
             return _schema_grammar({"type": "object"}, whitespace, vocabulary)
         case Grammar(source, "lark"):
             named = _named_tokens(source, vocabulary)
-            return _lark_grammar(source, vocabulary, special_token_ids=named)
+            return _lark_grammar(f"{source}\n{UNFORCED}\n", vocabulary, special_token_ids=named)
         case Grammar(source, _):
             return _rules_grammar(_rules(source), vocabulary)
         case Xml(spec, whitespace):

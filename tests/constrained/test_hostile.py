@@ -3,6 +3,7 @@
 import json
 import re
 import resource
+import subprocess
 import sys
 
 import pytest
@@ -118,3 +119,42 @@ def test_a_bomb_is_refused_or_served(compiler, draw, vocabulary, name: str) -> N
             assert outcome is None or re.match(outcome, answer.decode(errors="replace"))
     if sys.platform == "linux":  # kB there
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 256 * 1024
+
+
+@pytest.mark.parametrize(
+    "constraint",
+    [
+        Grammar('start: /(ab)+/ "ax"', "lark"),
+        Grammar('%llguidance {"no_forcing": false}\nstart: /(ab)+/ "ax"', "lark"),
+        Grammar('start: A "abx"\nA: /(ab)+/', "lark"),
+        StructuralTag(
+            json.dumps(
+                {
+                    "type": "structural_tag",
+                    "format": {
+                        "type": "sequence",
+                        "elements": [{"type": "regex", "pattern": "(ab)+"}, {"type": "const_string", "value": "ax"}],
+                    },
+                }
+            )
+        ),
+    ],
+)
+def test_what_is_forced_without_end_does_not_hang_the_engine(constraint):
+    """In a process of its own: what hangs there cannot be stopped."""
+    program = (
+        "import sys, numpy as np\n"
+        "from radixlang.constrained.constraint import *\n"
+        "from radixlang.constrained.translate import compile_constraint\n"
+        "from radixlang.constrained.vocabulary import Vocabulary\n"
+        "pieces = [b'</s>', *(bytes([b]) for b in range(256))]\n"
+        "vocabulary = Vocabulary(pieces, frozenset({0}), frozenset({0}), len(pieces))\n"
+        f"matcher = compile_constraint({constraint!r}, vocabulary).matcher()\n"
+        "mask_W = np.zeros(vocabulary.words, np.uint32)\n"
+        "for byte in b'abab':\n"
+        "    matcher.fill(mask_W)\n"
+        "    assert matcher.accept(byte + 1), matcher.error\n"
+        "matcher.forced()\n"
+        "matcher.fill(mask_W)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
