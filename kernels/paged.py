@@ -33,6 +33,8 @@ class Paged:
     """Slots that a sequence of one row may have; sizes the split."""
     tile_rows: int
     """Rows of a tile, at most."""
+    deepest: int = 0
+    """Slots of the longest sequence that is cut into tiles."""
     tree_2T: Tensor | None = None
     """In a step with drafts that branch: bits (bit j of a row: it sees own row j of its sequence) and positions of all
     rows; None: all are causal."""
@@ -101,5 +103,6 @@ def describe(
         flat[parts.size :].view(-1, 5),
         page_table.shape[1],
         tile_rows,
+        int(kv_lens_B[counts > 1].max(initial=0)),
         tree_2T,
     )

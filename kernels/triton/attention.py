@@ -37,18 +37,20 @@ def attention(
     paged = batch.paged
     assert paged is not None
     out_THD = torch.empty(q_THD.shape, dtype=q_THD.dtype, device=q_THD.device)
+    kv_heads = kv_SCD.shape[1] // 2
+    processors = _processors(q_THD.device.index or 0) if q_THD.is_cuda else 8
     if len(paged.rows_B):
-        processors = _processors(q_THD.device.index or 0) if q_THD.is_cuda else 8
         attention_decode.attend(
             out_THD, q_THD, kv_SCD, scale_SC,
             rows_B=paged.rows_B, lengths_B=paged.lengths_B, table_rows_B=paged.table_rows_B,
             page_table=paged.page_table,
-            splits=attention_decode.num_splits(paged.longest, len(paged.rows_B), kv_SCD.shape[1] // 2, processors),
+            splits=attention_decode.num_splits(paged.longest, len(paged.rows_B), kv_heads, processors),
             scale=scale, window=window, softcap=softcap,
         )  # fmt: skip
     if len(paged.tiles):
         attention_extend.attend(
-            out_THD, q_THD, kv_SCD, scale_SC, tiles=paged.tiles, tile_rows=paged.tile_rows, page_table=paged.page_table,
-            tree_2T=paged.tree_2T, scale=scale, window=window, softcap=softcap,
+            out_THD, q_THD, kv_SCD, scale_SC, tiles=paged.tiles, tile_rows=paged.tile_rows,
+            splits=attention_extend.num_splits(paged.deepest, len(paged.tiles) * kv_heads, processors),
+            page_table=paged.page_table, tree_2T=paged.tree_2T, scale=scale, window=window, softcap=softcap,
         )  # fmt: skip
     return out_THD

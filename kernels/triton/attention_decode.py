@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .attention_blocks import BLOCK_N, _add_blocks
+from .attention_blocks import BLOCK_N, _add_blocks, _merged, _store_part, block_slots
 from .tiles import Tiles, sized
 
 
@@ -68,14 +68,7 @@ def _split(
         KV_HEADS, DIM, DIM_PAD, BLOCK, "end", HAS_SCALE, HAS_CAP, False,
     )  # fmt: skip
     place = (sequence * HEADS + head) * SPLITS + split
-    is_empty = total == 0.0
-    tl.store(
-        part_ptr + place.to(tl.int64)[:, None] * DIM + d[None, :],
-        acc / tl.where(is_empty, 1.0, total)[:, None],
-        mask=in_group[:, None] & in_dim[None, :],
-    )
-    lse = tl.where(is_empty, float("-inf"), most + tl.log(tl.where(is_empty, 1.0, total)))
-    tl.store(lse_ptr + place, lse, mask=in_group)
+    _store_part(part_ptr, lse_ptr, place, acc, most, total, in_group, d, DIM)
 
 
 @triton.jit
@@ -91,13 +84,8 @@ def _merge(
     SPLITS: tl.constexpr,
 ):
     sequence, head = tl.program_id(0), tl.program_id(1)
-    p = tl.arange(0, SPLITS)
     d = tl.arange(0, DIM_PAD)
-    place = (sequence * HEADS + head) * SPLITS + p
-    lse = tl.load(lse_ptr + place)
-    weight = tl.exp(lse - tl.max(lse, 0))  # a sequence has at least one slot
-    part = tl.load(part_ptr + place.to(tl.int64)[:, None] * DIM + d[None, :], mask=(d < DIM)[None, :], other=0.0)
-    out = tl.sum(part * weight[:, None], 0) / tl.sum(weight, 0)
+    out = _merged(part_ptr, lse_ptr, (sequence * HEADS + head) * SPLITS, SPLITS, d, DIM, SPLITS)
     row = tl.load(rows_ptr + sequence).to(tl.int64)
     tl.store(out_ptr + row * out_stride + head * DIM + d, out.to(out_ptr.dtype.element_ty), mask=d < DIM)
 
@@ -136,7 +124,8 @@ def attend(
     part = torch.empty(num_sequences, heads, splits, dim, dtype=torch.float32, device=q_THD.device)
     lse = torch.empty(num_sequences, heads, splits, dtype=torch.float32, device=q_THD.device)
     dim_pad, group_pad = triton.next_power_of_2(dim), max(16, triton.next_power_of_2(group))
-    chosen = sized("decode", (dim_pad, group_pad, kv_SCD.itemsize), Tiles(0, BLOCK_N, 0, 4, 3))
+    own = Tiles(0, BLOCK_N if q_THD.itemsize < 4 else block_slots(dim_pad, q_THD.itemsize), 0, 4, 3)
+    chosen = sized("decode", (dim_pad, group_pad, kv_SCD.itemsize, q_THD.itemsize), own)
     _split[(num_sequences, kv_heads, splits)](
         q_THD, kv_SCD, scale_SC, rows_B, lengths_B, table_rows_B, page_table, part, lse,
         q_THD.stride(0), page_table.stride(0), scale, softcap, window,

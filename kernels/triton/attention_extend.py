@@ -1,21 +1,24 @@
 """Attention of sequences with several rows: a prompt's chunk, forced tokens, drafts. FlashAttention-2 over paged slots.
 
 Keys and values of the rows themselves lie in the pool already, so a row reads nothing but slots. One program takes a
-tile of rows for all G query heads of a kv head. B sequences, H query heads, K kv heads, G = H / K, D head dim.
+tile of rows for all G query heads of a kv head. Where few tiles would leave processors idle behind a long prefix (a
+turn of a chat, drafts), several programs share a tile's slots, as in decoding. B sequences, H query heads, K kv heads,
+G = H / K, D head dim.
 """
 
 from __future__ import annotations
 
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from ..paged import TILES
-from .attention_blocks import BLOCK_N, _add_blocks
+from .attention_blocks import BLOCK_N, _add_blocks, _merged, _store_part, block_slots
 from .tiles import Tiles, has_large_memory, sized
 
 
-@triton.jit(do_not_specialize=["tree_stride"])
+@triton.jit(do_not_specialize=["tree_stride", "splits"])
 def _extend(
     q_ptr,
     kv_ptr,
@@ -24,6 +27,8 @@ def _extend(
     tiles_ptr,
     table_ptr,
     tree_ptr,
+    part_ptr,
+    lse_ptr,
     q_stride,
     out_stride,
     table_stride,
@@ -31,6 +36,7 @@ def _extend(
     softmax_scale,
     softcap,
     window,
+    splits,
     KV_HEADS: tl.constexpr,
     GROUP: tl.constexpr,
     DIM: tl.constexpr,
@@ -40,6 +46,7 @@ def _extend(
     HAS_SCALE: tl.constexpr,
     HAS_CAP: tl.constexpr,
     HAS_TREE: tl.constexpr,
+    HAS_SPLITS: tl.constexpr,
 ):
     kv_head = tl.program_id(1)
     tile = tiles_ptr + tl.program_id(0) * 5
@@ -73,6 +80,13 @@ def _extend(
     clear = tl.where(window > 0, tl.cdiv(tl.maximum(last - window, 0), BLOCK) * BLOCK, begin)
     edge = tl.minimum(first_position + 1, base) if HAS_TREE else first_position + 1
     full = tl.maximum(edge // BLOCK * BLOCK, clear)
+    if HAS_SPLITS:
+        split = tl.program_id(2)
+        span = tl.cdiv(tl.cdiv(last - begin, splits), BLOCK) * BLOCK
+        begin += split * span
+        last = tl.maximum(tl.minimum(begin + span, last), begin)
+        clear = tl.maximum(clear, begin)
+        full = tl.maximum(full, begin)
     clear = tl.minimum(clear, last)
     full = tl.minimum(full, last)
     if begin < clear:
@@ -93,8 +107,47 @@ def _extend(
             window, oldest, base, bits,
             KV_HEADS, DIM, DIM_PAD, BLOCK, "rows", HAS_SCALE, HAS_CAP, HAS_TREE,
         )  # fmt: skip
-    out = acc / tl.where(total == 0.0, 1.0, total)[:, None]
-    tl.store(out_ptr + at * out_stride + head[:, None] * DIM + d[None, :], out.to(out_ptr.dtype.element_ty), mask=here)
+    if HAS_SPLITS:
+        heads = KV_HEADS * GROUP
+        place = ((tl.program_id(0) * (TILE // GROUP) + row) * heads + head) * splits + tl.program_id(2)
+        _store_part(part_ptr, lse_ptr, place, acc, most, total, used, d, DIM)
+    else:
+        out = acc / tl.where(total == 0.0, 1.0, total)[:, None]
+        to = out_ptr + at * out_stride + head[:, None] * DIM + d[None, :]
+        tl.store(to, out.to(out_ptr.dtype.element_ty), mask=here)
+
+
+@triton.jit(do_not_specialize=["splits"])
+def _merge_tiles(
+    part_ptr,
+    lse_ptr,
+    tiles_ptr,
+    out_ptr,
+    out_stride,
+    splits,
+    HEADS: tl.constexpr,
+    DIM: tl.constexpr,
+    DIM_PAD: tl.constexpr,
+    ROWS: tl.constexpr,
+    SPLITS: tl.constexpr,
+):
+    tile, head = tl.program_id(0) // ROWS, tl.program_id(1)
+    row = tl.program_id(0) % ROWS
+    if row >= tl.load(tiles_ptr + tile * 5 + 1):
+        return
+    d = tl.arange(0, DIM_PAD)
+    out = _merged(part_ptr, lse_ptr, (tl.program_id(0) * HEADS + head) * splits, splits, d, DIM, SPLITS)
+    to = out_ptr + (tl.load(tiles_ptr + tile * 5) + row).to(tl.int64) * out_stride + head * DIM + d
+    tl.store(to, out.to(out_ptr.dtype.element_ty), mask=d < DIM)
+
+
+MAX_SPLITS = 32
+"""Programs that share a tile; a power of two."""
+
+
+def num_splits(deepest: int, num_programs: int, num_processors: int) -> int:
+    """As many as the processors take at once, and each has four blocks of slots at least."""
+    return max(1, min(num_processors // max(1, num_programs), deepest // (4 * BLOCK_N), MAX_SPLITS))
 
 
 def attend(
@@ -105,6 +158,7 @@ def attend(
     *,
     tiles: Tensor,
     tile_rows: int,
+    splits: int,
     page_table: Tensor,
     tree_2T: Tensor | None = None,
     scale: float,
@@ -114,23 +168,33 @@ def attend(
     """Fills the tiles' rows of out_THD.
 
     tiles, tree_2T: int32, see `Paged`; tiles have at most tile_rows rows. In drafts that branch, a window reaches over
-    all own rows.
+    all own rows. splits: programs that share a tile's slots, at most MAX_SPLITS.
     """
     _, heads, dim = q_THD.shape
     kv_heads = kv_SCD.shape[1] // 2
     group = heads // kv_heads
     tile = max(TILES[0], triton.next_power_of_2(tile_rows * group))
     dim_pad = triton.next_power_of_2(dim)
-    slots, warps = BLOCK_N if dim <= 128 else BLOCK_N // 2, 4 if tile <= 64 else 8
-    stages = 3 if has_large_memory() and dim <= 128 else 2
-    chosen = sized("extend", (dim_pad, tile, kv_SCD.itemsize), Tiles(0, slots, 0, warps, stages))
+    slots, warps = block_slots(dim_pad, q_THD.itemsize), 4 if tile <= 64 else 8
+    stages = 3 if has_large_memory() and slots == BLOCK_N else 2
+    chosen = sized("extend", (dim_pad, tile, kv_SCD.itemsize, q_THD.itemsize), Tiles(0, slots, 0, warps, stages))
     assert q_THD.stride()[1:] == (dim, 1)
     assert out_THD.is_contiguous()
-    _extend[(len(tiles), kv_heads)](
-        q_THD, kv_SCD, scale_SC, out_THD, tiles, page_table, tree_2T,
+    part = lse = None
+    if splits > 1:
+        rows = len(tiles) * (tile // group)
+        part = torch.empty(rows, heads, splits, dim, dtype=torch.float32, device=q_THD.device)
+        lse = torch.empty(rows, heads, splits, dtype=torch.float32, device=q_THD.device)
+    _extend[(len(tiles), kv_heads, splits)](
+        q_THD, kv_SCD, scale_SC, out_THD, tiles, page_table, tree_2T, part, lse,
         q_THD.stride(0), out_THD.stride(0), page_table.stride(0), 0 if tree_2T is None else tree_2T.stride(0),
-        scale, softcap, window,
+        scale, softcap, window, splits,
         KV_HEADS=kv_heads, GROUP=group, DIM=dim, DIM_PAD=dim_pad, TILE=tile, BLOCK=chosen.n,
         HAS_SCALE=scale_SC is not None, HAS_CAP=softcap > 0, HAS_TREE=tree_2T is not None,
-        num_warps=chosen.warps, num_stages=chosen.stages,
+        HAS_SPLITS=splits > 1, num_warps=chosen.warps, num_stages=chosen.stages,
     )  # fmt: skip
+    if splits > 1:
+        _merge_tiles[(len(tiles) * (tile // group), heads)](
+            part, lse, tiles, out_THD, out_THD.stride(0), splits,
+            HEADS=heads, DIM=dim, DIM_PAD=dim_pad, ROWS=tile // group, SPLITS=MAX_SPLITS, num_warps=2,
+        )  # fmt: skip

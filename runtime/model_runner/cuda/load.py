@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from triton.runtime.errors import OutOfResources
 
 from ....errors import ConfigError
 from ....kernels.paged import MAX_HEAD_DIM, describe
@@ -107,6 +108,12 @@ def load_cuda(
             f"the memory of {torch.cuda.get_device_name(device)} ran out at start ({str(error).splitlines()[0]}); "
             "lower --mem-fraction-static, --chunked-prefill-size or --max-running-requests, or take a smaller model",
             param="mem_fraction_static",
+        ) from None
+    except OutOfResources as error:
+        raise ConfigError(
+            f"a kernel does not fit into a multiprocessor of {torch.cuda.get_device_name(device)} ({error}): "
+            "--dtype bfloat16, or --executor torch for plain torch on this GPU",
+            param="dtype",
         ) from None
 
 

@@ -20,7 +20,7 @@ class PageMirror:
 
     def fits(self, page_table: Int32) -> bool:
         rows, width = page_table.shape
-        return rows <= self.spare_row and width <= self.width
+        return bool(rows <= self.spare_row and width <= self.width)
 
     def update(self, plan: StepPlan) -> None:
         """Afterwards the first kv_lens entries of the plan's rows are on the device, in the order of its stream.

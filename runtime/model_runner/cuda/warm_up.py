@@ -11,10 +11,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..plan import TREE_ROWS, Int32, SamplePlan, StepPlan
+from ..plan import CAUSAL, TREE_ROWS, Int32, SamplePlan, StepPlan
 
 _NO_IDS = np.zeros(0, np.int32)
-DRAFTS = 3
+_FEW, _MANY = 3, TREE_ROWS
 """Rows of a sequence whose drafts branch; at least two."""
 
 
@@ -31,40 +31,47 @@ def plans(
     table = np.full((num_rows, width), spare_slot, np.int32)
     rows = min(largest_chunk, num_rows * width)
 
-    def step(counts: list[int], tree: bool = False) -> StepPlan:
-        return step_of(table, spare_slot, counts, vocab_size, tree=tree)
+    def step(counts: list[int], *, cached: int = 0, tree: bool = False) -> StepPlan:
+        return step_of(table, spare_slot, counts, vocab_size, cached=cached, tree=tree)
 
     for chunk in doublings(2, rows):
         yield step([min(width, chunk - at) for at in range(0, chunk, width)])
+    # Few rows behind a long prefix share the processors.
+    for chunk in (2, min(rows, 2 * TREE_ROWS + 1)):
+        if chunk < width:
+            yield step([chunk], cached=width - chunk)
     # Beside a prompt, the sequences that are decoded are no graph; alone they are one.
     for count in doublings(1, num_rows - 1):
         yield step([*[1] * count, 2])
     for count in doublings(1, num_rows):
         yield step([1] * count)
-    if takes_trees and width >= DRAFTS:
-        yield step([DRAFTS], tree=True)
-        yield step([DRAFTS] * min(num_rows, 2 * TREE_ROWS), tree=True)
+    for drafts in (_FEW, _MANY):
+        if takes_trees and drafts < width:
+            yield step([drafts], tree=True)
+            yield step([drafts], cached=width - drafts, tree=True)
 
 
-def step_of(table: Int32, slot: int, counts: list[int], vocab_size: int, *, tree: bool) -> StepPlan:
-    """Sequences of so many rows each, drawn with every filter, ids and log-probabilities asked for."""
+def step_of(
+    table: Int32, slot: int, counts: list[int], vocab_size: int, *, cached: int = 0, tree: bool = False
+) -> StepPlan:
+    """Sequences of so many rows each behind `cached` slots, drawn with every filter, ids and log-probabilities asked
+    for. tree: all rows of a sequence but its first follow the first."""
     starts = np.cumsum([0, *counts], dtype=np.int32)
     total = int(starts[-1])
-    bits = np.array([1, *(1 | 1 << row for row in range(1, DRAFTS))] * len(counts), np.uint32)
-    depths = np.array([0, *[1] * (DRAFTS - 1)] * len(counts), np.int32)
-    positions = np.arange(total, dtype=np.int32) - np.repeat(starts[:-1], counts)
+    own = np.arange(total, dtype=np.int32) - np.repeat(starts[:-1], counts)
+    bits_T = np.int64(1) | np.left_shift(1, own.astype(np.int64))
     return StepPlan(
         step=0,
         token_ids_T=np.zeros(total, np.int32),
-        positions_T=depths if tree else positions,
+        positions_T=cached + (np.minimum(own, 1) if tree else own),
         slots_T=np.full(total, slot, np.int32),
         query_start_B1=starts,
-        kv_lens_B=np.array(counts, np.int32),
+        kv_lens_B=np.array(counts, np.int32) + np.int32(cached),
         table_rows_B=np.arange(len(counts), dtype=np.int32),
         page_table=table,
         samples=[_sample(int(end) - 1) for end in starts[1:]],
         masks_MW=np.full((1, -(-vocab_size // 32)), 0xFFFFFFFF, np.uint32),
-        tree_T=bits if tree else np.zeros(0, np.uint32),
+        tree_T=bits_T.astype(np.uint32) if tree else CAUSAL,
     )
 
 

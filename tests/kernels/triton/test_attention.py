@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from radixlang.kernels import paged
 from radixlang.kernels.reference import attention as reference
 from radixlang.kernels.reference.batch import Extend, PackedBatch
-from radixlang.kernels.triton import attention, attention_decode
+from radixlang.kernels.triton import attention, attention_decode, attention_extend
 
 Error = Callable[[torch.Tensor, torch.Tensor], float]
 TOLERANCE = {torch.float32: 2e-6, torch.float16: 2e-3, torch.bfloat16: 1.5e-2}
@@ -113,8 +113,34 @@ def test_a_split_gives_what_the_whole_gives(error: Error) -> None:
         assert error(out, case.exact()) < TOLERANCE[torch.float32]
 
 
-@pytest.mark.parametrize("heads", [(4, 2), (32, 1)], ids=str)  # one tile, and two rows a tile
+@pytest.fixture
+def splits(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """So many programs share a tile, however short its sequence."""
+    monkeypatch.setattr(attention_extend, "num_splits", lambda *_: request.param)
+
+
+@pytest.mark.parametrize("splits", [5], indirect=True)
+@pytest.mark.parametrize("options", [{}, {"window": 7}, {"window": 100}, {"softcap": 3.0}], ids=str)
+@pytest.mark.usefixtures("splits")
+def test_programs_that_share_a_tile(options: dict[str, float], error: Error) -> None:
+    case = Case([(50, 70), (1, 9), (3, 200), (2, 0)], heads=6, kv_heads=2, dim=16)
+    assert error(case.got(**options), case.exact(**options)) < 2 * TOLERANCE[torch.float32]
+
+
+def test_few_tiles_behind_a_long_prefix_are_shared(error: Error, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case([(3, 1100), (4, 20)], heads=4, kv_heads=2, dim=16)
+    told = []
+    choose = attention_extend.num_splits
+    monkeypatch.setattr(attention_extend, "num_splits", lambda *a: told.append(choose(*a)) or told[-1])
+    assert error(case.got(), case.exact()) < TOLERANCE[torch.float32]
+    assert told == [2]
+
+
+@pytest.mark.parametrize(
+    ("heads", "splits"), [((4, 2), 1), ((32, 1), 1), ((4, 2), 3)], ids=str, indirect=["splits"]
+)  # one tile, two rows a tile, and one that programs share
 @pytest.mark.parametrize("options", [{}, {"window": 40}, {"softcap": 3.0}], ids=str)
+@pytest.mark.usefixtures("splits")
 def test_drafts_that_branch_see_their_ancestors_only(
     heads: tuple[int, int], options: dict[str, float], error: Error
 ) -> None:
@@ -170,3 +196,7 @@ def test_splits_fill_the_processors_and_no_more() -> None:
     assert attention_decode.num_splits(8192, 1, 8, 132) == 32
     assert attention_decode.num_splits(8192, 64, 8, 132) == 1
     assert attention_decode.num_splits(100, 1, 8, 132) == 1
+    assert attention_extend.num_splits(16384, 16, 132) == 8
+    assert attention_extend.num_splits(16384, 256, 132) == 1
+    assert attention_extend.num_splits(16384, 1, 132) == attention_extend.MAX_SPLITS
+    assert attention_extend.num_splits(512, 16, 132) == 2

@@ -58,7 +58,7 @@ def draws(draw: st.DrawFn) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("blocks", [(4096, 1024), (32, 8)], ids=["one block", "many blocks"])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(batch=draws())
 def test_draws_what_the_reference_draws(blocks: tuple[int, int], batch: dict[str, torch.Tensor]) -> None:
     before = batch["logits_RV"].clone()
@@ -78,7 +78,7 @@ def test_a_large_vocabulary(top_k: int, top_p: float, min_p: float) -> None:
     rng = np.random.default_rng(top_k)
     logits = torch.tensor(rng.standard_t(3, (2, 9000)) * 2, dtype=torch.float32)
     logits[1] = torch.round(logits[1])  # thousands of equals
-    rows, nothing = 4, torch.zeros(0, dtype=torch.int32)
+    rows, nothing = 2, torch.zeros(0, dtype=torch.int32)
     batch = {
         "logits_RV": logits,
         "logit_rows_S": torch.arange(rows, dtype=torch.int32) % 2,

@@ -66,7 +66,7 @@ def random_plan(rng: np.random.Generator, executor: cuda_executor.CudaExecutor) 
     elif kind == 2:
         counts = [int(rng.integers(1, 12)) for _ in range(count)]
     else:
-        counts = [warm_up.DRAFTS] * count
+        counts = [int(rng.integers(2, 33)) for _ in range(min(count, 8))]
     plan = warm_up.step_of(table_, 7, counts, executor.vocab_size, tree=kind == 3)
     cached = rng.integers(0, WIDTH - CHUNK, len(counts)).astype(np.int32)
     plan.kv_lens_B += cached
