@@ -112,6 +112,7 @@ class GrammarCompiler:
             category(escape, 0)
         ignore_case(((97, 97),), 0)
         assert self.vocabulary.trie.num_nodes
+        tokenizer_for(self.vocabulary)  # being built since the beginning
         then()
 
     def _work(self, constraint: Constraint | Healed) -> None:

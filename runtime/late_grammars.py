@@ -1,6 +1,6 @@
 """The compiler of constraints, built in a thread at the first of them, or when the engine is idle.
 
-Its libraries, the tokenizer and the vocabulary's trie take half a second and some 80 MiB, which a server that is asked
+Its libraries, the tokenizer and the vocabulary's trie take half a second and some 50 MiB, which a server that is asked
 for plain text never needs, and which no start has to wait for.
 """
 
