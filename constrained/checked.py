@@ -108,7 +108,7 @@ class CheckedMatcher:
         place = len(self._tokens)
         if self._error is not None or token_id in self._banned.get(place, ()) or not self._inner.accept(token_id):
             return False
-        ended = self._push(token_id)
+        ended = self._cursor.feed(self._note(token_id))
         if self._inner.is_finished:
             ended += self._cursor.finish()
         if self._cursor.fault is not None:
@@ -196,18 +196,18 @@ class CheckedMatcher:
 
     # ---- what was written
 
-    def _push(self, token_id: int) -> list[Ended]:
+    def _note(self, token_id: int) -> bytes:
+        """Adds it to what was written; its bytes."""
         data = self._grammar.vocabulary.token_bytes[token_id]
         self._tokens.append(token_id)
         self._ends.append((self._ends[-1] if self._ends else 0) + len(data))
         while len(self._had_choice) < len(self._tokens):
             self._had_choice.append(None)
-        return self._cursor.feed(data)
+        return data
 
     def _replay(self, tokens: list[int]) -> None:
         self._tokens, self._ends, self._cursor = [], [], self._grammar.cursor()
-        for token_id in tokens:
-            self._push(token_id)
+        self._cursor.replay(b"".join(map(self._note, tokens)))
         if self._inner.is_finished:
             self._cursor.finish()
 

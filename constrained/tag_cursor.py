@@ -32,6 +32,7 @@ class TagCursor:
         self._fault: Ended | None = None  # of a document that is closed
         self._base = 0  # where the open document begins
         self._searched = 0  # no tag begins before
+        self._is_replay = False
 
     @property
     def fault(self) -> Ended | None:
@@ -62,6 +63,13 @@ class TagCursor:
                 read += 1
         return ended
 
+    def replay(self, data: bytes) -> list[Ended]:
+        """As JsonCursor's."""
+        self._is_replay = True
+        ended = self.feed(data)
+        self._is_replay = False
+        return ended
+
     def finish(self) -> list[Ended]:
         """The text is over: tags have their ends."""
         return []
@@ -82,10 +90,10 @@ class TagCursor:
         """One byte of the open document, which its root's end closes."""
         assert self._document is not None
         byte = bytes(self.text[at : at + 1])
-        if not self._document.text.strip() and byte.strip() and byte not in (b"{", b"["):
+        if not self._document.is_begun and byte.strip() and byte not in (b"{", b"["):
             self._close(at)  # a scalar: nothing in it is watched
             return []
-        ended = self._document.feed(byte)
+        ended = self._document.replay(byte) if self._is_replay else self._document.feed(byte)
         if any(value.path == () for value in ended):
             self._close(at + 1)
         return [self._moved(value) for value in ended if value.array >= 0]

@@ -34,7 +34,7 @@ class Ended(NamedTuple):
 class Value:
     """A value of the document: a container that may still grow, a scalar, or one of which only the name is known."""
 
-    __slots__ = ("distinct", "is_known", "is_whole", "items", "members", "scalar", "seen", "text")
+    __slots__ = ("counted", "distinct", "is_known", "is_whole", "items", "members", "passed", "scalar", "seen", "text")
 
     def __init__(
         self, scalar: Any = None, *, is_array: bool = False, is_object: bool = False, is_known: bool = True
@@ -46,6 +46,10 @@ class Value:
         self.is_whole = is_known and not (is_array or is_object)
         self.seen: dict[tuple[int, bool, bool], bool] = {}
         """What a judge knows of it, once it is whole."""
+        self.passed: dict[tuple[int, bool, bool], int] = {}
+        """How many of the first items or members, all whole, a judge found to fit."""
+        self.counted: dict[tuple[int, bool], tuple[int, int]] = {}
+        """Of how many of an array's first items a judge knows how many satisfy a schema."""
         self.distinct: set[str] = set()
         """The texts of an array's first items, as far as a judge knows them to differ."""
         self.text: str | None = None
@@ -83,6 +87,9 @@ class _Open:
     def hold(self, value: Value) -> None:
         """A value begins, or ended, at its place."""
         if self.value.members is not None:
+            before = self.value.members.get(str(self.at))
+            if before is not None and before.is_whole:  # a name that comes twice
+                self.value.passed.clear()
             self.value.members[str(self.at)] = value
         elif self.value.items is not None:
             self.value.items.append(value)
@@ -108,6 +115,11 @@ class JsonCursor:
         return tuple(level.at for level in self._open)
 
     @property
+    def is_begun(self) -> bool:
+        """Whether the document has a first character."""
+        return self._root is not None or self._scalar >= 0
+
+    @property
     def is_faulty_here(self) -> bool:
         """Whether the judge refuses the number at the document's root, if the document ends now."""
         if self._judge is None or self._open or self._scalar < 0 or self._in_string:
@@ -127,6 +139,13 @@ class JsonCursor:
         for byte in data:
             self._step(byte, position, ended)
             position += 1
+        return ended
+
+    def replay(self, data: bytes) -> list[Ended]:
+        """As `feed`, of what the judge said yes to before."""
+        judge, self._judge = self._judge, None
+        ended = self.feed(data)
+        self._judge = judge
         return ended
 
     def finish(self) -> list[Ended]:

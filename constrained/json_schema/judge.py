@@ -12,6 +12,7 @@ import math
 import re
 from fractions import Fraction
 from functools import lru_cache
+from itertools import islice
 from typing import Any, NamedTuple
 
 import llguidance
@@ -106,12 +107,16 @@ class SchemaJudge:
     def _object(self, schema: dict[str, Any], value: Value, lenient: bool, trusted: bool) -> bool:
         members = value.members or {}
         properties, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
-        for name, inner in members.items():
+        key = (id(schema), lenient, trusted)
+        begin = value.passed.get(key, 0)
+        for number, (name, inner) in enumerate(islice(members.items(), begin, None), begin + 1):
             applied = [properties[name]] if name in properties else []
             applied += [inner_schema for pattern, inner_schema in patterns.items() if _is_found(pattern, name, lenient)]
             for inner_schema in applied or [schema.get("additionalProperties")]:
                 if inner_schema is not None and not self._fits(inner_schema, inner, lenient, trusted):
                     return False
+            if inner.is_whole and begin == number - 1:
+                begin = value.passed[key] = number
         if len(members) > schema.get("maxProperties", len(members)):
             return False
         if not value.is_whole:
@@ -123,10 +128,13 @@ class SchemaJudge:
         items = value.items or []
         prefix, rest = schema.get("prefixItems", ()), schema.get("items")
         is_seen_to = trusted and not any(map(self._is_marked, (*prefix, rest)))
-        for i, inner in enumerate(() if is_seen_to else items):
+        key = (id(schema), lenient, trusted)
+        for i in range(len(items) if is_seen_to else value.passed.get(key, 0), len(items)):
             inner_schema = prefix[i] if i < len(prefix) else rest
-            if inner_schema is not None and not self._fits(inner_schema, inner, lenient, trusted):
+            if inner_schema is not None and not self._fits(inner_schema, items[i], lenient, trusted):
                 return False
+            if items[i].is_whole:
+                value.passed[key] = i + 1
         if len(items) > schema.get("maxItems", len(items)):
             return False
         if UNIQUE in schema and not _is_distinct(value):
@@ -136,11 +144,21 @@ class SchemaJudge:
         return not value.is_whole or len(items) >= int(schema.get("minItems", 0))
 
     def _contains(self, mark: dict[str, Any], value: Value, items: list[Value], lenient: bool) -> bool:
-        whole = [inner for inner in items if inner.is_whole]
         schema, most = mark["schema"], mark["most"]
-        if most is not None and sum(self._fits(schema, inner, not lenient, False) for inner in whole) > most:
+        if most is not None and self._count(schema, value, items, not lenient) > most:
             return False
-        return not value.is_whole or sum(self._fits(schema, inner, lenient, False) for inner in whole) >= mark["least"]
+        return not value.is_whole or self._count(schema, value, items, lenient) >= mark["least"]
+
+    def _count(self, schema: Any, value: Value, items: list[Value], lenient: bool) -> int:
+        """How many of the items that are whole satisfy the schema."""
+        key = (id(schema), lenient)
+        num_seen, num_found = value.counted.get(key, (0, 0))
+        for inner in items[num_seen:]:
+            if inner.is_whole:
+                num_seen += 1
+                num_found += self._fits(schema, inner, lenient, False)
+        value.counted[key] = num_seen, num_found
+        return num_found
 
 
 class Watch(NamedTuple):

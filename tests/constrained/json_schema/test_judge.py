@@ -204,3 +204,58 @@ def test_a_name_of_our_own_is_no_keyword() -> None:
     with pytest.raises(GrammarError) as caught:
         normalise('{"x-radixlang-refuses": {"schema": true}}')
     assert caught.value.code == "invalid_schema"
+
+
+def asked(monkeypatch, schema, document) -> int:
+    """How often the judge looks at a value, until the document is written."""
+    count = 0
+    plain = SchemaJudge._fits
+
+    def fits(self, *args):
+        nonlocal count
+        count += 1
+        return plain(self, *args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SchemaJudge, "_fits", fits)
+        assert is_written(compile_constraint(JsonSchema(json.dumps(schema)), VOCABULARY), document)
+    return count
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({"type": "array", "items": {"type": "array", "uniqueItems": True}}, lambda n: [[i] for i in range(n)]),
+        ({"type": "array", "contains": {"const": 5}, "maxContains": 2}, lambda n: list(range(n))),
+        (
+            {"type": "object", "not": {"required": ["x"]}, "additionalProperties": {"uniqueItems": True}},
+            lambda n: {f"p{i}": [i] for i in range(n)},
+        ),
+    ],
+)
+def test_what_ended_well_is_not_looked_at_again(monkeypatch, schema, value) -> None:
+    few, many = (asked(monkeypatch, schema, value(n)) for n in (20, 80))
+    assert many < 5 * few, "each value is looked at as often, however long the document is"
+
+
+def test_what_is_written_again_is_not_judged_again(monkeypatch) -> None:
+    schema = {"type": "array", "items": {"type": "array", "uniqueItems": True}}
+    matcher = compile_constraint(JsonSchema(json.dumps(schema)), VOCABULARY).matcher()
+    for token_id in VOCABULARY.tokenize(b"[[1, 2], [3], [4, 4"):
+        assert matcher.accept(token_id)
+    with monkeypatch.context() as patched:
+        patched.setattr(SchemaJudge, "may_become_valid", lambda *_: pytest.fail("asked"))
+        matcher.rollback(1)
+        other = matcher.copy()
+    for one in (matcher, other):
+        assert one.accept(*VOCABULARY.tokenize(b"4"))
+        assert one.accept(*VOCABULARY.tokenize(b"]"))
+        assert one.take_back, "what came before is still known"
+
+
+def test_a_name_that_comes_twice_is_judged_twice() -> None:
+    cursor = JsonCursor(
+        SchemaJudge(normalise('{"additionalProperties": {"type": "array", "uniqueItems": true}}').schema)
+    )
+    cursor.feed(b'{"a": [1], "b": [2], "a": [1, 1]')
+    assert cursor.fault is not None
