@@ -62,25 +62,34 @@ def instruction_sets(machine: str = platform.machine()) -> list[InstructionSet]:
 
 _SPELLED = {"avx512vnni": "avx512_vnni", "avx512bf16": "avx512_bf16", "avxvnni": "avx_vnni"}
 """Compiler flags whose name in /proc/cpuinfo is another."""
+_CPUINFO = Path("/proc/cpuinfo")
 
 
-def best_here() -> str | None:
-    """The set that this machine will run: RADIXLANG_ISA, else the first of the list that the processor has.
-
-    None where that cannot be told (no /proc/cpuinfo): then all are compiled.
-    """
-    if forced := os.environ.get("RADIXLANG_ISA"):
-        return forced
+def sets_here() -> list[str] | None:
+    """Those that this machine's processor can run, best first; None where that cannot be told (no /proc/cpuinfo, or one
+    that names no flags)."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = _CPUINFO.read_text().splitlines()
     except OSError:
         return None
     has = {flag for line in lines if line.startswith("flags") for flag in line.split(":", 1)[1].split()}
-    for isa in instruction_sets():
-        needs = [flag.removeprefix("-m") for flag in isa.flags if flag.startswith("-m") and "=" not in flag]
-        if has and all(_SPELLED.get(flag, flag) in has for flag in needs):
-            return isa.name
-    return None
+    if not has:
+        return None
+    return [isa.name for isa in instruction_sets() if has.issuperset(_needs(isa))]
+
+
+def _needs(isa: InstructionSet) -> list[str]:
+    """As /proc/cpuinfo spells it."""
+    flags = [flag.removeprefix("-m") for flag in isa.flags if flag.startswith("-m") and "=" not in flag]
+    return [_SPELLED.get(flag, flag) for flag in flags]
+
+
+def best_here() -> str | None:
+    """The set that this machine will run: RADIXLANG_ISA, else the first that the processor has.
+
+    None where that cannot be told: then all are compiled.
+    """
+    return os.environ.get("RADIXLANG_ISA") or next(iter(sets_here() or ()), None)
 
 
 def source_digest(flags: Sequence[str] = ()) -> str:

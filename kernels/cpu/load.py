@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from ...errors import ConfigError, NativeUnavailable
-from .build import SOURCES, BuildFailed, best_here, build, compiler, library_name
+from .build import SOURCES, BuildFailed, best_here, build, compiler, library_name, sets_here
 from .build import instruction_sets as instruction_sets_of_source
 from .control_groups import limit_folders
 
@@ -52,7 +52,7 @@ def _find_or_build() -> Path:
         if packaged.exists():
             return packaged
     only = best_here()
-    known = [isa.name for isa in instruction_sets_of_source()]
+    known = sets_here() or [isa.name for isa in instruction_sets_of_source()]
     if only is not None and only not in known:
         raise _absent(known)
     folder = native_folder()

@@ -1,5 +1,6 @@
 """Finding, building and refusing the native library; threads that this process may use."""
 
+import platform
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,40 @@ def test_an_instruction_set_that_is_not_there_is_refused(native: pytest.MonkeyPa
         load.instruction_set()
     native.setenv("RADIXLANG_ISA", "scalar")
     assert load.instruction_set() == "scalar"
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="flags of x86-64")
+@pytest.mark.parametrize(
+    ("cpuinfo", "wanted"),
+    [
+        ("flags\t: fpu avx2 fma f16c\n", ["avx2", "scalar"]),
+        ("flags\t: fpu avx2 fma f16c avx_vnni\n", ["avx2vnni", "avx2", "scalar"]),
+        ("flags\t: fpu sse2\n", ["scalar"]),
+        ("Features\t: asimd\n", None),
+        (None, None),
+    ],
+)
+def test_the_sets_of_a_machine_are_those_whose_flags_it_has(
+    cpuinfo: str | None, wanted: list[str] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RADIXLANG_ISA", raising=False)
+    if cpuinfo is not None:
+        (tmp_path / "cpuinfo").write_text(cpuinfo)
+    monkeypatch.setattr(build, "_CPUINFO", tmp_path / "cpuinfo")
+    assert build.sets_here() == wanted
+    assert build.best_here() == (wanted[0] if wanted else None)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="flags of x86-64")
+def test_a_set_that_the_machine_lacks_is_refused_before_anything_is_compiled(
+    empty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (empty / "cpuinfo").write_text("flags\t: fpu avx2 fma f16c\n")
+    monkeypatch.setattr(build, "_CPUINFO", empty / "cpuinfo")
+    monkeypatch.setenv("RADIXLANG_ISA", "avx512")
+    with pytest.raises(ConfigError, match="RADIXLANG_ISA=avx512: this machine runs avx2, scalar; take one of these"):
+        load._find_or_build()
+    assert not (empty / "native").exists()
 
 
 @pytest.mark.parametrize(
