@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...radix_cache.node import Int32
 from .state import State
@@ -22,10 +23,8 @@ def owned_slots(state: State) -> Int32:
 
 def check(state: State) -> None:
     """Raises AssertionError where the identity does not hold."""
-    everything = np.concatenate((owned_slots(state), state.pool.free_slots()))
-    counts = np.bincount(everything, minlength=state.pool.num_slots)
-    wrong = np.flatnonzero(counts != 1)
-    assert not wrong.size, f"slots owned not once: {[(int(s), int(counts[s])) for s in wrong[:8]]}"
+    wrong, counts = _wrong_slots(state, owned_slots(state))
+    assert not wrong.size, _told(wrong, counts)
 
 
 def quick_check(state: State) -> bool:
@@ -47,8 +46,22 @@ def audit(state: State) -> None:
     """The whole check for a server that is idle: logs what is wrong and wins leaked slots back; never raises."""
     assert not state.running
     try:
-        check(state)
-    except AssertionError as error:
-        logger.error("KV accounting is off: %s", error)
-        won = state.pool.rebuild(owned_slots(state))
+        owned = owned_slots(state)
+    except AssertionError as error:  # whose slots are whose, it cannot say either
+        logger.error("the prefix cache is off: %s", error)
+        return
+    wrong, counts = _wrong_slots(state, owned)
+    if wrong.size:
+        logger.error("KV accounting is off: %s", _told(wrong, counts))
+        won = state.pool.rebuild(owned)
         state.counters.kv_leaked_tokens_total += max(0, won)
+
+
+def _wrong_slots(state: State, owned: Int32) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Slots that are not owned once, and how often each slot is."""
+    counts = np.bincount(np.concatenate((owned, state.pool.free_slots())), minlength=state.pool.num_slots)
+    return np.flatnonzero(counts != 1), counts
+
+
+def _told(wrong: NDArray[np.int64], counts: NDArray[np.int64]) -> str:
+    return f"slots owned not once: {[(int(s), int(counts[s])) for s in wrong[:8]]}"

@@ -54,6 +54,7 @@ logger = logging.getLogger(__name__)
 
 _REMEMBER_S = 30.0  # aborts of unknown ids, and ids that finished
 _AUDIT_STEPS = 1000
+_QUIET_S = 1.0  # idle for so long, it looks after its slots
 _LONGEST_SLEEP_S = 60.0  # a deadline may lie beyond what a lock can wait for
 _STALLED_S = 0.05  # requests that wait for nothing but memory or `resume` are looked at this often
 
@@ -111,8 +112,8 @@ class Scheduler:
         self._loop = StepLoop(self._state, self._planner, self._committer, executor)
         self._deadlines: list[tuple[float, int, Request]] = []
         self._aborted: dict[str, tuple[float, str]] = {}
-        self._paused = self._audit_due = False
-        self._num_audits = 0
+        self._paused = False
+        self._checked_step = self._audited_step = 0
         self._shut_down = False
 
     # ---- from outside
@@ -151,9 +152,11 @@ class Scheduler:
                     continue
                 if thread is not None and self._loop.num_in_flight and thread.is_done:
                     continue  # it was done before the wake was cleared: two steps may end while one turn is taken
-                if self._audit_due and not self._state.running and not self._loop.num_in_flight:
-                    audit(self._state)
-                    self._audit_due = False
+                if self._is_to_check:
+                    quiet_s = _QUIET_S if wait_s is None else min(_QUIET_S, wait_s)
+                    if not self._wake.wait(quiet_s) and quiet_s == _QUIET_S:
+                        self._check_slots()
+                    continue
                 self._wake.wait(wait_s)
         finally:
             self._loop.close()
@@ -210,10 +213,23 @@ class Scheduler:
         return busy
 
     def _count_steps(self) -> None:
-        num_audits = self._state.counters.num_steps // _AUDIT_STEPS
-        if num_audits != self._num_audits:
-            self._num_audits = num_audits
-            self._audit_due |= not quick_check(self._state)
+        if self._state.counters.num_steps - self._checked_step >= _AUDIT_STEPS:
+            self._checked_step = self._state.counters.num_steps
+            quick_check(self._state)
+
+    @property
+    def _is_to_check(self) -> bool:
+        """It is idle, and steps ran since its slots were last looked at."""
+        num_steps = self._state.counters.num_steps
+        return num_steps != self._audited_step and not self._state.running and not self._loop.num_in_flight
+
+    def _check_slots(self) -> None:
+        """In counts after any work; slot by slot after much of it, or where those are wrong."""
+        num_steps = self._state.counters.num_steps
+        is_right = quick_check(self._state)
+        if not is_right or num_steps // _AUDIT_STEPS != self._audited_step // _AUDIT_STEPS:
+            audit(self._state)
+        self._audited_step = num_steps
 
     def _flush_outputs(self) -> None:
         outputs = self._state.outputs
