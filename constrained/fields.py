@@ -369,6 +369,7 @@ _READERS: dict[str, _Reader] = {
     "guided_choice": _choices,
     "guided_grammar": _any_grammar,
     "grammar": _gbnf,
+    "gbnf": _gbnf,
     "lark": _lark,
     "xml": _xml,
     "choices": _choices,

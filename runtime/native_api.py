@@ -16,6 +16,7 @@ import msgspec
 
 from ..constrained.constraint import Constraint
 from ..constrained.fields import constraint_from_fields
+from ..constrained.wire import ConstraintFields, asked_in
 from ..errors import InvalidSampling, RequestError, UnsupportedContent
 from ..lang.closed_schema import closed_text
 from .generate_request import MAX_INT, ExpectedPrompt, GenerateRequest, Name, Priority, PromptPart, Salt, SessionParams
@@ -28,11 +29,10 @@ MAX_GENERATIONS = 4096
 """Prompts times n of one request: more would hold up the others while they are only being refused."""
 MAX_KEEP_S = 86400.0
 ProgramId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
-_CONSTRAINTS = ("regex", "ebnf", "json_schema", "xml", "structural_tag", "whitespace", "on_unsupported", "close")
 _DTYPE_REGEX = {"int": r"[-+]?[0-9]+[ \n]*", "float": r"[-+]?[0-9]*\.?[0-9]+[ \n]*"}
 
 
-class NativeSampling(msgspec.Struct, forbid_unknown_fields=True):
+class NativeSampling(ConstraintFields, kw_only=True, forbid_unknown_fields=True):
     """`sampling_params` on the wire; null is the default."""
 
     max_new_tokens: int | None = None
@@ -48,17 +48,6 @@ class NativeSampling(msgspec.Struct, forbid_unknown_fields=True):
     presence_penalty: float | None = None
     repetition_penalty: float | None = None
     n: int | None = None
-    json_schema: Any = None
-    regex: str | None = None
-    ebnf: str | None = None
-    xml: Any = None
-    structural_tag: Any = None
-    whitespace: str | None = None
-    """White space of JSON: compact, fixed or flexible."""
-    on_unsupported: str | None = None
-    """error or verify: what to do with a schema that no mask enforces."""
-    close: bool | None = None
-    """The constrained answer is complete when max_new_tokens are used up."""
     ignore_eos: bool | None = None
     skip_special_tokens: bool | None = None
     spaces_between_special_tokens: bool | None = None
@@ -273,7 +262,7 @@ def sampling_of(wire: NativeSampling, constraint: Constraint | None) -> tuple[Sa
         fields["logit_bias"] = _bias(fields["logit_bias"])
     if wire.custom_params:
         raise InvalidSampling("custom_params need a custom logit processor, which is not served", param="custom_params")
-    asked = {n: getattr(wire, n) for n in _CONSTRAINTS if getattr(wire, n) is not None}
+    asked = asked_in(wire)
     if isinstance(wire.json_schema, str | dict):
         asked["json_schema"] = closed_text(wire.json_schema)  # as SGLang does
     if wire.dtype is not None and "regex" not in asked:

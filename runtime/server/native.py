@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from ...constrained.wire import asked_in
 from ...errors import GrammarError, PromptTooLong, RequestError
 from .. import native_api, native_run
 from ..generate_request import PromptPart
@@ -18,7 +19,6 @@ from .service import Service
 from .streaming import DONE, event
 
 _encode = msgspec.json.Encoder().encode
-_CONSTRAINTS = ("json_schema", "regex", "ebnf", "xml", "structural_tag")
 
 
 class ChoicesBody(msgspec.Struct):
@@ -89,7 +89,7 @@ def _placed(body: native_api.NativeBody) -> Iterator[None]:
     except GrammarError as error:
         given = body.sampling_params
         sampling = (given[0] if given else None) if isinstance(given, list) else given
-        field = next((n for n in _CONSTRAINTS if sampling is not None and getattr(sampling, n) is not None), None)
+        field = next(iter(asked_in(sampling)), None) if sampling is not None else None
         path = f"sampling_params.{field}" if field is not None else "constraint"
         if error.param is None or error.param.startswith("#"):
             error.param = place_below(path, error)

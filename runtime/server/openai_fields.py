@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from ...constrained.fields import FIELD_NAMES, FoundConstraint, find_constraint
+from ...constrained.fields import FoundConstraint
+from ...constrained.wire import ConstraintFields, constraint_in
 from ...errors import InvalidSampling, RequestError, UnsupportedContent
 from ..generate_request import Priority, Salt
 from ..sampling_params import SamplingParams
@@ -24,7 +25,7 @@ class StreamOptions(msgspec.Struct):
     continuous_usage_stats: bool | None = None
 
 
-class GenerationFields(msgspec.Struct, kw_only=True):
+class GenerationFields(ConstraintFields, kw_only=True):
     """What chat and text completions have in common."""
 
     model: str | None = None
@@ -70,25 +71,6 @@ class GenerationFields(msgspec.Struct, kw_only=True):
     # llama.cpp's, whose value is the default here
     cache_prompt: bool | None = None
     n_predict: int | None = None
-    # constraints, read by constrained.fields
-    response_format: Any = None
-    regex: Any = None
-    ebnf: Any = None
-    json_schema: Any = None
-    structural_tag: Any = None
-    structured_outputs: Any = None
-    guided_json: Any = None
-    guided_json_object: Any = None
-    guided_regex: Any = None
-    guided_choice: Any = None
-    guided_grammar: Any = None
-    guided_whitespace_pattern: Any = None
-    grammar: Any = None
-    lark: Any = None
-    whitespace: Any = None
-    on_unsupported: Any = None
-    close: Any = None
-    xml: Any = None
 
 
 def sampling_of(
@@ -138,8 +120,7 @@ def bias_of(given: dict[str, float]) -> dict[int, float]:
 
 def constraint_of(body: GenerationFields) -> FoundConstraint | None:
     """The one constraint among all the fields that may hold one; two are a 400 (conflicting_constraints)."""
-    asked = {name: getattr(body, name, None) for name in FIELD_NAMES}
-    return find_constraint({name: value for name, value in asked.items() if value is not None})
+    return constraint_in(body)
 
 
 def client_of(key_holder: str, user: str | None) -> str:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from ...constrained.fields import FoundConstraint, response_format
-from ...errors import RequestError
+from ...constrained.wire import ConstraintFields, asked_in, constraint_in
+from ...errors import GrammarError, RequestError
 from .messages import template_messages
 from .tools import ToolPlan, plan_tools
 
 _IGNORED_ITEMS = frozenset({"reasoning", "item_reference", "web_search_call", "file_search_call", "computer_call"})
 
 
-class ResponsesBody(msgspec.Struct, kw_only=True):
-    """OpenAI's body."""
+class ResponsesBody(ConstraintFields, kw_only=True):
+    """OpenAI's body, and the constraints of the other APIs."""
 
     model: str | None = None
     input: str | list[Any] | None = None
@@ -88,6 +87,13 @@ def tools_of(body: ResponsesBody) -> ToolPlan | None:
 
 
 def constraint_of(body: ResponsesBody) -> FoundConstraint | None:
-    """Of text.format."""
+    """Of text.format, or of a field beside it. Raises GrammarError for both."""
     form = (body.text or {}).get("format")
-    return response_format(form, "text.format") if form is not None else None
+    found = response_format(form, "text.format") if form is not None else None
+    if found is None:
+        return constraint_in(body)
+    others = asked_in(body)
+    if others:
+        message = f"only one constraint at a time; found text.format and {', '.join(others)}"
+        raise GrammarError(message, code="conflicting_constraints")
+    return found
