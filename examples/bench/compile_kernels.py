@@ -25,7 +25,7 @@ from triton.runtime.jit import JITFunction
 from radixlang.kernels.paged import describe
 from radixlang.kernels.reference.batch import PackedBatch
 from radixlang.kernels.reference.matmul import pack_w4, quantise_rows
-from radixlang.kernels.triton import activation, attention, grouped, kv_store, matmul, norm, sampling
+from radixlang.kernels.triton import activation, attention, attention_extend, grouped, kv_store, matmul, norm, sampling
 from radixlang.kernels.triton.tiles import has_large_memory
 
 BF16 = torch.bfloat16
@@ -85,6 +85,8 @@ def launches(capability: int) -> None:
     for heads in HEADS[1:]:
         attention_launches(*heads, BF16, [BF16])
     attention_launches(*HEADS[0], torch.float16, [torch.float16])
+    attention_extend.num_splits = lambda *_: 2  # a tile of few rows behind a long prefix
+    attention_launches(*HEADS[0], BF16, [BF16])
     q, batch = attention_batch(*HEADS[0], BF16, 64)
     kv = torch.zeros(512, 16, 128, dtype=BF16)
     attention.attention(q, kv, None, batch, scale=0.1, window=64, softcap=30.0)

@@ -24,7 +24,7 @@ from pathlib import Path
 from gpu_table import CUT, SHAPES, report
 from workloads import REUSE, words
 
-WEIGHTS = {"kernels": 1.0, "main": 3.0, "no overlap": 1.0, "no cache": 2.0, "alone": 1.0, "peer": 1.5}
+WEIGHTS = {"kernels": 1.6, "main": 3.0, "no overlap": 1.0, "no cache": 2.0, "alone": 1.0, "peer": 1.5}
 """Parts in their order, and their shares of the time."""
 MARK = "@told "
 
@@ -75,11 +75,12 @@ def timed(run, wave) -> float:
 
 
 def decode(run, batch: int, context: int, tokens: int) -> float:
-    """Tokens a second, prefill taken off by a run of one token over the same lengths."""
+    """Tokens a second; the prompts lie in the cache, and a run of one token each is taken off."""
     rng = random.Random(batch)
-    run([(words(rng, context), 2) for _ in range(batch)])  # warm
-    first = timed(run, [(words(rng, context), 1) for _ in range(batch)])
-    both = timed(run, [(words(rng, context), 1 + tokens) for _ in range(batch)])
+    prompts = [words(rng, context) for _ in range(batch)]
+    run([(ids, 2) for ids in prompts])
+    first = timed(run, [(ids, 1) for ids in prompts])
+    both = timed(run, [(ids, 1 + tokens) for ids in prompts])
     return batch * tokens / (both - first)
 
 

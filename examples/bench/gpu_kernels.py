@@ -41,9 +41,11 @@ class Shape(NamedTuple):
     context: int = 1024
     prompts: tuple[int, ...] = (2048, 8192)
     rows: tuple[int, ...] = (1, 64, 512)
+    turn: tuple[int, int] = (64, 16384)
+    """New rows behind a cached prefix."""
 
 
-TINY = Shape(4, 2, 16, 64, 64, 500, (2,), 32, (20,), (3,))
+TINY = Shape(4, 2, 16, 64, 64, 500, (2,), 32, (20,), (3,), (3, 600))
 SHAPE, DEVICE = Shape(), "cuda"
 
 
@@ -129,6 +131,16 @@ def attention_rows(bandwidth: float, arithmetic: float):
         )
         work = 4 * SHAPE.heads * SHAPE.dim * length * length / 2
         yield f"extend attention, {length} rows", took, work / took / arithmetic, peer
+    rows, cached = SHAPE.turn
+    packed, slots = batch([rows], [cached], rows + cached)
+    q = torch.randn(rows, SHAPE.heads, SHAPE.dim, dtype=BF16, device=DEVICE)
+    kv = torch.randn(slots, 2 * SHAPE.kv_heads, SHAPE.dim, dtype=BF16, device=DEVICE)
+    took = seconds(lambda q=q, kv=kv, p=packed: attention(q, kv, None, p, scale=0.1))
+    work = 4 * SHAPE.heads * SHAPE.dim * rows * cached
+    share = max(work / arithmetic, kv.nbytes / bandwidth) / took
+    q4, k4 = q.transpose(0, 1)[None], kv[:, : SHAPE.kv_heads].transpose(0, 1)[None].contiguous()
+    peer = seconds(lambda q=q4, k=k4: functional.scaled_dot_product_attention(q, k, k, enable_gqa=True))
+    yield f"extend attention, {rows} rows behind {cached}", took, share, peer
 
 
 def linear_rows(bandwidth: float, arithmetic: float):

@@ -133,7 +133,8 @@ def _need(extras: str, packages: tuple[str, ...], why: str) -> None:
 
 def _has_cuda() -> bool:
     """Torch is imported only where there is a driver, and both it and triton are installed."""
-    if not Path("/dev/nvidiactl").exists() or not all(map(importlib.util.find_spec, ("torch", "triton"))):
+    drivers = Path("/dev/nvidiactl"), Path("/dev/dxg")  # of Linux, and of Linux within Windows
+    if not any(driver.exists() for driver in drivers) or not all(map(importlib.util.find_spec, ("torch", "triton"))):
         return False
     import torch
 

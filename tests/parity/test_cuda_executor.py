@@ -170,7 +170,7 @@ def test_draws_are_relayed_on_the_device(pair: Any, driver: Any, make_sample: Ca
     assert [list(pair) for pair in zip(*tokens, strict=True)] == expected
 
 
-def served(executor: Any) -> dict[str, list[int]]:
+def served(executor: Any, page_size: int) -> dict[str, list[int]]:
     """Tokens of four requests through the real scheduler, one step ahead: chunked prompts, a shared prefix, draws."""
     out: dict[str, list[int]] = {}
     done = threading.Semaphore(0)
@@ -182,7 +182,9 @@ def served(executor: Any) -> dict[str, list[int]]:
                 assert output.finish.type == "length", output.finish
                 done.release()
 
-    config = EngineConfig(max_running_requests=ROWS, chunked_prefill_size=16, speculative_algorithm="none")
+    config = EngineConfig(
+        max_running_requests=ROWS, chunked_prefill_size=16, speculative_algorithm="none", page_size=page_size
+    )  # fmt: skip
     scheduler = Scheduler(
         config, executor, NoTokenizer(), None, receive, max_context=CONTEXT, eos_token_ids=frozenset()
     )
@@ -201,8 +203,9 @@ def served(executor: Any) -> dict[str, list[int]]:
     return out
 
 
-def test_the_scheduler_runs_one_step_ahead_of_it(pair: Any) -> None:
-    got, expected = map(served, pair)
+@pytest.mark.parametrize("page_size", [1, 4])
+def test_the_scheduler_runs_one_step_ahead_of_it(pair: Any, page_size: int) -> None:
+    got, expected = (served(executor, page_size) for executor in pair)
     assert got == expected
     assert [len(got[str(i)]) for i in range(4)] == [3, 4, 5, 6]
 
