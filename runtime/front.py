@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import os
 from collections.abc import AsyncGenerator, Callable, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -45,6 +45,7 @@ from .outbox import Outbox
 from .sessions import Sessions
 from .text_stream import TextStream
 from .tokenizer.interface import Tokenizer
+from .tokenizer.spans import SpanCache
 
 if TYPE_CHECKING:
     from ..lang.jinja import JinjaChatTemplate
@@ -53,7 +54,6 @@ LONG_TEXT = 8192
 """Characters above which text is tokenized in a thread (the library releases the GIL)."""
 TOKEN_LEN = 256
 """Characters that no usual token exceeds: a text of more than this for each place of the context does not fit."""
-CACHED_SPANS = 4096
 MAX_RID = 256
 """Characters of a request's id."""
 
@@ -86,7 +86,7 @@ class Front:
         self._numbers = itertools.count()
         self._prefix = os.urandom(6).hex()
         self._dead: errors.RadixlangError | None = None
-        self._span = lru_cache(maxsize=CACHED_SPANS)(self._encode_span)
+        self._span = SpanCache(self._encode_span)
 
     # -- generation
 
