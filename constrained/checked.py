@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from .json_schema.cursor import Ended, JsonCursor
 from .json_schema.judge import Watch
 from .json_schema.marks import CONTAINS, LEAST, UNIQUE, Places
+from .mask import is_empty
 from .matcher import CompiledGrammar, Matcher
 from .tag_cursor import TagCursor, TagStart
 from .vocabulary import Vocabulary
@@ -95,7 +96,7 @@ class CheckedMatcher:
         if self._inner.is_accepting and self._fault() is not None:
             mask_W &= ~self._grammar.vocabulary.eos_mask_W
         self._note_choice(place, mask_W)
-        if not mask_W.any():
+        if is_empty(mask_W):
             self._decide_again(place - 1, "no way on is left that keeps the document valid")
 
     def accept(self, token_id: int) -> bool:

@@ -6,6 +6,7 @@ validated before they are consumed, and a matcher that fails for another reason 
 
 from __future__ import annotations
 
+import ctypes
 import threading
 import weakref
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import GrammarError, GrammarSyntaxError, GrammarTooLarge, UnsatisfiableGrammar
+from . import mask
 from .matcher import Steady
 from .vocabulary import Vocabulary
 
@@ -112,14 +114,13 @@ class GuidanceMatcher(Steady):
         self._ends = 0  # end-of-sequence tokens accepted: kept here, llguidance never sees them
 
     def fill(self, mask_W: NDArray[np.uint32]) -> None:
-        assert mask_W.dtype == np.uint32
-        assert mask_W.flags.c_contiguous
         if self._error is not None:
             mask_W.fill(0)
         elif self._ends:
             mask_W[:] = self._grammar.vocabulary.eos_mask_W
         else:
-            self._raw.unsafe_compute_mask_ptr(mask_W.ctypes.data, mask_W.size * 4)
+            address = ctypes.addressof(ctypes.c_char.from_buffer(mask_W))  # raises where it is not contiguous
+            self._raw.unsafe_compute_mask_ptr(address, mask_W.nbytes)
             self._finish(mask_W)
 
     def _finish(self, mask_W: NDArray[np.uint32]) -> None:
@@ -127,10 +128,10 @@ class GuidanceMatcher(Steady):
         if self._raw.is_error():
             self._fail(mask_W)
             return
-        np.bitwise_and(mask_W, self._grammar.allowed_W, out=mask_W)
+        np.bitwise_and(mask_W, self._grammar.allowed_W, mask_W)
         if self._raw.is_accepting():
-            np.bitwise_or(mask_W, self._grammar.vocabulary.eos_mask_W, out=mask_W)
-        elif not mask_W.any():
+            np.bitwise_or(mask_W, self._grammar.vocabulary.eos_mask_W, mask_W)
+        elif mask.is_empty(mask_W):
             self._error = "no token of this vocabulary can continue the answer"
 
     def _fail(self, mask_W: NDArray[np.uint32]) -> None:
@@ -138,15 +139,17 @@ class GuidanceMatcher(Steady):
         mask_W.fill(0)
 
     def accept(self, token_id: int) -> bool:
-        if self.would_accept((token_id,)) == 0:
-            return False
         if token_id in self._grammar.vocabulary.eos_token_ids:
-            self._ends += 1
-            return True
-        if not self._raw.consume_token(token_id):
-            self._error = self._raw.get_error() or "the grammar engine failed"
+            is_end = self.is_accepting
+            self._ends += is_end
+            return is_end
+        if self._error is not None or self._ends or not self._is_nameable(token_id):
             return False
-        return True
+        if self._raw.try_consume_tokens([token_id]):
+            return True
+        if self._raw.is_error():  # its limits: an illegal token leaves no error
+            self._error = self._raw.get_error() or "the grammar engine failed"
+        return False
 
     def rollback(self, num_tokens: int) -> None:
         ends = min(num_tokens, self._ends)
@@ -178,9 +181,7 @@ class GuidanceMatcher(Steady):
         return accepted
 
     def _is_nameable(self, token_id: int) -> bool:
-        if not 0 <= token_id < self._grammar.vocabulary.size:
-            return False
-        return bool((int(self._grammar.allowed_W[token_id // 32]) >> (token_id % 32)) & 1)
+        return 0 <= token_id < self._grammar.vocabulary.size and mask.allows(self._grammar.allowed_W, token_id)
 
     def _accepts_after(self, token_ids: list[int]) -> bool:
         if self._ends or not token_ids:
@@ -192,7 +193,7 @@ class GuidanceMatcher(Steady):
         if self._error is not None or self._ends:
             return []
         token_ids = self._raw.compute_ff_tokens()[:MAX_FORCED_TOKENS]
-        return token_ids[: self.would_accept(token_ids)]
+        return token_ids[: self.would_accept(token_ids)] if token_ids else []
 
     def copy(self) -> GuidanceMatcher:
         other = GuidanceMatcher(self._grammar, self._raw.deep_copy())

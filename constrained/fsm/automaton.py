@@ -39,11 +39,21 @@ class ByteDfa:
 
     def step(self, state: int, text: bytes) -> int:
         """The state after `text`; 0 if none."""
+        after, classes = self.table.item, self._classes
         for byte in text:
-            state = int(self.table[state, self.byte_class[byte]])
+            state = after(state, classes[byte])
             if not state:
                 return 0
         return state
+
+    @cached_property
+    def _classes(self) -> bytes:
+        return self.byte_class.tobytes()
+
+    @cached_property
+    def leads_on(self) -> bytes:
+        """By state: 1 where a byte may follow."""
+        return (self.table > 0).any(axis=1).tobytes()
 
     def accepts(self, text: bytes) -> bool:
         return bool(self.accepting[self.step(1, text)])

@@ -81,7 +81,7 @@ class FsmMatcher(Steady):
 
     @property
     def is_finished(self) -> bool:
-        return self._num_ends > 0 or (self.is_accepting and not self.grammar.dfa.table[self.state].any())
+        return self._num_ends > 0 or (self.is_accepting and not self.grammar.dfa.leads_on[self.state])
 
     @property
     def error(self) -> str | None:

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ...constrained import mask
 from ...constrained.constraint import Constraint, Healed
 from ...constrained.matcher import CompiledGrammar
 from ...errors import UnsupportedGrammar
@@ -112,7 +113,7 @@ def _fill(batch: Batch, request: Request, mask_W: NDArray[np.uint32]) -> None:
     except Exception:
         logger.exception("request %s: its grammar failed", request.rid)
         batch.mask_errors[request] = "the grammar failed"
-    if not mask_W.any():
+    if mask.is_empty(mask_W):
         if matcher.take_back and request not in batch.mask_errors:
             batch.redo.add(request)
         else:
@@ -137,7 +138,7 @@ def _fill_ahead(batch: Batch, request: Request, masks: NDArray[np.uint32]) -> No
                 _allow(mask_W, owed[0])
             else:
                 matcher.fill(mask_W)
-            if not mask_W.any():
+            if mask.is_empty(mask_W):
                 break
             num_sound += 1
     except Exception:
