@@ -62,19 +62,16 @@ void HeadWork::find_allowed(const Plan& plan, int vocab_size) {
             const int bits = vocab_size - w * 32;
             return bits >= 32 ? mask[w] : mask[w] & ((1u << bits) - 1);
         };
-        int allowed = 0;
-        int64_t blocks = 0;
-        for (int w = 0; w < words; ++w) {
-            const uint32_t bits = word_at(w);
-            allowed += std::popcount(bits);
-            blocks += ((bits & 0xffff) != 0) + (bits >> 16 != 0);
-        }
-        if (allowed == 0 || blocks * block_cost * kBlock > vocab_size) continue;
+        int32_t blocks = 0;
+        auto count_blocks = [&](uint32_t bits) { blocks += ((bits & 0xffff) != 0) + (bits >> 16 != 0); };
+        for (int w = 0; w < words - 1; ++w) count_blocks(mask[w]);
+        count_blocks(word_at(words - 1));
+        if (blocks == 0 || blocks * block_cost * kBlock > vocab_size) continue;
         row.ids_begin = static_cast<int32_t>(ids.size());
-        row.ids_count = allowed;
         for (int w = 0; w < words; ++w) {
             for (uint32_t bits = word_at(w); bits != 0; bits &= bits - 1) ids.push_back(w * 32 + std::countr_zero(bits));
         }
+        row.ids_count = static_cast<int32_t>(ids.size()) - row.ids_begin;
     }
 }
 

@@ -3,6 +3,7 @@
 #include "sampling.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -50,18 +51,24 @@ void apply_penalties(const Plan& plan, const Sample& sample, const Logits& logit
     }
 }
 
-void apply_mask(const uint32_t* mask, int count, float* values) {
-    for (int word = 0; word * 32 < count; ++word) {
+// Copies what is allowed; the rest becomes -inf, which no bias or penalty changes.
+void copy_allowed(const uint32_t* mask, int count, const float* __restrict values, float* __restrict out) {
+    alignas(64) static constexpr auto kBits = [] {
+        std::array<uint32_t, 32> bits{};
+        for (int i = 0; i < 32; ++i) bits[static_cast<size_t>(i)] = 1u << i;
+        return bits;
+    }();
+    const int whole = count / 32;
+    for (int word = 0; word < whole; ++word) {
         const uint32_t bits = mask[word];
-        if (bits == 0xffffffffu) continue;
-        const int n = std::min(32, count - word * 32);
-        float* v = values + word * 32;
-        if (bits == 0) {
-            std::fill(v, v + n, kNothing);
-            continue;
+        const float* __restrict v = values + word * 32;
+        float* __restrict to = out + word * 32;
+        for (size_t i = 0; i < 32; ++i) {  // a table, not a shift: it becomes vector code everywhere
+            const float value = v[i];
+            to[i] = (bits & kBits[i]) != 0 ? value : kNothing;
         }
-        for (int i = 0; i < n; ++i) v[i] = (bits >> i & 1) != 0 ? v[i] : kNothing;
     }
+    for (int i = whole * 32; i < count; ++i) out[i] = (mask[whole] >> (i % 32) & 1) != 0 ? values[i] : kNothing;
 }
 
 // The indices of the k largest values, largest first, lowest index first on ties; what is no number comes last.
@@ -175,12 +182,16 @@ void Sampler::draw(const Plan& plan, const Sample& sample, const Logits& logits,
     const bool masked = sample.mask_row >= 0 && logits.ids == nullptr;
     const float* values = logits.values;
     if (masked || sample.biases.count > 0 || sample.penalties.count > 0) {
-        values_.assign(logits.values, logits.values + logits.count);
+        const auto count = static_cast<size_t>(logits.count);
+        if (values_.size() < count) values_.resize(count);
+        if (masked) {
+            const uint32_t* mask = plan.masks + static_cast<int64_t>(sample.mask_row) * plan.mask_words;
+            copy_allowed(mask, logits.count, logits.values, values_.data());
+        } else {
+            std::copy_n(logits.values, count, values_.data());
+        }
         apply_bias(plan, sample, logits, values_.data());
         apply_penalties(plan, sample, logits, values_.data());
-        if (masked) {
-            apply_mask(plan.masks + static_cast<int64_t>(sample.mask_row) * plan.mask_words, logits.count, values_.data());
-        }
         values = values_.data();
     }
     float maximum;
