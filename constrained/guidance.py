@@ -119,7 +119,7 @@ class GuidanceMatcher(Steady):
         elif self._ends:
             mask_W[:] = self._grammar.vocabulary.eos_mask_W
         else:
-            address = ctypes.addressof(ctypes.c_char.from_buffer(mask_W))  # raises where it is not contiguous
+            address = ctypes.addressof(ctypes.c_char.from_buffer(mask_W.data))  # raises where it is not contiguous
             self._raw.unsafe_compute_mask_ptr(address, mask_W.nbytes)
             self._finish(mask_W)
 
