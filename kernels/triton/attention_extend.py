@@ -48,8 +48,9 @@ def _extend(
     HAS_TREE: tl.constexpr,
     HAS_SPLITS: tl.constexpr,
 ):
-    kv_head = tl.program_id(1)
-    tile = tiles_ptr + tl.program_id(0) * 5
+    # The last tiles of a prompt see the most slots: they go first, so that the processors end together.
+    kv_head, tile_at = tl.program_id(0), tl.num_programs(1) - 1 - tl.program_id(1)
+    tile = tiles_ptr + tile_at * 5
     first_row, num_rows, first_position = tl.load(tile), tl.load(tile + 1), tl.load(tile + 2)
     table = table_ptr + tl.load(tile + 3).to(tl.int64) * table_stride
     base = tl.load(tile + 4)
@@ -109,7 +110,7 @@ def _extend(
         )  # fmt: skip
     if HAS_SPLITS:
         heads = KV_HEADS * GROUP
-        place = ((tl.program_id(0) * (TILE // GROUP) + row) * heads + head) * splits + tl.program_id(2)
+        place = ((tile_at * (TILE // GROUP) + row) * heads + head) * splits + tl.program_id(2)
         _store_part(part_ptr, lse_ptr, place, acc, most, total, used, d, DIM)
     else:
         out = acc / tl.where(total == 0.0, 1.0, total)[:, None]
@@ -185,7 +186,7 @@ def attend(
         rows = len(tiles) * (tile // group)
         part = torch.empty(rows, heads, splits, dim, dtype=torch.float32, device=q_THD.device)
         lse = torch.empty(rows, heads, splits, dtype=torch.float32, device=q_THD.device)
-    _extend[(len(tiles), kv_heads, splits)](
+    _extend[(kv_heads, len(tiles), splits)](
         q_THD, kv_SCD, scale_SC, out_THD, tiles, page_table, tree_2T, part, lse,
         q_THD.stride(0), out_THD.stride(0), page_table.stride(0), 0 if tree_2T is None else tree_2T.stride(0),
         scale, softcap, window, splits,
