@@ -29,17 +29,19 @@ _LONG_WINDOW = 256.0
 _REGULAR = 2  # uses after which the mean interval is believed
 _NEW, _ENDED, _FIRST_AGAIN, _NUM_CLASSES = 0, 1, 2, 6  # the last four: 1, 2 … 3, 4 … 7 and more uses
 _SURE = 0.5  # powers of two: intervals that are foretold so well are believed in any case
+_UNSEEN_GAP = 16.0  # ticks after which a token of a class of which none has come back yet would
 _RARELY = 1.0 / 256.0  # the lowest chance of coming back that is believed
 
 
 class _Fate:
     """Of the tokens of one class: how many come back, and after how many ticks. Starts out hopeful."""
 
-    __slots__ = ("_entered", "_gap", "_returned")
+    __slots__ = ("_entered", "_gap", "_returned", "_unseen_gap")
 
-    def __init__(self) -> None:
+    def __init__(self, unseen_gap: float) -> None:
         self._entered = self._returned = 1.0
         self._gap = 0.0
+        self._unseen_gap = unseen_gap
 
     def entered(self, num_tokens: int) -> None:
         self._entered += num_tokens
@@ -54,7 +56,7 @@ class _Fate:
     @property
     def distance(self) -> float:
         """Ticks to the next use of a token that is used just now, as if all came back."""
-        return self._gap / max(_RARELY, min(1.0, self._returned / self._entered))
+        return (self._gap or self._unseen_gap) / max(_RARELY, min(1.0, self._returned / self._entered))
 
 
 class _Waits:
@@ -111,10 +113,10 @@ class _Class:
 
     __slots__ = ("fate", "queue")
 
-    def __init__(self) -> None:
+    def __init__(self, unseen_gap: float) -> None:
         self.queue = BucketQueue()
         """By last_use."""
-        self.fate = _Fate()
+        self.fate = _Fate(unseen_gap)
 
 
 class ReuseOrder:
@@ -130,7 +132,8 @@ class ReuseOrder:
         self._leased = BucketQueue()
         """By last_use, of what live programs hold, where their waits vary."""
         self._pinned = BucketQueue()
-        self._classes = [_Class() for _ in range(_NUM_CLASSES)]
+        # What nobody has used twice must show that it comes back; what somebody has, that it does not.
+        self._classes = [_Class(_UNSEEN_GAP if n < _FIRST_AGAIN else 0.0) for n in range(_NUM_CLASSES)]
         self._seq = 0
         self._len = 0
         self._waits = _Waits()

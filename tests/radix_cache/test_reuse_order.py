@@ -143,3 +143,19 @@ def test_waits_that_calls_do_not_explain_are_not_foretold() -> None:
     for _ in range(300):
         order.resumed(int(1 + draw.lognormvariate(4, 2)), 1)
     assert order.foretold(1) is None
+
+
+def test_what_has_shown_that_it_does_not_come_back_goes_before_what_programs_hold(make_tree) -> None:
+    tree = make_tree(policy="program-gdsf", num_slots=64 * 8)
+    cache = tree.tree
+    for document in range(100, 180):  # asked once each: none comes back
+        serve(tree, document)
+    holds = [held_for(tree, document, 1) for document in range(4)]
+    for hold in holds[:2]:  # programs take their time
+        for document in range(200, 230):
+            serve(tree, document)
+        cache.resume(hold)
+    for document in range(300, 308):
+        serve(tree, document)
+    assert [cache.match(ids_of(document), end=64).length for document in range(4)] == [64] * 4
+    cache.check()
