@@ -34,6 +34,7 @@ from radixlang.runtime.model import layers
 from radixlang.runtime.model.adapted import AdapterSlots
 from radixlang.runtime.model.decoder import Decoder
 from radixlang.runtime.model.kv_pool import KvPool
+from radixlang.runtime.model_runner.cuda import load as cuda_load
 from radixlang.runtime.model_runner.cuda.executor import CudaExecutor
 from radixlang.runtime.model_runner.cuda.graphs import sizes
 from radixlang.runtime.model_runner.plan import ScorePlan
@@ -95,6 +96,39 @@ def test_a_warm_up_leaves_nothing_behind(pair: Any, driver: Any, tiny_model_dir:
     assert executor._adapters._free == [0]
     asked = prompts(2, seed=6)
     got, reference = (driver(e, rows=2).greedy(asked, 2) for e in (executor, pair[1]))
+    assert got == reference
+
+
+def test_it_is_loaded_and_its_memory_measured(
+    pair: Any, driver: Any, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of `load_cuda`, the card's own answers aside."""
+    counted = iter([100, 1000, 100, 500])  # before and at most, of a prompt and of the largest batch
+    card: dict[str, Any] = {
+        "get_device_name": lambda *_: "H200", "get_device_capability": lambda *_: (9, 0),
+        "mem_get_info": lambda *_: (10**9, 10**9), "synchronize": lambda *_: None,
+        "reset_peak_memory_stats": lambda *_: None, "empty_cache": lambda: None,
+        "memory_allocated": lambda *_: next(counted), "max_memory_allocated": lambda *_: next(counted),
+    }  # fmt: skip
+    for name, answer in card.items():
+        monkeypatch.setattr(torch.cuda, name, answer)
+    monkeypatch.setattr(cuda_load, "_device", lambda: torch.device(DEVICE))
+    asked = []
+
+    def plan_slots(free: int, a_token: int) -> int:
+        asked.append((free, a_token))
+        return SLOTS
+
+    config = EngineConfig(max_running_requests=2, chunked_prefill_size=3, context_length=CONTEXT)
+    checkpoint = open_checkpoint(tiny_model_dir)
+    executor = cuda_load.load_cuda(
+        config, checkpoint, dtype="float32", kv_dtype="float32", plan_slots=plan_slots, lora=None
+    )
+    beside = 900 + 400 + 4 * (3 * CONTEXT + 2 * checkpoint.config.vocab_size)
+    assert asked == [(10**9 - beside, executor.kv_bytes_per_token)]
+    assert executor.num_slots == SLOTS
+    work = prompts(2, seed=8)
+    got, reference = (driver(e, rows=2).greedy(work, 2) for e in (executor, pair[1]))
     assert got == reference
 
 

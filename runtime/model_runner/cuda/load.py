@@ -76,7 +76,7 @@ def load_cuda(
 
     Raises ConfigError, WeightMismatch or UnsupportedModel.
     """
-    device = torch.device("cuda", torch.cuda.current_device())
+    device = _device()
     check_device(torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device), kv_dtype)
     model = checkpoint.config
     check_heads(model.head_dim)
@@ -115,6 +115,10 @@ def load_cuda(
             "--dtype bfloat16, or --executor torch for plain torch on this GPU",
             param="dtype",
         ) from None
+
+
+def _device() -> torch.device:
+    return torch.device("cuda", torch.cuda.current_device())
 
 
 def check_heads(head_dim: int) -> None:
