@@ -138,6 +138,9 @@ FAMILIES: dict[str, Callable[[], Any]] = {
         },
     ),
     "llama-tied-biased": lambda: tiny("Llama", tie_word_embeddings=True, attention_bias=True, mlp_bias=True),
+    "llama-odd-sizes": lambda: tiny(
+        "Llama", num_attention_heads=16, num_key_value_heads=1, head_dim=10, intermediate_size=33, num_hidden_layers=1
+    ),
     "llama-linear": lambda: tiny(
         "Llama", rope_parameters={"rope_type": "linear", "rope_theta": 10000.0, "factor": 3.0}
     ),
