@@ -83,6 +83,5 @@ class _Scales:
         for part in parts:
             ways = min(_MOST, ways * max(1, part.ways))
         found = _Merged(ways, min(_MOST, sum(part.units * ways // max(1, part.ways) for part in parts)))
-        if not inside:
-            self.merged_known[id(schema)] = found
+        self.merged_known[id(schema)] = found  # also where a circle was cut: once is enough to weigh it
         return found

@@ -79,6 +79,14 @@ def _number(text: str) -> Decimal | float:
         return float(text)
 
 
+def _distinct(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; what repeats a name is no answer, whatever a validator makes of it."""
+    found = dict(members)
+    if len(found) < len(members):
+        raise ValueError(f"a name is repeated: {members}")
+    return found
+
+
 def _is_valid(schema: Any, text: str) -> bool:
     import jsonschema
 
@@ -90,7 +98,7 @@ def _is_valid(schema: Any, text: str) -> bool:
 
     found = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
     chosen = jsonschema.validators.extend(found, {"multipleOf": multiple_of})
-    return bool(chosen(schema).is_valid(json.loads(text, parse_float=_number)))
+    return bool(chosen(schema).is_valid(json.loads(text, parse_float=_number, object_pairs_hook=_distinct)))
 
 
 def judge(engine: radixlang.Engine, asked: list[tuple[str, str]], temperatures: tuple[float, ...]) -> Verdict:
@@ -109,6 +117,8 @@ def judge(engine: radixlang.Engine, asked: list[tuple[str, str]], temperatures: 
             return
         reason = answer["meta_info"]["finish_reason"]["type"]
         verdict.ended[reason] += 1
+        if reason == "constraint_failed":
+            print(f"  constraint_failed: {name} at {temperature}: {answer['text'][:200]}", flush=True)
         if reason == "stop" and not _is_valid(json.loads(text, parse_float=_number), answer["text"]):
             verdict.invalid.append(f"{name} at {temperature}: {answer['text']}")
             print(f"INVALID {verdict.invalid[-1]}\n  {text[:2000]}", flush=True)
