@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -103,10 +102,9 @@ class OpenAI(HttpBackend):
             value = getattr(params, name)
             if value is None or (name == "dtype" and not self.is_chat_model and value in (str, int, "str", "int")):
                 continue
-            if name == "regex":  # SGLang ignores it here with a warning; programs depend on that
-                warnings.warn("regex is not supported by OpenAI's API; the answer is not constrained", stacklevel=2)
-                continue
-            raise RequestError(f"{name} is not supported by OpenAI's API", param=name)
+            # SGLang ignores a regex here with a warning; an answer that was to be constrained is not given without.
+            message = f"{name} is not part of OpenAI's API; take json_schema, or RuntimeEndpoint on a radixlang server"
+            raise RequestError(message, param=name)
 
     def generate(self, s: StreamExecutor, sampling_params: SglSamplingParams) -> tuple[Any, dict[str, Any]]:
         body = self._request(s, sampling_params)

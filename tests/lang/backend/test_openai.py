@@ -146,3 +146,14 @@ def test_min_tokens_is_sent_where_it_is_asked_for():
     assert backend._request(stream, SglSamplingParams(min_new_tokens=3))["min_tokens"] == 3
     assert "min_tokens" not in backend._request(stream, SglSamplingParams())
     backend.shutdown()
+
+
+@pytest.mark.parametrize("constraint", [{"regex": "[0-9]+"}, {"ebnf": 'root ::= "a"'}])
+def test_what_openai_cannot_enforce_is_refused_with_advice_and_never_sent(server, make, constraint):
+    @sgl.function
+    def p(s):
+        s += sgl.user("Hi") + sgl.assistant(sgl.gen("a", **constraint))
+
+    with pytest.raises(sgl.ProgramError, match="json_schema, or RuntimeEndpoint"):
+        p.run(backend=make())["a"]
+    assert not server.bodies("/v1/chat/completions")
