@@ -17,15 +17,45 @@ LONG = {"text": "a", "sampling_params": {"n": 64, "max_new_tokens": 1900, "ignor
 SHORT = {"text": "b", "sampling_params": {"max_new_tokens": 2, "temperature": 0}}
 
 
+FAULT = """
+import importlib.util, sys
+
+class Faulty:
+    def find_spec(self, name, path, target=None):
+        if name != "radixlang.runtime.model_runner.native":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        load = spec.loader.exec_module
+        def exec_module(module):
+            load(module)
+            for kind in [each for each in vars(module).values() if isinstance(each, type) and "execute" in vars(each)]:
+                kind.execute = faulty(kind.execute)
+        spec.loader.exec_module = exec_module
+        return spec
+
+def faulty(execute):
+    def run(self, plan):
+        if ((plan.token_ids_T == 77) & (plan.positions_T == 2)).any():
+            raise RuntimeError("injected")
+        return execute(self, plan)
+    return run
+
+sys.meta_path.insert(0, Faulty())
+"""
+"""A sitecustomize under which no step survives that computes token 77 in third place."""
+
+
 class Server:
-    def __init__(self, model, log, *options):
+    def __init__(self, model, log, *options, path=""):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.log = log
         command = [sys.executable, "-m", "radixlang.launch_server", "--model-path", str(model), "--port", str(port)]
         with log.open("wb") as said:
-            self.process = subprocess.Popen([*command, *options], stderr=said, cwd=log.parent)
+            env = {**os.environ, "PYTHONPATH": str(path)} if path else None
+            self.process = subprocess.Popen([*command, *options], stderr=said, cwd=log.parent, env=env)
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120, trust_env=False)
 
     def until(self, reached):
@@ -62,8 +92,8 @@ class Server:
 def serve(tiny_model_dir, tmp_path):
     made = []
 
-    def start(*options):
-        made.append(Server(tiny_model_dir, tmp_path / "log", "--max-total-tokens", "200000", *options))
+    def start(*options, path=""):
+        made.append(Server(tiny_model_dir, tmp_path / "log", "--max-total-tokens", "200000", *options, path=path))
         made[-1].until_ready()
         return made[-1]
 
@@ -86,6 +116,30 @@ def test_a_request_that_ran_at_two_deaths_is_refused_and_the_others_are_served(s
     assert "was running when the engine died, 2 times" in refused.text
     assert server.http.post("/generate", json=SHORT).status_code == 200
     assert server.http.get("/health").status_code == 200
+
+
+def test_a_step_that_raises_ends_the_requests_to_blame_and_loses_nothing(serve, tmp_path):
+    folder = tmp_path / "path"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(FAULT)
+    server = serve(path=folder)
+    good = {"input_ids": [5, 6, 8, 9], "sampling_params": {**LONG["sampling_params"], "n": 8, "max_new_tokens": 400}}
+    alone = [one["output_ids"] for one in server.http.post("/generate", json=good).json()]
+    bad = {"input_ids": [[5, 6, 77, last] for last in (1, 1, 2, 3)], "sampling_params": {"max_new_tokens": 4}}
+    with ThreadPoolExecutor(4) as pool:
+        beside = pool.submit(server.http.post, "/generate", json=good)
+        server.until(server.is_running)
+        answers = [pool.submit(server.http.post, "/generate", json={**bad, "stream": on}) for on in (False, True)]
+        assert [answer.result().status_code for answer in answers] == [500, 500]
+        assert "injected" not in "".join(answer.result().text for answer in answers)
+        assert [one["output_ids"] for one in beside.result().json()] == alone
+    now = server.http.get("/get_server_info").json()["internal_states"][0]
+    assert now["num_failed_steps"] > 0
+    assert now["num_used_tokens"] == now["kv_leaked_tokens_total"] == 0
+    assert now["kv_available_tokens"] + now["kv_evictable_tokens"] == now["max_total_num_tokens"]
+    log = server.log.read_text()
+    assert "freed twice" not in log
+    assert "could not be committed" not in log
 
 
 @pytest.mark.slow
