@@ -42,17 +42,24 @@ def rivals_of(branches: list[Any], resolve: Resolve) -> dict[int, list[int]]:
     return rivals
 
 
-def disjoint(one: Any, other: Any, resolve: Resolve, depth: int = 0, among: frozenset[str] = frozenset(TYPES)) -> bool:
-    """Whether it is certain that no document of the types `among` satisfies both."""
-    one, other = modern(resolve(one)), modern(resolve(other))
+def disjoint(
+    one: Any, other: Any, resolve: Resolve, depth: int = 0, among: frozenset[str] = frozenset(TYPES),
+    asked: frozenset[tuple[int, int]] = frozenset(),
+) -> bool:  # fmt: skip
+    """Whether it is certain that no document of the types `among` satisfies both. asked: what leads to this question,
+    which a circle of references asks again."""
+    one, other = resolve(one), resolve(other)
+    pair = (id(one), id(other))
+    one, other = modern(one), modern(other)
     if one is False or other is False:
         return True
-    if not isinstance(one, dict) or not isinstance(other, dict) or depth > MAX_DEPTH:
+    if not isinstance(one, dict) or not isinstance(other, dict) or depth > MAX_DEPTH or pair in asked:
         return False
+    asked |= {pair, pair[::-1]}
     shared = among & kinds_of(one, resolve) & kinds_of(other, resolve)
     for first, second in ((one, other), (other, one)):
         for inner in first.get("allOf", []) if isinstance(first.get("allOf"), list) else []:
-            if disjoint(inner, second, resolve, depth + 1, shared):
+            if disjoint(inner, second, resolve, depth + 1, shared, asked):
                 return True
         if "not" in first and within(second, first["not"], resolve, depth + 1):
             return True
@@ -60,22 +67,23 @@ def disjoint(one: Any, other: Any, resolve: Resolve, depth: int = 0, among: froz
             options = first.get(key)
             if isinstance(options, list) and options:
                 merged = [{**{k: v for k, v in first.items() if k != key}, "allOf": [option]} for option in options]
-                if all(disjoint(option, second, resolve, depth + 2, shared) for option in merged):
+                if all(disjoint(option, second, resolve, depth + 2, shared, asked) for option in merged):
                     return True
     return all(_disjoint_type(name, one, other, resolve, depth) for name in shared)
 
 
-def kinds_of(schema: Any, resolve: Resolve, depth: int = 0) -> frozenset[str]:
-    """The types that a document of the schema may have, as far as can be seen."""
+def kinds_of(schema: Any, resolve: Resolve, above: tuple[int, ...] = ()) -> frozenset[str]:
+    """The types that a document of the schema may have, as far as can be seen. above: the schemas that hold it."""
     schema = resolve(schema)
     found = types_of(schema)
-    if not isinstance(schema, dict) or depth > MAX_KIND_DEPTH:
+    if not isinstance(schema, dict) or len(above) > MAX_KIND_DEPTH or id(schema) in above:
         return found
+    above = (*above, id(schema))
     for part in schema.get("allOf", []):
-        found &= kinds_of(part, resolve, depth + 1)
+        found &= kinds_of(part, resolve, above)
     for key in ("anyOf", "oneOf"):
         if schema.get(key):
-            found &= frozenset().union(*(kinds_of(option, resolve, depth + 1) for option in schema[key]))
+            found &= frozenset().union(*(kinds_of(option, resolve, above) for option in schema[key]))
     return found
 
 

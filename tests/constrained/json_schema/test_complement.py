@@ -1,13 +1,16 @@
 import json
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from radixlang.constrained.fsm.pattern import Alt, Chars, Seq
-from radixlang.constrained.json_schema.complement import OtherStrings, canonical
+from radixlang.constrained.json_schema import disjoint as disjoint_module
+from radixlang.constrained.json_schema.complement import OtherStrings, canonical, types_of
 from radixlang.constrained.json_schema.disjoint import disjoint, told_apart, within
 from radixlang.constrained.json_schema.marks import REFUSES
+from radixlang.constrained.json_schema.normalise import normalise
 from radixlang.constrained.json_schema.relative import refused
 
 VALUES = st.recursive(
@@ -130,3 +133,23 @@ def test_canonical_tells_trees_apart_that_stand_for_texts() -> None:
     one, other = ({"patternProperties": {tree: True}} for tree in (Seq(parts), Alt(parts)))
     assert canonical(one) == canonical({"patternProperties": {Seq(parts): True}}) != canonical(other)
     assert canonical({"pattern": OtherStrings(("a",))}) != canonical({"pattern": ["a"]})
+
+
+@pytest.mark.parametrize(
+    "circle",
+    [
+        {"oneOf": [{"$ref": "#/$defs/x"}, {"$ref": "#/$defs/x"}, {"type": "string"}]},
+        {"allOf": [{"$ref": "#/$defs/x"}, {"enum": [1, 2]}], "oneOf": [{"$ref": "#/$defs/x"}, {"minLength": 1}, True]},
+    ],
+)
+def test_a_circle_of_references_is_gone_round_once(circle, monkeypatch) -> None:
+    num_asked = 0
+
+    def counted(schema):
+        nonlocal num_asked
+        num_asked += 1
+        return types_of(schema)
+
+    monkeypatch.setattr(disjoint_module, "types_of", counted)
+    normalise(json.dumps({"properties": {"a": {"$ref": "#/$defs/x"}}, "$defs": {"x": circle}}))
+    assert num_asked < 20_000, "it was two million"
