@@ -33,14 +33,17 @@ class Bursts:
         self._state = state
         self._committer = committer
         self._memory = Memory(state)
-        self._num_calm = 0
-        """Steps since drafts were tried."""
+        self._num_calm = self._num_correct = 0
+        """Steps since a draft was right; right ones by then."""
         self._ends: tuple[frozenset[int], Int32] = frozenset(), EMPTY
 
     def extend(self, batch: Batch, plan: StepPlan) -> None:
         """Lets further steps follow the plan's, where they may; their slots are allocated."""
+        num_correct = self._state.counters.spec_correct_drafts_total
+        if num_correct != self._num_correct:
+            self._num_calm, self._num_correct = 0, num_correct
         num_steps = self._num_steps(batch)
-        self._num_calm = 0 if batch.drafts else self._num_calm + num_steps
+        self._num_calm += num_steps
         if num_steps < 2:
             return
         self._state.rows.computed[batch.decode_rows] += num_steps - 1
@@ -55,7 +58,7 @@ class Bursts:
             return 1
         step_s = state.pace.base_s(len(batch.decoding))
         most = min(_MOST, 1 + int(_BEGUN_S / step_s) if step_s else 1)
-        if state.speculator is not None:  # what was guessed lately will be guessed again, but not within a burst
+        if state.speculator is not None:  # who guessed right lately will again, but not within a burst
             most = min(most, self._num_calm)
         if most < 2:
             return 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from radixlang.constrained.constraint import Regex
@@ -257,8 +259,8 @@ def test_a_burst_that_fails_is_repaired(harness_of) -> None:
     assert harness.token_ids["b"] == harness.expected([4, 5], 30)
 
 
-def test_bursts_grow_while_nothing_is_drafted(harness_of, let_guess) -> None:
-    """Right behind drafts the next step may have some again; within a burst nobody asks."""
+def test_bursts_grow_while_no_draft_is_right(harness_of, let_guess) -> None:
+    """Right behind a right draft the next step may have one again; within a burst nobody asks."""
     harness = let_guess(harness_of())
     learn(harness)
     guesses = harness.scheduler._state.speculator._drafters[0]
@@ -272,6 +274,19 @@ def test_bursts_grow_while_nothing_is_drafted(harness_of, let_guess) -> None:
     begun = len(harness.calls)
     harness.run()
     assert harness.calls[begun : begun + 4] == [1, 1, 2, 4]
+    assert harness.token_ids["a"] == harness.expected([1, 2, 3], 60)
+
+
+def test_wrong_drafts_keep_no_bursts_short(harness_of, let_guess) -> None:
+    harness = let_guess(harness_of(), is_wrong=lambda position: True)
+    learn(harness)
+    guesses = harness.scheduler._state.speculator._drafters[0]
+    propose, turns = guesses.propose, itertools.count()
+    guesses.propose = lambda *args: propose(*args) if next(turns) % 2 else [None] * len(args[0])
+    harness.submit("a", [1, 2, 3], max_new_tokens=60)
+    harness.run()
+    assert harness.stats["spec_proposed_drafts_total"] > 0
+    assert max(harness.calls) == 8
     assert harness.token_ids["a"] == harness.expected([1, 2, 3], 60)
 
 
