@@ -5,9 +5,9 @@
 Starts `python -m radixlang.launch_server` with the real model and sends, over real HTTP: streams and whole answers,
 constraints, sessions, forks of a shared text, clients that vanish (30 %), readers that stop reading, requests with a
 deadline they cannot meet, aborts, and bad requests (15 %). For the first quarter of the time there are twice as many
-clients: what the largest step, the most connections and filled caches take is there before memory is measured. Then the
-cache is flushed: every gauge must be zero, memory must have stayed flat (what both processes hold for themselves after
-that quarter against the end), descriptors too.
+clients. Then the cache is flushed: every gauge must be zero, memory must have stayed flat (what both processes hold for
+themselves after half of the time against the end: until then caches fill, and the largest step, the longest stream and
+the most connections come for the first time), descriptors too.
 Prints one line a minute and what it found; exits 1 for anything else than expected.
 """
 
@@ -162,14 +162,31 @@ def family(pid: int) -> list[int]:
 
 
 def sizes(pid: int) -> tuple[int, int]:
-    """(bytes of memory of their own, open descriptors) of a server and its engine."""
+    """(bytes of memory of their own, open descriptors) of a server and its engine.
+
+    Pages of files are left out: they are the system's, and count as a process's own only while no other maps them.
+    """
     memory = descriptors = 0
     for one in family(pid):
         for line in Path(f"/proc/{one}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Private"):
+            if line.startswith("Anonymous:"):
                 memory += int(line.split()[1]) * 1024
         descriptors += len(os.listdir(f"/proc/{one}/fd"))
     return memory, descriptors
+
+
+def settle(url: str, pid: int) -> None:
+    """Until what a server makes once is there: K and V's memory, and what an idle engine builds for constraints."""
+    for number in (5, 6, 7):  # memory of K and V counts from its first use on: all of it is used now
+        body = {"input_ids": [number] * 4000, "sampling_params": {"max_new_tokens": 1}}
+        httpx.post(f"{url}/generate", trust_env=False, timeout=300, json=body)
+    for constraint in ({"regex": "[a-z]+"}, {"json_schema": '{"type": "object"}'}):
+        body = {"text": "a", "sampling_params": {"max_new_tokens": 4, **constraint}}
+        httpx.post(f"{url}/generate", trust_env=False, timeout=300, json=body)
+    deadline, seen = time.monotonic() + 60, [sizes(pid)[0]]
+    while len(seen) < 4 or (max(seen[-4:]) - min(seen[-4:]) > 2**18 and time.monotonic() < deadline):
+        time.sleep(2)
+        seen.append(sizes(pid)[0])
 
 
 def gauges(url: str) -> dict:
@@ -220,11 +237,7 @@ def main() -> int:
                 assert server.poll() is None, "the server did not start"
             time.sleep(0.1)
         soak, seen = Soak(url, given.seed), []
-        for number in (5, 6, 7):  # memory that is there for K and V counts from its first use on: all of it is used now
-            httpx.post(
-                f"{url}/generate", trust_env=False, timeout=300,
-                json={"input_ids": [number] * 4000, "sampling_params": {"max_new_tokens": 1}},
-            )  # fmt: skip
+        settle(url, server.pid)
 
         def measure(seconds: float) -> None:
             memory, descriptors = sizes(server.pid)
@@ -247,9 +260,10 @@ def main() -> int:
                 found.append(f"{name} is {end[name]} at the end")
         if end["kv_available_tokens"] != end["max_total_num_tokens"]:
             found.append(f"{end['max_total_num_tokens'] - end['kv_available_tokens']} slots are lost")
-        early = next((m for s, m, _ in seen if s >= 15 * given.minutes), seen[0][1])
-        growth = memory / early - 1
-        print(f"memory: {early / 2**20:.1f} MiB after a quarter, {memory / 2**20:.1f} at the end ({growth:+.2%})")
+        quarter, half = (next(m for s, m, _ in seen if s >= share * 60 * given.minutes) for share in (0.25, 0.5))
+        growth = memory / half - 1
+        told = f"memory: {quarter / 2**20:.1f} MiB after a quarter, {half / 2**20:.1f} after half of the time"
+        print(f"{told}, {memory / 2**20:.1f} at the end ({growth:+.2%} since half)")
         print(f"descriptors: {seen[0][2]} at first, {descriptors} at the end")
         if growth > 0.01 and given.minutes >= 5:
             found.append(f"memory grew by {growth:.2%}")
