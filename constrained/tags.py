@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from ..errors import GrammarError, GrammarTooLarge, UnsupportedGrammar
 from .constraint import WhiteSpace
+from .endless import may_be_endless
 from .fsm.fallback import to_engine
 from .fsm.pattern import ANY, Node, Repeat, Seq
 from .fsm.pattern import parse as parse_regex
@@ -136,9 +137,10 @@ class _Writer:
             case "json_schema":
                 return self.schema(spec.get("json_schema"), f"{pointer}/json_schema")
             case "regex":
-                if UNFORCED not in self.lines:
+                node = self.regex(spec, pointer)
+                if may_be_endless(node) and UNFORCED not in self.lines:
                     self.lines.append(UNFORCED)
-                return self.terminal(self.regex(spec, pointer))
+                return self.terminal(node)
             case "any_text":
                 return f"{self.terminal(_some_text(_excludes(spec, pointer)))}?"
             case "optional" | "plus" | "star":

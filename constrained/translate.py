@@ -29,6 +29,7 @@ from .constraint import (
     Xml,
 )
 from .distinct import DistinctGrammar, may_repeat
+from .endless import is_surely_finite
 from .fsm.choices import of_strings
 from .fsm.determinise import alphabet_of, determinise
 from .fsm.fallback import to_engine
@@ -100,7 +101,8 @@ def compile_constraint(constraint: Constraint | Healed, vocabulary: Vocabulary) 
             return _schema_grammar({"type": "object"}, whitespace, vocabulary)
         case Grammar(source, "lark"):
             named = _named_tokens(source, vocabulary)
-            return _lark_grammar(f"{source}\n{UNFORCED}\n", vocabulary, special_token_ids=named)
+            lark = source if is_surely_finite(source) else f"{source}\n{UNFORCED}\n"
+            return _lark_grammar(lark, vocabulary, special_token_ids=named)
         case Grammar(source, _):
             return _rules_grammar(_rules(source), vocabulary)
         case Xml(spec, whitespace):

@@ -22,7 +22,7 @@ async def ask(front, text, rid, base=None, **params):
 
 def num_turns():
     gc.collect()
-    return sum(isinstance(one, sessions._Turn) for one in gc.get_objects())
+    return sum(type(one) is sessions._Turn for one in gc.get_objects())
 
 
 def test_requests_that_fail_leave_nothing_behind(make_front) -> None:
