@@ -306,3 +306,26 @@ def triton_everywhere() -> Iterator[None]:
     yield
     registry._table.clear()
     registry._table.update(before)
+
+
+@pytest.fixture(scope="session")
+def build_cuda() -> Callable[..., Any]:
+    """Makes a CudaExecutor of a checkpoint, in float32: 32 rows, contexts of 128 tokens, 256 slots."""
+    import torch
+
+    from radixlang.runtime.model.adapted import AdapterSlots
+    from radixlang.runtime.model.decoder import Decoder
+    from radixlang.runtime.model.kv_pool import KvPool
+    from radixlang.runtime.model_runner.cuda.executor import CudaExecutor
+
+    def build(checkpoint: Any, kv_dtype: Any = torch.float32, lora: Any = None, rows: int = 32) -> CudaExecutor:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        with torch.inference_mode():
+            decoder = Decoder(checkpoint, dtype=torch.float32, device=device)
+            adapters = None if lora is None else AdapterSlots(decoder, lora)
+            pool = KvPool(checkpoint.config, 256 + 1, kv_dtype, device)
+        return CudaExecutor(
+            decoder, pool, num_rows=rows, max_context=128, page_size=1, uses_graphs=True, adapters=adapters,
+        )  # fmt: skip
+
+    return build

@@ -5,7 +5,6 @@ Without a GPU it runs on the CPU, kernels in triton's interpreter, graphs as pla
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -18,32 +17,20 @@ import torch
 
 pytest.importorskip("triton")
 
-import itertools
 
-from safetensors.torch import load_file, save_file
-
-from radixlang.kernels import ops, registry
-from radixlang.kernels.reference import matmul as reference_matmul
+from radixlang.kernels import registry
 from radixlang.kernels.reference import rope as reference_rope
-from radixlang.kernels.triton import matmul as triton_matmul
 from radixlang.runtime.config import EngineConfig
 from radixlang.runtime.lora.adapter import linears_of, read_adapter
 from radixlang.runtime.lora.names import SlotSize
 from radixlang.runtime.messages import Control, Submit
-from radixlang.runtime.model import layers
-from radixlang.runtime.model.adapted import AdapterSlots
-from radixlang.runtime.model.decoder import Decoder
-from radixlang.runtime.model.kv_pool import KvPool
 from radixlang.runtime.model_runner.cuda import load as cuda_load
 from radixlang.runtime.model_runner.cuda.executor import CudaExecutor
-from radixlang.runtime.model_runner.cuda.graphs import sizes
 from radixlang.runtime.model_runner.plan import ScorePlan
 from radixlang.runtime.model_runner.torch_executor import TorchExecutor
 from radixlang.runtime.sampling_params import SamplingParams
 from radixlang.runtime.scheduler.scheduler import Scheduler
-from radixlang.runtime.weights.checkpoint import Checkpoint
 from radixlang.runtime.weights.open import open_checkpoint
-from radixlang.runtime.weights.rounded import RoundedCheckpoint
 
 
 class NoTokenizer:
@@ -60,22 +47,9 @@ ROWS, CONTEXT, SLOTS = 32, 128, 256
 pytestmark = pytest.mark.usefixtures("triton_everywhere")
 
 
-def build(
-    checkpoint: Checkpoint, kv_dtype: torch.dtype = torch.float32, lora: SlotSize | None = None, rows: int = ROWS
-) -> CudaExecutor:
-    config = checkpoint.config
-    with torch.inference_mode():
-        decoder = Decoder(checkpoint, dtype=torch.float32, device=torch.device(DEVICE))
-        adapters = None if lora is None else AdapterSlots(decoder, lora)
-        pool = KvPool(config, SLOTS + 1, kv_dtype, torch.device(DEVICE))
-    return CudaExecutor(
-        decoder, pool, num_rows=rows, max_context=CONTEXT, page_size=1, uses_graphs=True, adapters=adapters,
-    )  # fmt: skip
-
-
 @pytest.fixture(scope="module")
-def pair(tiny_model_dir: Path) -> tuple[CudaExecutor, TorchExecutor]:
-    return build(open_checkpoint(tiny_model_dir)), TorchExecutor(open_checkpoint(tiny_model_dir), num_slots=SLOTS)
+def pair(tiny_model_dir: Path, build_cuda: Any) -> tuple[CudaExecutor, TorchExecutor]:
+    return build_cuda(open_checkpoint(tiny_model_dir)), TorchExecutor(open_checkpoint(tiny_model_dir), num_slots=SLOTS)
 
 
 def prompts(count: int, seed: int = 0) -> list[list[int]]:
@@ -89,8 +63,8 @@ def test_greedy_tokens_are_the_references(pair: Any, driver: Any, chunk: int | N
     assert got == reference
 
 
-def test_a_warm_up_leaves_nothing_behind(pair: Any, driver: Any, tiny_model_dir: Path) -> None:
-    executor = build(open_checkpoint(tiny_model_dir), lora=SlotSize(1, 2), rows=2)
+def test_a_warm_up_leaves_nothing_behind(pair: Any, driver: Any, tiny_model_dir: Path, build_cuda: Any) -> None:
+    executor = build_cuda(open_checkpoint(tiny_model_dir), lora=SlotSize(1, 2), rows=2)
     executor.warm_up(3)
     assert executor._adapters is not None
     assert executor._adapters._free == [0]
@@ -306,17 +280,20 @@ def test_drafts_that_branch_through_the_scheduler(pair: Any, which: int) -> None
         *(pytest.param(name, marks=pytest.mark.slow) for name in ("gemma2", "qwen3", "phi3", "mixtral")),
     ],
 )
-def test_families(family_name: str, make_family: Any, driver: Any) -> None:
+def test_families(family_name: str, make_family: Any, driver: Any, build_cuda: Any) -> None:
     family = make_family(family_name)
     work = prompts(2, seed=9)
     told = []
-    for executor in (build(open_checkpoint(family.path)), TorchExecutor(open_checkpoint(family.path), num_slots=SLOTS)):
+    for executor in (
+        build_cuda(open_checkpoint(family.path)),
+        TorchExecutor(open_checkpoint(family.path), num_slots=SLOTS),
+    ):
         run = driver(executor)
         told.append(np.concatenate(run.logprobs([(run.new(), [i % 90 for i in ids]) for ids in work])))
     assert np.abs(told[0] - told[1]).max() < 1e-3
 
 
-def test_an_fp8_pool_is_near_a_whole_one(pair: Any, tiny_model_dir: Path, driver: Any) -> None:
+def test_an_fp8_pool_is_near_a_whole_one(pair: Any, tiny_model_dir: Path, driver: Any, build_cuda: Any) -> None:
     if DEVICE == "cpu":  # the interpreter loses carries when it rounds to FP8
 
         def store(qkv: Any, rope: Any, kv: Any, scale: Any, slots: Any, **options: Any) -> Any:
@@ -324,7 +301,7 @@ def test_an_fp8_pool_is_near_a_whole_one(pair: Any, tiny_model_dir: Path, driver
 
         registry.register("rotate_and_store", store, name="rounds", device=DEVICE, rank=10)
     told = []
-    for executor in (build(open_checkpoint(tiny_model_dir), torch.float8_e4m3fn), pair[1]):
+    for executor in (build_cuda(open_checkpoint(tiny_model_dir), torch.float8_e4m3fn), pair[1]):
         run = driver(executor)
         told.append(np.concatenate(run.logprobs([(run.new(), ids) for ids in prompts(2, seed=2)])))
     got, whole = told
@@ -332,10 +309,10 @@ def test_an_fp8_pool_is_near_a_whole_one(pair: Any, tiny_model_dir: Path, driver
     assert 1e-6 < (np.exp(whole) * (whole - got)).sum(-1).mean() < 0.02
 
 
-def test_an_int8_pool(tiny_model_dir: Path, driver: Any) -> None:
+def test_an_int8_pool(tiny_model_dir: Path, driver: Any, build_cuda: Any) -> None:
     told = []
     for executor in (
-        build(open_checkpoint(tiny_model_dir), torch.int8),
+        build_cuda(open_checkpoint(tiny_model_dir), torch.int8),
         TorchExecutor(open_checkpoint(tiny_model_dir), num_slots=SLOTS, kv_dtype="int8"),
     ):
         run = driver(executor)
@@ -343,88 +320,8 @@ def test_an_int8_pool(tiny_model_dir: Path, driver: Any) -> None:
     assert np.abs(told[0] - told[1]).max() < 0.02
 
 
-def test_four_bits_are_computed_on_as_stored(
-    tiny_model_dir: Path, driver: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """GGUF's groups through the W4A16 kernel, beside the same numbers widened."""
-    told = []
-    for is_stored in (True, False):
-        monkeypatch.setattr(ops, "computes_as_stored", lambda op, weight, found=is_stored: found)
-        executor = build(RoundedCheckpoint(open_checkpoint(tiny_model_dir), "w4"))
-        assert isinstance(executor._decoder.layers[0].mlp.down, layers.NibbleLinear) == is_stored
-        run = driver(executor)
-        told.append(np.concatenate(run.logprobs([(run.new(), ids) for ids in prompts(2, seed=4)])))
-    assert np.abs(told[0] - told[1]).max() < 1e-4
-
-
-EIGHTS: dict[str, tuple[dict[str, Any], tuple[int, int] | None]] = {
-    # quantization_config, and rows and columns that share a scale (None: each row)
-    "int8 a row": (
-        {
-            "quant_method": "compressed-tensors",
-            "config_groups": {"group_0": {"weights": {"num_bits": 8}, "input_activations": {"num_bits": 8}}},
-        },
-        None,
-    ),
-    "fp8 whole": ({"quant_method": "fp8", "activation_scheme": "dynamic"}, (1 << 20, 1 << 20)),
-    "fp8 blocks": ({"quant_method": "fp8", "weight_block_size": [32, 32]}, (32, 32)),
-}
-
-
-def in_eight_bits(folder: Path, case: str) -> Path:
-    """The model there, its projections rounded to 8 bits in place."""
-    config, block = EIGHTS[case]
-    tensors = load_file(folder / "model.safetensors")
-    for name in [name for name in tensors if name.endswith("_proj.weight")]:
-        weight = tensors[name]
-        rows, columns = (min(a, b) for a, b in zip(block or (1, 1 << 20), weight.shape, strict=True))
-        tiles = weight.unflatten(0, (-1, rows)).unflatten(2, (-1, columns))
-        scale = tiles.abs().amax((1, 3), keepdim=True) / (127 if "int8" in case else 448)
-        codes = (tiles / scale).reshape(weight.shape)
-        is_int8 = "int8" in case
-        tensors[name] = codes.round().to(torch.int8) if is_int8 else codes.to(torch.float8_e4m3fn)
-        found = scale[:, 0, :, 0]
-        tensors[f"{name}_scale" if block is None else f"{name}_scale_inv"] = found if found.numel() > 1 else found[0]
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "model.safetensors")
-    values = json.loads((folder / "config.json").read_text()) | {"quantization_config": config}
-    (folder / "config.json").write_text(json.dumps(values))
-    return folder
-
-
-@pytest.mark.parametrize("case", ["int8 a row", "fp8 blocks", pytest.param("fp8 whole", marks=pytest.mark.slow)])
-def test_eight_bits_are_computed_on_as_stored(
-    case: str, tmp_path: Path, make_tiny_model: Any, driver: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """W8A8 checkpoints through the kernel, beside the reference, and near the same weights with whole activations."""
-    checkpoint = open_checkpoint(in_eight_bits(make_tiny_model(tmp_path / "model"), case))
-    if DEVICE == "cpu":  # the interpreter cuts where a GPU (and the reference) rounds to FP8
-        monkeypatch.setattr(triton_matmul, "quantise_rows", reference_matmul.quantise_rows)
-    told = []
-    for kernel in (triton_matmul.linear_w8a8, reference_matmul.linear_w8a8, None):
-        if kernel is None:
-            monkeypatch.setattr(ops, "computes_as_stored", lambda op, weight: False)
-        else:
-            registry.register("linear_w8a8", kernel, name="here", device=DEVICE, rank=9)
-        executor = build(checkpoint)
-        for linear in (executor._decoder.layers[0].attention.qkv, executor._decoder.layers[1].mlp.down):
-            assert isinstance(linear, layers.EightLinear) == (kernel is not None)
-        run = driver(executor)
-        told.append(np.concatenate(run.logprobs([(run.new(), ids) for ids in prompts(2, seed=4)])))
-    got, reference, whole = told
-    assert np.abs(got - reference).max() < 2e-3
-    assert (np.exp(whole) * (whole - got)).sum(-1).mean() < 0.05  # wrong scales give more than 1
-
-
-def test_a_graph_is_chosen_for_every_batch() -> None:
-    for largest in (1, 5, 32, 256, 300):
-        found = sizes(largest)
-        assert found == sorted(set(found))
-        assert found[-1] == largest
-        assert all(b - a <= max(8, a // 3) for a, b in itertools.pairwise(found))
-
-
 def test_adapters_in_prompts_and_in_graphs(
-    tiny_model_dir: Path, driver: Any, make_adapter: Callable[..., Path], tmp_path: Path
+    tiny_model_dir: Path, driver: Any, make_adapter: Callable[..., Path], tmp_path: Path, build_cuda: Any
 ) -> None:
     """Three adapters and none in two slots: prompts of all at once, then two at a time through the padded buckets."""
     folders = [
@@ -435,7 +332,7 @@ def test_adapters_in_prompts_and_in_graphs(
     adapters = [read_adapter(folder, linears_of(open_checkpoint(tiny_model_dir))) for folder in folders]
     results = []
     for executor in (
-        build(open_checkpoint(tiny_model_dir), lora=SlotSize(2, 8)),
+        build_cuda(open_checkpoint(tiny_model_dir), lora=SlotSize(2, 8)),
         TorchExecutor(open_checkpoint(tiny_model_dir), num_slots=SLOTS, lora=SlotSize(3, 8)),
     ):
         got: list[list[int]] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -74,3 +75,11 @@ def test_a_captured_step_is_replayed_over_the_same_inputs(monkeypatch: pytest.Mo
     logits = bucket.run(recorded.forward)
     assert [event for event, _ in recorded.events] == ["replay"]
     assert logits.data_ptr() == bucket.logits_RV.data_ptr()
+
+
+def test_a_graph_is_chosen_for_every_batch() -> None:
+    for largest in (1, 5, 32, 256, 300):
+        found = sizes(largest)
+        assert found == sorted(set(found))
+        assert found[-1] == largest
+        assert all(b - a <= max(8, a // 3) for a, b in itertools.pairwise(found))
