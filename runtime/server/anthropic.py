@@ -230,7 +230,7 @@ class _Shape:
                     yield _event("message_start", message=start)
                 deltas: list[dict[str, Any]] = [{"content": chunk.text}] if chunk.text else []
                 if tools is not None:
-                    deltas = tools.push(chunk.text) + (tools.finish() if chunk.finish is not None else [])
+                    deltas = tools.take(chunk.text, is_last=chunk.finish is not None)
                 if chunk.thought:
                     deltas = [{"thought": chunk.thought}, *deltas]
                 for delta in deltas:

@@ -338,7 +338,7 @@ class _Lines:
                     thought, text = reader.push(text, is_last=chunk.finish is not None)
                 if tools is not None:
                     written += text
-                    deltas = tools.push(text) + (tools.finish() if chunk.finish is not None else [])
+                    deltas = tools.take(text, is_last=chunk.finish is not None)
                     text = "".join(d.get("content", "") for d in deltas)
                 head = {"model": self._model, "created_at": _now()}
                 if text or thought or (self._logprobs and chunk.logprobs):

@@ -108,7 +108,7 @@ class Shape:
                     yield self._event("response.in_progress", response=opening)
                 deltas: list[dict[str, Any]] = [{"content": chunk.text}] if chunk.text else []
                 if tools is not None:
-                    deltas = tools.push(chunk.text) + (tools.finish() if chunk.finish is not None else [])
+                    deltas = tools.take(chunk.text, is_last=chunk.finish is not None)
                 for delta in deltas:
                     for frame in items.take(delta):
                         yield frame

@@ -174,6 +174,10 @@ class ToolStream:
         self._held += text
         return self._forced() if self._plan.forced is not None else self._free()
 
+    def take(self, text: str, *, is_last: bool) -> list[dict[str, Any]]:
+        """As `push`; with the last text also what was held back."""
+        return self.push(text) + (self.finish() if is_last else [])
+
     def finish(self) -> list[dict[str, Any]]:
         """What was held back."""
         deltas: list[dict[str, Any]] = []
