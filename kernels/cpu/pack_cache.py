@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 MAX_BYTES = 32 << 30
 """Of all packed files together, the one just written not counted; RADIXLANG_WEIGHT_CACHE_GB overrules it."""
 _PART = ".packing-"
+_MADV_POPULATE_READ = 22
+"""Linux 5.14; Python has no name for it."""
 
 
 class NewFile(NamedTuple):
@@ -54,10 +56,6 @@ def map_file(path: Path, header: bytes, size: int) -> mmap.mmap | None:
     except OSError:  # not ours: it is used all the same
         logger.debug("%s keeps its time of last use", path)
     return memory
-
-
-_MADV_POPULATE_READ = 22
-"""Linux 5.14; Python has no name for it."""
 
 
 def _ask_for_pages(memory: mmap.mmap) -> None:
