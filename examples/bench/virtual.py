@@ -125,11 +125,11 @@ class VirtualEngine:
             then(whole)
 
     def close(self):
-        """Counts what is left: `leaked` slots, `hit_rate`, and the seconds that all of it took."""
+        """Counts what is left: `leaked` slots, tokens found (`hit_len`), `hit_rate`, the seconds that all of it took."""
         check(self.scheduler._state)
         self.scheduler.post(Control(id="flush", action="flush"))
         self.scheduler.step()
         stats = self.scheduler.stats()
         self.cpu_s = time.process_time() - self.begun
         self.leaked = stats["max_total_num_tokens"] - stats["kv_available_tokens"]
-        self.hit_rate = stats["cache_hit_rate"]
+        self.hit_len, self.hit_rate = stats["cached_tokens_total"], stats["cache_hit_rate"]
