@@ -164,6 +164,9 @@ class ServerConfig:
     """Key of the operators' routes (flush_cache, abort_request, adapters); default: the API key."""
     api_key_file: str | None = None
     """File whose first line is the API key, so that it stands in no process list. Default: none."""
+    share_prefixes: bool = False
+    """Let requests with different keys reuse each other's cached prefixes: how long a prompt takes then tells whether
+    somebody sent it."""
     ssl_certfile: str | None = None
     """PEM file of the certificate, with those that lead to its root: the server speaks HTTPS. Default: HTTP."""
     ssl_keyfile: str | None = None

@@ -125,7 +125,7 @@ class VirtualEngine:
             then(whole)
 
     def close(self):
-        """Counts what is left: `leaked` slots, tokens found (`hit_len`), `hit_rate`, the seconds that all of it took."""
+        """Counts what is left: `leaked` slots, tokens found (`hit_len`), `hit_rate`, the seconds it all took."""
         check(self.scheduler._state)
         self.scheduler.post(Control(id="flush", action="flush"))
         self.scheduler.step()

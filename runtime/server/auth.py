@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 
 from .http import HttpError, Request
 from .route import Route
+from .tenants import holder_of
 
 
 class Keys:
@@ -21,8 +21,7 @@ class Keys:
         if route.is_open:
             return
         given = _given(request)
-        if given:
-            request.client = hashlib.sha256(given).hexdigest()[:16]
+        request.client = holder_of(given)
         is_admin = self._admin is not None and hmac.compare_digest(given, self._admin)
         is_user = self._api is not None and hmac.compare_digest(given, self._api)
         if route.is_admin and self._admin is not None:

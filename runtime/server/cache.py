@@ -56,7 +56,7 @@ async def lookup(service: Service, request: Request) -> Answer:
     front = service.front
     body = await request.struct(LookupBody)
     ids = await front.tokenize(_prompt(service, body))
-    namespace = body.extra_key or body.cache_salt or ""
+    namespace = service.tenants.namespace(request.client, body.extra_key or body.cache_salt or "")
     await front.adapters.check(body.lora_path or "")
     asked = {"token_ids": ids, "namespace": namespace, "adapter": body.lora_path or ""}
     return json_response(await front.ask("cache_lookup", asked))

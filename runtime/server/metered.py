@@ -1,8 +1,9 @@
-"""A front that measures what passes through it, and writes the request's line in the log."""
+"""A front that measures what passes through it, keeps its tenants apart, and writes the request's line in the log."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import time
 from collections.abc import AsyncGenerator
@@ -13,6 +14,7 @@ from ..generate_request import GenerateChunk, GenerateRequest
 from ..metrics import Metrics
 from ..tokenizer.interface import Tokenizer
 from .active import current
+from .tenants import Tenants
 
 logger = logging.getLogger("radixlang.request")
 
@@ -20,9 +22,12 @@ logger = logging.getLogger("radixlang.request")
 class MeteredFront(Front):
     """Counts requests and tokens, times first tokens and the gaps between them."""
 
-    def __init__(self, link: EngineLink, tokenizer: Tokenizer, info: dict[str, Any], metrics: Metrics) -> None:
+    def __init__(
+        self, link: EngineLink, tokenizer: Tokenizer, info: dict[str, Any], metrics: Metrics, tenants: Tenants
+    ) -> None:
         super().__init__(link, tokenizer, info)
         self._metrics = metrics
+        self._tenants = tenants
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[GenerateChunk, None]:
         metrics = self._metrics
@@ -33,6 +38,9 @@ class MeteredFront(Front):
             active.rids.add(request.rid)
         if request.constraint is not None:
             metrics.num_so_requests.inc()
+        namespace = self._tenants.namespace(request.client, request.namespace)
+        if namespace != request.namespace:  # of this attempt: the caller's request may be sent again
+            request = dataclasses.replace(request, namespace=namespace)
         started = last = time.perf_counter()
         first: float | None = None
         together = 0

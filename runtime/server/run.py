@@ -140,7 +140,8 @@ class Serving:
             return
         info = {**self._files.info, **self._ready.info}
         try:
-            front = MeteredFront(self._supervisor, self._files.tokenizer, info, self.service.metrics)
+            service = self.service
+            front = MeteredFront(self._supervisor, self._files.tokenizer, info, service.metrics, service.tenants)
         except RadixlangError as error:  # a chat template that does not compile
             told = f"{self._engine_config.model_path}: {error.message}; give another with --chat-template"
             self._give_up(ConfigError(told, param="chat_template"))

@@ -17,6 +17,7 @@ from .http import Request
 from .responses_store import ResponsesStore
 from .shelf import Shelf
 from .streaming import Sweeper
+from .tenants import Tenants
 
 if TYPE_CHECKING:
     from ..programs.published import Published
@@ -41,6 +42,7 @@ class Service:
         self.engine_config = engine
         self.config = server
         self.metrics = metrics or Metrics()
+        self.tenants = Tenants(server.api_key, share=server.share_prefixes)
         self.sweeper = Sweeper()
         self.responses = ResponsesStore()
         self.files: Shelf[File] = Shelf(max_items=10_000, max_bytes=256 << 20)

@@ -20,7 +20,7 @@ def simulate(num_requests):
 def test_a_small_simulation_leaks_nothing() -> None:
     done = simulate(1200)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("fcfs + lru") == 15
+    assert done.stdout.count("fcfs + lru") == 18, "five traces and their sum, in three pools"
 
 
 @pytest.mark.slow

@@ -88,6 +88,7 @@ def serve(make_front, byte_tokenizer):
             byte_tokenizer,
             {"vocab_size": 259, "chat_template": TEMPLATE, "max_context": 512, "model_path": "tiny", **(info or {})},
             service.metrics,
+            service.tenants,
         )
         engine.front = front
         if is_loaded:

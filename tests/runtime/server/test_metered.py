@@ -11,6 +11,7 @@ from radixlang.runtime.messages import Finish, Output, Outputs
 from radixlang.runtime.metrics import Metrics
 from radixlang.runtime.sampling_params import SamplingParams
 from radixlang.runtime.server import metered
+from radixlang.runtime.server.tenants import Tenants
 
 
 class Bursts:
@@ -40,7 +41,9 @@ def measure(byte_tokenizer, monkeypatch):
         clock, metrics = [100.0], Metrics()
         monkeypatch.setattr(metered.time, "perf_counter", lambda: clock[0])
         engine = Bursts(clock, messages)
-        engine.front = metered.MeteredFront(engine, byte_tokenizer, {"vocab_size": 259, "chat_template": None}, metrics)
+        engine.front = metered.MeteredFront(
+            engine, byte_tokenizer, {"vocab_size": 259, "chat_template": None}, metrics, Tenants()
+        )
 
         async def ask():
             asked = GenerateRequest(prompt=["hi"], sampling=SamplingParams(max_new_tokens=99), stream=True)
