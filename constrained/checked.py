@@ -239,8 +239,10 @@ class CheckedMatcher:
     # ---- taking back
 
     def _note_choice(self, place: int, mask_W: NDArray[np.uint32]) -> None:
-        words = mask_W[mask_W != 0]
-        is_choice = len(words) > 1 or (len(words) == 1 and int(words[0]) & (int(words[0]) - 1) != 0)
+        is_choice = int(np.count_nonzero(mask_W)) > 1
+        if not is_choice:  # the bits of the one word
+            word = mask_W.item(mask_W.argmax())
+            is_choice = word & (word - 1) != 0
         while len(self._had_choice) <= place:
             self._had_choice.append(None)
         self._had_choice[place] = is_choice

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from . import mask
 from .json_schema.complement import types_of
 from .json_schema.inside import inner_schemas
 from .matcher import CompiledGrammar, Matcher, Steady
@@ -50,7 +51,10 @@ class DistinctGrammar:
         self.inner = inner
         self.vocabulary = vocabulary
         self.ignored = inner.ignored
-        self._built = vocabulary.pieces, vocabulary.quoting  # here in the pool, not when a mask is wanted
+        # Here in the pool, not when a mask is wanted.
+        self.pieces = vocabulary.pieces
+        self.may_hold_a_name = mask.Few([t for t, _ in vocabulary.quoting])
+        self.may_hold_two = mask.Few([t for t, count in vocabulary.quoting if count > MAX_NAMES_AT_ONCE])
 
     @property
     def num_bytes(self) -> int:
@@ -58,14 +62,15 @@ class DistinctGrammar:
         return self.inner.num_bytes
 
     def matcher(self, max_tokens: int | None = None) -> DistinctMatcher:
-        return DistinctMatcher(self.vocabulary, self.inner.matcher(max_tokens))
+        return DistinctMatcher(self, self.inner.matcher(max_tokens))
 
 
 class DistinctMatcher(Steady):
     """One request's place."""
 
-    def __init__(self, vocabulary: Vocabulary, inner: Matcher, places: list[Place] | None = None) -> None:
-        self._vocabulary = vocabulary
+    def __init__(self, grammar: DistinctGrammar, inner: Matcher, places: list[Place] | None = None) -> None:
+        self._grammar = grammar
+        self._vocabulary = grammar.vocabulary
         self._inner = inner
         self._places = places or [Place()]  # before each token, and now
         self._error: str | None = None
@@ -76,18 +81,17 @@ class DistinctMatcher(Steady):
         banned: list[int] = []
         names = place.frame.names if place.frame is not None else None
         if place.name is not None and names:
-            pieces = self._vocabulary.pieces
+            pieces = self._grammar.pieces
             for name in names:
                 if name.startswith(place.name):
                     banned += [t for _, t in pieces.beginning_with(name[len(place.name) :] + b'"')]
-        for token_id, num_quotes in self._vocabulary.quoting:
-            is_allowed = int(mask_W[token_id // 32]) >> (token_id % 32) & 1
-            may_hold_one = is_allowed and (names or num_quotes > MAX_NAMES_AT_ONCE)
-            if may_hold_one and after(place, self._vocabulary.token_bytes[token_id]) is None:
+        suspects = self._grammar.may_hold_a_name if names else self._grammar.may_hold_two
+        for token_id in suspects.in_row(mask_W):
+            if after(place, self._vocabulary.token_bytes[token_id]) is None:
                 banned.append(token_id)
         for token_id in banned:
             mask_W[token_id // 32] &= ~np.uint32(1 << (token_id % 32))
-        if banned and not mask_W.any():
+        if banned and mask.is_empty(mask_W):
             self._error = "every name that may stand here is in the object already"
 
     def accept(self, token_id: int) -> bool:
@@ -106,21 +110,26 @@ class DistinctMatcher(Steady):
     def would_accept(self, token_ids: Sequence[int]) -> int:
         if self._error is not None:
             return 0
-        count = self._inner.would_accept(token_ids)
+        return self._num_distinct(token_ids[: self._inner.would_accept(token_ids)])
+
+    def forced(self) -> list[int]:
+        if self._error is not None:
+            return []
+        token_ids = self._inner.forced()
+        return token_ids[: self._num_distinct(token_ids)] if token_ids else []
+
+    def _num_distinct(self, token_ids: Sequence[int]) -> int:
+        """How many of the ids, from the first, repeat no name."""
         place: Place | None = self._places[-1]
-        for i, token_id in enumerate(token_ids[:count]):
+        for i, token_id in enumerate(token_ids):
             assert place is not None
             place = self._after(place, token_id)
             if place is None:
                 return i
-        return count
-
-    def forced(self) -> list[int]:
-        token_ids = self._inner.forced()
-        return token_ids[: self.would_accept(token_ids)] if token_ids else []
+        return len(token_ids)
 
     def copy(self) -> DistinctMatcher:
-        other = DistinctMatcher(self._vocabulary, self._inner.copy(), self._places.copy())
+        other = DistinctMatcher(self._grammar, self._inner.copy(), self._places.copy())
         other._error = self._error
         return other
 

@@ -10,7 +10,6 @@ import ctypes
 import threading
 import weakref
 from collections.abc import Sequence
-from functools import cached_property
 
 import llguidance
 import numpy as np
@@ -36,6 +35,8 @@ UNFORCED = '%llguidance {"no_forcing": true}'
 BYTES_PER_SOURCE_CHAR = 40  # process growth over large compiled schemas, measured
 FIXED_BYTES = 64 * 1024
 MAX_FORCED_TOKENS = 256  # at once; the rest is forced after these
+MAX_KNOWN = 8192  # texts whose ids are remembered, of a vocabulary
+MAX_KNOWN_BYTES = 256  # of one of them
 
 _tokenizers: weakref.WeakKeyDictionary[Vocabulary, llguidance.LLTokenizer] = weakref.WeakKeyDictionary()
 _tokenizers_lock = threading.Lock()
@@ -48,6 +49,7 @@ class _TokenizerFace:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
+        self._known: dict[bytes, list[int]] = {}
         self.eos_token_id = min(vocabulary.eos_token_ids)
         self.special_token_ids = sorted(
             t for t in vocabulary.special_token_ids | vocabulary.eos_token_ids if t < len(vocabulary.token_bytes)
@@ -56,7 +58,16 @@ class _TokenizerFace:
         self.tokens = [*vocabulary.token_bytes, *padding]
 
     def __call__(self, text: bytes | str) -> list[int]:
-        return self._vocabulary.tokenize(text.encode() if isinstance(text, str) else text)
+        """The ids of a forced text: the same few stand between the values of every document, and before each mask."""
+        data = text.encode() if isinstance(text, str) else text
+        known = self._known.get(data)
+        if known is None:
+            known = self._vocabulary.tokenize(data)
+            if len(data) <= MAX_KNOWN_BYTES:
+                if len(self._known) >= MAX_KNOWN:
+                    self._known.clear()
+                self._known[data] = known
+        return known
 
 
 def tokenizer_for(vocabulary: Vocabulary) -> llguidance.LLTokenizer:
@@ -84,24 +95,26 @@ class GuidanceGrammar:
         """Raises a GrammarError where llguidance refuses; `special_token_ids`: those that the constraint names."""
         self.ignored = ignored
         self.vocabulary = vocabulary
-        self._named_special = special_token_ids
+        self.eos_token_ids = vocabulary.eos_token_ids
+        self.eos_mask_W = vocabulary.eos_mask_W
+        self.allowed, self.allowed_W = _with(vocabulary, special_token_ids)
         self.first = llguidance.LLMatcher(tokenizer_for(vocabulary), source, log_level=0, limits=LIMITS)
         if self.first.is_error():
             raise error_of(self.first.get_error())
         self.num_bytes = FIXED_BYTES + BYTES_PER_SOURCE_CHAR * len(source)
 
-    @cached_property
-    def allowed_W(self) -> NDArray[np.uint32]:
-        """The ids that a mask of this grammar may ever hold, end of sequence aside."""
-        allowed = self.vocabulary.text_mask_W
-        if self._named_special:
-            allowed = allowed.copy()
-            for token_id in self._named_special:
-                allowed[token_id // 32] |= np.uint32(1 << (token_id % 32))
-        return allowed
-
     def matcher(self, max_tokens: int | None = None) -> GuidanceMatcher:
         return GuidanceMatcher(self, self.first.deep_copy())
+
+
+def _with(vocabulary: Vocabulary, named: frozenset[int]) -> tuple[bytes, NDArray[np.uint32]]:
+    """The ids that a mask may ever hold, end of sequence aside, as a table and as a row: text, and the `named` ones."""
+    if not named:
+        return vocabulary.text_table, vocabulary.text_mask_W
+    table = bytearray(vocabulary.text_table)
+    for token_id in named:
+        table[token_id] = 1
+    return bytes(table), vocabulary.text_mask_W | mask.from_ids(named, vocabulary.words)
 
 
 class GuidanceMatcher(Steady):
@@ -117,7 +130,7 @@ class GuidanceMatcher(Steady):
         if self._error is not None:
             mask_W.fill(0)
         elif self._ends:
-            mask_W[:] = self._grammar.vocabulary.eos_mask_W
+            mask_W[:] = self._grammar.eos_mask_W
         else:
             address = ctypes.addressof(ctypes.c_char.from_buffer(mask_W.data))  # raises where it is not contiguous
             self._raw.unsafe_compute_mask_ptr(address, mask_W.nbytes)
@@ -130,7 +143,7 @@ class GuidanceMatcher(Steady):
             return
         np.bitwise_and(mask_W, self._grammar.allowed_W, mask_W)
         if self._raw.is_accepting():
-            np.bitwise_or(mask_W, self._grammar.vocabulary.eos_mask_W, mask_W)
+            np.bitwise_or(mask_W, self._grammar.eos_mask_W, mask_W)
         elif mask.is_empty(mask_W):
             self._error = "no token of this vocabulary can continue the answer"
 
@@ -139,7 +152,7 @@ class GuidanceMatcher(Steady):
         mask_W.fill(0)
 
     def accept(self, token_id: int) -> bool:
-        if token_id in self._grammar.vocabulary.eos_token_ids:
+        if token_id in self._grammar.eos_token_ids:
             is_end = self.is_accepting
             self._ends += is_end
             return is_end
@@ -158,9 +171,9 @@ class GuidanceMatcher(Steady):
             self._error = self._raw.get_error() or "cannot roll back"
 
     def would_accept(self, token_ids: Sequence[int]) -> int:
-        vocabulary = self._grammar.vocabulary
         if self._error is not None:
             return 0
+        eos_token_ids = self._grammar.eos_token_ids
         text = list(token_ids)
         if self._ends:
             text = []
@@ -172,16 +185,17 @@ class GuidanceMatcher(Steady):
         if accepted < len(text) and self._raw.is_error():  # its limits: an illegal token leaves no error here
             self._error = self._raw.get_error() or "the grammar engine failed"
             return 0
-        if accepted < len(text) or accepted == len(token_ids) or token_ids[accepted] not in vocabulary.eos_token_ids:
+        if accepted < len(text) or accepted == len(token_ids) or token_ids[accepted] not in eos_token_ids:
             return accepted
         if not self._accepts_after(text):
             return accepted
-        while accepted < len(token_ids) and token_ids[accepted] in vocabulary.eos_token_ids:
+        while accepted < len(token_ids) and token_ids[accepted] in eos_token_ids:
             accepted += 1
         return accepted
 
     def _is_nameable(self, token_id: int) -> bool:
-        return 0 <= token_id < self._grammar.vocabulary.size and mask.allows(self._grammar.allowed_W, token_id)
+        allowed = self._grammar.allowed
+        return 0 <= token_id < len(allowed) and allowed[token_id] == 1
 
     def _accepts_after(self, token_ids: list[int]) -> bool:
         if self._ends or not token_ids:

@@ -62,18 +62,24 @@ class Vocabulary:
 
     def is_text(self, token_id: int) -> bool:
         """Whether the id stands for bytes of text: within the tokenizer, not special, not unused."""
-        return (
-            0 <= token_id < len(self.token_bytes)
-            and token_id not in self.special_token_ids
-            and token_id not in self.eos_token_ids
-            and len(self.token_bytes[token_id]) > 0
-        )
+        return 0 <= token_id < self.size and self.text_table[token_id] == 1
+
+    @cached_property
+    def text_table(self) -> bytes:
+        """By id below `size`: 1 where it is text, else 0."""
+        table = bytearray(self.size)
+        for token_id, piece in enumerate(self.token_bytes):
+            table[token_id] = bool(piece)
+        for token_id in self.special_token_ids | self.eos_token_ids:
+            if 0 <= token_id < self.size:
+                table[token_id] = 0
+        return bytes(table)
 
     @cached_property
     def text_mask_W(self) -> NDArray[np.uint32]:
         """One bit for every id that is text."""
         bits = np.zeros(self.words * 32, np.uint8)
-        bits[[t for t in range(len(self.token_bytes)) if self.is_text(t)]] = 1
+        bits[: self.size] = np.frombuffer(self.text_table, np.uint8)
         return np.packbits(bits, bitorder="little").view(np.uint32)
 
     @cached_property
@@ -96,7 +102,7 @@ class Vocabulary:
     @cached_property
     def quoting(self) -> list[tuple[int, int]]:
         """Text tokens with more than one quotation mark: id and how many."""
-        counts = ((t, self.token_bytes[t].count(b'"')) for t in range(len(self.token_bytes)) if self.is_text(t))
+        counts = ((t, piece.count(b'"')) for t, piece in enumerate(self.token_bytes) if self.is_text(t))
         return [(t, count) for t, count in counts if count > 1]
 
     @cached_property
