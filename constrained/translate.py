@@ -32,6 +32,7 @@ from .distinct import DistinctGrammar, may_repeat
 from .endless import is_surely_finite
 from .fsm.choices import of_strings
 from .fsm.determinise import alphabet_of, determinise
+from .fsm.edges import without_edges
 from .fsm.fallback import to_engine
 from .fsm.index import FsmGrammar
 from .fsm.pattern import Node, char_sets, parse
@@ -155,7 +156,7 @@ def regex_grammar(tree: Node, vocabulary: Vocabulary) -> CompiledGrammar:
 
 def engine_regex(tree: Node, vocabulary: Vocabulary) -> GuidanceGrammar:
     """A pattern on the engine, whatever its size."""
-    return GuidanceGrammar(llguidance.LLMatcher.grammar_from_regex(to_engine(tree)), vocabulary)
+    return GuidanceGrammar(llguidance.LLMatcher.grammar_from_regex(to_engine(without_edges(tree))), vocabulary)
 
 
 def _rules_grammar(rules: Rules, vocabulary: Vocabulary) -> CompiledGrammar:

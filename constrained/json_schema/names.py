@@ -20,6 +20,8 @@ MAX_DEPTH = 8
 
 def both(positive: list[Node], negative: list[Node]) -> Node:
     """Strings that match all of `positive` and none of `negative`; else NOTHING. Raises GrammarTooLarge."""
+    if len(positive) == 1 and not negative:
+        return positive[0]
     looks = [Look(Seq((tree, END)), behind=False, negate=False) for tree in positive]
     looks += [Look(Seq((tree, END)), behind=False, negate=True) for tree in negative]
     return flatten(Seq((*looks, ANYTHING)))
@@ -109,7 +111,8 @@ def property_names(node: dict[str, Any], pointer: str, resolve: Resolve) -> dict
     additional = result.get("additionalProperties", True)
     try:
         trees = {text: search_tree(text) for text in patterns}
-        is_allowed = matcher_of(allowed)
+        names = _listed_names(resolve(node["propertyNames"]))
+        is_allowed = matcher_of(allowed) if names is None else set(names).__contains__
         result["properties"] = {n: s if is_allowed(n) else False for n, s in properties.items()}
         for name in result.get("required", []):
             if not is_allowed(name):
@@ -118,9 +121,8 @@ def property_names(node: dict[str, Any], pointer: str, resolve: Resolve) -> dict
         narrowed: dict[Any, Any] = {}
         for text, tree in trees.items():
             narrowed[both([tree, allowed], [])] = patterns[text]
-        names = _listed_names(node["propertyNames"])
         if additional is not False and names is not None and not trees:
-            free = {name: additional for name in names if name not in properties and is_allowed(name)}
+            free = {name: additional for name in names if name not in properties}
             result["properties"] = {**result["properties"], **free}
         elif additional is not False:
             listed = [Alt(tuple(map(literal, properties)))] if properties else []
@@ -139,8 +141,8 @@ def property_names(node: dict[str, Any], pointer: str, resolve: Resolve) -> dict
 
 
 def _listed_names(schema: Any) -> list[str] | None:
-    """The names that a `propertyNames` schema lists, if it does."""
-    if not isinstance(schema, dict):
+    """The names that a `propertyNames` schema lists, if it does nothing else."""
+    if not isinstance(schema, dict) or (schema.keys() & ASSERTIONS) - {"type"} not in ({"const"}, {"enum"}):
         return None
     values = [schema["const"]] if "const" in schema else schema.get("enum")
     return [name for name in values if isinstance(name, str)] if isinstance(values, list) else None

@@ -20,7 +20,7 @@ from .marks import REFUSES
 from .names import apart, property_names, with_listed_names
 from .numbers import holds_fraction, open_bound
 from .patterns import engine_pattern
-from .references import References, escape
+from .references import References, escape, id_keys
 from .refusal import invalid, may_both_match, too_large, unsupported
 from .relative import Room, refused
 from .settled import settled
@@ -88,10 +88,10 @@ class _Normaliser:
         self.refusals: dict[str, Schema] = {}  # a schema that is refused, as text → its definition
         self.refused_as: dict[int, tuple[str, str, Any]] = {}  # by identity: base, key of `refusals`, the schema itself
         self.num_nodes = 0
-        uri = document.get("$schema", "") if isinstance(document, dict) else ""
-        self.siblings_count = not any(f"draft-0{n}" in str(uri) for n in (3, 4, 6, 7))
+        uri = str(document.get("$schema", "")) if isinstance(document, dict) else ""
+        self.siblings_count = not any(f"draft-0{n}" in uri for n in (3, 4, 6, 7))
         self.has_fractions = holds_fraction(document)
-        self.references = References(document, siblings_count=self.siblings_count)
+        self.references = References(document, siblings_count=self.siblings_count, id_keys=id_keys(uri))
         self.twins = Twins(document)
 
     def run(self) -> NormalisedSchema:

@@ -11,6 +11,7 @@ from functools import lru_cache
 from ...errors import GrammarError, GrammarSyntaxError, GrammarTooLarge
 from ..fsm.determinise import Alphabet, CharDfa, alphabet_of, determinise
 from ..fsm.determinise import complement as complement_of
+from ..fsm.edges import without_edges
 from ..fsm.fallback import to_engine
 from ..fsm.pattern import END, START, Alt, Look, Node, Seq, char_sets, has_look, read_tree, strip_anchors
 from ..fsm.regex_of import regex_of
@@ -40,7 +41,7 @@ def search_trees(pattern: str) -> list[Node]:
 
     For the engine, which intersects them while it goes: one tree of them all may be huge. Raises a GrammarError.
     """
-    tree = strip_anchors(_found_tree(pattern))
+    tree = without_edges(strip_anchors(_found_tree(pattern)))
     parts = list(tree.parts) if isinstance(tree, Seq) else [tree]
     apart: list[Node] = []
     for part in parts[:-1]:
@@ -70,7 +71,7 @@ def engine_pattern(tree: Node) -> str:
 
 def flatten(tree: Node) -> Node:
     """The same language without lookarounds."""
-    tree = strip_anchors(tree)
+    tree = without_edges(strip_anchors(tree))
     if not has_look(tree):
         return tree
     alphabet = alphabet_of(char_sets(tree))

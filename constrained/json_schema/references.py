@@ -21,15 +21,20 @@ class Target(NamedTuple):
 class References:
     """The document's places by URI."""
 
-    def __init__(self, document: Any, *, siblings_count: bool = True) -> None:
-        """`siblings_count`: keywords beside `$ref` mean something, which they do from draft 2019-09 on."""
+    def __init__(self, document: Any, *, siblings_count: bool, id_keys: tuple[str, ...]) -> None:
+        """`siblings_count`: keywords beside `$ref` mean something, which they do from draft 2019-09 on.
+
+        `id_keys`: where a schema's own URI stands in this draft.
+        """
         self._siblings_count = siblings_count
+        self._id_keys = id_keys
+        self._bases: dict[int, str] = {}  # by identity, of schemas with a URI of their own
         self._roots: dict[str, Target] = {}
         self._anchors: dict[tuple[str, str], Target] = {}
         self._dynamic: dict[str, int] = {}
         self._found: dict[tuple[str, str], Target] = {}
         stack = [(document, "#", "")]
-        home = self.base_at(document, "")
+        home: str | None = None
         self._roots[""] = Target(document, "#", "")
         while stack:
             node, pointer, base = stack.pop()
@@ -38,9 +43,10 @@ class References:
             if not isinstance(node, dict):
                 continue
             base = self._enter(node, pointer, base)
+            home = base if home is None else home
             reference = node.get("$ref")
             if base != home and isinstance(reference, str):  # the same from wherever it is read
-                node["$ref"] = urljoin(base, reference)
+                node["$ref"] = self._joined(base, reference)
             for key, child in node.items():
                 place = f"{pointer}/{escape(key)}"
                 if key in NAMED and isinstance(child, dict):
@@ -51,12 +57,15 @@ class References:
     def _enter(self, node: dict[str, Any], pointer: str, base: str) -> str:
         own = self._own_id(node)
         if own is not None:
-            uri, fragment = urldefrag(urljoin(base, own))
+            uri, fragment = urldefrag(self._joined(base, own))
             if fragment:
                 self._anchors[(uri, fragment)] = Target(node, pointer, base)
             elif uri:
-                base = uri
-                self._roots.setdefault(uri, Target(node, pointer, uri))
+                first = self._roots.setdefault(uri, Target(node, pointer, uri))
+                if first.node is not node:  # another of the same URI: what is inside leads to what is inside
+                    uri = f"{uri}?{len(self._roots)}"
+                    self._roots[uri] = Target(node, pointer, uri)
+                base = self._bases[id(node)] = uri
         for key in ("$anchor", "$dynamicAnchor"):
             name = node.get(key)
             if isinstance(name, str):
@@ -67,15 +76,16 @@ class References:
 
     def base_at(self, node: Any, base: str) -> str:
         """The base inside `node`, which may set its own."""
-        own = self._own_id(node) if isinstance(node, dict) else None
-        if own is not None:
-            uri, fragment = urldefrag(urljoin(base, own))
-            return base if fragment or not uri else uri
-        return base
+        return self._bases.get(id(node), base)
 
     def _own_id(self, node: dict[str, Any]) -> str | None:
-        own = node.get("$id", node.get("id"))
+        own = next((node[key] for key in self._id_keys if key in node), None)
         return own if isinstance(own, str) and (self._siblings_count or "$ref" not in node) else None
+
+    @staticmethod
+    def _joined(base: str, reference: str) -> str:
+        """The absolute URI; `urljoin` knows no URNs."""
+        return base + reference if reference.startswith("#") else urljoin(base, reference)
 
     def is_ambiguous(self, reference: str) -> bool:
         """Whether a dynamic reference may lead to more than one place."""
@@ -90,7 +100,7 @@ class References:
         return known
 
     def _find(self, reference: str, base: str, pointer: str) -> Target:
-        uri, fragment = urldefrag(urljoin(base, reference))
+        uri, fragment = urldefrag(self._joined(base, reference))
         root = self._roots.get(uri)
         if root is None:
             raise invalid(
@@ -118,6 +128,13 @@ class References:
             at = f"{at}/{escape(name)}"
             base = self.base_at(node, base)
         return Target(node, at, base)
+
+
+def id_keys(dialect: str) -> tuple[str, ...]:
+    """Where a schema's own URI stands in a draft; `dialect`: its `$schema`, "" where nothing is said."""
+    if "draft-03" in dialect or "draft-04" in dialect:
+        return ("id",)
+    return ("$id",) if "json-schema.org/draft" in dialect else ("$id", "id")
 
 
 def escape(key: str) -> str:

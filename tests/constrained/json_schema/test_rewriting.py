@@ -36,6 +36,10 @@ BASE = {
 }
 EXACT = {
     "names by alternatives": obj(propertyNames={"anyOf": [{"const": "a"}, {"pattern": "^x-"}]}),
+    "names that a reference lists": obj(
+        propertyNames={"$ref": "#/$defs/n"}, **{"$defs": {"n": {"enum": ["a", "x-1"]}}}
+    ),
+    "names that are listed and more": obj(propertyNames={"enum": ["a", "x-1"], "maxLength": 1}),
     "names by complement": obj(propertyNames={"not": {"enum": ["a"]}, "format": "regex"}),
     "names by reference": obj(propertyNames={"$ref": "#/$defs/n"}, **{"$defs": {"n": {"maxLength": 1}}}),
     "names that two schemas take": obj(propertyNames={"allOf": [{"pattern": "^[ab]"}, {"maxLength": 1}]}),
