@@ -1,11 +1,12 @@
 """How many decode steps run in one call: as many as nobody needs to look between, as few as take no time to notice.
 
 Planning a step and committing it takes as long for one row as for sixteen: at small batches, where steps are short,
-that is a good part of the time. So, where the loop waits for each step anyway, the executor goes on by itself: it ends
-where a request ends or something arrives, and what it drew beyond a request's end (a stop string is seen at the commit)
-is dropped. Whatever decides a draw depends on its place alone, so the tokens are those of single steps. What depends on
-the draws themselves is a constraint's mask: where rows have one, it is filled between the steps, and the burst ends
-where a constraint needs more than that.
+that is a good part of the time. So, where the loop waits for each step anyway, or steps are so short that it had better
+wait than wake a thread for each of them, the executor goes on by itself: it ends where a request ends or something
+arrives, and what it drew beyond a request's end (a stop string is seen at the commit) is dropped. Whatever decides a
+draw depends on its place alone, so the tokens are those of single steps. What depends on the draws themselves is a
+constraint's mask: where rows have one, it is filled between the steps, and the burst ends where a constraint needs more
+than that.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from .memory import RUN, Memory
 from .state import State
 
 _MOST = 8
+_BEATS_OVERLAP = 3  # steps in one call spare more than planning ahead does
 _BEGUN_S = 15e-3  # no step begins later in a call: readers see no gap; who arrives or aborts waits for one step anyway
 
 
@@ -36,6 +38,12 @@ class Bursts:
         self._num_calm = self._num_correct = 0
         """Steps since a draft was right; right ones by then."""
         self._ends: tuple[frozenset[int], Int32] = frozenset(), EMPTY
+
+    def beat_overlap(self, batch: Batch) -> bool:
+        """Whether what follows the batch had better be several steps in one call than one that is planned ahead."""
+        if batch.spans or not batch.decoding or len(self._state.queue):
+            return False
+        return self._most(batch) >= _BEATS_OVERLAP
 
     def extend(self, batch: Batch, plan: StepPlan) -> None:
         """Lets further steps follow the plan's, where they may; their slots are allocated."""
@@ -56,8 +64,7 @@ class Bursts:
         state, rows = self._state, self._state.rows
         if batch.spans or not batch.decoding or len(state.queue):
             return 1
-        step_s = state.pace.base_s(len(batch.decoding))
-        most = min(_MOST, 1 + int(_BEGUN_S / step_s) if step_s else 1)
+        most = self._most(batch)
         if state.speculator is not None:  # who guessed right lately will again, but not within a burst
             most = min(most, self._num_calm)
         if most < 2:
@@ -69,6 +76,11 @@ class Bursts:
             if request.sample_fields is None:
                 most = min(most, _num_alike(request, known))
         return self._num_placed(batch, most) if most > 1 else 1
+
+    def _most(self, batch: Batch) -> int:
+        """As many as a call has time for."""
+        step_s = self._state.pace.base_s(len(batch.decoding))
+        return min(_MOST, 1 + int(_BEGUN_S / step_s) if step_s else 1)
 
     def _num_placed(self, batch: Batch, most: int) -> int:
         """As many as there are slots for; more are taken only while memory is plentiful."""

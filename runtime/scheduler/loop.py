@@ -3,7 +3,8 @@
 With a thread for the steps, at most two are under way: one that runs, and one behind it that was planned with the draws
 of the first unknown. The later that is planned, the more arrivals and ends it knows of, so it is planned when the
 running step is expected to end soon. Where a step's draws decide the shape of the next one (drafts, tokens that a
-grammar is likely to force, memory that must be won back), the next one waits for them.
+grammar is likely to force, memory that must be won back), the next one waits for them. Where steps are so short that
+bursts of them run (bursts.py), those run on the loop's own thread, with nothing under way beside.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from .intake import error_finish
 from .planner import Planner
 from .recovery import Recovery
 from .state import State
-from .step_thread import RelayedSteps, StepResult, Steps
+from .step_thread import LaunchesAhead, RelayedSteps, StepResult, Steps
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class StepLoop:
         self._committer = committer
         self._alone = RelayedSteps(executor, state.clock)
         self._bursts = Bursts(state, committer)
+        self._is_device = isinstance(executor, LaunchesAhead)
         self._recovery = Recovery(state, committer, executor.execute)
         self._flights: deque[_Flight] = deque()
         self._begun_s = 0.0
@@ -60,6 +62,8 @@ class StepLoop:
         self._drafts_pay = False
         self._own_s = 0.0
         """What planning takes, about."""
+        self.own_thread_s = 0.0
+        """What steps took on the loop's own thread where others have one of theirs."""
 
     @property
     def num_in_flight(self) -> int:
@@ -91,6 +95,12 @@ class StepLoop:
                 self._ended_s = None
             return None
         is_ahead = bool(self._flights)
+        if not is_ahead and not self._is_device and self._bursts.beat_overlap(batch):
+            self._bursts.extend(batch, plan)
+            result = self._alone.run(plan, is_ahead=False)
+            self.own_thread_s += result.ended_s - result.begun_s
+            self._land(batch, plan, result)
+            return 0.0
         expected_s = self._state.pace.expect_s(len(batch.decoding), batch.num_tokens - len(batch.decoding))
         flight = _Flight(batch, plan, plan.fill_masks, threading.Event(), expected_s)
         if is_ahead and plan.fill_masks is not None:
@@ -138,6 +148,8 @@ class StepLoop:
     def _early_s(self, flight: _Flight) -> float | None:
         """Seconds until the step behind this one is best planned; None: not before this one is committed."""
         batch = flight.batch
+        if not self._is_device and self._bursts.beat_overlap(batch):
+            return None
         if batch.must_settle or self._state.wants_settled or self._is_worth_a_draft(batch):
             return None
         if batch.masked:  # a row whose grammar forces tokens has computed one in vain

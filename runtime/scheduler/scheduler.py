@@ -183,7 +183,9 @@ class Scheduler:
 
     def _turn(self, steps: Steps) -> float | None:
         """Commits what is done, starts what is due, tells; how long to sleep then (None: until woken)."""
-        begun_s, loop = time.perf_counter(), self._loop
+        counters, loop = self._state.counters, self._loop
+        begun_s, ran_s = time.perf_counter(), loop.own_thread_s
+        self._state.halt[0] = 0
         if loop.num_in_flight and steps.is_done:
             self._state.now_s = self._state.clock()
             loop.settle(steps)
@@ -197,7 +199,7 @@ class Scheduler:
             wait_s = loop.advance(steps)
         busy |= bool(self._state.outputs)
         self._flush_outputs()
-        self._state.counters.scheduler_seconds += time.perf_counter() - begun_s
+        counters.scheduler_seconds += time.perf_counter() - begun_s - (loop.own_thread_s - ran_s)
         if wait_s is None and not loop.num_in_flight:
             return 0.0 if busy else self._idle_s()
         return wait_s

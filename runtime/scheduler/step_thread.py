@@ -69,7 +69,8 @@ def overlap_pays(executor: Executor, num_threads: int) -> bool:
     """Whether planning a step takes nothing from the one that runs: it runs on a device, or leaves a core.
 
     num_threads: of the executor; 0: every core. Where all cores compute, 2 of 2, the processor time of a token was the
-    same or 1 to 3 % more with overlap (batches of 1, 16, 64, 256), and every step waits for a thread to wake.
+    same or 1 to 3 % more with overlap (batches of 1, 16, 64, 256), and every step waits for a thread to wake. Short
+    steps are not overlapped in either case: see Bursts.beat_overlap.
     """
     return isinstance(executor, LaunchesAhead) or 0 < num_threads < default_threads()
 

@@ -290,12 +290,56 @@ def test_wrong_drafts_keep_no_bursts_short(harness_of, let_guess) -> None:
     assert harness.token_ids["a"] == harness.expected([1, 2, 3], 60)
 
 
-def test_a_loop_that_plans_ahead_needs_no_bursts(harness_of) -> None:
-    harness = harness_of(disable_overlap_schedule=False)
+def note_starts(harness) -> list:
+    """Plans that the loop gave to the thread of steps."""
     plans = []
     start = harness.steps.start
     harness.steps.start = lambda plan, *, is_ahead: (plans.append(plan), start(plan, is_ahead=is_ahead))
+    return plans
+
+
+@pytest.mark.parametrize(("step_s", "most"), [(1e-3, 8), (5e-3, 4), (7e-3, 3), (8e-3, 1)])
+def test_a_loop_that_plans_ahead_runs_bursts_itself_where_steps_are_short(harness_of, step_s, most) -> None:
+    harness = harness_of(disable_overlap_schedule=False)
+    harness.executor.seconds_per_step = step_s
+    learn(harness)
+    plans = note_starts(harness)
+    harness.submit("a", [1, 2, 3], max_new_tokens=20)
+    harness.run()
+    assert max(harness.calls) == most
+    assert all(plan.burst is None for plan in plans)
+    assert len(plans) == 20 if most == 1 else len(plans) <= 2, "the prompt, and what was planned behind it"
+    assert harness.token_ids["a"] == harness.expected([1, 2, 3], 20)
+    assert harness.stats["num_used_tokens"] == 0
+
+
+def test_a_message_ends_a_burst_of_a_loop_that_plans_ahead(harness_of) -> None:
+    harness = harness_of(disable_overlap_schedule=False)
+    learn(harness)
+    harness.submit("a", [1, 2, 3], max_new_tokens=40)
+    while not any(calls > 1 for calls in harness.calls):
+        harness.step()
+    ends_early = iter([False, True])
+
+    def interrupt() -> bool:
+        if next(ends_early, False):
+            harness.scheduler.post(Abort(rid="a"))
+        return False
+
+    harness.executor.ends_early = interrupt
+    harness.step()
+    assert harness.calls[-1] == 3, "the step that ran when it came was the last"
+    harness.run()
+    assert harness.finish["a"].type == "abort"
+    got = harness.token_ids["a"]
+    assert got == harness.expected([1, 2, 3], 40)[: len(got)]
+
+
+def test_a_device_that_takes_the_next_step_while_one_runs_is_never_waited_for(harness_of) -> None:
+    harness = harness_of(disable_overlap_schedule=False)
+    harness.scheduler._loop._is_device = True
+    plans = note_starts(harness)
     harness.submit("a", [1, 2, 3], max_new_tokens=20)
     harness.run()
     assert len(plans) == 20
-    assert all(plan.burst is None for plan in plans)
+    assert max(harness.calls) == 1
