@@ -76,9 +76,20 @@ def tokenizer_for(vocabulary: Vocabulary) -> llguidance.LLTokenizer:
         tokenizer = _tokenizers.get(vocabulary)
         if tokenizer is None:
             wrapper = llguidance.TokenizerWrapper(_TokenizerFace(vocabulary))
-            tokenizer = llguidance.LLTokenizer(wrapper, eos_token=sorted(vocabulary.eos_token_ids))
+            eos_token_ids = sorted(vocabulary.eos_token_ids)
+            tokenizer = llguidance.LLTokenizer(wrapper, eos_token=eos_token_ids, slices=_slices())
             _tokenizers[vocabulary] = tokenizer
         return tokenizer
+
+
+def _slices() -> list[str]:
+    """Sets of tokens that the engine allows at once where a lexeme takes all of a set's texts.
+
+    Its own are of the texts in JSON strings; those of words, before them, serve names and the like: with them the masks
+    of our sample's documents take 15 to 20 % less.
+    """
+    space, *strings = llguidance.LLTokenizer.general_slices()
+    return [space, "[a-z]{1,10}", "[a-z]+", "[a-zA-Z0-9]{1,10}", *strings]
 
 
 class GuidanceGrammar:
