@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ...errors import GrammarError
 from ..fsm.pattern import Alt, Chars, Look, Repeat, Seq
 from .complement import OtherStrings
+from .inside import NAMED
+from .references import escape
 from .refusal import invalid, too_large, unsatisfiable
 
 MAX_STRING = 20_000
@@ -81,6 +84,7 @@ def _is_dependencies(value: Any) -> bool:
 
 
 _Check = tuple[Callable[[Any], bool], str]
+_Path = tuple[str, "_Path | None"]  # the last step, and the way there
 _COUNT: _Check = (_is_count, "a whole number, at least 0")
 _SCHEMA: _Check = (_is_schema, "a schema")
 _SCHEMAS: _Check = (_is_schemas, "a list of schemas that is not empty")
@@ -132,6 +136,12 @@ CHECKS: dict[str, _Check] = {
 }
 
 
+_HOLD_SCHEMAS = frozenset(key for key, check in CHECKS.items() if check in (_SCHEMA, _SCHEMAS, _SCHEMA_MAP)) | {
+    "items",
+    "dependencies",
+}
+
+
 def check_values(node: dict[str, Any], pointer: str) -> None:
     """Raises GrammarError (invalid_schema) for a keyword whose value cannot be; an empty enum is unsatisfiable."""
     for key, value in node.items():
@@ -153,7 +163,39 @@ def check_values(node: dict[str, Any], pointer: str) -> None:
         raise unsatisfiable(f"an empty {key} allows nothing", key, f"{pointer}/{key}")
 
 
-def check_is_schema(value: Any, pointer: str) -> None:
-    """Raises GrammarError if the value is no schema."""
-    if not _is_schema(value):
-        raise invalid(f"a schema is an object or a boolean, found {type(value).__name__}", "", pointer)
+def check_all(schema: Any, pointer: str, checked: set[int], *, siblings_count: bool) -> None:
+    """Raises as `check_values` for the schema and all inside; what only a reference leads to is left out.
+
+    `checked`: identities of what was checked before, added to. `siblings_count`: keywords beside `$ref` mean something.
+    """
+    waiting: list[tuple[Any, _Path]] = [(schema, ("", None))]
+    while waiting:
+        node, path = waiting.pop()
+        if id(node) in checked or isinstance(node, bool):
+            continue
+        if not isinstance(node, dict):
+            raise invalid(f"a schema is an object or a boolean, found {type(node).__name__}", "", _at(path, pointer))
+        checked.add(id(node))
+        try:
+            check_values(node, "")
+        except GrammarError:
+            check_values(node, _at(path, pointer))
+        if "$ref" in node and not siblings_count:
+            continue
+        for key in node.keys() & _HOLD_SCHEMAS:
+            value = node[key]
+            if isinstance(value, list):
+                waiting += [(inner, (str(i), (key, path))) for i, inner in enumerate(value)]
+            elif key in NAMED:
+                named = value.items()
+                waiting += [(inner, (n, (key, path))) for n, inner in named if isinstance(inner, dict)]
+            else:
+                waiting.append((value, (key, path)))
+
+
+def _at(path: _Path, pointer: str) -> str:
+    steps: list[str] = []
+    while path[1] is not None:
+        steps.append(escape(path[0]))
+        path = path[1]
+    return "/".join([pointer, *reversed(steps)])

@@ -17,6 +17,8 @@ Resolve = Callable[[Any], Any]
 """Follows a schema's `$ref` when that is all it has; returns others unchanged."""
 
 TYPES = ("null", "boolean", "object", "array", "number", "string")  # integer is a part of number
+_ALL, _NONE = frozenset(TYPES), frozenset[str]()
+_ALONE = {name: frozenset([name]) for name in TYPES} | {"integer": frozenset(["number"])}
 MAX_DEPTH = 12
 FORMATS = frozenset(["date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"])
 """Those that the engine enforces; others are annotations."""
@@ -75,11 +77,12 @@ def types_of(schema: Any) -> frozenset[str]:
     if schema is False:
         return frozenset()
     if not isinstance(schema, dict):
-        return frozenset(TYPES)
-    found = frozenset(TYPES)
+        return _ALL
+    found = _ALL
     if "type" in schema:
         names = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
-        found &= {"number" if name == "integer" else name for name in names}
+        known = [_ALONE.get(name, _NONE) for name in names]
+        found = known[0] if len(known) == 1 else _NONE.union(*known)
     values = [schema["const"]] if "const" in schema else schema.get("enum")
     if isinstance(values, list):
         found &= {type_of(value) for value in values}

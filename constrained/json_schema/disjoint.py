@@ -6,13 +6,13 @@ A "no" is certain; what is not known counts as yes.
 from __future__ import annotations
 
 import json
-from itertools import combinations
 from typing import Any
 
 from .complement import ASSERTIONS, MAX_DEPTH, TYPES, Resolve, canonical, type_of, types_of
 from .patterns import are_apart, is_found
 
 MAX_KIND_DEPTH = 4
+_APPLIED = frozenset(["allOf", "anyOf", "oneOf"])
 PLAIN = frozenset(["pattern", "format", "multipleOf", "minimum", "maximum", "minLength", "maxLength", "minItems"])
 
 
@@ -32,16 +32,6 @@ def beside_node(branch: Any, node: dict[str, Any]) -> Any:
     return out
 
 
-def rivals_of(branches: list[Any], resolve: Resolve) -> dict[int, list[int]]:
-    """For each branch those that may accept a document that it accepts."""
-    rivals: dict[int, list[int]] = {}
-    for i, j in combinations(range(len(branches)), 2):
-        if not disjoint(branches[i], branches[j], resolve):
-            rivals.setdefault(i, []).append(j)
-            rivals.setdefault(j, []).append(i)
-    return rivals
-
-
 def disjoint(
     one: Any, other: Any, resolve: Resolve, depth: int = 0, among: frozenset[str] = frozenset(TYPES),
     asked: frozenset[tuple[int, int]] = frozenset(),
@@ -55,8 +45,10 @@ def disjoint(
         return True
     if not isinstance(one, dict) or not isinstance(other, dict) or depth > MAX_DEPTH or pair in asked:
         return False
-    asked |= {pair, pair[::-1]}
     shared = among & kinds_of(one, resolve) & kinds_of(other, resolve)
+    if all(_disjoint_type(name, one, other, resolve, depth) for name in shared):
+        return True
+    asked |= {pair, pair[::-1]}
     for first, second in ((one, other), (other, one)):
         for inner in first.get("allOf", []) if isinstance(first.get("allOf"), list) else []:
             if disjoint(inner, second, resolve, depth + 1, shared, asked):
@@ -69,14 +61,16 @@ def disjoint(
                 merged = [{**{k: v for k, v in first.items() if k != key}, "allOf": [option]} for option in options]
                 if all(disjoint(option, second, resolve, depth + 2, shared, asked) for option in merged):
                     return True
-    return all(_disjoint_type(name, one, other, resolve, depth) for name in shared)
+    return False
 
 
 def kinds_of(schema: Any, resolve: Resolve, above: tuple[int, ...] = ()) -> frozenset[str]:
     """The types that a document of the schema may have, as far as can be seen. above: the schemas that hold it."""
     schema = resolve(schema)
     found = types_of(schema)
-    if not isinstance(schema, dict) or len(above) > MAX_KIND_DEPTH or id(schema) in above:
+    if not isinstance(schema, dict) or not schema.keys() & _APPLIED:
+        return found
+    if len(above) > MAX_KIND_DEPTH or id(schema) in above:
         return found
     above = (*above, id(schema))
     for part in schema.get("allOf", []):
@@ -117,7 +111,7 @@ def _implies(one: dict[str, Any], key: str, value: Any, resolve: Resolve, depth:
         case "type" if "integer" not in value:
             return types_of(one) <= types_of({"type": value})
         case "enum" | "const":
-            own, others = _constants(one), _constants({key: value})
+            own, others = constants_of(one), constants_of({key: value})
             return own is not None and others is not None and own <= others
         case "required":
             return set(value) <= set(one.get("required", []))
@@ -127,41 +121,12 @@ def _implies(one: dict[str, Any], key: str, value: Any, resolve: Resolve, depth:
     return False
 
 
-def told_apart(branches: list[Any]) -> bool:
-    """Whether a constant tells many branches apart at a glance: of theirs, or of a property that all require."""
-    if not all(isinstance(branch, dict) for branch in branches):
-        return False
-    keys = [_constants(branch) for branch in branches]
-    if all(key is not None for key in keys):
-        return _all_differ([key for key in keys if key is not None])
-    if any(types_of(branch) != {"object"} for branch in branches):
-        return False
-    first = branches[0].get("properties", {})
-    for name in first if isinstance(first, dict) else []:
-        found = []
-        for branch in branches:
-            properties, required = branch.get("properties"), branch.get("required")
-            if not isinstance(properties, dict) or not isinstance(required, list) or name not in required:
-                break
-            constants = _constants(properties.get(name))
-            if constants is None:
-                break
-            found.append(constants)
-        else:
-            if _all_differ(found):
-                return True
-    return False
-
-
-def _constants(schema: Any) -> set[str] | None:
+def constants_of(schema: Any) -> set[str] | None:
+    """The values, as canonical texts, of which a document must be one; None: it need not."""
     if not isinstance(schema, dict):
         return None
     values = [schema["const"]] if "const" in schema else schema.get("enum")
     return {canonical(value) for value in values} if isinstance(values, list) else None
-
-
-def _all_differ(sets: list[set[str]]) -> bool:
-    return len(set().union(*sets)) == sum(map(len, sets))
 
 
 def _disjoint_type(name: str, one: dict[str, Any], other: dict[str, Any], resolve: Resolve, depth: int) -> bool:

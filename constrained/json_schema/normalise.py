@@ -11,16 +11,17 @@ from typing import Any, NamedTuple
 
 from ...errors import GrammarTooLarge
 from . import checks
+from .branches import rivals_of
 from .combine import any_of, together
 from .complement import ASSERTIONS, FORMATS, Schema, canonical
 from .counts import contained, property_counts, unique_items
-from .disjoint import beside_node, rivals_of, told_apart
+from .disjoint import beside_node
 from .document import parse
 from .marks import REFUSES
 from .names import apart, property_names, with_listed_names
 from .numbers import holds_fraction, open_bound
 from .patterns import engine_pattern
-from .references import References, escape, id_keys
+from .references import References, Target, escape, id_keys
 from .refusal import invalid, may_both_match, too_large, unsupported
 from .relative import Room, refused
 from .settled import settled
@@ -33,7 +34,6 @@ MAX_NODES = 100_000
 HOISTED_DEPTH = 16  # what is nested deeper moves to $defs: the engine's reader takes 128 levels of JSON
 MAX_MIN_ITEMS = 4096  # items that must be there: the engine writes them out
 MAX_PROPERTIES = 3000  # of one object: the engine's compile time grows with the square
-MAX_ONE_OF = 48  # branches that are compared in pairs
 MAX_WRITTEN = 400  # schemas whose complement is written out; others are marked
 PLAIN = checks.COUNTS | {"minimum", "maximum", "multipleOf", "exclusiveMinimum", "exclusiveMaximum", "required"}
 OBJECT_KEYWORDS = ("properties", "patternProperties", "additionalProperties", "minProperties", "maxProperties")
@@ -92,9 +92,11 @@ class _Normaliser:
         self.siblings_count = not any(f"draft-0{n}" in uri for n in (3, 4, 6, 7))
         self.has_fractions = holds_fraction(document)
         self.references = References(document, siblings_count=self.siblings_count, id_keys=id_keys(uri))
+        self.checked: set[int] = set()  # identities of schemas whose keywords have values that may be
         self.twins = Twins(document)
 
     def run(self) -> NormalisedSchema:
+        checks.check_all(self.document, "#", self.checked, siblings_count=self.siblings_count)
         try:
             root = self.schema(self.document, _Place("#", "", 0, True))
             definitions: dict[str, Any] = {}
@@ -123,7 +125,6 @@ class _Normaliser:
         if place.depth and (twin := self.twins.number(node)) is not None:
             return self.twin(twin, node, place)
         place = place._replace(base=self.references.base_at(node, place.base))
-        checks.check_values(node, place.pointer)
         for key in node:
             if key not in ASSERTIONS and key not in checks.ANNOTATIONS and not key.startswith("x-"):
                 self.ignored.append(f"{place.pointer}/{escape(key)}")
@@ -228,7 +229,7 @@ class _Normaliser:
         """A reference to the target under `$defs`, which is normalised once."""
         if key != "$ref" and self.references.is_ambiguous(value):
             raise unsupported(f"{key} may lead to several places; use $ref", key, f"{place.pointer}/{key}")
-        target = self.references.find(value, place.base, f"{place.pointer}/{key}")
+        target = self.target(value, place.base, f"{place.pointer}/{key}")
         name = self.names.get(target.pointer)
         if name is None:
             name = self.names[target.pointer] = f"d{len(self.names)}"
@@ -240,7 +241,7 @@ class _Normaliser:
         """The node with `additionalProperties` where all that is evaluated is plain to see."""
         where = f"{place.pointer}/unevaluatedProperties"
         found = closed(
-            node, lambda reference: self.references.find(reference, place.base, where).node, may_narrow=self.may_narrow
+            node, lambda reference: self.target(reference, place.base, where).node, may_narrow=self.may_narrow
         )
         if found is None:
             message = "unevaluatedProperties depends on which alternatives hold; use additionalProperties"
@@ -280,12 +281,18 @@ class _Normaliser:
                 break
             if self.siblings_count and set(node) & ASSERTIONS != {"$ref"}:
                 break
-            node = self.references.find(node["$ref"], "", "#").node
+            node = self.target(node["$ref"], "", "#").node
         return node
+
+    def target(self, reference: str, base: str, pointer: str) -> Target:
+        """Where a reference leads: a schema that is one. Raises a GrammarError."""
+        found = self.references.find(reference, base, pointer)
+        if id(found.node) not in self.checked:
+            checks.check_all(found.node, found.pointer, self.checked, siblings_count=self.siblings_count)
+        return found
 
     def complement(self, value: Any, key: str, node: dict[str, Any], place: _Place) -> list[Schema]:
         """What `value` refuses beside the type that `node` has, normalised."""
-        checks.check_is_schema(value, f"{place.pointer}/{key}")
         context = {k: v for k, v in node.items() if k not in ("not", "if", "then", "else")}
         negated = refused(value, context, self.resolve, room=self.room)
         if negated is None:
@@ -303,9 +310,8 @@ class _Normaliser:
         """Alternatives, each without what the others accept unless that is nothing."""
         closable = place.is_closable and not node.keys() & set(OBJECT_KEYWORDS)
         full = [beside_node(self.resolve(branch), node) for branch in value]
-        apart_already = told_apart(full)
-        rivals = rivals_of([] if apart_already or len(value) > MAX_ONE_OF else full, self.resolve)
-        if len(value) > MAX_ONE_OF and not apart_already:
+        rivals = rivals_of(full, self.resolve)
+        if rivals is None:
             raise unsupported(
                 "so many branches of oneOf must differ in a const property that all require; or use anyOf",
                 "oneOf",
@@ -315,7 +321,7 @@ class _Normaliser:
         for i, branch in enumerate(value):
             parts: list[Any] = [self.schema(branch, place.down("oneOf", str(i), is_closable=closable))]
             for j in rivals.get(i, ()):
-                rest = refused(value[j], full[i], self.resolve, room=self.room)
+                rest = refused(value[j], full[i], self.resolve, room=self.room, are_rivals=True)
                 if self.may_narrow and (rest is None or REFUSES in canonical(rest)):
                     rest = refused(value[j], full[i], self.resolve, partly=True) or rest
                 if rest is None:

@@ -43,19 +43,27 @@ class Room:
 
 
 def refused(
-    schema: Any, context: Any, resolve: Resolve, depth: int = 0, *, room: Room | None = None, partly: bool = False
+    schema: Any,
+    context: Any,
+    resolve: Resolve,
+    depth: int = 0,
+    *,
+    room: Room | None = None,
+    partly: bool = False,
+    are_rivals: bool = False,
 ) -> list[Schema] | None:
     """Schemas that together, beside `context`, accept exactly what `context` does and `schema` does not.
 
     [True]: nothing satisfies both. []: whatever satisfies `context` satisfies `schema`. None: that cannot be said, as
     of a `format`, which some validators enforce. `partly`: they may accept less, but nothing of what `schema` does.
+    `are_rivals`: that both may accept the same document is known already.
     """
     schema, context = modern(resolve(schema)), modern(resolve(context))
     if isinstance(schema, bool):
         return [not schema] if not schema else []
     if not isinstance(schema, dict) or (partly and depth > MAX_DEPTH):
         return None
-    if disjoint(schema, context, resolve):
+    if not are_rivals and disjoint(schema, context, resolve):
         return [True]
     if _same(schema, context):
         return []

@@ -1,3 +1,4 @@
+import itertools
 import json
 
 import pytest
@@ -7,8 +8,9 @@ from jsonschema import Draft202012Validator
 
 from radixlang.constrained.fsm.pattern import Alt, Chars, Seq
 from radixlang.constrained.json_schema import disjoint as disjoint_module
+from radixlang.constrained.json_schema.branches import rivals_of, told_apart
 from radixlang.constrained.json_schema.complement import OtherStrings, canonical, types_of
-from radixlang.constrained.json_schema.disjoint import disjoint, told_apart, within
+from radixlang.constrained.json_schema.disjoint import disjoint, within
 from radixlang.constrained.json_schema.marks import REFUSES
 from radixlang.constrained.json_schema.normalise import normalise
 from radixlang.constrained.json_schema.relative import refused
@@ -153,3 +155,38 @@ def test_a_circle_of_references_is_gone_round_once(circle, monkeypatch) -> None:
     monkeypatch.setattr(disjoint_module, "types_of", counted)
     normalise(json.dumps({"properties": {"a": {"$ref": "#/$defs/x"}}, "$defs": {"x": circle}}))
     assert num_asked < 20_000, "it was two million"
+
+
+def test_what_a_branch_says_at_a_glance_tells_it_apart_as_a_comparison_does() -> None:
+    base = {"properties": {"kind": {"enum": ["a", "b"]}, "n": {"type": "integer"}}, "required": ["kind"]}
+    branches = [
+        {"type": "object", "allOf": [base, {"properties": {"kind": {"const": "a"}}}]},
+        {"type": "object", "allOf": [base, {"oneOf": [{"properties": {"kind": {"const": "b"}}}]}]},
+        {"type": "object", "properties": {"other": True}, "additionalProperties": False},
+        {"type": ["string", "null"]},
+        {"enum": ["x", None]},
+        {"type": "object", "required": ["other"]},
+    ]
+    assert rivals_of(branches, same) == {0: [5], 1: [5], 2: [5], 3: [4], 4: [3], 5: [0, 1, 2]}
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(SCHEMAS, min_size=2, max_size=4), st.lists(VALUES, max_size=10))
+def test_branches_that_are_no_rivals_share_no_document(branches, values) -> None:
+    rivals = rivals_of(branches, same)
+    assert rivals is not None
+    for i, j in itertools.combinations(range(len(branches)), 2):
+        if j not in rivals.get(i, []):
+            both = [v for v in values if all(Draft202012Validator(branches[k]).is_valid(v) for k in (i, j))]
+            assert not both
+
+
+def test_sixty_branches_are_compared_and_thousands_are_not() -> None:
+    def branch(i: int, *, required: bool) -> dict:
+        return {"properties": {f"p{i}": {"type": "integer"}}, "required": [f"p{i}"] if required else []}
+
+    found = rivals_of([branch(i, required=True) for i in range(60)], same)
+    assert found is not None
+    assert len(found) == 60
+    assert rivals_of([branch(i, required=True) for i in range(100)], same) is None
+    assert rivals_of([{"minLength": i} for i in range(1000)], same) is None

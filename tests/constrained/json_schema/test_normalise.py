@@ -3,6 +3,7 @@ import json
 import pytest
 
 from radixlang.constrained.constraint import JsonSchema
+from radixlang.constrained.json_schema.checks import CHECKS
 from radixlang.constrained.json_schema.normalise import normalise
 from radixlang.errors import GrammarError
 
@@ -228,6 +229,29 @@ def test_what_is_no_schema_is_refused_with_its_place(schema, pointer) -> None:
     with pytest.raises(GrammarError) as caught:
         normalise(json.dumps(schema))
     assert (caught.value.code, caught.value.pointer) == ("invalid_schema", pointer)
+
+
+WRONG = [None, 1, "x", True, [1], [None], {"a": 1}]
+AROUND = {
+    "oneOf/0": lambda inner: {"oneOf": [inner, {"type": "string"}]},
+    "not": lambda inner: {"not": inner},
+    "if": lambda inner: {"if": inner, "then": {"type": "string"}},
+    "oneOf/1/allOf/0": lambda inner: {"oneOf": [{"type": "object", "required": ["a"]}, {"allOf": [inner]}]},
+    "propertyNames": lambda inner: {"propertyNames": inner},
+    "anyOf/0": lambda inner: {"unevaluatedProperties": False, "anyOf": [inner]},
+    "$defs/a~1b": lambda inner: {"not": {"$ref": "#/$defs/a~1b"}, "$defs": {"a/b": inner}},
+}
+
+
+@pytest.mark.parametrize("place", AROUND)
+@pytest.mark.parametrize("keyword", sorted(CHECKS))
+def test_a_wrong_value_deep_inside_is_refused_with_its_place(place: str, keyword: str) -> None:
+    for wrong in WRONG:
+        if CHECKS[keyword][0](wrong):
+            continue
+        with pytest.raises(GrammarError) as caught:
+            normalise(json.dumps(AROUND[place]({keyword: wrong})))
+        assert (caught.value.code, caught.value.pointer) == ("invalid_schema", f"#/{place}/{keyword}"), wrong
 
 
 UNSUPPORTED = [
