@@ -67,6 +67,7 @@ void Step::begin_layers(const Plan& plan) {
     num_rows_ = plan.num_tokens;
     small_ = plan.num_tokens <= kSmallRows;
     adapters_.begin(plan, kSmallRows, kHeadRows);
+    by_rows_ = plan.num_tokens >= kOwnRows * pool_.size() && !adapters_.any();
     place_attention(plan, whole_part_);
     part_ = &whole_part_;
     tail_.build(plan);
@@ -81,6 +82,7 @@ void Step::begin_head(const Plan& plan) {
 
 void Step::layers(int thread) {
     embed(thread);
+    if (by_rows_) return layers_by_rows(thread);
     pool_.barrier();
     mark(Phase::kEmbedding, thread);
     for (int l = 0; l < model_.num_layers; ++l) {
@@ -117,10 +119,14 @@ void Step::attention(const Layer& layer, int index, int thread) {
     if (small_) fetch_first(index, thread);
     pool_.barrier();
     mark(Phase::kQkv, thread);
-    rotate_and_store(layer, index, thread);
+    rotate_and_store(layer, index, split(plan_->num_tokens, pool_.size(), thread));
     pool_.barrier();
     if (index == model_.num_layers - 1 && tail_.shorter()) narrow(thread);
     mark(Phase::kRotation, thread);
+    attend_and_add(layer, index, thread);
+}
+
+void Step::attend_and_add(const Layer& layer, int index, int thread) {
     if (plan_->num_tokens == 0) return;
     attend(layer, index, thread);
     pool_.barrier();
@@ -138,9 +144,8 @@ void Step::attention(const Layer& layer, int index, int thread) {
     mark(Phase::kOutput, thread);
 }
 
-void Step::rotate_and_store(const Layer& layer, int index, int thread) {
+void Step::rotate_and_store(const Layer& layer, int index, Range rows) {
     const int head_dim = model_.head_dim;
-    const Range rows = split(plan_->num_tokens, pool_.size(), thread);
     auto norm_heads = [&](const Norm& norm, float* x, int width) {
         if (norm.weight == nullptr) return;
         const int n = model_.qk_norm == kFullNorm ? width : head_dim;

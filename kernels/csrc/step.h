@@ -1,7 +1,8 @@
 // The forward step of a decoder on the CPU: token ids in, sampled ids and log-probabilities out.
 //
 // Every thread of the pool runs the same phases; barriers lie between phases that read what others wrote. Rows (tokens) are
-// split over threads for norms, columns for linears, a queue of items for attention, rows of the head for sampling.
+// split over threads for norms, columns for linears, a queue of items for attention, rows of the head for sampling. Where
+// there are many rows, threads take rows of their own through all that lies between two attentions (step_rows.cpp).
 
 #pragma once
 
@@ -65,12 +66,16 @@ private:
     static constexpr int kSmallRows = 4;
     // Rows of the head at a time: their logits fit the cache.
     static constexpr int kHeadRows = 64;
+    // From so many rows for each thread on, threads take rows of their own,
+    static constexpr int kOwnRows = 64;
+    // and at most so many at a time.
+    static constexpr int kBlockRows = 64;
 
     // What each thread needs for itself.
     struct Worker {
         Reserve memory;
         float* row = nullptr;         // one row of anything
-        void* activations = nullptr;  // of a few rows, for steps so small that every thread prepares all rows
+        void* activations = nullptr;  // of kBlockRows rows that the thread prepares for itself
         void* attend_scratch = nullptr;
         Sampler sampler;
     };
@@ -92,8 +97,20 @@ private:
     void layers(int thread);
     void embed(int thread);
     void attention(const Layer& layer, int index, int thread);
+    void attend_and_add(const Layer& layer, int index, int thread);
     void mlp(const Layer& layer, int thread);
-    void rotate_and_store(const Layer& layer, int index, int thread);
+    void rotate_and_store(const Layer& layer, int index, Range rows);
+
+    // By rows: what one thread computes of rows of its own before a layer's attention, and behind it.
+    void layers_by_rows(int thread);
+    void project_rows(const Layer& layer, int index, Range rows, int thread);
+    void finish_rows(const Layer& layer, Range rows, int first_own, int thread);
+    Activations normed_rows(const Norm& norm, const Weight& weight, Range rows, int thread);
+    Activations own_activations(const Weight& weight, int count, int thread) const;
+    void add_rows_to_residual(const Weight& weight, const Activations& input, const Norm& post, Range rows, int first_own);
+    void multiply_rows(const Weight& weight, const Activations& input, int count, Epilogue epilogue, float multiplier,
+                       float* out, int64_t stride);
+
     void narrow(int thread);
     int place_of(int row) const { return tail_.shorter() ? tail_.place(row) : row; }
     void attend(const Layer& layer, int index, int thread);
@@ -138,7 +155,7 @@ private:
 
     // Of the plan that runs, or behind its last rotation of its tail.
     const Plan* plan_ = nullptr;
-    bool small_ = false;
+    bool small_ = false, by_rows_ = false;
     int num_rows_ = 0;
     Tail tail_;
     AttentionPart whole_part_, tail_part_;

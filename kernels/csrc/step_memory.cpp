@@ -36,7 +36,7 @@ void Step::reserve() {
     size_t activations = 0;
     for (const Weight* w : weights) {
         const ActivationForm form = linear_.activation_form(w->kind);
-        row_activations = std::max(row_activations, activation_bytes(form, kSmallRows, w->depth));
+        row_activations = std::max(row_activations, activation_bytes(form, kBlockRows, w->depth));
         activations = std::max(activations, activation_bytes(form, std::max(options_.max_tokens, kHeadRows), w->depth));
     }
     const auto hidden = static_cast<size_t>(model_.hidden_size), wide = static_cast<size_t>(model_.intermediate_size);

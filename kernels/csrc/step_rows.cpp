@@ -1,0 +1,127 @@
+// Steps of many rows: between two attentions a thread takes rows of its own through all there is, a block at a time.
+//
+// So what one product writes the next one finds in the core's own second cache, rows never go from core to core but as
+// queries, keys and values, and a layer has two barriers. The price is that every thread reads all weights, once for each
+// of its blocks: little beside the products of that many rows.
+
+#include <algorithm>
+
+#include "step.h"
+
+namespace rx {
+
+void Step::layers_by_rows(int thread) {
+    const Range own = split(plan_->num_tokens, pool_.size(), thread);
+    const int blocks = (own.end - own.begin + kBlockRows - 1) / kBlockRows, last = model_.num_layers - 1;
+    auto block = [&](int b) {
+        const Range part = split(own.end - own.begin, blocks, b);
+        return Range{own.begin + part.begin, own.begin + part.end};
+    };
+    mark(Phase::kEmbedding, thread);
+    for (int b = 0; b < blocks; ++b) project_rows(model_.layers[0], 0, block(b), thread);
+    for (int l = 0; l <= last; ++l) {
+        const Layer& layer = model_.layers[l];
+        pool_.barrier();
+        if (l == last && tail_.shorter()) {
+            narrow(thread);
+            mark(Phase::kRotation, thread);
+            attend_and_add(layer, l, thread);
+            if (plan_->num_tokens > 0) mlp(layer, thread);
+            return;
+        }
+        mark(Phase::kRotation, thread);
+        attend(layer, l, thread);
+        pool_.barrier();
+        mark(Phase::kAttention, thread);
+        for (int b = 0; b < blocks; ++b) {
+            finish_rows(layer, block(b), own.begin, thread);
+            if (l < last) project_rows(model_.layers[l + 1], l + 1, block(b), thread);
+        }
+    }
+    pool_.barrier();
+}
+
+void Step::project_rows(const Layer& layer, int index, Range rows, int thread) {
+    const Activations input = normed_rows(layer.attention_norm, layer.qkv, rows, thread);
+    mark(Phase::kNorms, thread);
+    multiply_rows(layer.qkv, input, rows.end - rows.begin, kStore, 1.0f, qkv_ + static_cast<int64_t>(rows.begin) * qkv_width_,
+                  qkv_width_);
+    mark(Phase::kQkv, thread);
+    rotate_and_store(layer, index, rows);
+    mark(Phase::kRotation, thread);
+}
+
+// first_own: of the thread's rows. What is between two products lies where those rows' first ones would have it.
+void Step::finish_rows(const Layer& layer, Range rows, int first_own, int thread) {
+    const int count = rows.end - rows.begin, wide = model_.intermediate_size;
+    const Activations attended = own_activations(layer.output, count, thread);
+    for (int r = rows.begin; r < rows.end; ++r) {
+        linear_.prepare_rows(attention_row(r, workers_[thread].row), 0, r - rows.begin, r - rows.begin + 1, attended);
+    }
+    mark(Phase::kQuantise, thread);
+    add_rows_to_residual(layer.output, attended, layer.attention_post_norm, rows, first_own);
+    mark(Phase::kOutput, thread);
+    const Activations input = normed_rows(layer.mlp_norm, layer.gate_up, rows, thread);
+    mark(Phase::kNorms, thread);
+    float* inner = gated_ + static_cast<int64_t>(first_own) * wide;
+    multiply_rows(layer.gate_up, input, count, layer.gate_up.order == kGateUp ? kGated : kAct, 1.0f, inner, wide);
+    mark(Phase::kGateUp, thread);
+    const Activations gated = own_activations(layer.down, count, thread);
+    linear_.prepare_rows(inner, wide, 0, count, gated);
+    mark(Phase::kQuantise, thread);
+    add_rows_to_residual(layer.down, gated, layer.mlp_post_norm, rows, first_own);
+    mark(Phase::kDown, thread);
+}
+
+Activations Step::own_activations(const Weight& weight, int count, int thread) const {
+    return activations_in(workers_[thread].activations, linear_.activation_form(weight.kind), count, weight.depth,
+                          weight.inputs);
+}
+
+Activations Step::normed_rows(const Norm& norm, const Weight& weight, Range rows, int thread) {
+    const int count = rows.end - rows.begin, hidden = model_.hidden_size;
+    const Activations out = own_activations(weight, count, thread);
+    const float* x = x_ + static_cast<int64_t>(rows.begin) * hidden;
+    if (norm.weight == nullptr) {
+        linear_.prepare_rows(x, hidden, 0, count, out);
+        return out;
+    }
+    float* row = workers_[thread].row;
+    for (int r = 0; r < count; ++r, x += hidden) {
+        normalise(norm, x, hidden, row);
+        linear_.prepare_rows(row, 0, r, r + 1, out);
+    }
+    return out;
+}
+
+void Step::add_rows_to_residual(const Weight& weight, const Activations& input, const Norm& post, Range rows, int first_own) {
+    const int count = rows.end - rows.begin, hidden = model_.hidden_size;
+    float* x = x_ + static_cast<int64_t>(rows.begin) * hidden;
+    if (post.weight == nullptr) {
+        multiply_rows(weight, input, count, kAdd, model_.residual_multiplier, x, hidden);
+        return;
+    }
+    float* y = products_ + static_cast<int64_t>(first_own) * hidden;
+    multiply_rows(weight, input, count, kStore, 1.0f, y, hidden);
+    for (int r = 0; r < count; ++r, x += hidden, y += hidden) {
+        normalise(post, y, hidden, y);
+        step_.add(x, y, model_.residual_multiplier, hidden);
+    }
+}
+
+void Step::multiply_rows(const Weight& weight, const Activations& input, int count, Epilogue epilogue, float multiplier,
+                         float* out, int64_t stride) {
+    LinearCall call{};
+    call.weight = &weight;
+    call.input = &input;
+    call.row_end = count;
+    call.column_end = weight.packed_columns;
+    call.epilogue = epilogue;
+    call.activation = model_.activation;
+    call.multiplier = multiplier;
+    call.out = out;
+    call.out_stride = stride;
+    linear_.linear(call);
+}
+
+}  // namespace rx
