@@ -21,6 +21,7 @@ Step::Step(const Model& model, const Kernels& kernels, const StepOptions& option
       workers_(static_cast<size_t>(options.num_threads)),
       next_item_(new std::atomic<int>[static_cast<size_t>(model.num_layers)]) {
     reserve();
+    touch_first();
 }
 
 void Step::run(const Plan& plan) {
@@ -64,6 +65,7 @@ void Step::run_head(const Plan& plan) {
 
 void Step::begin_layers(const Plan& plan) {
     plan_ = &plan;
+    touch_ahead(plan);
     num_rows_ = plan.num_tokens;
     small_ = plan.num_tokens <= kSmallRows;
     adapters_.begin(plan, kSmallRows, kHeadRows);

@@ -22,6 +22,7 @@
 #include "step_kernels.h"
 #include "tail.h"
 #include "threads.h"
+#include "touch.h"
 
 namespace rx {
 
@@ -87,6 +88,8 @@ private:
     };
 
     void reserve();
+    void touch_first();
+    void touch_ahead(const Plan& plan);
     void place_attention(const Plan& plan, AttentionPart& part);
     void mark(Phase phase, int thread) {
         if (thread == 0) clock_.mark(phase);
@@ -152,6 +155,8 @@ private:
     void* activations_ = nullptr;
     float* logits_ = nullptr;  // [kHeadRows, padded vocabulary]
     int64_t logits_stride_ = 0;
+    size_t kv_ahead_ = 0;                  // bytes of the pool that are touched ahead of the highest slot in use
+    size_t kv_used_ = 0, kv_touched_ = 0;  // ends of what plans used of the pool, and of what was asked to be touched
 
     // Of the plan that runs, or behind its last rotation of its tail.
     const Plan* plan_ = nullptr;
@@ -164,6 +169,7 @@ private:
     HeadWork head_work_;
     std::atomic<int> next_task_{0};
     PhaseClock clock_;
+    Toucher toucher_;  // last: it ends before the memory that it touches
 };
 
 }  // namespace rx
