@@ -8,14 +8,16 @@ of agents whose graph says which instructions come after how many calls) against
 that hold 5, 25, 100 and 200 % of the working set: the most tokens at one time that are held or will be used again.
 Three schedulers: ours, ours without what it knows of programs, and fcfs + lru. `optimum` is Belady's rule on the
 prefix tree for the order of admissions of the same run, `endless` what a cache without a limit would have reused.
+`known` is what a replay of our admissions reaches at 25 % that knows the distributions, the graphs and the queue, but
+no draw (knowable.py), of the optimum; a loop can be foretold, once it was seen.
 
 The last lines sum up the traces: all tokens that were found over all that the optimum would have found.
 
 Exits 1 when a slot leaked, a request got no answer, one waited beyond the bound, or a ratio is below its limit: 0.90
 of the optimum at 25 %, over all traces and in each, 0.97 of the endless cache at 200 % (who does not know the future
 needs room for what will not be used again), and no fewer hits than fcfs + lru where nothing is told of programs. People
-who chat come back when they like; that only the optimum knows: what can be reached there, 0.88 of it, online_bound.py
-measures; the limit is 0.82. Of flows it is 0.85: what the programs to come will need is in no graph.
+who chat come back when they like; that only the optimum knows: the limit is 0.82 (see online_bound.py). Of flows it is
+0.85: what the programs to come will need is in no graph.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+from knowable import Likely
 from offline_optimum import Replay, working_set
 from virtual import MAX_RUNNING, ORDERS, VOCAB, VirtualEngine
 
@@ -113,10 +116,13 @@ class Run(VirtualEngine):
         # People come back soon or late (heavy tail); tools take about as long as they took before.
         self.think = self.draw.lognormal(-1.0, 1.5, 1 << 16) if name == "chats" else self.draw.gamma(4.0, 0.25, 1 << 16)
         self.due = []
+        self.arrivals = []
+        """How many events came before, and which request."""
 
     def advance(self, program, calls, turn, history, last):
         """Sends a turn: what is new alone where the scheduler knows the program."""
         call, rid = calls[turn], f"{program}.{turn}"
+        self.arrivals.append((len(self.events), rid))
         new = call.prompt if call.prompt is not None else self.draw.integers(0, VOCAB, 30).tolist()
         if call.begins_anew:
             new, history, last = new + history[-call.max_new_tokens :], [], None
@@ -171,6 +177,13 @@ def orders(name, pool):
     return [order for order in ORDERS if name in PROGRAMS or order != "ours, programs unknown"]
 
 
+def foretold(name, run, slots, optimum):
+    """Tokens that who knows everything but the draws would have found."""
+    if name == "loop":
+        return optimum.hit_len
+    return Likely(run.calls, run.events, run.arrivals, run.numbers, slots, vary=name == "chats").hit_len
+
+
 def main():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--requests", type=int, default=100_000, help="of all runs together")
@@ -182,10 +195,11 @@ def main():
     gc.freeze()
     print(
         f"{'trace':7} {'pool':>5} {'slots':>7} {'order':23} {'requests':>8} {'hit':>6} {'optimum':>8} {'of it':>6} "
+        f"{'known':>6} "
         f"{'endless':>8} {'of it':>6} {'waited':>8} {'us CPU a request':>17}"
     )
     bad, total = [], 0
-    found, possible = defaultdict(int), defaultdict(int)
+    found, possible, foretold_len = defaultdict(int), defaultdict(int), 0
     for name in names:
         each = max(20, SHARES.get(name, 1) * given.requests // shares)
         endless = Run(name, each, 1 << 22).run()
@@ -202,10 +216,15 @@ def main():
                 found[pool, order] += run.hit_len
                 possible[pool, order] += optimum.hit_len
                 best = optimum.hit_rate
+                known = "-"
+                if order == "ours" and pool == 0.25:
+                    likely = foretold(name, run, slots, optimum)
+                    foretold_len += likely
+                    known = f"{likely / max(1, optimum.hit_len):.3f}"
                 of_best, of_endless = (run.hit_rate / other if other else 1.0 for other in (best, endless.hit_rate))
                 print(
                     f"{name:7} {pool:5.0%} {slots:7} {order:23} {run.num_done:8} {run.hit_rate:6.3f} {best:8.3f} "
-                    f"{of_best:6.3f} {endless.hit_rate:8.3f} {of_endless:6.3f} {run.longest_wait_s:6.2f} s "
+                    f"{of_best:6.3f} {known:>6} {endless.hit_rate:8.3f} {of_endless:6.3f} {run.longest_wait_s:6.2f} s "
                     f"{1e6 * run.cpu_s / run.num_done:17.0f}",
                     flush=True,
                 )
@@ -228,7 +247,8 @@ def main():
     for (pool, order), most in possible.items():
         if len(names) > 1 and order != "ours, programs unknown":
             share = found[pool, order] / max(1, most)
-            print(f"{'all':7} {pool:5.0%} {'':7} {order:23} {found[pool, order]} of {most} tokens, {share:.3f}")
+            known = f"; known {foretold_len / max(1, most):.3f}" if order == "ours" and pool == 0.25 else ""
+            print(f"{'all':7} {pool:5.0%} {'':7} {order:23} {found[pool, order]} of {most} tokens, {share:.3f}{known}")
             if order == "ours" and pool == 0.25 and share < 0.90 and each >= 1000:
                 bad.append(f"all traces at {pool:.0%}: {share:.3f} of the optimum, limit 0.90")
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
