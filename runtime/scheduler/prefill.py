@@ -207,7 +207,8 @@ class Prefill:
 
     def _read_last(self, batch: Batch, request: Request, packed_row: int) -> None:
         """The row of the last known token is computed in this step: draw from it, or whatever was asked."""
-        if request.submit.want_hidden and not request.hidden and request not in batch.hiding:
+        is_prompt_end = self._state.rows.known[request.row] == request.prompt_len  # and not what a grammar forced
+        if request.submit.want_hidden and is_prompt_end and not request.hidden and request not in batch.hiding:
             batch.hidden_rows.append(packed_row)
             batch.hiding.append(request)
         if not request.wants_no_token:

@@ -6,6 +6,8 @@ import random
 
 import pytest
 
+from radixlang.constrained.constraint import Regex
+
 
 @pytest.mark.parametrize("page_size", [1, 4, 16])
 @pytest.mark.parametrize("chunk", [1, 7, 64, 512])
@@ -83,3 +85,19 @@ def test_no_token_asked_computes_and_caches_the_prompt(make_harness) -> None:
     harness.run()
     assert harness.executor.num_steps == steps
     assert harness.outputs["again"][0].cached_len == 3
+
+
+@pytest.mark.parametrize("overlap", [True, False])
+@pytest.mark.parametrize("held", [True, False])
+@pytest.mark.parametrize("chunk", [1, 2, 3, 16])
+def test_the_hidden_state_is_the_prompt_s_and_not_that_of_what_a_grammar_forces(
+    make_harness, make_grammars, chunk, held, overlap
+) -> None:
+    prompt, grammars = [1, 2, 3, 4], make_grammars(held=held)
+    harness = make_harness(grammars=grammars, chunked_prefill_size=chunk, disable_overlap_schedule=not overlap)
+    harness.submit("a", prompt, constraint=Regex("1,3:9"), want_hidden=True)
+    for _ in range(6):
+        harness.step()
+    grammars.release()
+    harness.run()
+    assert harness.outputs["a"][0].hidden[0] == harness.executor.hash_of(prompt) % 1000

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from radixlang.constrained.constraint import Regex
-from radixlang.runtime.messages import Abort, AbortAll, Control, LogprobRequest, Release
+from radixlang.runtime.messages import Abort, AbortAll, Control, Expected, LogprobRequest, Pause, Release
 
 EOS = 5
 RARELY = st.integers(0, 7).map(lambda number: number == 7)
@@ -23,11 +23,12 @@ class Machine(RuleBasedStateMachine):
         self.make_harness, self.make_grammars, self.make_matcher = make_harness, make_grammars, make_matcher
 
     @initialize(
-        page_size=st.sampled_from([1, 2, 8]),
+        page_size=st.sampled_from([1, 1, 2, 8, 16, 32]),
         chunk=st.sampled_from([1, 3, 16, 64, 512]),
         num_slots=st.sampled_from([64, 96, 160, 1024]),
         rows=st.sampled_from([1, 3, 8, 32]),
-        policy=st.sampled_from(["lru", "lfu", "slru", "program-gdsf"]),
+        policy=st.sampled_from(["lru", "lfu", "slru", "tlru", "program-gdsf", "program-gdsf"]),
+        queued=st.sampled_from([1, 256, 256]),
         schedule=st.sampled_from(["lpm", "fcfs"]),
         no_cache=st.booleans(),
         jump=st.booleans(),
@@ -47,6 +48,7 @@ class Machine(RuleBasedStateMachine):
         num_slots,
         rows,
         policy,
+        queued,
         schedule,
         no_cache,
         jump,
@@ -67,6 +69,7 @@ class Machine(RuleBasedStateMachine):
             chunked_prefill_size=chunk,
             num_slots=num_slots,
             max_running_requests=rows,
+            max_queued_requests=queued,
             max_context=64,
             radix_eviction_policy=policy,
             schedule_policy=schedule,
@@ -118,6 +121,11 @@ class Machine(RuleBasedStateMachine):
         namespace=st.sampled_from(["", "", "other"]),
         client=st.sampled_from(["a", "b"]),
         parent=st.integers(0, 5),
+        priority=st.sampled_from([0, 0, 1, -3]),
+        program=st.sampled_from(["", "", "p", "q"]),
+        pin=st.booleans(),
+        next_use=st.integers(0, 3),
+        expects=st.sampled_from([None, None, "e1", "e2"]),
     )
     def submit_any(self, **asked) -> None:
         self.submit(**asked)
@@ -143,6 +151,11 @@ class Machine(RuleBasedStateMachine):
         namespace="",
         client="a",
         parent=0,
+        priority=0,
+        program="",
+        pin=False,
+        next_use=0,
+        expects=None,
     ) -> None:
         for copy in range(copies):
             self.num += 1
@@ -156,7 +169,9 @@ class Machine(RuleBasedStateMachine):
                 namespace, delta = where, tail or [1]
                 prompt = ids[:cut] + delta
             if keep:
-                fields["keep"] = f"k{self.num % 4}"
+                fields |= {"keep": f"k{self.num % 4}", "pin": pin, "next_use": next_use}
+            if expects is not None:
+                fields["expects"] = (Expected(expects, STEM[: stem // 2 + 1], 1 + next_use),)
             wants_scores = output_logprobs or prompt_start >= 0
             self.asked[rid] = {
                 "prompt": prompt,
@@ -191,6 +206,8 @@ class Machine(RuleBasedStateMachine):
                 want_hidden=hidden,
                 namespace=namespace,
                 client=client,
+                priority=priority,
+                program=program,
                 group=f"g{self.num - copy}" if copies > 1 else None,
                 **fields,
             )
@@ -216,6 +233,18 @@ class Machine(RuleBasedStateMachine):
         self.harness.scheduler.post(Abort(rid=rid[:-1]))
         if rid[:-1] in self.asked and rid[:-1] not in self.harness.finish:
             self.aborted.add(rid[:-1])
+
+    @precondition(lambda self: self.asked)
+    @rule(data=st.data(), on=st.booleans())
+    def reader_lags(self, data, on) -> None:
+        rid = data.draw(st.sampled_from(sorted(self.asked)))
+        self.harness.scheduler.post(Pause(rid=rid, on=on))
+
+    @rule(on=st.booleans())
+    def pause_all(self, on) -> None:
+        self.harness.scheduler.post(Control(id="p", action="pause" if on else "resume"))
+        self.harness.step()
+        self.note_kept()
 
     @rule()
     def grammars_are_ready(self) -> None:
@@ -264,7 +293,7 @@ class Machine(RuleBasedStateMachine):
         self.harness.step()
         self.note_kept()
 
-    @rule(name=st.sampled_from(["k0", "k1", "k2", "nobody"]))
+    @rule(name=st.sampled_from(["k0", "k1", "k2", "e1", "e2", "nobody"]))
     def release(self, name) -> None:
         self.step(1)
         self.harness.scheduler.post(Release(streams=[name]))
@@ -274,7 +303,8 @@ class Machine(RuleBasedStateMachine):
     def note_kept(self) -> None:
         """A stream may be continued from when its request's end was told."""
         state = self.harness.scheduler._state
-        self.kept = {name: (lease.ids.tolist(), lease.namespace) for name, lease in state.leases._leases.items()}
+        leases = {name: lease for name, lease in state.leases._leases.items() if not lease.is_expected}
+        self.kept = {name: (lease.ids.tolist(), lease.namespace) for name, lease in leases.items()}
 
     def reference(self, asked):
         """(token ids, type, matched) of a request that runs alone."""
@@ -308,6 +338,9 @@ class Machine(RuleBasedStateMachine):
         if not hasattr(self, "harness"):
             return
         harness = self.harness
+        harness.scheduler.post(Control(id="p", action="resume"))
+        for rid in self.asked:
+            harness.scheduler.post(Pause(rid=rid, on=False))
         harness.run()
         self.grammars.release()
         harness.run()
@@ -333,7 +366,7 @@ class Machine(RuleBasedStateMachine):
         if finish.type == "error" and finish.status == 500 and finish.code == "internal_error":
             assert asked["prompt"] in self.poisoned
             return
-        if finish.code == "unknown_stream":
+        if finish.code in ("unknown_stream", "queue_full"):
             return
         if len(asked["prompt"]) + min(1, asked["max_new_tokens"]) > 64:
             assert finish.code == "context_length_exceeded"
