@@ -1,13 +1,14 @@
 """A server under random use, for minutes: nothing leaks, nothing grows, nothing unexpected is answered.
 
-    python examples/bench/soak.py [--minutes 30] [--clients 12] [--port 31249]
+    python examples/bench/soak.py [--minutes 30] [--clients 12] [--port 31249] [--model-path MODEL]
 
-Starts `python -m radixlang.launch_server` with the real model and sends, over real HTTP: streams and whole answers,
-constraints, sessions, forks of a shared text, clients that vanish (30 %), readers that stop reading, requests with a
-deadline they cannot meet, aborts, and bad requests (15 %). For the first quarter of the time there are twice as many
-clients. Then the cache is flushed: every gauge must be zero, memory must have stayed flat (what both processes hold for
-themselves after half of the time against the end: until then caches fill, and the largest step, the longest stream and
-the most connections come for the first time), descriptors too.
+Starts `python -m radixlang.launch_server` with the real model (one with fewer layers, of drop_layers.py, answers more
+requests in the same time) and sends, over real HTTP: streams and whole answers, constraints, sessions, forks of a
+shared text, clients that vanish (30 %), readers that stop reading, requests with a deadline they cannot meet, aborts,
+and bad requests (15 %). For the first quarter of the time there are twice as many clients. Then the cache is flushed:
+every gauge must be zero, memory must have stayed flat (what both processes hold for themselves after half of the time
+against the end: until then caches fill, and the largest step, the longest stream and the most connections come for the
+first time), descriptors too.
 Prints one line a minute and what it found; exits 1 for anything else than expected.
 """
 
@@ -221,11 +222,12 @@ def main() -> int:
     options.add_argument("--minutes", type=float, default=30.0)
     options.add_argument("--clients", type=int, default=12)
     options.add_argument("--port", type=int, default=31249)
+    options.add_argument("--model-path", default=MODEL)
     options.add_argument("--seed", type=int, default=1)
     given = options.parse_args()
     url = f"http://127.0.0.1:{given.port}"
-    command = [sys.executable, "-m", "radixlang.launch_server", "--model-path", MODEL, "--port", str(given.port)]
-    command += ["--max-total-tokens", "8192", "--log-level", "warning"]
+    command = [sys.executable, "-m", "radixlang.launch_server", "--port", str(given.port)]
+    command += ["--model-path", given.model_path, "--max-total-tokens", "8192", "--log-level", "warning"]
     server = subprocess.Popen(command)
     found: list[str] = []
     try:
