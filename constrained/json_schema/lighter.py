@@ -6,7 +6,6 @@ several sets of alternatives is kept for it; if that is not enough, one of sever
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from .inside import DATA, NAMED
@@ -22,6 +21,7 @@ class _Lightener:
     def __init__(self, without_merging: bool) -> None:
         self.without_merging = without_merging
         self.refers: dict[int, bool] = {}  # by identity, of the schema as given
+        self.sizes: dict[int, int] = {}  # by identity, of what was made of it
         self.kept: list[Any] = []  # so that identities stay apart
 
     def schema(self, node: Any) -> Any:
@@ -36,7 +36,7 @@ class _Lightener:
         heavy = [part for part in parts if self.is_heavy(part)]
         if len(parts) < 2 or len(heavy) < (1 if self.without_merging else 2):
             return out
-        largest = max(heavy, key=_weight)
+        largest = max(heavy, key=self.size)
         left = [part for part in parts if part is largest or not (self.without_merging or self.is_heavy(part))]
         judged = [part for part in parts if not any(part is other for other in left)]
         held = [{HOLDS: {"schema": part, "pointer": "#"}} for part in judged]
@@ -58,6 +58,17 @@ class _Lightener:
     def is_heavy(self, part: Any) -> bool:
         return isinstance(part, dict) and ("anyOf" in part or (self.without_merging and self.has_reference(part)))
 
+    def size(self, node: Any) -> int:
+        """How many parts it has."""
+        if not isinstance(node, dict | list):
+            return 1
+        known = self.sizes.get(id(node))
+        if known is None:
+            known = 1 + sum(map(self.size, node.values() if isinstance(node, dict) else node))
+            self.sizes[id(node)] = known
+            self.kept.append(node)
+        return known
+
     def has_reference(self, node: Any) -> bool:
         """Whether a reference stands anywhere in it."""
         if not isinstance(node, dict):
@@ -67,10 +78,6 @@ class _Lightener:
             known = self.refers[id(node)] = "$ref" in node or any(map(self.has_reference, node.values()))
             self.kept.append(node)
         return known
-
-
-def _weight(part: Any) -> int:
-    return len(json.dumps(part))
 
 
 def _parts(schema: Any) -> list[Any]:

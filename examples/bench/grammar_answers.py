@@ -87,7 +87,8 @@ def _distinct(members: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _is_valid(schema: Any, text: str) -> bool:
+def is_valid(schema: Any, text: str) -> bool:
+    """Whether a validator takes the document; numbers are exact where the schema's are Decimals."""
     import jsonschema
 
     def multiple_of(_validator: Any, step: Decimal, value: Any, _schema: Any) -> Iterator[Any]:
@@ -119,7 +120,7 @@ def judge(engine: radixlang.Engine, asked: list[tuple[str, str]], temperatures: 
         verdict.ended[reason] += 1
         if reason == "constraint_failed":
             print(f"  constraint_failed: {name} at {temperature}: {answer['text'][:200]}", flush=True)
-        if reason == "stop" and not _is_valid(json.loads(text, parse_float=_number), answer["text"]):
+        if reason == "stop" and not is_valid(json.loads(text, parse_float=_number), answer["text"]):
             verdict.invalid.append(f"{name} at {temperature}: {answer['text']}")
             print(f"INVALID {verdict.invalid[-1]}\n  {text[:2000]}", flush=True)
 
