@@ -15,10 +15,11 @@ from functools import partial
 import numpy as np
 
 from ..errors import GrammarError, GrammarTooLarge, InternalError, UnsatisfiableGrammar
-from .constraint import Constraint, Healed
+from . import mask
+from .constraint import Constraint, Healed, Regex
 from .fsm.charset import category, ignore_case
 from .guidance import error_of, tokenizer_for
-from .matcher import CompiledGrammar
+from .matcher import CompiledGrammar, Matcher
 from .pool import CompilePool, Deadline
 from .translate import check_constraint, compile_constraint
 from .trial import TrialChild, is_suspect
@@ -26,6 +27,8 @@ from .vocabulary import Vocabulary
 
 MiB = 1024 * 1024
 REMEMBERED_FAILURES = 256
+STEPS_TRIED = 3
+"""Tokens that are taken on trial: an object's first name is open behind two."""
 
 
 class GrammarCompiler:
@@ -95,12 +98,18 @@ class GrammarCompiler:
         return check_constraint(constraint)
 
     def warm(self, then: Callable[[], None] = lambda: None) -> None:
-        """Builds, in the pool, what the first pattern or choice would wait for, once; `then` is called there after
-        it. Returns at once."""
+        """Builds, in the pool, what the first pattern or choice would wait for, and the child in which suspects are
+        tried, once; `then` is called there after the former. Returns at once."""
         with self._lock:
             if not self._is_warm:
                 self._is_warm = True
                 self._pool.submit(partial(self._build_alphabet, then))
+                self._pool.submit(self._trial.start)
+
+    @property
+    def has_child(self) -> bool:
+        """Whether the process runs in which suspects are tried."""
+        return self._trial.is_running
 
     def close(self) -> None:
         """Ends the pool; compiles under way are abandoned."""
@@ -120,6 +129,8 @@ class GrammarCompiler:
         deadline = Deadline(self.timeout_s, partial(self._time_out, constraint, threading.get_ident()))
         try:
             if is_suspect(constraint):
+                if isinstance(constraint, Regex):
+                    check_constraint(constraint)  # what reading refuses needs no trial
                 self._trial.check(constraint)
             grammar = compile_constraint(constraint, self.vocabulary)
             self._check_first_mask(grammar)
@@ -145,19 +156,23 @@ class GrammarCompiler:
         matcher = grammar.matcher()
         mask_W = np.zeros(self.vocabulary.words, np.uint32)
         matcher.fill(mask_W)
-        if matcher.error is not None:
-            error = error_of(matcher.error)
-            if isinstance(error, GrammarTooLarge):
-                raise error
+        self._raise_limit(matcher)
         if not mask_W.any():
             reason = matcher.error or "no token may begin it"
             raise UnsatisfiableGrammar(f"nothing can satisfy this constraint: {reason}")
-        first_W = mask_W & self.vocabulary.text_mask_W
-        if first_W.any():  # one step further: what is too large for the engine may fail there
-            word = int(np.flatnonzero(first_W)[0])
-            matcher.accept(word * 32 + (int(first_W[word]) & -int(first_W[word])).bit_length() - 1)
-            if matcher.error is not None:
-                raise error_of(matcher.error)
+        for _ in range(STEPS_TRIED):  # what is too large for the engine may fail behind the first token
+            token_id = mask.first_id(mask_W & self.vocabulary.text_mask_W)
+            if token_id is None or not matcher.accept(token_id):
+                break
+            matcher.fill(mask_W)
+        self._raise_limit(matcher)
+
+    @staticmethod
+    def _raise_limit(matcher: Matcher) -> None:
+        """Raises GrammarTooLarge where the engine's limits stopped the matcher."""
+        error = None if matcher.error is None else error_of(matcher.error)
+        if isinstance(error, GrammarTooLarge):
+            raise error
 
     def _time_out(self, constraint: Constraint | Healed, thread_id: int) -> None:
         with self._lock:

@@ -24,7 +24,7 @@ LIMITS = llguidance.LLParserLimits(
     initial_lexer_fuel=1_000_000,  # ~50k a ms
     step_lexer_fuel=200_000,  # ~14k a ms
     step_max_items=50_000,
-    max_items_in_row=2_000,
+    max_items_in_row=5_000,  # four for each property that may come next: masks of 20 ms
     max_lexer_states=100_000,  # 1 to 2 kB each
     max_grammar_size=500_000,
     verbose_errors=False,
@@ -238,12 +238,15 @@ class GuidanceMatcher(Steady):
         return self._error
 
 
+_TOO_LARGE = ("too large", "too big", "fuel", "limit", "too many", "too complex", "; max is ")
+
+
 def error_of(message: str) -> GrammarError:
     """llguidance's message as one of our errors."""
     text = message.splitlines()[0][:500] if message else "the grammar engine failed"
     lowered = message.lower()
     if "unsatisfiable" in lowered:
         return UnsatisfiableGrammar(text)
-    if any(word in lowered for word in ("too large", "too big", "fuel", "limit", "too many", "too complex")):
+    if any(word in lowered for word in _TOO_LARGE):
         return GrammarTooLarge(text)
     return GrammarSyntaxError(text)

@@ -41,6 +41,15 @@ class Few:
         return self._ids[hits != 0].tolist() if hits.any() else []
 
 
+def first_id(mask_W: NDArray[np.uint32]) -> int | None:
+    """The lowest id that a row allows; None: it allows nothing."""
+    words = np.flatnonzero(mask_W)
+    if not words.size:
+        return None
+    word = mask_W.item(words[0])
+    return int(words[0]) * 32 + (word & -word).bit_length() - 1
+
+
 def is_empty(mask_W: NDArray[np.uint32]) -> bool:
     """Whether the row allows nothing. A fifth of what `any` takes."""
     return not mask_W.item(mask_W.argmax())

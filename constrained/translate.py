@@ -189,7 +189,9 @@ def _json_schema(asked: JsonSchema, vocabulary: Vocabulary) -> CompiledGrammar:
 def _served(asked: JsonSchema, vocabulary: Vocabulary) -> tuple[NormalisedSchema | Widened, CompiledGrammar]:
     """What masks enforce: all, or as much as the engine can take; a judge sees to the rest."""
     failure: GrammarError | None = None
-    for candidate in _candidates(asked):
+    for candidate, is_last in _candidates(asked):
+        if isinstance(failure, GrammarTooLarge) and not is_last:
+            continue  # what is a little lighter takes longest
         try:
             return candidate, _marked_grammar(candidate, asked.whitespace, vocabulary)
         except UnsatisfiableGrammar:
@@ -200,17 +202,20 @@ def _served(asked: JsonSchema, vocabulary: Vocabulary) -> tuple[NormalisedSchema
     raise failure
 
 
-def _candidates(asked: JsonSchema) -> Iterator[NormalisedSchema | Widened]:
-    """The schema in forms that say the same, with less and less left to the engine; too heavy ones are left out."""
+def _candidates(asked: JsonSchema) -> Iterator[tuple[NormalisedSchema | Widened, bool]]:
+    """The schema in forms that say the same, with less and less left to the engine; too heavy ones are left out.
+
+    With each, whether it is the last.
+    """
     normalised = _normalised(asked)
     if weight(normalised.schema) <= MAX_WEIGHT:
-        yield normalised
+        yield normalised, False
     if first_mark(normalised.schema) is not None:
         normalised = _normalised(asked, 0)
     left = normalised._replace(schema=lighter(normalised.schema, without_merging=False))
     if weight(left.schema) <= MAX_WEIGHT:
-        yield left
-    yield normalised._replace(schema=lighter(normalised.schema, without_merging=True))
+        yield left, False
+    yield normalised._replace(schema=lighter(normalised.schema, without_merging=True)), True
 
 
 def _marked_grammar(
@@ -224,7 +229,10 @@ def _schema_grammar(
     schema: dict[str, Any] | bool, whitespace: WhiteSpace, vocabulary: Vocabulary, ignored: tuple[str, ...] = ()
 ) -> CompiledGrammar:
     text = json.dumps(schema)
-    source = llguidance.LLMatcher.grammar_from_json_schema(text, overrides=engine_options(whitespace, text))
+    try:
+        source = llguidance.LLMatcher.grammar_from_json_schema(text, overrides=engine_options(whitespace, text))
+    except ValueError as error:  # a number that its reader does not take
+        raise UnsupportedGrammar(f"the schema cannot be read by the engine: {error}", pointer="#") from None
     try:
         grammar = GuidanceGrammar(source, vocabulary, ignored=ignored)
     except GrammarSyntaxError as error:  # the schema is one, but the engine does not serve it

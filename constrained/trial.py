@@ -1,7 +1,8 @@
 """Constraints that may blow up are compiled first in a child process with limits, which dies in our place.
 
-The child compiles against a vocabulary of bytes: what a grammar takes hardly depends on more. It is started when first
-needed and serves one constraint at a time; killed, it is replaced, and that constraint is refused.
+The child compiles against a vocabulary of bytes: what a grammar takes hardly depends on more. It is started when the
+engine is idle, else when first needed, and serves one constraint at a time; killed, it is replaced, and that constraint
+is refused.
 
 python -m radixlang.constrained.trial     the child: length-prefixed messages on its standard input and output
 """
@@ -28,6 +29,7 @@ from .pool import WALL_FACTOR
 SUSPECT_CHARS = 512 * 1024  # of a schema or tag; the engine's memory grows with these
 SUSPECT_PATTERN = 8 * 1024  # of a regex or grammar
 SUSPECT_REPEATS = 2000  # the counts of a regex or grammar multiplied
+TRIAL_SHARE = 0.75  # of the computing time of one compile: who is refused hears of it within that time
 STARTING_S = 10.0
 MiB = 1024 * 1024
 logger = logging.getLogger(__name__)
@@ -77,6 +79,16 @@ class TrialChild:
         self._is_usable = True
         self.num_killed = 0
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the child is there."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Starts the child, a second's work, before anybody waits for it."""
+        with self._lock:
+            self._started()
+
     def check(self, constraint: Constraint | Healed) -> None:
         """Raises GrammarTooLarge for what breaks the limits; other errors are left to the compiler."""
         inner = constraint
@@ -92,18 +104,18 @@ class TrialChild:
             if answer is None:
                 self.num_killed += 1
                 self._stop()
+                threading.Thread(target=self.start, name="grammar-trial", daemon=True).start()
         if answer is None:
-            raise GrammarTooLarge(
-                f"compiling the grammar took more than {self._timeout_s:g} s or {self._max_bytes // MiB} MiB"
-            )
+            limits = f"{TRIAL_SHARE * self._timeout_s:g} s or {self._max_bytes // MiB} MiB"
+            raise GrammarTooLarge(f"compiling the grammar took more than {limits}")
 
     def close(self) -> None:
         """Ends the child, and a trial under way."""
+        self._is_usable = False
         process = self._process
         if process is not None:
             process.kill()
         with self._lock:
-            self._is_usable = False
             self._stop()
 
     def _started(self) -> subprocess.Popen[bytes] | None:
@@ -111,7 +123,7 @@ class TrialChild:
         if not self._is_usable or (self._process is not None and self._process.poll() is None):
             return self._process
         package = __name__.rpartition(".")[0]
-        limits = [str(self._timeout_s), str(self._max_bytes)]
+        limits = [str(TRIAL_SHARE * self._timeout_s), str(self._max_bytes)]
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", f"{package}.trial", *limits],

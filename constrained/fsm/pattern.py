@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 import warnings
@@ -20,6 +21,8 @@ else:
     import sre_parse
 
 MAX_PATTERN_CHARS = 20_000
+MAX_SHORTEST = 100_000
+"""Characters of the shortest text that matches: an engine would write it down before anything is drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,12 @@ def read_tree(pattern: str, *, narrow: bool = False) -> Node:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # re's own advice about future syntax
             tree = sre_parse.parse(pattern)
-        return _Reader(narrow).sequence(tree, tree.state.flags)
+        node = _Reader(narrow).sequence(tree, tree.state.flags)
+        if MAX_SHORTEST < (shortest := shortest_len(node)) < math.inf:
+            raise GrammarTooLarge(
+                f"the shortest text that matches has {shortest} characters; at most {MAX_SHORTEST} are served"
+            )
+        return node
     except re.error as error:
         raise GrammarSyntaxError(
             f"not a regular expression: {error.msg} (line {error.lineno}, column {error.colno})",
@@ -227,6 +235,22 @@ def has_look(node: Node) -> bool:
             return has_look(inner)
         case _:
             return False
+
+
+def shortest_len(node: Node) -> float:
+    """Characters of the shortest text that matches, but for what lookarounds demand; infinite: none does."""
+    match node:
+        case Chars(ranges):
+            return 1 if ranges else math.inf
+        case Seq(parts):
+            return sum(map(shortest_len, parts))
+        case Alt(options):
+            return min(map(shortest_len, options), default=math.inf)
+        case Repeat(inner, low, _):
+            return low * shortest_len(inner) if low else 0
+        case Look():
+            return 0
+    raise AssertionError(node)
 
 
 def char_sets(node: Node) -> set[Ranges]:

@@ -16,7 +16,7 @@ from ...errors import GrammarTooLarge, UnsatisfiableGrammar
 from ..fsm.charset import Ranges
 from ..fsm.determinise import Alphabet, alphabet_of
 from ..fsm.fallback import to_engine
-from ..fsm.pattern import Alt, Chars, Node, Repeat, Seq, char_sets
+from ..fsm.pattern import MAX_SHORTEST, Alt, Chars, Node, Repeat, Seq, char_sets, shortest_len
 from ..json_schema.inline import inline
 from .reader import START_RULE, Json, Part, Ref, Rules
 from .regular import Body, Lexeme, Lexer, is_nullable
@@ -24,7 +24,6 @@ from .writer import write
 
 MAX_INLINED = 20_000  # nodes of the tree that a grammar without recursion becomes
 MAX_SPLITS = 400
-MAX_SHORTEST = 100_000
 MAX_ROUNDS = 64  # of looking for the shortest text of every rule; without circles two are enough
 MAX_LEXEME = 1000  # nodes of the tree of one lexeme
 
@@ -85,15 +84,14 @@ def _shortest(part: Part, lengths: dict[str, float]) -> float:
             return lengths[name]
         case Json():
             return 1
-        case Chars(ranges):
-            return 1 if ranges else math.inf
         case Seq(parts):
             return sum(_shortest(p, lengths) for p in parts)
         case Alt(options):
             return min((_shortest(p, lengths) for p in options), default=math.inf)
         case Repeat(inner, low, _):
             return low * _shortest(inner, lengths) if low else 0
-    raise AssertionError(part)
+        case _:
+            return shortest_len(part)
 
 
 def _references(part: Part) -> set[str]:

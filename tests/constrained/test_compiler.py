@@ -1,3 +1,4 @@
+import json
 import threading
 from concurrent.futures import wait
 
@@ -96,6 +97,20 @@ def test_a_bug_is_answered_too(own, monkeypatch) -> None:
     monkeypatch.setattr(module, "compile_constraint", lambda *args: 1 / 0)
     with pytest.raises(InternalError):
         own.compile(Regex("c"))
+
+
+@pytest.mark.parametrize("rest", [{}, {"additionalProperties": False}])
+def test_an_object_of_too_many_optional_names_is_refused_not_begun(own, vocabulary, rest) -> None:
+    def schema(count: int) -> JsonSchema:
+        names = {f"k{i}": {"type": "null"} for i in range(count)}
+        return JsonSchema(json.dumps({"type": "object", "properties": names, **rest}))
+
+    with pytest.raises(GrammarTooLarge):
+        own.compile(schema(2000))
+    matcher = own.compile(schema(1000)).matcher()
+    for token_id in vocabulary.tokenize(b'{"k7": null, "k999": null}'):
+        assert matcher.accept(token_id), matcher.error
+    assert matcher.is_finished
 
 
 REFUSED = [

@@ -29,6 +29,11 @@ MUST_REFUSE = "refuse"
 BOMBS = {
     "nested repeats": (Regex("((a{1,30}){1,30}){1,30}b"), r"a"),
     "a million repeats": (Regex("a{1000000}"), MUST_REFUSE),
+    "a million letters by nested repeats": (Regex("(x{1000}){1000}"), MUST_REFUSE),
+    "the same in a schema": (JsonSchema('{"type":"string","pattern":"^(x{1000}){1000}$"}'), MUST_REFUSE),
+    "optional nested repeats": (Regex("((x{0,1000}){0,1000}){0,1000}"), r"x*$"),
+    "a choice of a million letters": (Choice(("x" * 1_000_000, "y")), MUST_REFUSE),
+    "a bound of 4,000 digits": (JsonSchema('{"type":"integer","minimum":1' + "0" * 4000 + "}"), MUST_REFUSE),
     "60,000 open parentheses": (Regex("(" * 60_000), MUST_REFUSE),
     "3,000 nested groups": (Regex("(" * 3000 + "a" + ")" * 3000), MUST_REFUSE),
     "8,000 optional letters": (Regex("x*" * 8000), None),

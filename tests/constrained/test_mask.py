@@ -10,3 +10,11 @@ def test_ids_and_bits_are_the_same_thing(token_ids: set[int]) -> None:
     assert mask.to_ids(row) == sorted(token_ids)
     assert all(mask.allows(row, t) == (t in token_ids) for t in range(320))
     assert all(bool(int(row[t // 32]) >> (t % 32) & 1) for t in token_ids)
+    assert mask.first_id(row) == min(token_ids, default=None)
+    assert mask.is_empty(row) == (not token_ids)
+
+
+@given(st.sets(st.integers(0, 319)), st.lists(st.integers(0, 319), unique=True))
+def test_a_few_ids_are_looked_up_in_a_row(token_ids: set[int], few: list[int]) -> None:
+    row = mask.from_ids(token_ids, 10)
+    assert mask.Few(few).in_row(row) == [t for t in few if t in token_ids]

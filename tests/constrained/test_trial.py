@@ -1,4 +1,5 @@
 import json
+import time
 
 import pytest
 
@@ -49,6 +50,28 @@ def test_a_trial_that_breaks_its_limits_is_one_refusal_and_the_child_is_replaced
         assert child.num_killed == 2
     finally:
         child.close()
+
+
+def test_what_reading_refuses_needs_no_child(vocabulary) -> None:
+    compiler = GrammarCompiler(vocabulary)
+    try:
+        with pytest.raises(GrammarTooLarge):
+            compiler.compile(Regex("(x{1000}){1000}"))
+        assert not compiler.has_child
+    finally:
+        compiler.close()
+
+
+def test_an_idle_engine_has_a_child_before_anybody_waits(vocabulary) -> None:
+    compiler = GrammarCompiler(vocabulary)
+    try:
+        compiler.warm()
+        deadline = time.monotonic() + 30
+        while not compiler.has_child and time.monotonic() < deadline:
+            compiler.compile(Choice(("a",)))
+        assert compiler.has_child
+    finally:
+        compiler.close()
 
 
 def test_a_trial_that_computes_too_long_is_ended() -> None:
