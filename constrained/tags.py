@@ -9,27 +9,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ..errors import GrammarError, GrammarTooLarge, UnsupportedGrammar
 from .constraint import WhiteSpace
+from .distinct import may_repeat
 from .endless import may_be_endless
 from .fsm.fallback import to_engine
-from .fsm.pattern import ANY, Node, Repeat, Seq
+from .fsm.pattern import Node, Seq
 from .fsm.pattern import parse as parse_regex
 from .guidance import UNFORCED
 from .json_schema.document import parse as parse_json
 from .json_schema.judge import Watch, watch_of
 from .json_schema.marks import first_mark, without_marks
-from .json_schema.names import both
 from .json_schema.normalise import normalise
-from .json_schema.patterns import flatten
 from .json_schema.refusal import check_keys, invalid
-from .json_schema.strings import ANYTHING, literal
+from .json_schema.strings import literal
 from .json_schema.whitespace import engine_options
 from .tag_cursor import TagStart, may_be_scalar
+from .tag_parts import as_list, as_text, check_apart, constant, excluded, some_text, sparse, until
 
 MAX_TAGS = 4096
 
@@ -43,6 +42,8 @@ class TagGrammar(NamedTuple):
     """Special tokens that it names."""
     starts: tuple[TagStart, ...]
     """Where documents begin in which something is watched; empty: nowhere."""
+    begins: tuple[bytes, ...]
+    """Of the tags with a document, if one may hold names that it does not list; empty: none may."""
 
 
 KEYS: dict[str, frozenset[str]] = {
@@ -75,6 +76,7 @@ def to_lark(
     writer = _Writer(whitespace, special_tokens)
     if "format" in document:
         check_keys(document, {"type", "format"}, "#")
+        writer.is_document = isinstance(document["format"], dict) and document["format"].get("type") == "json_schema"
         body = writer.format(document["format"], "#/format")
     elif "structures" in document or "triggers" in document:
         check_keys(document, {"type", "structures", "triggers"}, "#")
@@ -85,12 +87,14 @@ def to_lark(
     else:
         raise invalid("a structural tag has structures and triggers, or a format", "format", "#/format")
     lines = ["%llguidance {}", f"start: {body}", *writer.lines]
-    return TagGrammar("\n".join(lines) + "\n", tuple(writer.ignored), frozenset(writer.named), writer.tag_starts)
+    return TagGrammar(
+        "\n".join(lines) + "\n", tuple(writer.ignored), frozenset(writer.named), writer.tag_starts, writer.begins
+    )
 
 
 def _legacy(document: dict[str, Any]) -> dict[str, Any]:
     """SGLang's `structures` and `triggers` as xgrammar's `triggered_tags`."""
-    structures = _list(document.get("structures"), "#/structures")
+    structures = as_list(document.get("structures"), "#/structures")
     tags = []
     for i, structure in enumerate(structures):
         if not isinstance(structure, dict):
@@ -119,6 +123,8 @@ class _Writer:
         self.named: set[int] = set()
         self.rules: dict[str, str] = {}
         self.starts: dict[str, Watch | None] = {}
+        self.has_free_names = False
+        self.is_document = False  # the whole, without any tag
         self.schemas: dict[tuple[str, str], str] = {}  # a schema and its tag's begin → its rule
         self.lines: list[str] = []
         self.ignored: list[str] = []
@@ -133,7 +139,7 @@ class _Writer:
             check_keys(spec, KEYS[kind] | {"type"}, pointer)
         match kind:
             case "const_string":
-                return self.text(_text(spec.get("value"), f"{pointer}/value"))
+                return self.text(as_text(spec.get("value"), f"{pointer}/value"))
             case "json_schema":
                 return self.schema(spec.get("json_schema"), f"{pointer}/json_schema")
             case "regex":
@@ -142,14 +148,14 @@ class _Writer:
                     self.lines.append(UNFORCED)
                 return self.terminal(node)
             case "any_text":
-                return f"{self.terminal(_some_text(_excludes(spec, pointer)))}?"
+                return f"{self.terminal(some_text(excluded(spec, pointer)))}?"
             case "optional" | "plus" | "star":
                 inner = self.rule(self.format(spec.get("content"), f"{pointer}/content"))
                 return inner + {"optional": "?", "plus": "+", "star": "*"}[kind]
             case "sequence":
                 return self.sequence(spec, pointer)
             case "or":
-                elements = _list(spec.get("elements"), f"{pointer}/elements")
+                elements = as_list(spec.get("elements"), f"{pointer}/elements")
                 options = [self.format(e, f"{pointer}/elements/{i}") for i, e in enumerate(elements)]
                 return "(" + " | ".join(options) + ")"
             case "tag":
@@ -165,8 +171,11 @@ class _Writer:
         )
 
     def sequence(self, spec: dict[str, Any], pointer: str) -> str:
-        """Elements in order; text of any kind must stand last, or be ended by a tag."""
-        elements = _list(spec.get("elements"), f"{pointer}/elements")
+        """Elements in order; text of any kind must stand last, or be ended by a tag.
+
+        Behind nothing but constants and documents, a document is found again by the constant right before it.
+        """
+        elements = as_list(spec.get("elements"), f"{pointer}/elements")
         for i, element in enumerate(elements[:-1]):
             if isinstance(element, dict) and element.get("type") in ("any_text", "triggered_tags"):
                 raise UnsupportedGrammar(
@@ -174,13 +183,25 @@ class _Writer:
                     keyword="type",
                     pointer=f"{pointer}/elements/{i}",
                 )
-        return " ".join(self.format(e, f"{pointer}/elements/{i}") for i, e in enumerate(elements)) or '""'
+        parts: list[str] = []
+        announced, is_plain = "", pointer == "#/format"
+        for i, element in enumerate(elements):
+            where = f"{pointer}/elements/{i}"
+            is_document = isinstance(element, dict) and element.get("type") == "json_schema"
+            if is_plain and is_document and announced not in self.starts:
+                check_keys(element, KEYS["json_schema"] | {"type"}, where)
+                parts.append(self.schema(element.get("json_schema"), f"{where}/json_schema", begin=announced))
+            else:
+                parts.append(self.format(element, where))
+            announced = constant(element)
+            is_plain &= is_document or bool(announced)
+        return " ".join(parts) or '""'
 
     def triggered(self, spec: dict[str, Any], pointer: str) -> str:
         """Free text in which each trigger begins one of its tags."""
-        given = _list(spec.get("triggers"), f"{pointer}/triggers")
-        triggers = [_text(t, f"{pointer}/triggers/{i}") for i, t in enumerate(given)]
-        tags = _list(spec.get("tags"), f"{pointer}/tags")
+        given = as_list(spec.get("triggers"), f"{pointer}/triggers")
+        triggers = [as_text(t, f"{pointer}/triggers/{i}") for i, t in enumerate(given)]
+        tags = as_list(spec.get("tags"), f"{pointer}/tags")
         if len(tags) > MAX_TAGS:
             raise GrammarTooLarge(f"{len(tags)} tags; at most {MAX_TAGS} are served", keyword="tags", pointer=pointer)
         if not all(triggers):
@@ -191,12 +212,12 @@ class _Writer:
                     raise invalid(
                         f"the trigger {trigger!r} is a part of {other!r}", "triggers", f"{pointer}/triggers/{i}"
                     )
-        excludes = _excludes(spec, pointer)
+        excludes = excluded(spec, pointer)
         bodies: dict[str, list[tuple[str, str]]] = {}
         specials: dict[int, list[str]] = {}
         for i, tag in enumerate(tags):
             where = f"{pointer}/tags/{i}"
-            begin = _text(tag.get("begin") if isinstance(tag, dict) else None, f"{where}/begin")
+            begin = as_text(tag.get("begin") if isinstance(tag, dict) else None, f"{where}/begin")
             starts = [t for t in triggers if begin.startswith(t)]
             if not starts:
                 raise invalid(f"begin {begin!r} starts with no trigger", "begin", f"{where}/begin")
@@ -207,10 +228,10 @@ class _Writer:
                 specials.setdefault(self.special_tokens[name], []).append(self.rule(self.tag(tag, where, name)))
         calls = []
         for trigger, begun in bodies.items():
-            _check_apart([begin for begin, _ in begun], f"{pointer}/tags")
-            until = self.terminal(_until(trigger, [*triggers, *excludes]))
-            calls.append(f"{until} (" + " | ".join(rule for _, rule in begun) + ")")
-        before = self.terminal(_some_text([*triggers, *excludes]))
+            check_apart([begin for begin, _ in begun], f"{pointer}/tags")
+            before = self.terminal(until(trigger, [*triggers, *excludes]))
+            calls.append(f"{before} (" + " | ".join(rule for _, rule in begun) + ")")
+        before = self.terminal(some_text([*triggers, *excludes]))
         for token_id, rules in specials.items():
             calls.append(f"{before}? {self.token(token_id)} (" + " | ".join(rules) + ")")
         one = self.rule(" | ".join(calls)) if calls else ""
@@ -223,14 +244,14 @@ class _Writer:
 
     def separated(self, spec: dict[str, Any], pointer: str) -> str:
         """Tags one after the other, with a separator between."""
-        tags = _list(spec.get("tags"), f"{pointer}/tags")
+        tags = as_list(spec.get("tags"), f"{pointer}/tags")
         begins = [
-            _text(t.get("begin") if isinstance(t, dict) else None, f"{pointer}/tags/{i}/begin")
+            as_text(t.get("begin") if isinstance(t, dict) else None, f"{pointer}/tags/{i}/begin")
             for i, t in enumerate(tags)
         ]
-        _check_apart(begins, f"{pointer}/tags")
+        check_apart(begins, f"{pointer}/tags")
         one = self.rule(" | ".join(self.rule(self.tag(t, f"{pointer}/tags/{i}", "")) for i, t in enumerate(tags)))
-        separator = _text(spec.get("separator", ""), f"{pointer}/separator")
+        separator = as_text(spec.get("separator", ""), f"{pointer}/separator")
         more = "" if spec.get("stop_after_first") else f" ({self.text(separator) if separator else ''} {one})*"
         return f"{one}{more}" if spec.get("at_least_one") else f"({one}{more})?"
 
@@ -239,9 +260,9 @@ class _Writer:
         if not isinstance(spec, dict):
             raise invalid("a tag is an object with begin, content and end", "tags", pointer)
         check_keys(spec, KEYS["tag"] | {"type"}, pointer)
-        begin = _text(spec.get("begin"), f"{pointer}/begin")[len(begun) :]
+        begin = as_text(spec.get("begin"), f"{pointer}/begin")[len(begun) :]
         ends = spec.get("end", "")
-        ends = [_text(e, f"{pointer}/end") for e in (ends if isinstance(ends, list) and ends else [ends])]
+        ends = [as_text(e, f"{pointer}/end") for e in (ends if isinstance(ends, list) and ends else [ends])]
         content = spec.get("content")
         head = self.text(begin) + " " if begin else ""
         kind = content.get("type") if isinstance(content, dict) else None
@@ -250,9 +271,9 @@ class _Writer:
                 raise invalid("any_text inside a tag needs an end", "end", f"{pointer}/end")
             assert isinstance(content, dict)
             check_keys(content, KEYS["any_text"] | {"type"}, f"{pointer}/content")
-            stops = [*ends, *_excludes(content, f"{pointer}/content")]
-            options = [self.terminal(_until(end, stops)) for end in ends]
-            inside = self.terminal(_some_text(stops))
+            stops = [*ends, *excluded(content, f"{pointer}/content")]
+            options = [self.terminal(until(end, stops)) for end in ends]
+            inside = self.terminal(some_text(stops))
             options += [f"{inside}? {self.token(self.special_tokens[e])}" for e in ends if e in self.special_tokens]
             return head + "(" + " | ".join(options) + ")"
         if kind == "regex":
@@ -270,7 +291,7 @@ class _Writer:
         return f"{head}{body} ({' | '.join(tails)})"
 
     def regex(self, spec: dict[str, Any], pointer: str) -> Node:
-        return _sparse(parse_regex(_text(spec.get("pattern"), f"{pointer}/pattern")), f"{pointer}/pattern")
+        return sparse(parse_regex(as_text(spec.get("pattern"), f"{pointer}/pattern")), f"{pointer}/pattern")
 
     @property
     def tag_starts(self) -> tuple[TagStart, ...]:
@@ -278,6 +299,13 @@ class _Writer:
         if not any(self.starts.values()):
             return ()
         return tuple(TagStart(begin.encode(), watch) for begin, watch in self.starts.items())
+
+    @property
+    def begins(self) -> tuple[bytes, ...]:
+        """Of all tags with a document, if one may hold names that it does not list."""
+        if not self.has_free_names:
+            return ()
+        return (b"",) if self.is_document else tuple(begin.encode() for begin in self.starts)
 
     def schema(self, value: Any, pointer: str, *, begin: str = "") -> str:
         """`begin`: what opens the tag of which this is the content."""
@@ -300,6 +328,7 @@ class _Writer:
             raise UnsupportedGrammar(f"{message} (at {where})", keyword=mark.keyword, pointer=where)
         if begin:
             self.starts[begin] = watch
+        self.has_free_names |= may_repeat(normalised.schema)
         self.ignored += [pointer + place.lstrip("#") for place in normalised.ignored]
         schema = without_marks(normalised.schema) if isinstance(normalised.schema, dict) else {}
         options = engine_options(self.whitespace, json.dumps(schema))
@@ -340,59 +369,3 @@ class _Writer:
             name = self.rules[body] = f"r{len(self.lines)}"
             self.lines.append(f"{name}: {body}")
         return name
-
-
-def _excludes(spec: dict[str, Any], pointer: str) -> list[str]:
-    """Texts that free text must not hold."""
-    where = f"{pointer}/excludes"
-    texts = [_text(t, f"{where}/{i}") for i, t in enumerate(_list(spec.get("excludes") or [], where))]
-    if not all(texts):
-        raise invalid("an excluded text must not be empty", "excludes", where)
-    return texts
-
-
-def _contains(text: str) -> Node:
-    return Seq((ANYTHING, literal(text), ANYTHING))
-
-
-def _some_text(triggers: list[str]) -> Node:
-    """Text of at least a character in which no trigger occurs."""
-    some = Repeat(ANY, 1, None)
-    return both([some], [_contains(t) for t in triggers]) if triggers else some
-
-
-def _until(trigger: str, triggers: list[str]) -> Node:
-    """Text that ends with the trigger, the first that occurs in it."""
-    before: list[Node] = [Seq((_contains(t), ANY)) for t in triggers]
-    return both([Seq((ANYTHING, literal(trigger)))], before)
-
-
-def _sparse(tree: Node, pointer: str) -> Node:
-    """A tree without lookarounds."""
-    try:
-        return flatten(tree)
-    except GrammarTooLarge as error:
-        raise GrammarTooLarge(error.message, keyword="pattern", pointer=pointer) from None
-
-
-def _check_apart(begins: list[str], pointer: str) -> None:
-    ordered = sorted(begins)
-    for one, other in pairwise(ordered):
-        if other.startswith(one):
-            raise UnsupportedGrammar(
-                f"one tag begins with {one!r}, another with {other!r}: which it is cannot be told",
-                keyword="begin",
-                pointer=pointer,
-            )
-
-
-def _list(value: Any, pointer: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise invalid("a list is expected here", pointer.rsplit("/", 1)[-1], pointer)
-    return value
-
-
-def _text(value: Any, pointer: str) -> str:
-    if not isinstance(value, str):
-        raise invalid("a string is expected here", pointer.rsplit("/", 1)[-1], pointer)
-    return value

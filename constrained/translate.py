@@ -113,7 +113,9 @@ def compile_constraint(constraint: Constraint | Healed, vocabulary: Vocabulary) 
         case StructuralTag(spec):
             tag = tags.to_lark(spec, special_tokens=vocabulary.special_names)
             named, ignored = tag.special_token_ids, tag.ignored
-            grammar = _lark_grammar(tag.lark, vocabulary, special_token_ids=named, ignored=ignored)
+            grammar: CompiledGrammar = _lark_grammar(tag.lark, vocabulary, special_token_ids=named, ignored=ignored)
+            if tag.begins:
+                grammar = DistinctGrammar(grammar, vocabulary, tag.begins)
             return CheckedGrammar(grammar, vocabulary, tags=tag.starts, ignored=ignored) if tag.starts else grammar
         case Sequence(parts):
             _check_parts(parts)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from radixlang.constrained.constraint import JsonObject, JsonSchema
+from radixlang.constrained.constraint import JsonObject, JsonSchema, StructuralTag
 from radixlang.constrained.distinct import DistinctGrammar, Place, after, may_repeat
 
 OPEN = {"type": "object", "additionalProperties": {"type": ["integer", "object", "array"]}}
@@ -127,6 +127,72 @@ def test_a_grammar_whose_names_run_out_ends_with_an_error(compiler, vocabulary):
     matcher.fill(mask_W)
     assert not mask_W.any()
     assert "every name" in matcher.error
+
+
+FREE = {"type": "object", "additionalProperties": {"type": ["integer", "object", "array"]}}
+CLOSED = {"type": "object", "properties": {"a": {"type": "integer"}}, "additionalProperties": False}
+TAGGED = [
+    {"triggers": ["<f"], "structures": [{"begin": "<f", "schema": FREE, "end": "</f"}]},
+    {
+        "triggers": ["<f", "<t>"],
+        "structures": [
+            {"begin": "<t>", "schema": {"type": "string"}, "end": "</f"},
+            {"begin": "<f", "schema": FREE, "end": "</f"},
+        ],
+    },
+    {
+        "type": "structural_tag",
+        "format": {
+            "type": "sequence",
+            "elements": [
+                {"type": "const_string", "value": "<f"},
+                {"type": "json_schema", "json_schema": FREE},
+                {"type": "const_string", "value": "</f"},
+            ],
+        },
+    },
+    {
+        "type": "structural_tag",
+        "format": {
+            "type": "tags_with_separator",
+            "separator": " ",
+            "tags": [{"begin": "<f", "content": {"type": "json_schema", "json_schema": FREE}, "end": "</f"}],
+        },
+    },
+]
+
+
+@pytest.mark.parametrize("spec", TAGGED, ids=range(len(TAGGED)))
+@settings(max_examples=25, deadline=None)
+@given(members=st.lists(st.tuples(names, documents), max_size=4).map(tuple))
+def test_documents_in_tags_repeat_no_name_either(compiler, vocabulary, spec, members):
+    grammar = compiler.compile(StructuralTag(json.dumps(spec)))
+    text = f"<f{written(members)}</f"
+    assert accepts(grammar.inner, vocabulary, text)
+    assert accepts(grammar, vocabulary, text) == (not has_repeated(written(members)))
+
+
+def test_each_tags_document_has_names_of_its_own(compiler, vocabulary):
+    grammar = compiler.compile(StructuralTag(json.dumps(TAGGED[1])))
+    for text in (
+        'x "a" "a" <f{"a": 1}</f {"a": 1, "a": 2} <f{"a": 1}</f',
+        '<t>"{"</f "a" "a" <f{"a": {"a": [1]}, "b": []}</f',
+        "no tag at all",
+    ):
+        assert accepts(grammar, vocabulary, text)
+    assert not accepts(grammar, vocabulary, '<t>"{"</f <f{"a": 1}</f <f{"b": 1, "b": 1}</f')
+
+
+def test_a_document_without_any_tag_repeats_no_name(compiler, vocabulary):
+    spec = {"type": "structural_tag", "format": {"type": "json_schema", "json_schema": FREE}}
+    grammar = compiler.compile(StructuralTag(json.dumps(spec)))
+    assert accepts(grammar, vocabulary, '{"a": {"a": 1}, "b": 1}')
+    assert not accepts(grammar, vocabulary, '{"a": {"a": 1}, "a": 1}')
+
+
+def test_closed_documents_in_tags_need_no_watching(compiler):
+    spec = {"triggers": ["<f"], "structures": [{"begin": "<f", "schema": CLOSED, "end": "</f"}]}
+    assert not isinstance(compiler.compile(StructuralTag(json.dumps(spec))), DistinctGrammar)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,75 @@
+"""What structural tags are made of: parts of their JSON, checked, and the texts between tags as patterns."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+from ..errors import GrammarTooLarge, UnsupportedGrammar
+from .fsm.pattern import ANY, Node, Repeat, Seq
+from .json_schema.names import both
+from .json_schema.patterns import flatten
+from .json_schema.refusal import invalid
+from .json_schema.strings import ANYTHING, literal
+
+
+def excluded(spec: dict[str, Any], pointer: str) -> list[str]:
+    """Texts that free text must not hold."""
+    where = f"{pointer}/excludes"
+    texts = [as_text(t, f"{where}/{i}") for i, t in enumerate(as_list(spec.get("excludes") or [], where))]
+    if not all(texts):
+        raise invalid("an excluded text must not be empty", "excludes", where)
+    return texts
+
+
+def constant(spec: Any) -> str:
+    """The text of a format that is one text; else ""."""
+    value = spec.get("value") if isinstance(spec, dict) and spec.get("type") == "const_string" else ""
+    return value if isinstance(value, str) else ""
+
+
+def _contains(text: str) -> Node:
+    return Seq((ANYTHING, literal(text), ANYTHING))
+
+
+def some_text(triggers: list[str]) -> Node:
+    """Text of at least a character in which no trigger occurs."""
+    some = Repeat(ANY, 1, None)
+    return both([some], [_contains(t) for t in triggers]) if triggers else some
+
+
+def until(trigger: str, triggers: list[str]) -> Node:
+    """Text that ends with the trigger, the first that occurs in it."""
+    before: list[Node] = [Seq((_contains(t), ANY)) for t in triggers]
+    return both([Seq((ANYTHING, literal(trigger)))], before)
+
+
+def sparse(tree: Node, pointer: str) -> Node:
+    """A tree without lookarounds."""
+    try:
+        return flatten(tree)
+    except GrammarTooLarge as error:
+        raise GrammarTooLarge(error.message, keyword="pattern", pointer=pointer) from None
+
+
+def check_apart(begins: list[str], pointer: str) -> None:
+    ordered = sorted(begins)
+    for one, other in pairwise(ordered):
+        if other.startswith(one):
+            raise UnsupportedGrammar(
+                f"one tag begins with {one!r}, another with {other!r}: which it is cannot be told",
+                keyword="begin",
+                pointer=pointer,
+            )
+
+
+def as_list(value: Any, pointer: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise invalid("a list is expected here", pointer.rsplit("/", 1)[-1], pointer)
+    return value
+
+
+def as_text(value: Any, pointer: str) -> str:
+    if not isinstance(value, str):
+        raise invalid("a string is expected here", pointer.rsplit("/", 1)[-1], pointer)
+    return value
