@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 from grammar import percentile, read_vocabulary
 from grammar_answers import URIS
-from schema_documents import compare, is_accepted
+from schema_documents import byte_compiler, compare, is_accepted
 
 from radixlang.constrained.compiler import GrammarCompiler
 from radixlang.constrained.constraint import JsonObject, JsonSchema, Regex
@@ -71,6 +71,7 @@ def why(error: GrammarError) -> str:
 
 def survey(folder: Path, vocabulary: Vocabulary, *, tells_refused: bool, num_drawn: int) -> None:
     compiler = GrammarCompiler(vocabulary, timeout_s=BUSY * LIMIT_S)
+    of_bytes = byte_compiler()
     compiler.warm()
     for first in (JsonObject(), Regex(r"(?i)\w\d\s")):  # they build what others find
         compiler.compile(first)
@@ -99,10 +100,11 @@ def survey(folder: Path, vocabulary: Vocabulary, *, tells_refused: bool, num_dra
             documents["right" if accepted == test["valid"] else "false accepts" if accepted else "not accepted"] += 1
             if accepted and not test["valid"]:
                 print(f"  FALSE ACCEPT {case.name}: {json.dumps(test['data'])[:300]}")
-        verdicts, wrong = compare(case.schema, grammar, vocabulary, num_drawn)
+        verdicts, wrong = compare(case.schema, of_bytes, num_drawn)
         drawn.update(verdicts)
         for document in wrong:
             print(f"  FALSE ACCEPT {case.name}: {json.dumps(document)[:300]}", flush=True)
+    of_bytes.close()
     compiler.close()
     if times:
         served = len(times) - sum(refused.values())
