@@ -24,7 +24,7 @@ Reserve::Reserve(size_t bytes) {
     data_ = reinterpret_cast<void*>(start);
 #ifdef MADV_HUGEPAGE
     // Small buffers stay on small pages: a huge one would be mostly waste.
-    if (bytes >= kHugePage) madvise(data_, mapped_bytes_ - kHugePage, MADV_HUGEPAGE);
+    if (bytes >= kHugePage / 4) madvise(data_, mapped_bytes_ - kHugePage, MADV_HUGEPAGE);
 #endif
 }
 

@@ -19,7 +19,8 @@ Step::Step(const Model& model, const Kernels& kernels, const StepOptions& option
       pool_(options.num_threads),
       adapters_(model, options.num_threads, options.max_tokens),
       workers_(static_cast<size_t>(options.num_threads)),
-      next_item_(new std::atomic<int>[static_cast<size_t>(model.num_layers)]) {
+      next_item_(new std::atomic<int>[static_cast<size_t>(model.num_layers)]),
+      next_block_(new std::atomic<int>[static_cast<size_t>((model.num_layers + 1) * options.num_threads)]) {
     reserve();
     touch_first();
 }
@@ -75,6 +76,7 @@ void Step::begin_layers(const Plan& plan) {
     tail_.build(plan);
     if (tail_.shorter()) place_attention(tail_.plan(), tail_part_);
     for (int l = 0; l < model_.num_layers; ++l) next_item_[l].store(0, std::memory_order_relaxed);
+    for (int i = 0; i < (model_.num_layers + 1) * pool_.size(); ++i) next_block_[i].store(0, std::memory_order_relaxed);
 }
 
 void Step::begin_head(const Plan& plan) {
@@ -83,8 +85,8 @@ void Step::begin_head(const Plan& plan) {
 }
 
 void Step::layers(int thread) {
-    embed(thread);
     if (by_rows_) return layers_by_rows(thread);
+    embed(split(plan_->num_tokens, pool_.size(), thread));
     pool_.barrier();
     mark(Phase::kEmbedding, thread);
     for (int l = 0; l < model_.num_layers; ++l) {
@@ -93,8 +95,7 @@ void Step::layers(int thread) {
     }
 }
 
-void Step::embed(int thread) {
-    const Range rows = split(plan_->num_tokens, pool_.size(), thread);
+void Step::embed(Range rows) {
     if (rows.empty()) return;
     const int64_t hidden = model_.hidden_size;
     linear_.embed(*model_.embedding, plan_->token_ids + rows.begin, rows.end - rows.begin, model_.embedding_multiplier,

@@ -68,7 +68,7 @@ private:
     // Rows of the head at a time: their logits fit the cache.
     static constexpr int kHeadRows = 64;
     // From so many rows for each thread on, threads take rows of their own,
-    static constexpr int kOwnRows = 64;
+    static constexpr int kOwnRows = 16;
     // and at most so many at a time.
     static constexpr int kBlockRows = 64;
 
@@ -77,6 +77,7 @@ private:
         Reserve memory;
         float* row = nullptr;         // one row of anything
         void* activations = nullptr;  // of kBlockRows rows that the thread prepares for itself
+        float* products = nullptr;    // of as many: what is between two products of a layer
         void* attend_scratch = nullptr;
         Sampler sampler;
     };
@@ -98,19 +99,21 @@ private:
     void run_whole(const Plan& plan);
     void begin_head(const Plan& plan);
     void layers(int thread);
-    void embed(int thread);
+    void embed(Range rows);
     void attention(const Layer& layer, int index, int thread);
     void attend_and_add(const Layer& layer, int index, int thread);
     void mlp(const Layer& layer, int thread);
     void rotate_and_store(const Layer& layer, int index, Range rows);
 
-    // By rows: what one thread computes of rows of its own before a layer's attention, and behind it.
+    // By rows: what one thread computes of a block of rows before a layer's attention, and behind it.
     void layers_by_rows(int thread);
+    template <class Work>
+    void each_block(int stage, int thread, const Work& work);
     void project_rows(const Layer& layer, int index, Range rows, int thread);
-    void finish_rows(const Layer& layer, Range rows, int first_own, int thread);
+    void finish_rows(const Layer& layer, Range rows, int thread);
     Activations normed_rows(const Norm& norm, const Weight& weight, Range rows, int thread);
     Activations own_activations(const Weight& weight, int count, int thread) const;
-    void add_rows_to_residual(const Weight& weight, const Activations& input, const Norm& post, Range rows, int first_own);
+    void add_rows_to_residual(const Weight& weight, const Activations& input, const Norm& post, Range rows, int thread);
     void multiply_rows(const Weight& weight, const Activations& input, int count, Epilogue epilogue, float multiplier,
                        float* out, int64_t stride);
 
@@ -165,7 +168,8 @@ private:
     Tail tail_;
     AttentionPart whole_part_, tail_part_;
     const AttentionPart* part_ = nullptr;
-    std::unique_ptr<std::atomic<int>[]> next_item_;  // by layer
+    std::unique_ptr<std::atomic<int>[]> next_item_;   // of attention, by layer
+    std::unique_ptr<std::atomic<int>[]> next_block_;  // of a thread's rows, by attentions behind them and thread
     HeadWork head_work_;
     std::atomic<int> next_task_{0};
     PhaseClock clock_;

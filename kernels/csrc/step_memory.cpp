@@ -47,13 +47,15 @@ void Step::reserve() {
     const size_t widest = std::max({hidden, wide, static_cast<size_t>(qkv_width_)});
     for (Worker& worker : workers_) {
         const size_t attend = step_.attend_scratch(kv_, model_.num_heads / model_.num_kv_heads);
+        const size_t products = kBlockRows * std::max(hidden, wide) * sizeof(float);
         const size_t sizes[] = {align64(widest * sizeof(float)), row_activations, align64(attend)};
-        worker.memory = Reserve(sizes[0] + sizes[1] + sizes[2]);
+        worker.memory = Reserve(sizes[0] + sizes[1] + sizes[2] + products);
         uint8_t* p = worker.memory.as<uint8_t>();
         worker.sampler.reserve(model_.vocab_size);
         worker.row = reinterpret_cast<float*>(p);
         worker.activations = p + sizes[0];
         worker.attend_scratch = p + sizes[0] + sizes[1];
+        worker.products = reinterpret_cast<float*>(p + sizes[0] + sizes[1] + sizes[2]);
     }
 
     const size_t row_bytes = align64(sizeof(float) * static_cast<size_t>(model_.head->packed_columns));
@@ -86,6 +88,7 @@ void Step::reserve() {
 void Step::touch_first() {
     for (float* rows : {x_, qkv_, attended_, gated_, cosines_, logits_}) toucher_.add(rows, 1);
     toucher_.add(activations_, 1);
+    for (const Worker& worker : workers_) toucher_.add(worker.memory.data(), 1);
     toucher_.add(kv_.base, 1);
 }
 

@@ -11,14 +11,12 @@
 namespace rx {
 
 void Step::layers_by_rows(int thread) {
-    const Range own = split(plan_->num_tokens, pool_.size(), thread);
-    const int blocks = (own.end - own.begin + kBlockRows - 1) / kBlockRows, last = model_.num_layers - 1;
-    auto block = [&](int b) {
-        const Range part = split(own.end - own.begin, blocks, b);
-        return Range{own.begin + part.begin, own.begin + part.end};
-    };
-    mark(Phase::kEmbedding, thread);
-    for (int b = 0; b < blocks; ++b) project_rows(model_.layers[0], 0, block(b), thread);
+    const int last = model_.num_layers - 1;
+    each_block(0, thread, [&](Range rows) {
+        embed(rows);
+        mark(Phase::kEmbedding, thread);
+        project_rows(model_.layers[0], 0, rows, thread);
+    });
     for (int l = 0; l <= last; ++l) {
         const Layer& layer = model_.layers[l];
         pool_.barrier();
@@ -33,12 +31,28 @@ void Step::layers_by_rows(int thread) {
         attend(layer, l, thread);
         pool_.barrier();
         mark(Phase::kAttention, thread);
-        for (int b = 0; b < blocks; ++b) {
-            finish_rows(layer, block(b), own.begin, thread);
-            if (l < last) project_rows(model_.layers[l + 1], l + 1, block(b), thread);
-        }
+        each_block(l + 1, thread, [&](Range rows) {
+            finish_rows(layer, rows, thread);
+            if (l < last) project_rows(model_.layers[l + 1], l + 1, rows, thread);
+        });
     }
     pool_.barrier();
+}
+
+// Every thread has the same rows in all layers; who is through with them takes blocks of threads that were held up.
+template <class Work>
+void Step::each_block(int stage, int thread, const Work& work) {
+    const int threads = pool_.size();
+    for (int i = 0; i < threads; ++i) {
+        const int owner = (thread + i) % threads;
+        const Range own = split(plan_->num_tokens, threads, owner);
+        const int blocks = (own.end - own.begin + kBlockRows - 1) / kBlockRows;
+        std::atomic<int>& next = next_block_[stage * threads + owner];
+        for (int b; (b = next.fetch_add(1, std::memory_order_relaxed)) < blocks;) {
+            const Range part = split(own.end - own.begin, blocks, b);
+            work(Range{own.begin + part.begin, own.begin + part.end});
+        }
+    }
 }
 
 void Step::project_rows(const Layer& layer, int index, Range rows, int thread) {
@@ -51,25 +65,24 @@ void Step::project_rows(const Layer& layer, int index, Range rows, int thread) {
     mark(Phase::kRotation, thread);
 }
 
-// first_own: of the thread's rows. What is between two products lies where those rows' first ones would have it.
-void Step::finish_rows(const Layer& layer, Range rows, int first_own, int thread) {
+void Step::finish_rows(const Layer& layer, Range rows, int thread) {
     const int count = rows.end - rows.begin, wide = model_.intermediate_size;
     const Activations attended = own_activations(layer.output, count, thread);
     for (int r = rows.begin; r < rows.end; ++r) {
         linear_.prepare_rows(attention_row(r, workers_[thread].row), 0, r - rows.begin, r - rows.begin + 1, attended);
     }
     mark(Phase::kQuantise, thread);
-    add_rows_to_residual(layer.output, attended, layer.attention_post_norm, rows, first_own);
+    add_rows_to_residual(layer.output, attended, layer.attention_post_norm, rows, thread);
     mark(Phase::kOutput, thread);
     const Activations input = normed_rows(layer.mlp_norm, layer.gate_up, rows, thread);
     mark(Phase::kNorms, thread);
-    float* inner = gated_ + static_cast<int64_t>(first_own) * wide;
+    float* inner = workers_[thread].products;
     multiply_rows(layer.gate_up, input, count, layer.gate_up.order == kGateUp ? kGated : kAct, 1.0f, inner, wide);
     mark(Phase::kGateUp, thread);
     const Activations gated = own_activations(layer.down, count, thread);
     linear_.prepare_rows(inner, wide, 0, count, gated);
     mark(Phase::kQuantise, thread);
-    add_rows_to_residual(layer.down, gated, layer.mlp_post_norm, rows, first_own);
+    add_rows_to_residual(layer.down, gated, layer.mlp_post_norm, rows, thread);
     mark(Phase::kDown, thread);
 }
 
@@ -94,14 +107,14 @@ Activations Step::normed_rows(const Norm& norm, const Weight& weight, Range rows
     return out;
 }
 
-void Step::add_rows_to_residual(const Weight& weight, const Activations& input, const Norm& post, Range rows, int first_own) {
+void Step::add_rows_to_residual(const Weight& weight, const Activations& input, const Norm& post, Range rows, int thread) {
     const int count = rows.end - rows.begin, hidden = model_.hidden_size;
     float* x = x_ + static_cast<int64_t>(rows.begin) * hidden;
     if (post.weight == nullptr) {
         multiply_rows(weight, input, count, kAdd, model_.residual_multiplier, x, hidden);
         return;
     }
-    float* y = products_ + static_cast<int64_t>(first_own) * hidden;
+    float* y = workers_[thread].products;
     multiply_rows(weight, input, count, kStore, 1.0f, y, hidden);
     for (int r = 0; r < count; ++r, x += hidden, y += hidden) {
         normalise(post, y, hidden, y);
