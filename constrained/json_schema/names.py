@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import combinations, product
 from typing import Any
@@ -112,10 +114,12 @@ def property_names(node: dict[str, Any], pointer: str, resolve: Resolve) -> dict
     try:
         trees = {text: search_tree(text) for text in patterns}
         names = _listed_names(resolve(node["propertyNames"]))
-        is_allowed = matcher_of(allowed) if names is None else set(names).__contains__
-        result["properties"] = {n: s if is_allowed(n) else False for n, s in properties.items()}
-        for name in result.get("required", []):
-            if not is_allowed(name):
+        required = result.get("required", [])
+        is_allowed = _judge(allowed, names) if properties or required else None
+        if is_allowed is not None:
+            result["properties"] = {n: s if is_allowed(n) else False for n, s in properties.items()}
+        for name in required:
+            if is_allowed is not None and not is_allowed(name):
                 why = no_object(f"propertyNames refuses the required {name!r}", "propertyNames", where)
                 return {"allOf": [{k: v for k, v in node.items() if k != "propertyNames"}, why]}
         narrowed: dict[Any, Any] = {}
@@ -123,9 +127,10 @@ def property_names(node: dict[str, Any], pointer: str, resolve: Resolve) -> dict
             narrowed[both([tree, allowed], [])] = patterns[text]
         if additional is not False and names is not None and not trees:
             free = {name: additional for name in names if name not in properties}
-            result["properties"] = {**result["properties"], **free}
+            result["properties"] = {**result.get("properties", {}), **free}
         elif additional is not False:
-            listed = [Alt(tuple(map(literal, properties)))] if properties else []
+            says_more = properties and additional is not True and additional != {}
+            listed = [Alt(tuple(map(literal, properties)))] if says_more else []
             narrowed[both([allowed], [*trees.values(), *listed])] = additional
         if len(trees) > 1 and any(not are_disjoint(a, b) for a, b in combinations(narrowed, 2)):
             raise unsupported(
@@ -138,6 +143,16 @@ def property_names(node: dict[str, Any], pointer: str, resolve: Resolve) -> dict
         raise unsupported(f"propertyNames is not served here: {error.message}", "propertyNames", where) from None
     result["additionalProperties"] = False
     return result
+
+
+def _judge(allowed: Node, names: list[str] | None) -> Callable[[str], bool]:
+    """Whether a name is one of `allowed`, of which `names` are all if they are known. Raises GrammarTooLarge."""
+    if names is not None:
+        return set(names).__contains__
+    if isinstance(allowed, Repeat) and allowed.node == ANY:
+        most = sys.maxsize if allowed.high is None else allowed.high
+        return lambda name: allowed.low <= len(name) <= most
+    return matcher_of(allowed)
 
 
 def _listed_names(schema: Any) -> list[str] | None:

@@ -39,6 +39,14 @@ EXACT = {
     "names that a reference lists": obj(
         propertyNames={"$ref": "#/$defs/n"}, **{"$defs": {"n": {"enum": ["a", "x-1"]}}}
     ),
+    "names of bounded length, some listed": obj(
+        propertyNames={"minLength": 1, "maxLength": 1}, properties={"a": {"type": "integer"}, "x-1": {}}, required=["a"]
+    ),
+    "names of bounded length, others restricted": obj(
+        propertyNames={"maxLength": 1}, properties={"a": {"type": "integer"}}, additionalProperties={"type": "string"}
+    ),
+    "long names": obj(propertyNames={"maxLength": 1024}, additionalProperties={"type": "integer"}),
+    "long names, some listed": obj(propertyNames={"maxLength": 1024}, properties={"a": {"type": "integer"}}),
     "names that are listed and more": obj(propertyNames={"enum": ["a", "x-1"], "maxLength": 1}),
     "names by complement": obj(propertyNames={"not": {"enum": ["a"]}, "format": "regex"}),
     "names by reference": obj(propertyNames={"$ref": "#/$defs/n"}, **{"$defs": {"n": {"maxLength": 1}}}),
@@ -221,6 +229,23 @@ def test_a_corner_that_nothing_fits_leaves_the_rest(check_schema) -> None:
         "$defs": {"yes": {"type": "boolean"}},
     }
     check_schema(schema, valid=[{"b": 1}, {}, 5], invalid=[{"a": []}, {"a": True}, {"b": "x"}])
+
+
+def test_alternatives_whose_names_are_forbidden_around_them_leave_the_rest(check_schema) -> None:
+    title = {"additionalProperties": False, "oneOf": [{"required": ["url"]}, {"required": ["text"]}]}
+    schema = {
+        "$defs": {"title": title, "base": {"properties": {"no": False}}},
+        "properties": {
+            "a": {"anyOf": [{"$ref": "#/$defs/title"}]},
+            "b": {"anyOf": [{"$ref": "#/$defs/title"}, {"type": "string"}]},
+            "c": {"allOf": [{"$ref": "#/$defs/base"}], "anyOf": [{"required": ["no"]}, {"required": ["yes"]}]},
+        },
+    }
+    check_schema(
+        schema,
+        valid=[{}, {"b": "x"}, {"c": {"yes": 1}}, {"c": 5}, 5],
+        invalid=[{"a": {}}, {"a": {"url": 1}}, {"a": 5}, {"b": {"text": 1}}, {"c": {"no": 1}}, {"c": {}}],
+    )
 
 
 @pytest.mark.parametrize("asked", [{}, {"type": "object"}, {"type": "object", "required": ["a"]}])
