@@ -65,19 +65,21 @@ def _end_with_stdin() -> None:
 
 
 def _with_key(config: ServerConfig) -> ServerConfig:
-    """The API key from where it stands: option, file, environment."""
+    """The API keys from where they stand: option, file, environment."""
     from dataclasses import replace
 
     if config.api_key is not None and config.api_key_file is not None:
         raise ConfigError("give --api-key or --api-key-file, not both", param="api_key_file")
     if config.api_key_file is not None:
         try:
-            lines = Path(config.api_key_file).read_text(encoding="utf-8").splitlines()
-        except OSError as error:
-            raise ConfigError(f"--api-key-file {config.api_key_file}: {error.strerror}", param="api_key_file") from None
-        if not lines or not lines[0].strip():
+            text = Path(config.api_key_file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            told = error.strerror if isinstance(error, OSError) else "it is no text"
+            raise ConfigError(f"--api-key-file {config.api_key_file}: {told}", param="api_key_file") from None
+        first, *others = [line.strip() for line in text.splitlines()] or [""]
+        if not first:
             raise ConfigError(f"--api-key-file {config.api_key_file}: its first line is empty", param="api_key_file")
-        return replace(config, api_key=lines[0].strip())
+        return replace(config, api_key=first, api_keys=(*config.api_keys, *filter(None, others)))
     if config.api_key is None and os.environ.get("RADIXLANG_API_KEY"):
         return replace(config, api_key=os.environ["RADIXLANG_API_KEY"])
     return config

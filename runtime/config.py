@@ -163,7 +163,9 @@ class ServerConfig:
     admin_api_key: str | None = None
     """Key of the operators' routes (flush_cache, abort_request, adapters); default: the API key."""
     api_key_file: str | None = None
-    """File whose first line is the API key, so that it stands in no process list. Default: none."""
+    """File of API keys, one a line, so that they stand in no process list. Default: none."""
+    api_keys: tuple[str, ...] = ()
+    """More API keys: each has a share of the machine and cached prefixes of its own. Default: none."""
     share_prefixes: bool = False
     """Let requests with different keys reuse each other's cached prefixes: how long a prompt takes then tells whether
     somebody sent it."""

@@ -80,7 +80,7 @@ class App:
         self._later = later
         self._completing = asyncio.Lock()
         config = service.config
-        self._keys = Keys(config.api_key, config.admin_api_key)
+        self._keys = Keys((config.api_key, *config.api_keys), config.admin_api_key)
         self._max_body = int(config.max_body_mb * (1 << 20))
         self._bodies = BodyBudget(self._max_body)
         self._origins = frozenset(config.cors_origins)

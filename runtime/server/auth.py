@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Iterable
 
 from .http import HttpError, Request
 from .route import Route
@@ -10,10 +11,10 @@ from .tenants import holder_of
 
 
 class Keys:
-    """The server's key, and the operators' one. `None`: everybody may."""
+    """The users' keys, and the operators' one. None of them: everybody may."""
 
-    def __init__(self, api_key: str | None, admin_key: str | None) -> None:
-        self._api = api_key.encode() if api_key else None
+    def __init__(self, api_keys: Iterable[str | None], admin_key: str | None) -> None:
+        self._users = [key.encode() for key in api_keys if key]
         self._admin = admin_key.encode() if admin_key else None
 
     def check(self, route: Route, request: Request) -> None:
@@ -23,7 +24,7 @@ class Keys:
         given = _given(request)
         request.client = holder_of(given)
         is_admin = self._admin is not None and hmac.compare_digest(given, self._admin)
-        is_user = self._api is not None and hmac.compare_digest(given, self._api)
+        is_user = any([hmac.compare_digest(given, key) for key in self._users])  # all of them, however early one fits
         if route.is_admin and self._admin is not None:
             if is_admin:
                 return
@@ -31,7 +32,7 @@ class Keys:
                 raise HttpError(
                     403, "this route needs the admin key", kind="permission_error", code="admin_key_required"
                 )
-        elif is_user or is_admin or self._api is None:
+        elif is_user or is_admin or not self._users:
             return
         what = "no API key was given" if not given else "the API key is wrong"
         raise HttpError(

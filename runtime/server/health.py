@@ -16,7 +16,7 @@ from .http import Answer, Request, Response, json_response
 from .route import Route, open_route
 from .service import Service
 
-_SECRETS = ("api_key", "admin_api_key", "api_key_file")
+_SECRETS = ("api_key", "admin_api_key", "api_key_file", "api_keys")
 
 
 def _status(reason: str | None) -> Response:

@@ -126,7 +126,7 @@ def constraint_of(body: GenerationFields) -> FoundConstraint | None:
 def client_of(key_holder: str, user: str | None) -> str:
     """Whose share of the machine a request takes: its key's holder's, or that of the user whom the holder names.
 
-    A server has one key at most, and clients without one send anything: who the users are, their front end says.
+    A key may stand for a front end of many users: who they are, it says.
     """
     return f"{key_holder}/{user[:256]}" if user else key_holder
 

@@ -36,8 +36,18 @@ def test_operators_have_their_own_key(serve):
     assert client.get("/v1/models", headers={"authorization": "Bearer boss"}).status_code == 200
 
 
+def test_each_of_several_keys_opens_and_no_other(serve):
+    client = serve(reply=b"ok", server={"api_key": "one", "api_keys": ("two", "three"), "admin_api_key": "boss"})
+    for key, status in (("one", 200), ("two", 200), ("three", 200), ("boss", 200), ("tw", 401), ("one two", 401)):
+        assert client.post("/generate", {"text": "x"}, headers={"authorization": f"Bearer {key}"}).status_code == status
+    assert len({submit.client for submit in client.submits}) == 4
+    assert len({submit.namespace for submit in client.submits}) == 4
+    assert client.post("/generate", {"text": "x"}).status_code == 401
+    assert client.post("/flush_cache", headers={"authorization": "Bearer two"}).status_code == 403
+
+
 def test_keys_are_not_told(serve):
-    client = serve(server={"api_key": "s3cret"})
+    client = serve(server={"api_key": "s3cret", "api_keys": ("s3cret too",)})
     for path in ("/get_server_info", "/metrics", "/openapi.json"):
         assert "s3cret" not in client.get(path, headers={"authorization": "Bearer s3cret"}).text
 
