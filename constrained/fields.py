@@ -1,4 +1,5 @@
-"""The spellings in which clients ask for a constraint, to one Constraint: SGLang, OpenAI, vLLM, llama.cpp, Ollama.
+"""The spellings in which clients ask for a constraint, to one Constraint: those of SGLang, OpenAI, Anthropic, vLLM,
+llama.cpp and Ollama.
 
 Nothing is dropped: a field that is not understood is refused with its JSON path, and two constraints at once too.
 """
@@ -225,6 +226,12 @@ def _structured_outputs(value: Any, param: str) -> FoundConstraint | None:
     return _with_options(found[0], options, f"{param}.")
 
 
+def _output_config(value: Any, param: str) -> FoundConstraint | None:
+    """Anthropic's object, of which `format` alone is a constraint."""
+    spec = _object(value, param)
+    return None if spec.get("format") is None else response_format(spec["format"], f"{param}.format")
+
+
 def _white_space(pattern: Any, param: str) -> WhiteSpace:
     """The policy of ours whose every document the pattern allows."""
     try:
@@ -362,6 +369,8 @@ _READERS: dict[str, _Reader] = {
     "json_schema": _json_schema,
     "structural_tag": _structural_tag,
     "response_format": response_format,
+    "output_format": response_format,
+    "output_config": _output_config,
     "structured_outputs": _structured_outputs,
     "guided_json": _json_schema,
     "guided_json_object": _json_object,

@@ -10,9 +10,11 @@ from .fields import FoundConstraint, find_constraint
 
 
 class ConstraintFields(msgspec.Struct, kw_only=True):
-    """What `find_constraint` reads, by the names that clients of SGLang, OpenAI, vLLM and llama.cpp know."""
+    """What `find_constraint` reads, by the names that clients of SGLang, OpenAI, Anthropic, vLLM and llama.cpp know."""
 
     response_format: Any = None
+    output_format: Any = None
+    output_config: Any = None
     regex: Any = None
     ebnf: Any = None
     json_schema: Any = None

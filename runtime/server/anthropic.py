@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from ...constrained.wire import ConstraintFields, constraint_in
 from ...errors import RequestError, UnsupportedContent
 from ..generate_request import GenerateChunk
 from ..messages import Finish
@@ -34,7 +35,7 @@ class Metadata(msgspec.Struct):
     """Whose share of the machine it takes, among those of the key."""
 
 
-class MessagesBody(msgspec.Struct, kw_only=True):
+class MessagesBody(ConstraintFields, kw_only=True):
     """Anthropic's body; `cache_control` is accepted."""
 
     messages: list[Any]
@@ -83,6 +84,7 @@ async def messages(service: Service, request: Request) -> Answer:
         plan=plan,
         sampling=sampling,
         adapter=adapter,
+        found=constraint_in(body),
         user=body.metadata.user_id if body.metadata is not None else None,
         names=_NAMES,
         stream=bool(body.stream),

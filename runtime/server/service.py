@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ... import __version__
+from ...constrained.fields import FIELD_NAMES
 from ...errors import ModelNotFound, OverloadedError, RadixlangError, RequestError
 from ..config import EngineConfig, ServerConfig
 from ..front import Front
@@ -177,7 +178,7 @@ class Service:
         """
         strict = self.config.strict_fields or request.headers.get("x-radixlang-strict") == "1"
         for name in request.ignored:
-            if name in _REFUSED_FIELDS:
+            if name in _REFUSED_FIELDS or name in FIELD_NAMES:  # a constraint that this route does not read
                 raise RequestError(f"{name} is not served here; drop it", param=name, code="unsupported_field")
             if strict:
                 raise RequestError(f"unknown field {name!r}", param=name, code="unknown_field")

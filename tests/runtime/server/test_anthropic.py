@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from radixlang.constrained.constraint import JsonSchema
+
 PATH = "/v1/messages"
 HI = [{"role": "user", "content": "hi"}]
 TOOLS = [{"name": "f", "description": "d", "input_schema": {"type": "object"}}]
@@ -74,6 +76,49 @@ def test_tool_choices(serve, choice, is_forced):
     client = serve(reply=b"x")
     client.post(PATH, {"messages": HI, "max_tokens": 5, "tools": TOOLS, "tool_choice": choice})
     assert (client.submits[0].constraint is not None) == is_forced
+
+
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": False}
+FORMAT = {"type": "json_schema", "schema": SCHEMA}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"output_format": FORMAT},
+        {"output_config": {"format": FORMAT, "effort": "high"}},
+        {"response_format": {"type": "json_schema", "json_schema": {"schema": SCHEMA}}},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_a_format_is_a_constraint(serve, fields):
+    client = serve(reply=b"x")
+    assert client.post(PATH, {"messages": HI, "max_tokens": 5, **fields}).status_code == 200
+    assert client.submits[0].constraint == JsonSchema(json.dumps(SCHEMA))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"output_format": FORMAT, "output_config": {"format": FORMAT}},
+        {"output_format": FORMAT, "tools": TOOLS, "tool_choice": {"type": "any"}},
+        {"output_format": {"type": "json"}},
+        {"output_format": {"type": "json_schema"}},
+        {"output_config": {"format": "json"}},
+        {"format": "json"},
+    ],
+)
+def test_a_constraint_that_cannot_be_obeyed_is_refused(serve, fields):
+    client = serve(reply=b"x")
+    answer = client.post(PATH, {"messages": HI, "max_tokens": 5, **fields})
+    assert answer.status_code == 400
+    assert client.submits == []
+
+
+def test_an_effort_is_no_constraint(serve):
+    client = serve(reply=b"x")
+    client.post(PATH, {"messages": HI, "max_tokens": 5, "output_config": {"effort": "low"}})
+    assert client.submits[0].constraint is None
 
 
 def test_system_blocks_and_results_become_a_conversation(serve, byte_tokenizer):

@@ -77,6 +77,40 @@ def client(server):
         yield made
 
 
+CITY = {
+    "type": "object",
+    "properties": {"city": {"type": "string", "maxLength": 12}, "size": {"enum": ["small", "large"]}},
+    "required": ["city", "size"],
+    "additionalProperties": False,
+}
+TOOL = {"name": "look", "description": "Looks a city up.", "input_schema": CITY, "strict": True}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"output_format": {"type": "json_schema", "schema": CITY}},
+        {"output_config": {"format": {"type": "json_schema", "schema": CITY}}},
+        {"tools": [TOOL], "tool_choice": {"type": "any"}},
+        {"tools": [TOOL, {**TOOL, "name": "find"}], "tool_choice": {"type": "tool", "name": "look"}},
+    ],
+    ids=["output_format", "output_config", "any tool", "a tool"],
+)
+def test_anthropics_constraints_are_obeyed(server, fields):
+    body = {"messages": HI, "max_tokens": 60, **fields}
+    answer = server.http.post("/v1/messages", json=body)
+    assert answer.status_code == 200, answer.text
+    (block,) = answer.json()["content"]
+    if "tools" in fields:
+        assert (block["type"], block["name"], answer.json()["stop_reason"]) == ("tool_use", "look", "tool_use")
+    found = block["input"] if "tools" in fields else json.loads(block["text"])
+    assert list(found) == ["city", "size"]
+    assert found["size"] in ("small", "large")
+    refused = server.http.post("/v1/messages", json={**body, "regex": "a"})
+    assert refused.status_code == 400
+    assert refused.json()["error"]["type"] == "invalid_request_error"
+
+
 def stats(server):
     return server.http.get("/get_server_info").json()["internal_states"][0]
 
