@@ -12,14 +12,12 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 
-import numpy as np
-
-from ..errors import GrammarError, GrammarTooLarge, InternalError, UnsatisfiableGrammar
-from . import mask
+from ..errors import GrammarError, GrammarTooLarge, InternalError
 from .constraint import Constraint, Healed, Regex
+from .first_steps import check_first_steps
 from .fsm.charset import category, ignore_case
-from .guidance import error_of, tokenizer_for
-from .matcher import CompiledGrammar, Matcher
+from .guidance import tokenizer_for
+from .matcher import CompiledGrammar
 from .pool import CompilePool, Deadline
 from .translate import check_constraint, compile_constraint
 from .trial import TrialChild, is_suspect
@@ -27,8 +25,6 @@ from .vocabulary import Vocabulary
 
 MiB = 1024 * 1024
 REMEMBERED_FAILURES = 256
-STEPS_TRIED = 3
-"""Tokens that are taken on trial: an object's first name is open behind two."""
 
 
 class GrammarCompiler:
@@ -133,7 +129,7 @@ class GrammarCompiler:
                     check_constraint(constraint)  # what reading refuses needs no trial
                 self._trial.check(constraint)
             grammar = compile_constraint(constraint, self.vocabulary)
-            self._check_first_mask(grammar)
+            check_first_steps(grammar, self.vocabulary)
             if grammar.num_bytes > self.max_bytes:
                 raise GrammarTooLarge(
                     f"compiled, the grammar takes {grammar.num_bytes // MiB} MiB of {self.max_bytes // MiB} allowed"
@@ -151,28 +147,6 @@ class GrammarCompiler:
             self._answer(constraint, failure)
         finally:
             deadline.cancel()
-
-    def _check_first_mask(self, grammar: CompiledGrammar) -> None:
-        matcher = grammar.matcher()
-        mask_W = np.zeros(self.vocabulary.words, np.uint32)
-        matcher.fill(mask_W)
-        self._raise_limit(matcher)
-        if not mask_W.any():
-            reason = matcher.error or "no token may begin it"
-            raise UnsatisfiableGrammar(f"nothing can satisfy this constraint: {reason}")
-        for _ in range(STEPS_TRIED):  # what is too large for the engine may fail behind the first token
-            token_id = mask.first_id(mask_W & self.vocabulary.text_mask_W)
-            if token_id is None or not matcher.accept(token_id):
-                break
-            matcher.fill(mask_W)
-        self._raise_limit(matcher)
-
-    @staticmethod
-    def _raise_limit(matcher: Matcher) -> None:
-        """Raises GrammarTooLarge where the engine's limits stopped the matcher."""
-        error = None if matcher.error is None else error_of(matcher.error)
-        if isinstance(error, GrammarTooLarge):
-            raise error
 
     def _time_out(self, constraint: Constraint | Healed, thread_id: int) -> None:
         with self._lock:

@@ -36,9 +36,10 @@ logger = logging.getLogger(__name__)
 
 
 class Verdict(msgspec.Struct):
-    """How a trial ended: "" is well; else what the compiler said, which it will say again."""
+    """How a trial ended: "" is well, or with an error that the compiler will find again."""
 
-    error: str = ""
+    too_large: str = ""
+    """The error of what is above a limit: as good as the compiler's own."""
 
 
 def is_suspect(constraint: Constraint | Healed) -> bool:
@@ -108,6 +109,8 @@ class TrialChild:
         if answer is None:
             limits = f"{TRIAL_SHARE * self._timeout_s:g} s or {self._max_bytes // MiB} MiB"
             raise GrammarTooLarge(f"compiling the grammar took more than {limits}")
+        if answer.too_large:
+            raise GrammarTooLarge(answer.too_large)
 
     def close(self) -> None:
         """Ends the child, and a trial under way."""
@@ -191,6 +194,7 @@ def main() -> None:
     timeout_s, max_bytes = float(sys.argv[1]), int(sys.argv[2])
     import resource  # not on every system: where it is missing, no trials are held
 
+    from .first_steps import check_first_steps
     from .translate import compile_constraint
     from .vocabulary import Vocabulary
 
@@ -208,10 +212,12 @@ def main() -> None:
         if data:
             try:
                 grammar = compile_constraint(msgspec.msgpack.decode(data, type=Constraint), vocabulary)
-                matcher = grammar.matcher()
-                matcher.forced()
-            except GrammarError as error:
-                verdict = Verdict(error.message[:200])
+                check_first_steps(grammar, vocabulary)
+                grammar.matcher().forced()
+            except GrammarTooLarge as error:
+                verdict = Verdict(error.message[:500])
+            except GrammarError:
+                pass
         signal.setitimer(signal.ITIMER_PROF, 0.0)
         _write(out, msgspec.msgpack.encode(verdict))
 
