@@ -71,7 +71,7 @@ def schemas_to_ask(folder: Path | None, most: int) -> list[tuple[str, str]]:
     return [(name, text) for text, name in list(found.items())[:most]]
 
 
-def _number(text: str) -> Decimal | float:
+def number(text: str) -> Decimal | float:
     """Exact, but for exponents that no number of Python's has."""
     try:
         return Decimal(text)
@@ -99,7 +99,7 @@ def is_valid(schema: Any, text: str) -> bool:
 
     found = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
     chosen = jsonschema.validators.extend(found, {"multipleOf": multiple_of})
-    return bool(chosen(schema).is_valid(json.loads(text, parse_float=_number, object_pairs_hook=_distinct)))
+    return bool(chosen(schema).is_valid(json.loads(text, parse_float=number, object_pairs_hook=_distinct)))
 
 
 def judge(engine: radixlang.Engine, asked: list[tuple[str, str]], temperatures: tuple[float, ...]) -> Verdict:
@@ -120,7 +120,7 @@ def judge(engine: radixlang.Engine, asked: list[tuple[str, str]], temperatures: 
         verdict.ended[reason] += 1
         if reason == "constraint_failed":
             print(f"  constraint_failed: {name} at {temperature}: {answer['text'][:200]}", flush=True)
-        if reason == "stop" and not is_valid(json.loads(text, parse_float=_number), answer["text"]):
+        if reason == "stop" and not is_valid(json.loads(text, parse_float=number), answer["text"]):
             verdict.invalid.append(f"{name} at {temperature}: {answer['text']}")
             print(f"INVALID {verdict.invalid[-1]}\n  {text[:2000]}", flush=True)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from grammar_answers import is_valid
+from grammar_answers import is_valid, number
 
 from radixlang.constrained.compiler import GrammarCompiler
 from radixlang.constrained.constraint import JsonSchema
@@ -55,7 +55,7 @@ def compare(schema: str, compiler: GrammarCompiler, count: int) -> tuple[Counter
         changed = [_changed(drawn, random.Random(f"{place} {i}")) for i in range(CHANGES)]
         for document, is_drawn in ((drawn, True), *((document, False) for document in changed)):
             try:
-                valid = is_valid(json.loads(schema), json.dumps(document))
+                valid = is_valid(json.loads(schema, parse_float=number), json.dumps(document))
             except Exception:  # of many kinds: patterns that Python does not read, references it does not follow
                 verdicts["not judged"] += 1
                 continue
