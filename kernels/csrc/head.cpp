@@ -16,7 +16,7 @@ void Step::hidden_states(int thread) {
     const Range wanted = split(plan_->num_hidden, pool_.size(), thread);
     for (int i = wanted.begin; i < wanted.end; ++i) {
         const int64_t row = place_of(plan_->hidden_rows[i]), hidden = model_.hidden_size;
-        normalise(model_.final_norm, x_ + row * hidden, model_.hidden_size, plan_->hidden + i * hidden);
+        normalise(model_.final_norm, now_.x + row * hidden, model_.hidden_size, plan_->hidden + i * hidden);
     }
 }
 
@@ -38,7 +38,7 @@ void Step::head_chunk(int begin, int end, int thread) {
     const Range mine = own ? Range{0, count} : split(count, threads, thread);
     for (int i = mine.begin; i < mine.end; ++i) {
         const int row = place_of(rows[i].row);
-        normalise(model_.final_norm, x_ + static_cast<int64_t>(row) * model_.hidden_size, model_.hidden_size, worker.row);
+        normalise(model_.final_norm, now_.x + static_cast<int64_t>(row) * model_.hidden_size, model_.hidden_size, worker.row);
         linear_.prepare_rows(worker.row, 0, i, i + 1, input);
         if (adapters_.any()) adapters_.shrink(weight, row, i, worker.row, own ? thread : -1);
     }

@@ -67,6 +67,7 @@ void Step::run_head(const Plan& plan) {
 void Step::begin_layers(const Plan& plan) {
     plan_ = &plan;
     touch_ahead(plan);
+    now_ = plan.num_tokens <= few_.capacity ? few_ : many_;
     num_rows_ = plan.num_tokens;
     small_ = plan.num_tokens <= kSmallRows;
     adapters_.begin(plan, kSmallRows, kHeadRows);
@@ -99,16 +100,16 @@ void Step::embed(Range rows) {
     if (rows.empty()) return;
     const int64_t hidden = model_.hidden_size;
     linear_.embed(*model_.embedding, plan_->token_ids + rows.begin, rows.end - rows.begin, model_.embedding_multiplier,
-                  x_ + rows.begin * hidden, hidden);
+                  now_.x + rows.begin * hidden, hidden);
     for (int which = 0; which < 2; ++which) {
         const Rope& rope = model_.ropes[which];
         const int half = rope.dim / 2;
         for (int r = rows.begin; r < rows.end; ++r) {
-            const int64_t at = (static_cast<int64_t>(which) * options_.max_tokens + r) * (model_.head_dim / 2);
+            const int64_t at = (static_cast<int64_t>(which) * now_.capacity + r) * (model_.head_dim / 2);
             for (int i = 0; i < half; ++i) {
                 const double angle = plan_->positions[r] * rope.frequencies[i];
-                cosines_[at + i] = static_cast<float>(std::cos(angle) * rope.magnitude);
-                sines_[at + i] = static_cast<float>(std::sin(angle) * rope.magnitude);
+                now_.cosines[at + i] = static_cast<float>(std::cos(angle) * rope.magnitude);
+                now_.sines[at + i] = static_cast<float>(std::sin(angle) * rope.magnitude);
             }
         }
     }
@@ -117,8 +118,8 @@ void Step::embed(Range rows) {
 void Step::attention(const Layer& layer, int index, int thread) {
     const Activations input = normed_input(layer.attention_norm, layer.qkv, thread);
     mark(Phase::kNorms, thread);
-    multiply(layer.qkv, input, plan_->num_tokens, kStore, 1.0f, qkv_, qkv_width_, thread);
-    expand(layer.qkv, 1.0f, qkv_, qkv_width_, thread);
+    multiply(layer.qkv, input, plan_->num_tokens, kStore, 1.0f, now_.qkv, qkv_width_, thread);
+    expand(layer.qkv, 1.0f, now_.qkv, qkv_width_, thread);
     if (small_) fetch_first(index, thread);
     pool_.barrier();
     mark(Phase::kQkv, thread);
@@ -162,14 +163,14 @@ void Step::rotate_and_store(const Layer& layer, int index, Range rows) {
             const uint8_t* entry = entry_of(r + kAhead).data;
             for (int64_t at = 0; at < kv_.entry_bytes; at += 64) __builtin_prefetch(entry + at, 1);
         }
-        float* q = qkv_ + static_cast<int64_t>(r) * qkv_width_;
+        float* q = now_.qkv + static_cast<int64_t>(r) * qkv_width_;
         float* k = q + query_width_;
         norm_heads(layer.query_norm, q, query_width_);
         norm_heads(layer.key_norm, k, key_width_);
         if (layer.rope >= 0) {
             const Rope& rope = model_.ropes[layer.rope];
-            const int64_t at = (static_cast<int64_t>(layer.rope) * options_.max_tokens + r) * (head_dim / 2);
-            step_.rotate(q, model_.num_heads + model_.num_kv_heads, head_dim, cosines_ + at, sines_ + at, rope.dim,
+            const int64_t at = (static_cast<int64_t>(layer.rope) * now_.capacity + r) * (head_dim / 2);
+            step_.rotate(q, model_.num_heads + model_.num_kv_heads, head_dim, now_.cosines + at, now_.sines + at, rope.dim,
                          rope.interleaved);
         }
         step_.store_kv(kv_, k, k + key_width_, entry_of(r));
@@ -201,7 +202,7 @@ void Step::attend(const Layer& layer, int index, int thread) {
     AttendCall call{};
     call.kv = &kv_;
     call.layer = kv_.layer(index);
-    call.queries = qkv_;
+    call.queries = now_.qkv;
     call.query_stride = qkv_width_;
     call.positions = plan_->positions;
     call.group = model_.num_heads / model_.num_kv_heads;
@@ -209,7 +210,7 @@ void Step::attend(const Layer& layer, int index, int thread) {
     call.scale = model_.attention_scale;
     call.softcap = model_.attention_softcap;
     call.num_heads = model_.num_heads;
-    call.out = attended_;
+    call.out = now_.attended;
     call.out_stride = query_width_;
     call.states = part_->row_states.data();
     call.scratch = workers_[thread].attend_scratch;
@@ -247,7 +248,7 @@ void Step::attend(const Layer& layer, int index, int thread) {
 // The attention's output of a row; folded into `scratch` when several items hold parts of it.
 const float* Step::attention_row(int row, float* scratch) const {
     const int count = part_->work.num_states(row);
-    if (count == 0) return attended_ + static_cast<int64_t>(row) * query_width_;
+    if (count == 0) return now_.attended + static_cast<int64_t>(row) * query_width_;
     const int64_t state = kv_.padded_dim + kStateExtra;
     for (int h = 0; h < model_.num_heads; ++h) {
         step_.fold(kv_, part_->row_states[row] + h * state, state * model_.num_heads, count, scratch + h * model_.head_dim);
@@ -262,28 +263,28 @@ void Step::mlp(const Layer& layer, int thread) {
     if (adapters_.any()) {
         multiply_inner(layer.gate_up, input, epilogue, thread);
     } else {
-        multiply(layer.gate_up, input, plan_->num_tokens, epilogue, 1.0f, gated_, model_.intermediate_size, thread);
+        multiply(layer.gate_up, input, plan_->num_tokens, epilogue, 1.0f, now_.gated, model_.intermediate_size, thread);
     }
     pool_.barrier();
     mark(Phase::kGateUp, thread);
-    const Activations gated = input_of(gated_, model_.intermediate_size, layer.down, thread);
+    const Activations gated = input_of(now_.gated, model_.intermediate_size, layer.down, thread);
     mark(Phase::kQuantise, thread);
     add_to_residual(layer.down, gated, layer.mlp_post_norm, thread);
     mark(Phase::kDown, thread);
 }
 
 Activations Step::activations_for(const Weight& weight, int rows, int thread) const {
-    void* memory = rows <= kSmallRows ? workers_[thread].activations : activations_;
+    void* memory = rows <= kSmallRows ? workers_[thread].activations : now_.activations;
     return activations_in(memory, linear_.activation_form(weight.kind), rows, weight.depth, weight.inputs);
 }
 
 Activations Step::normed_input(const Norm& norm, const Weight& weight, int thread) {
-    if (norm.weight == nullptr) return input_of(x_, model_.hidden_size, weight, thread);
+    if (norm.weight == nullptr) return input_of(now_.x, model_.hidden_size, weight, thread);
     const Activations out = activations_for(weight, plan_->num_tokens, thread);
     const Range rows = small_ ? Range{0, plan_->num_tokens} : split(plan_->num_tokens, pool_.size(), thread);
     float* row = workers_[thread].row;
     for (int r = rows.begin; r < rows.end; ++r) {
-        normalise(norm, x_ + static_cast<int64_t>(r) * model_.hidden_size, model_.hidden_size, row);
+        normalise(norm, now_.x + static_cast<int64_t>(r) * model_.hidden_size, model_.hidden_size, row);
         linear_.prepare_rows(row, 0, r, r + 1, out);
         if (adapters_.any()) adapters_.shrink(weight, r, r, row, small_ ? thread : -1);
     }
@@ -305,17 +306,17 @@ Activations Step::input_of(const float* x, int64_t stride, const Weight& weight,
 void Step::add_to_residual(const Weight& weight, const Activations& input, const Norm& post, int thread) {
     const int hidden = model_.hidden_size;
     if (post.weight == nullptr) {
-        multiply(weight, input, plan_->num_tokens, kAdd, model_.residual_multiplier, x_, hidden, thread);
-        expand(weight, model_.residual_multiplier, x_, hidden, thread);
+        multiply(weight, input, plan_->num_tokens, kAdd, model_.residual_multiplier, now_.x, hidden, thread);
+        expand(weight, model_.residual_multiplier, now_.x, hidden, thread);
     } else {
-        multiply(weight, input, plan_->num_tokens, kStore, 1.0f, products_, hidden, thread);
-        expand(weight, 1.0f, products_, hidden, thread);
+        multiply(weight, input, plan_->num_tokens, kStore, 1.0f, now_.products, hidden, thread);
+        expand(weight, 1.0f, now_.products, hidden, thread);
         pool_.barrier();
         const Range rows = split(plan_->num_tokens, pool_.size(), thread);
         for (int64_t r = rows.begin; r < rows.end; ++r) {
-            float* y = products_ + r * hidden;
+            float* y = now_.products + r * hidden;
             normalise(post, y, hidden, y);
-            step_.add(x_ + r * hidden, y, model_.residual_multiplier, hidden);
+            step_.add(now_.x + r * hidden, y, model_.residual_multiplier, hidden);
         }
     }
     pool_.barrier();

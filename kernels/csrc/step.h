@@ -82,6 +82,15 @@ private:
         Sampler sampler;
     };
 
+    // What threads share of a plan's rows. Steps of few rows have buffers of their own, which lie in one huge page or two:
+    // many servers never touch more.
+    struct RowBuffers {
+        int capacity = 0;  // rows
+        float *x = nullptr, *qkv = nullptr, *attended = nullptr, *gated = nullptr, *products = nullptr;
+        float *cosines = nullptr, *sines = nullptr;  // [2 ropes][capacity][head_dim / 2]
+        void* activations = nullptr;
+    };
+
     // The attention of one plan: who computes what, and where each row's partial results lie.
     struct AttentionPart {
         AttentionWork work;
@@ -89,6 +98,7 @@ private:
     };
 
     void reserve();
+    size_t lay_out_rows(int capacity, size_t activations, uint8_t* memory, RowBuffers& buffers) const;
     void touch_first();
     void touch_ahead(const Plan& plan);
     void place_attention(const Plan& plan, AttentionPart& part);
@@ -151,12 +161,10 @@ private:
 
     Reserve kv_memory_, scratch_;
     KvLayout kv_{};
-    float *x_ = nullptr, *qkv_ = nullptr, *attended_ = nullptr, *gated_ = nullptr, *products_ = nullptr;
-    float *cosines_ = nullptr, *sines_ = nullptr;  // [2 ropes][max_tokens][head_dim / 2]
-    float* states_ = nullptr;                      // partial results of attention
-    int64_t state_capacity_ = 0;                   // in states of all heads
-    void* activations_ = nullptr;
-    float* logits_ = nullptr;  // [kHeadRows, padded vocabulary]
+    RowBuffers few_, many_, now_;  // of kBlockRows rows; of max_tokens; of the plan that runs
+    float* states_ = nullptr;      // partial results of attention
+    int64_t state_capacity_ = 0;   // in states of all heads
+    float* logits_ = nullptr;      // [kHeadRows, padded vocabulary]
     int64_t logits_stride_ = 0;
     size_t kv_ahead_ = 0;                  // bytes of the pool that are touched ahead of the highest slot in use
     size_t kv_used_ = 0, kv_touched_ = 0;  // ends of what plans used of the pool, and of what was asked to be touched

@@ -31,12 +31,12 @@ void Step::multiply_inner(const Weight& weight, const Activations& input, Epilog
         call.column_end = strips.end * kStrip;
         call.epilogue = changed ? kStore : epilogue;
         call.activation = model_.activation;
-        call.out = changed ? adapters_.inner() : gated_;
+        call.out = changed ? adapters_.inner() : now_.gated;
         call.out_stride = changed ? adapters_.inner_stride() : width;
         linear_.linear(call);
         for (int r = begin; changed && r < end; ++r) {
             adapters_.activate(weight, r, call.column_begin, call.column_end, model_.activation,
-                               gated_ + static_cast<int64_t>(r) * width, small_ ? thread : -1);
+                               now_.gated + static_cast<int64_t>(r) * width, small_ ? thread : -1);
         }
     }
 }

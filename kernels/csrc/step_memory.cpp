@@ -35,20 +35,19 @@ void Step::reserve() {
         const Layer& layer = model_.layers[l];
         for (const Weight* w : {&layer.qkv, &layer.output, &layer.gate_up, &layer.down}) weights.push_back(w);
     }
-    size_t row_activations = 0;
-    const auto rows = static_cast<size_t>(options_.max_tokens);
-    size_t activations = 0;
-    for (const Weight* w : weights) {
-        const ActivationForm form = linear_.activation_form(w->kind);
-        row_activations = std::max(row_activations, activation_bytes(form, kBlockRows, w->depth));
-        activations = std::max(activations, activation_bytes(form, std::max(options_.max_tokens, kHeadRows), w->depth));
-    }
+    auto activations_of = [&](int rows) {
+        size_t most = 0;
+        for (const Weight* w : weights) {
+            most = std::max(most, activation_bytes(linear_.activation_form(w->kind), rows, w->depth));
+        }
+        return most;
+    };
     const auto hidden = static_cast<size_t>(model_.hidden_size), wide = static_cast<size_t>(model_.intermediate_size);
     const size_t widest = std::max({hidden, wide, static_cast<size_t>(qkv_width_)});
     for (Worker& worker : workers_) {
         const size_t attend = step_.attend_scratch(kv_, model_.num_heads / model_.num_kv_heads);
         const size_t products = kBlockRows * std::max(hidden, wide) * sizeof(float);
-        const size_t sizes[] = {align64(widest * sizeof(float)), row_activations, align64(attend)};
+        const size_t sizes[] = {align64(widest * sizeof(float)), activations_of(kBlockRows), align64(attend)};
         worker.memory = Reserve(sizes[0] + sizes[1] + sizes[2] + products);
         uint8_t* p = worker.memory.as<uint8_t>();
         worker.sampler.reserve(model_.vocab_size);
@@ -60,34 +59,47 @@ void Step::reserve() {
 
     const size_t row_bytes = align64(sizeof(float) * static_cast<size_t>(model_.head->packed_columns));
     logits_stride_ = static_cast<int64_t>(row_bytes / sizeof(float));
-    const size_t floats[] = {rows * hidden,
-                             rows * static_cast<size_t>(qkv_width_),
-                             rows * static_cast<size_t>(query_width_),
-                             rows * wide,
-                             rows * hidden,
-                             rows * static_cast<size_t>(model_.head_dim),  // two ropes of half a head
-                             rows * static_cast<size_t>(model_.head_dim),
-                             static_cast<size_t>(kStateFloats),
-                             static_cast<size_t>(kHeadRows * logits_stride_)};
-    float** const places[] = {&x_, &qkv_, &attended_, &gated_, &products_, &cosines_, &sines_, &states_, &logits_};
-    size_t total = align64(activations);
-    for (const size_t n : floats) total += align64(n * sizeof(float));
-    scratch_ = Reserve(total);
+    const int many = std::max(options_.max_tokens, kHeadRows);
+    const size_t states = sizeof(float) * kStateFloats, logits = kHeadRows * row_bytes;
+    const size_t few_bytes = lay_out_rows(kBlockRows, activations_of(kBlockRows), nullptr, few_);
+    const size_t many_bytes = lay_out_rows(many, activations_of(many), nullptr, many_);
+    scratch_ = Reserve(few_bytes + logits + many_bytes + states);
     uint8_t* p = scratch_.as<uint8_t>();
-    activations_ = p;
-    p += align64(activations);
-    for (size_t i = 0; i < std::size(floats); ++i) {
-        *places[i] = reinterpret_cast<float*>(p);
-        p += align64(floats[i] * sizeof(float));
-    }
+    lay_out_rows(kBlockRows, activations_of(kBlockRows), p, few_);
+    lay_out_rows(many, activations_of(many), p + few_bytes + logits, many_);
+    logits_ = reinterpret_cast<float*>(p + few_bytes);
+    states_ = reinterpret_cast<float*>(p + few_bytes + logits + many_bytes);
     state_capacity_ = kStateFloats / ((kv_.padded_dim + kStateExtra) * static_cast<int64_t>(model_.num_heads));
     kv_ahead_ = std::min(kAheadBytes, kv_memory_.bytes() / kAheadPart);
 }
 
-// What a step of a few rows needs. A huge page each, while the engine is still being put together.
+// Lays the buffers over `memory`; returns the bytes used. Null: only that.
+size_t Step::lay_out_rows(int capacity, size_t activations, uint8_t* memory, RowBuffers& buffers) const {
+    const int hidden = model_.hidden_size, wide = model_.intermediate_size;
+    size_t used = 0;
+    auto take = [&](size_t bytes) {
+        uint8_t* at = memory == nullptr ? nullptr : memory + used;
+        used += align64(bytes);
+        return at;
+    };
+    auto rows_of = [&](int width) {
+        return reinterpret_cast<float*>(take(sizeof(float) * static_cast<size_t>(capacity) * static_cast<size_t>(width)));
+    };
+    buffers.capacity = capacity;
+    buffers.activations = take(activations);
+    buffers.x = rows_of(hidden);
+    buffers.qkv = rows_of(qkv_width_);
+    buffers.attended = rows_of(query_width_);
+    buffers.gated = rows_of(wide);
+    buffers.products = rows_of(hidden);
+    buffers.cosines = rows_of(model_.head_dim);  // two ropes of half a head
+    buffers.sines = rows_of(model_.head_dim);
+    return used;
+}
+
+// What steps of few rows need, while the engine is still being put together: some huge pages.
 void Step::touch_first() {
-    for (float* rows : {x_, qkv_, attended_, gated_, cosines_, logits_}) toucher_.add(rows, 1);
-    toucher_.add(activations_, 1);
+    toucher_.add(scratch_.data(), static_cast<size_t>(reinterpret_cast<uint8_t*>(logits_ + 1) - scratch_.as<uint8_t>()));
     for (const Worker& worker : workers_) toucher_.add(worker.memory.data(), 1);
     toucher_.add(kv_.base, 1);
 }
@@ -99,6 +111,9 @@ void Step::touch_ahead(const Plan& plan) {
     kv_used_ = std::max(kv_used_, static_cast<size_t>((highest / kBlockSlots + 1) * kv_.block_bytes));
     const size_t from = std::max(kv_used_, kv_touched_), to = std::min(kv_used_ + kv_ahead_, kv_memory_.bytes());
     if (to <= from) return;
+    if (kv_touched_ == 0) {  // the first plan: a prompt of many rows may come next
+        for (float* rows : {many_.x, many_.qkv, many_.attended, many_.cosines}) toucher_.add(rows, 1);
+    }
     toucher_.add(kv_.base + from, to - from);
     kv_touched_ = to;
 }

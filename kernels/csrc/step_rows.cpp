@@ -58,8 +58,8 @@ void Step::each_block(int stage, int thread, const Work& work) {
 void Step::project_rows(const Layer& layer, int index, Range rows, int thread) {
     const Activations input = normed_rows(layer.attention_norm, layer.qkv, rows, thread);
     mark(Phase::kNorms, thread);
-    multiply_rows(layer.qkv, input, rows.end - rows.begin, kStore, 1.0f, qkv_ + static_cast<int64_t>(rows.begin) * qkv_width_,
-                  qkv_width_);
+    float* qkv = now_.qkv + static_cast<int64_t>(rows.begin) * qkv_width_;
+    multiply_rows(layer.qkv, input, rows.end - rows.begin, kStore, 1.0f, qkv, qkv_width_);
     mark(Phase::kQkv, thread);
     rotate_and_store(layer, index, rows);
     mark(Phase::kRotation, thread);
@@ -94,7 +94,7 @@ Activations Step::own_activations(const Weight& weight, int count, int thread) c
 Activations Step::normed_rows(const Norm& norm, const Weight& weight, Range rows, int thread) {
     const int count = rows.end - rows.begin, hidden = model_.hidden_size;
     const Activations out = own_activations(weight, count, thread);
-    const float* x = x_ + static_cast<int64_t>(rows.begin) * hidden;
+    const float* x = now_.x + static_cast<int64_t>(rows.begin) * hidden;
     if (norm.weight == nullptr) {
         linear_.prepare_rows(x, hidden, 0, count, out);
         return out;
@@ -109,7 +109,7 @@ Activations Step::normed_rows(const Norm& norm, const Weight& weight, Range rows
 
 void Step::add_rows_to_residual(const Weight& weight, const Activations& input, const Norm& post, Range rows, int thread) {
     const int count = rows.end - rows.begin, hidden = model_.hidden_size;
-    float* x = x_ + static_cast<int64_t>(rows.begin) * hidden;
+    float* x = now_.x + static_cast<int64_t>(rows.begin) * hidden;
     if (post.weight == nullptr) {
         multiply_rows(weight, input, count, kAdd, model_.residual_multiplier, x, hidden);
         return;

@@ -28,8 +28,8 @@ void Step::narrow(int thread) {
             std::memmove(rows + place * stride, from, sizeof(float) * static_cast<size_t>(count));
         };
         for (int place = 0; place < plan_->num_tokens; ++place) {
-            move(x_, model_.hidden_size, model_.hidden_size, place);
-            move(qkv_, qkv_width_, query_width_, place);
+            move(now_.x, model_.hidden_size, model_.hidden_size, place);
+            move(now_.qkv, qkv_width_, query_width_, place);
         }
     }
     pool_.barrier();
