@@ -1,4 +1,7 @@
-"""Where a `$ref` leads: JSON pointers, anchors and embedded `$id`s of one document. Nothing is ever fetched."""
+"""Where a `$ref` leads: JSON pointers, anchors and embedded `$id`s of one document, and metaschemas.
+
+Nothing is ever fetched.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urldefrag, urljoin
 
 from .inside import DATA, NAMED
+from .metaschemas import metaschema
 from .refusal import invalid
 
 
@@ -33,9 +37,13 @@ class References:
         self._anchors: dict[tuple[str, str], Target] = {}
         self._dynamic: dict[str, int] = {}
         self._found: dict[tuple[str, str], Target] = {}
-        stack = [(document, "#", "")]
-        home: str | None = None
         self._roots[""] = Target(document, "#", "")
+        self._read(document, "#", "")
+
+    def _read(self, document: Any, pointer: str, uri: str) -> None:
+        """Notes every place of a document that has a URI; `uri`: where it was found, "" for the schema that is read."""
+        stack = [(document, pointer, uri)]
+        home: str | None = None
         while stack:
             node, pointer, base = stack.pop()
             if isinstance(node, list):
@@ -43,7 +51,7 @@ class References:
             if not isinstance(node, dict):
                 continue
             base = self._enter(node, pointer, base)
-            home = base if home is None else home
+            home = ("" if uri else base) if home is None else home
             reference = node.get("$ref")
             if base != home and isinstance(reference, str):  # the same from wherever it is read
                 node["$ref"] = self._joined(base, reference)
@@ -101,7 +109,7 @@ class References:
 
     def _find(self, reference: str, base: str, pointer: str) -> Target:
         uri, fragment = urldefrag(self._joined(base, reference))
-        root = self._roots.get(uri)
+        root = self._roots.get(uri) or self._metaschema(uri)
         if root is None:
             raise invalid(
                 f"$ref {reference!r} leads outside the schema and is never fetched; put its target under $defs",
@@ -114,6 +122,14 @@ class References:
         if anchored is None:
             raise invalid(f"$ref {reference!r} leads nowhere: no such anchor", "$ref", pointer)
         return anchored
+
+    def _metaschema(self, uri: str) -> Target | None:
+        found = metaschema(uri)
+        if found is None:
+            return None
+        root = self._roots[uri] = Target(found, f"{uri}#", uri)
+        self._read(found, root.pointer, uri)
+        return root
 
     def _follow(self, root: Target, path: str, reference: str, pointer: str) -> Target:
         node, at, base = root.node, root.pointer, root.base

@@ -3,8 +3,11 @@
 import json
 
 import pytest
+from jsonschema.validators import validator_for
 
 from radixlang.constrained.constraint import JsonSchema
+from radixlang.constrained.json_schema.metaschemas import metaschema
+from radixlang.errors import GrammarError
 
 OWN = {"$defs": {"n": {"type": "integer"}}, "properties": {"v": {"$ref": "#/$defs/n"}}}
 
@@ -46,3 +49,44 @@ def test_a_fragment_leads_into_the_inner_schema_whatever_its_uri(check_schema, u
         "properties": {"a": {"$id": uri, **OWN}, "c": {"$ref": "#/$defs/n"}},
     }
     check_schema(schema, valid=[{"a": {"v": 1}, "c": "x"}], invalid=[{"a": {"v": "x"}}, {"c": 1}])
+
+
+def stripped(schema, *, is_map: bool = False):
+    """Without annotations; below a map of names all keys are names."""
+    if isinstance(schema, list):
+        return [stripped(inner) for inner in schema]
+    if not isinstance(schema, dict):
+        return schema
+    dropped = set() if is_map else {"default", "title", "description", "$comment", "$schema", "id", "$id", "format"}
+    dropped |= {"propertyNames"} if schema.get("propertyNames") == {"format": "regex"} else set()
+    maps = ("properties", "definitions", "patternProperties")
+    return {k: stripped(v, is_map=k in maps and not is_map) for k, v in schema.items() if k not in dropped}
+
+
+@pytest.mark.parametrize("draft", [4, 6, 7])
+def test_metaschemas_are_those_that_a_validator_has(draft: int) -> None:
+    uri = f"http://json-schema.org/draft-0{draft}/schema"
+    theirs = validator_for({"$schema": f"{uri}#"}).META_SCHEMA
+    assert stripped(metaschema(uri)) == stripped(theirs)
+
+
+@pytest.mark.parametrize("draft", [4, 6, 7])
+def test_a_schema_of_schemas_refers_to_the_metaschema(check_schema, draft: int) -> None:
+    uri = f"http://json-schema.org/draft-0{draft}/schema#"
+    schema = {
+        "$schema": uri,
+        "properties": {"schema": {"$ref": uri}, "type": {"$ref": f"{uri}/properties/type"}},
+        "definitions": {"a": {"properties": {"b": {"type": "null"}}}},
+    }
+    inner = {"type": "object", "properties": {"a": {"type": "integer", "items": [{}]}}, "required": ["a"]}
+    check_schema(
+        schema,
+        valid=[{"schema": inner, "type": "string"}, {"schema": {}}],
+        invalid=[{"schema": {"type": "strin"}}, {"schema": {"properties": {"a": 5}}}, {"type": 5}],
+    )
+
+
+def test_other_documents_are_not_fetched(compiler) -> None:
+    for uri in ("https://json-schema.org/draft-07/schema#", "http://json-schema.org/draft-05/schema#"):
+        with pytest.raises(GrammarError, match="leads outside"):
+            compiler.compile(JsonSchema(json.dumps({"$ref": uri})))
