@@ -13,12 +13,16 @@ import re
 from ..errors import GrammarError
 from .fsm.pattern import Alt, Chars, Look, Node, Repeat, Seq, parse
 
-_HEAD = re.compile(r"%llguidance \{\}")
-_CLASS = r"\[\^?(?:\\x\{[0-9A-Fa-f]{1,6}\}-\\x\{[0-9A-Fa-f]{1,6}\})+\]"
-_TERMINAL = re.compile(rf"[A-Z_][A-Z0-9_]*: /((?:\(\?:|\)|\||\{{\d+,\d*\}}|{_CLASS})*)/")
-"""With what `to_engine` writes: in that, Python and the engine agree."""
+_HEAD = re.compile(r"%llguidance \{\}|//.*")
 _JSON = re.compile(r"[a-z_][a-z0-9_]*: %json \{.*\}")
-_RULE = re.compile(r"[a-z_][a-z0-9_]*: [^/%]*")
+_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"i?|/((?:[^/\\]|\\.)+)/([a-z]*)')
+"""A string, or a regex and its flags."""
+_RULE = re.compile(r"[a-z_][a-z0-9_]*\s*:[^/%\"\[]*")
+"""What repeats in it are whole lexemes: none of them goes on by that."""
+_TERMINAL = re.compile(r"(?:[A-Z_][A-Z0-9_]*\s*:|\s*\|)[A-Za-z0-9_()|?\s]*")
+"""Also alternatives on a line of their own. Nothing in it repeats but inside of a regex."""
+_OTHER_SYNTAX = re.compile(r"&&|--|~~|\[\[|\[:|\[\^?[^\]]*\[|\(\?[^:]")
+"""What means something else to the engine than to Python: sets made of sets, and flags."""
 _CODE = re.compile(r"\\x\{([0-9a-fA-F]{1,6})\}")
 
 
@@ -35,21 +39,32 @@ def may_be_endless(node: Node) -> bool:
 
 
 def is_surely_finite(lark: str) -> bool:
-    """Of a Lark grammar in the plain form that `lang` writes: a terminal is one regex, on a line of its own, a rule
-    refers to terminals and rules or is a JSON schema. False for whatever else there is."""
-    return all(_is_finite(line) for line in lark.splitlines() if line)
+    """Of a Lark grammar whose lines are rules, with strings and regexes in them, terminals in which only regexes
+    repeat, and JSON schemas. False for whatever else there is, such as imports and attributes."""
+    return all(_is_finite(line) for line in lark.splitlines() if line.strip())
 
 
 def _is_finite(line: str) -> bool:
-    if _HEAD.fullmatch(line) or _JSON.fullmatch(line) or _RULE.fullmatch(line):
+    if _HEAD.fullmatch(line) or _JSON.fullmatch(line):
         return True
-    terminal = _TERMINAL.fullmatch(line)
-    if terminal is None:
+    rest = _TEXT.sub(" ", line)
+    if not _RULE.fullmatch(rest) and not _TERMINAL.fullmatch(rest):
+        return False
+    return all(_ends(pattern, flags) for pattern, flags in _TEXT.findall(line) if pattern)
+
+
+def _ends(pattern: str, flags: str) -> bool:
+    """Of a regex as the engine reads it."""
+    if _OTHER_SYNTAX.search(pattern) or set(flags) - {"i", "s"}:
         return False
     try:
-        return not may_be_endless(parse(_CODE.sub(lambda code: f"\\U{int(code[1], 16):08x}", terminal[1])))
-    except GrammarError:
+        return not may_be_endless(parse(_CODE.sub(_python_code, pattern)))
+    except (GrammarError, ValueError):
         return False
+
+
+def _python_code(code: re.Match[str]) -> str:
+    return f"\\U{int(code[1], 16):08x}"
 
 
 def _has_choice(node: Node) -> bool:

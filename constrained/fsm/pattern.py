@@ -196,12 +196,14 @@ class _Reader:
         if value is sre.AT_END_STRING:
             return END
         word = Chars(charset.category(r"\w", flags & re.ASCII))
-        sides = [
+        sides: list[list[Node]] = [
             [Look(word, behind=True, negate=not before), Look(word, behind=False, negate=not after)]
             for before in (True, False)
             for after in (True, False)
             if (before != after) == (value is sre.AT_BOUNDARY)
         ]
+        if value is not sre.AT_BOUNDARY:  # before Python 3.14 no place of the empty string is one
+            sides[-1].append(Alt((Look(ANY, behind=True, negate=False), Look(ANY, behind=False, negate=False))))
         return Alt(tuple(Seq(tuple(side)) for side in sides))
 
 

@@ -1,7 +1,21 @@
+import re
+
 import pytest
 
-from radixlang.constrained.fsm.pattern import EMPTY, END, START, Alt, Chars, Seq, has_look, parse, read_tree
-from radixlang.errors import GrammarSyntaxError, GrammarTooLarge, UnsupportedGrammar
+from radixlang.constrained.constraint import Regex
+from radixlang.constrained.fsm.pattern import (
+    EMPTY,
+    END,
+    START,
+    Alt,
+    Chars,
+    Seq,
+    has_look,
+    parse,
+    read_tree,
+    shortest_len,
+)
+from radixlang.errors import GrammarSyntaxError, GrammarTooLarge, UnsatisfiableGrammar, UnsupportedGrammar
 
 
 @pytest.mark.parametrize("pattern", ["^a$", r"\Aa\Z", "^(?:a|b)$", "^a|^b", "a$|b$", "(^a$)"])
@@ -35,10 +49,18 @@ def test_what_is_not_regular_is_refused(pattern: str) -> None:
     assert caught.value.keyword
 
 
-@pytest.mark.parametrize("pattern", ["(" * 3000 + ")" * 3000, "a" * 20_001, "a{99999999999}"])
+@pytest.mark.parametrize("pattern", ["(" * 3000 + ")" * 3000, "a" * 20_001, "a{99999999999}", "(x{400}){400}"])
 def test_what_is_too_large_is_refused(pattern: str) -> None:
     with pytest.raises(GrammarTooLarge):
         parse(pattern)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "shortest"),
+    [("", 0), ("a{3,9}b?", 3), ("(ab|c)+", 1), (r"\bword\b", 4), ("(x{30}){30}", 900), (r"[^\s\S]|ab", 2)],
+)
+def test_the_shortest_text(pattern: str, shortest: int) -> None:
+    assert shortest_len(parse(pattern)) == shortest
 
 
 def test_trees_of_different_kinds_are_not_equal() -> None:
@@ -47,3 +69,17 @@ def test_trees_of_different_kinds_are_not_equal() -> None:
     assert Seq(parts) != Alt(parts)
     assert len({Seq(parts): 1, Alt(parts): 2}) == 2
     assert Seq(()) != Alt(())
+
+
+@pytest.mark.parametrize("text", ["", "a", "ab", "a ", "  ", " "])
+@pytest.mark.parametrize("pattern", [r"\B.*", r".*\B", r".\B.", r"\B", r"(?:a|\B)"])
+def test_no_place_of_the_empty_text_is_inside_a_word(compiler, vocabulary, pattern: str, text: str) -> None:
+    """As Python has it up to 3.13; later ones match the empty text too, which is then never generated."""
+    try:
+        grammar = compiler.compile(Regex(pattern))
+    except UnsatisfiableGrammar:
+        accepted = False
+    else:
+        token_ids = [*vocabulary.tokenize(text.encode()), min(vocabulary.eos_token_ids)]
+        accepted = grammar.matcher().would_accept(token_ids) == len(token_ids)
+    assert accepted == (text != "" and re.fullmatch(pattern, text) is not None)
