@@ -28,7 +28,7 @@ from .settled import settled
 from .string_patterns import string_patterns
 from .switch import Demand, switched
 from .twins import Twins
-from .unevaluated import closed
+from .unevaluated import UNEVALUATED, closed
 
 MAX_NODES = 100_000
 HOISTED_DEPTH = 16  # what is nested deeper moves to $defs: the engine's reader takes 128 levels of JSON
@@ -139,8 +139,9 @@ class _Normaliser:
             node = property_names(node, place.pointer, self.resolve)
         if node.get("patternProperties"):
             node = with_listed_names(node)
-        if node.get("unevaluatedProperties", True) is not True and set(node) & checks.IN_PLACE:
-            node = self.without_unevaluated(node, place)
+        for key, besides in UNEVALUATED.items():
+            if node.get(key, True) is not True and node.keys() & besides:
+                node = self.without_unevaluated(key, node, place)
         out: dict[str, Any] = {}
         beside: list[Any] = []  # what must hold too
         for key, value in node.items():
@@ -227,7 +228,7 @@ class _Normaliser:
 
     def reference(self, key: str, value: str, place: _Place) -> Schema:
         """A reference to the target under `$defs`, which is normalised once."""
-        if key != "$ref" and self.references.is_ambiguous(value):
+        if key != "$ref" and self.references.is_ambiguous(key, value):
             raise unsupported(f"{key} may lead to several places; use $ref", key, f"{place.pointer}/{key}")
         target = self.target(value, place.base, f"{place.pointer}/{key}")
         name = self.names.get(target.pointer)
@@ -237,15 +238,15 @@ class _Normaliser:
             self.waiting.append((name, target.node, _Place(target.pointer, target.base, 0, place.is_closable)))
         return {"$ref": f"#/$defs/{name}"}
 
-    def without_unevaluated(self, node: dict[str, Any], place: _Place) -> dict[str, Any]:
-        """The node with `additionalProperties` where all that is evaluated is plain to see."""
-        where = f"{place.pointer}/unevaluatedProperties"
+    def without_unevaluated(self, key: str, node: dict[str, Any], place: _Place) -> dict[str, Any]:
+        """The node closed by other keywords where all that is evaluated is plain to see."""
+        where = f"{place.pointer}/{key}"
         found = closed(
-            node, lambda reference: self.target(reference, place.base, where).node, may_narrow=self.may_narrow
+            node, key, lambda reference: self.target(reference, place.base, where).node, may_narrow=self.may_narrow
         )
         if found is None:
-            message = "unevaluatedProperties depends on which alternatives hold; use additionalProperties"
-            raise unsupported(message, "unevaluatedProperties", where)
+            instead = "additionalProperties" if key == "unevaluatedProperties" else "items"
+            raise unsupported(f"{key} depends on which alternatives hold; use {instead}", key, where)
         return found
 
     def hoisted(self, node: Any, place: _Place) -> Schema:
@@ -378,12 +379,6 @@ class _Normaliser:
             key = "additionalItems" if isinstance(items, list) else "items"
             out["items"] = self.schema(rest, place.down(key))
         if "unevaluatedItems" in node and node["unevaluatedItems"] is not True:
-            if set(node) & (checks.IN_PLACE | {"contains"}):
-                raise unsupported(
-                    "unevaluatedItems beside allOf, $ref and the like is not enforced; use items",
-                    "unevaluatedItems",
-                    f"{place.pointer}/unevaluatedItems",
-                )
             out.setdefault("items", self.schema(node["unevaluatedItems"], place.down("unevaluatedItems")))
         if "contains" in node:
             schema = self.schema(node["contains"], place.down("contains"))

@@ -36,6 +36,7 @@ class References:
         self._roots: dict[str, Target] = {}
         self._anchors: dict[tuple[str, str], Target] = {}
         self._dynamic: dict[str, int] = {}
+        self._has_recursive = False
         self._found: dict[tuple[str, str], Target] = {}
         self._roots[""] = Target(document, "#", "")
         self._read(document, "#", "")
@@ -74,6 +75,7 @@ class References:
                     uri = f"{uri}?{len(self._roots)}"
                     self._roots[uri] = Target(node, pointer, uri)
                 base = self._bases[id(node)] = uri
+        self._has_recursive |= node.get("$recursiveAnchor") is True
         for key in ("$anchor", "$dynamicAnchor"):
             name = node.get(key)
             if isinstance(name, str):
@@ -95,10 +97,11 @@ class References:
         """The absolute URI; `urljoin` knows no URNs."""
         return base + reference if reference.startswith("#") else urljoin(base, reference)
 
-    def is_ambiguous(self, reference: str) -> bool:
-        """Whether a dynamic reference may lead to more than one place."""
-        name = reference.partition("#")[2]
-        return len(self._roots) > 2 or self._dynamic.get(name, 0) > 1 or sum(self._dynamic.values()) > 1
+    def is_ambiguous(self, key: str, reference: str) -> bool:
+        """Whether a dynamic reference may lead to more than one place; `key`: its keyword."""
+        if key == "$recursiveRef":
+            return self._has_recursive and len(self._roots) > 2
+        return self._dynamic.get(reference.partition("#")[2], 0) > 1
 
     def find(self, reference: str, base: str, pointer: str) -> Target:
         """Where the reference at `pointer` leads. Raises GrammarError: unresolvable."""

@@ -90,3 +90,36 @@ def test_other_documents_are_not_fetched(compiler) -> None:
     for uri in ("https://json-schema.org/draft-07/schema#", "http://json-schema.org/draft-05/schema#"):
         with pytest.raises(GrammarError, match="leads outside"):
             compiler.compile(JsonSchema(json.dumps({"$ref": uri})))
+
+
+@pytest.mark.parametrize("inner", [{"$ref": "https://x.example/list#inner"}, {"$dynamicRef": "#plain"}])
+def test_a_dynamic_reference_that_can_lead_to_one_place_leads_there(check_schema, inner: dict) -> None:
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "https://x.example/root",
+        "$defs": {
+            "a": {"$dynamicAnchor": "tree", "properties": {"next": {"$dynamicRef": "#tree"}, "v": {"type": "integer"}}},
+            "b": {"$id": "https://x.example/list", "$dynamicAnchor": "inner", "type": "string"},
+            "c": {"$anchor": "plain", "type": "string"},
+        },
+        "properties": {"a": {"$dynamicRef": "#tree"}, "b": inner},
+    }
+    check_schema(
+        schema,
+        valid=[{"a": {"next": {"next": {"v": 1}}}, "b": "x"}],
+        invalid=[{"a": {"next": {"v": "x"}}}, {"b": 1}],
+    )
+
+
+def test_a_recursive_reference_without_anchors_is_a_reference(check_schema) -> None:
+    schema = {
+        "$schema": "https://json-schema.org/draft/2019-09/schema",
+        "$id": "https://x.example/root",
+        "type": ["object", "integer"],
+        "additionalProperties": {
+            "$id": "https://x.example/inner",
+            "anyOf": [{"type": "string"}, {"type": "array"}],
+            "items": {"$recursiveRef": "#"},
+        },
+    }
+    check_schema(schema, valid=[{"a": "x"}, {"a": [["x"]]}, 1], invalid=[{"a": 1}, {"a": [1]}, {"a": [{}]}, "x"])

@@ -125,6 +125,11 @@ EXACT |= {
     "unevaluatedProperties beside dependentSchemas": obj(
         properties={"a": True}, dependentSchemas={"a": {"properties": {"b": True}}}, unevaluatedProperties=False
     ),
+    "unevaluatedItems beside alternatives": {
+        "prefixItems": [{"type": "integer"}],
+        "anyOf": [{"prefixItems": [True, {"type": "string"}]}, {"maxItems": 1}],
+        "unevaluatedItems": False,
+    },
     "oneOf with lists of other things": {
         "oneOf": [
             {"type": "array", "items": {"type": "string"}},

@@ -1,4 +1,4 @@
-"""`unevaluatedProperties` written as `additionalProperties`: the same documents, says a validator."""
+"""`unevaluatedProperties` and `unevaluatedItems` written otherwise: the same documents, says a validator."""
 
 from __future__ import annotations
 
@@ -17,9 +17,21 @@ LEAVES = st.one_of(
     st.builds(lambda p, v: {"patternProperties": {f"^{p}": v}}, NAMES, VALUES),
     st.builds(lambda v: {"additionalProperties": v}, VALUES),
 )
-SCHEMAS = st.recursive(
-    LEAVES,
-    lambda inner: st.one_of(
+ARRAYS = st.lists(st.lists(st.sampled_from([1, "a"]), max_size=4), min_size=4, max_size=8)
+ARRAY_LEAVES = st.one_of(
+    st.builds(lambda p: {"prefixItems": p}, st.lists(VALUES, min_size=1, max_size=3)),
+    st.builds(lambda n: {"minItems": n}, st.integers(1, 3)),
+    st.builds(lambda v: {"items": v}, VALUES),
+    st.builds(lambda v: {"contains": v}, VALUES),
+)
+
+
+def schemas(leaves):
+    return st.recursive(leaves, alternatives, max_leaves=5)
+
+
+def alternatives(inner):
+    return st.one_of(
         st.builds(
             lambda key, parts: {key: parts},
             st.sampled_from(["allOf", "anyOf", "oneOf"]),
@@ -31,23 +43,35 @@ SCHEMAS = st.recursive(
         st.builds(lambda a, b: {**a, **b}, inner, inner),
         st.builds(lambda s: {"not": s}, inner),
         st.just({"$ref": "#/$defs/shared"}),
-    ),
-    max_leaves=5,
-)
+    )
 
 
-@settings(max_examples=250, deadline=None)
-@given(SCHEMAS, SCHEMAS, st.sampled_from([False, {"const": 1}]), OBJECTS)
-def test_what_closes_an_object_refuses_what_nothing_evaluates(schema, shared, demand, documents) -> None:
-    definitions = {"$defs": {"shared": {"properties": {"r": True}}}}
-    node = {"allOf": [shared], **schema, **definitions, "unevaluatedProperties": demand}
-    found = closed(node, lambda reference: definitions["$defs"][reference.rsplit("/", 1)[-1]])
+def check(node, key: str, documents) -> None:
+    found = closed(node, key, lambda reference: node["$defs"][reference.rsplit("/", 1)[-1]])
     if found is None:
         return
-    assert "unevaluatedProperties" not in found
+    assert key not in found
     asked, written = Draft202012Validator(node), Draft202012Validator(found)
     for document in documents:
         assert written.is_valid(document) == asked.is_valid(document), document
+
+
+@settings(max_examples=200, deadline=None)
+@given(schemas(LEAVES), schemas(LEAVES), st.sampled_from([False, {"const": 1}]), OBJECTS)
+def test_what_closes_an_object_refuses_what_nothing_evaluates(schema, shared, demand, documents) -> None:
+    definitions = {"$defs": {"shared": {"properties": {"r": True}}}}
+    check(
+        {"allOf": [shared], **schema, **definitions, "unevaluatedProperties": demand},
+        "unevaluatedProperties",
+        documents,
+    )
+
+
+@settings(max_examples=200, deadline=None)
+@given(schemas(ARRAY_LEAVES), schemas(ARRAY_LEAVES), st.sampled_from([False, {"const": 1}]), ARRAYS)
+def test_what_closes_an_array_refuses_what_nothing_evaluates(schema, shared, demand, documents) -> None:
+    definitions = {"$defs": {"shared": {"prefixItems": [True, {"const": "a"}]}}}
+    check({"allOf": [shared], **schema, **definitions, "unevaluatedItems": demand}, "unevaluatedItems", documents)
 
 
 def test_what_is_evaluated_below_alternatives_counts() -> None:
@@ -58,7 +82,7 @@ def test_what_is_evaluated_below_alternatives_counts() -> None:
         "oneOf": [{"properties": {"r": True}, "required": ["r"]}, {"properties": {"s": True}, "required": ["s"]}],
         "unevaluatedProperties": False,
     }
-    found = closed(node, lambda reference: None)
+    found = closed(node, "unevaluatedProperties", lambda reference: None)
     assert found is not None
     validator = Draft202012Validator(found)
     good, bad = [{"p": 1, "q": 1, "r": 1}, {"s": 1}], [{"q": 1, "r": 1}, {"r": 1, "t": 1}]
