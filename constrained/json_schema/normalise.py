@@ -378,8 +378,9 @@ class _Normaliser:
         if rest is not None and rest is not True:
             key = "additionalItems" if isinstance(items, list) else "items"
             out["items"] = self.schema(rest, place.down(key))
-        if "unevaluatedItems" in node and node["unevaluatedItems"] is not True:
-            out.setdefault("items", self.schema(node["unevaluatedItems"], place.down("unevaluatedItems")))
+        is_rest = "additionalItems" in node if isinstance(items, list) else items is not None
+        if "unevaluatedItems" in node and not is_rest:
+            out["items"] = self.schema(node["unevaluatedItems"], place.down("unevaluatedItems"))
         if "contains" in node:
             schema = self.schema(node["contains"], place.down("contains"))
             contained(node, out, schema, place.pointer, knows_bounds=self.siblings_count)

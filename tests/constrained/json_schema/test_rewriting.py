@@ -125,6 +125,11 @@ EXACT |= {
     "unevaluatedProperties beside dependentSchemas": obj(
         properties={"a": True}, dependentSchemas={"a": {"properties": {"b": True}}}, unevaluatedProperties=False
     ),
+    "unevaluatedItems beside items of any kind": {
+        "prefixItems": [{"type": "integer"}],
+        "items": True,
+        "unevaluatedItems": False,
+    },
     "unevaluatedItems beside alternatives": {
         "prefixItems": [{"type": "integer"}],
         "anyOf": [{"prefixItems": [True, {"type": "string"}]}, {"maxItems": 1}],
