@@ -21,6 +21,7 @@ from .load import MESSAGE_BYTES, instruction_set, load
 
 if TYPE_CHECKING:
     Burst = Any
+    Guessing = Any
     StepPlan = Any  # runtime/model_runner/plan.py: the layer above; its fields are read
 
 Int32 = NDArray[np.int32]
@@ -92,8 +93,8 @@ class NativeStep:
             setattr(self._plan, name, array.ctypes.data)
         self._adapters = AdapterTables(model.num_layers, num_adapters)
 
-    def run(self, plan: StepPlan) -> list[StepResults]:
-        """What each step drew: one, or as many of a burst as ran.
+    def run(self, plan: StepPlan) -> tuple[list[StepResults], structs.GuessCall | None]:
+        """What was drawn: in one round, or in as many of a burst as ran; what came of its guesses, if it makes any.
 
         Raises InternalError for a plan that is not sound, and what `fill_masks` and the burst's `look` raise; the next
         plan may run then.
@@ -106,11 +107,10 @@ class NativeStep:
         if fill is not None and not plan.fill_waits:
             fill()
         self._place_layers(plan)
-        num_run = 1
         if plan.burst is not None:
             results = self._place_head(plan)
-            num_run = self._run_burst(plan.burst, results)
-        elif fill is None or not plan.fill_waits:
+            return self._run_burst(plan.burst, results)
+        if fill is None or not plan.fill_waits:
             results = self._place_head(plan)
             self._call(self._library.rx_step_run)
         else:
@@ -118,10 +118,11 @@ class NativeStep:
             fill()
             results = self._place_head(plan)
             self._call(self._library.rx_step_run_head)
-        return results[:num_run]
+        return results, None
 
-    def _run_burst(self, burst: Burst, results: list[StepResults]) -> int:
-        """Steps that ran."""
+    def _run_burst(
+        self, burst: Burst, results: list[StepResults]
+    ) -> tuple[list[StepResults], structs.GuessCall | None]:
         end_ids = np.ascontiguousarray(burst.end_ids, np.int32)
         assert burst.halt.dtype == np.int32
         steps, errors = iter(results), list[BaseException]()
@@ -134,11 +135,22 @@ class NativeStep:
                 return 0
 
         looks = structs.LOOK() if burst.look is None else structs.LOOK(look)
-        call = structs.BurstCall(end_ids.ctypes.data, burst.halt.ctypes.data, looks, burst.num_steps, len(end_ids))
+        guesses = None if burst.guessing is None else self._guesses(burst.guessing)
+        call = structs.BurstCall(end_ids.ctypes.data, burst.halt.ctypes.data, looks)
+        call.guesses = None if guesses is None else ctypes.addressof(guesses)
+        call.num_rounds, call.num_steps, call.num_end_ids = len(results), burst.num_steps, len(end_ids)
         self._call(self._library.rx_step_run_burst, ctypes.byref(call))
         if errors:
             raise errors[0]
-        return int(call.num_run)
+        return results[: call.num_run], guesses
+
+    def _guesses(self, guessing: Guessing) -> structs.GuessCall:
+        ids = np.ascontiguousarray(guessing.ids, np.int32)
+        self._kept.append(ids)
+        call = structs.GuessCall(guessing.predictor.handle, ids.ctypes.data, ids.size)
+        call.num_learned, call.streak = guessing.num_learned, guessing.streak
+        call.most = min(structs.MOST_GUESSED, guessing.max_guessed)
+        return call
 
     def _call(self, function: Any, *more: Any) -> None:
         status = function(self._handle, ctypes.byref(self._plan), *more, self._message, MESSAGE_BYTES)
@@ -186,7 +198,7 @@ class NativeStep:
         target.num_tokens, target.num_sequences = num_tokens, num_sequences
 
     def _place_head(self, plan: StepPlan) -> list[StepResults]:
-        """What the head reads, and where it writes: one for each step of a burst."""
+        """What the head reads, and where it writes: one for each round of a burst."""
         target = self._plan
         self._place("hidden_rows", plan.hidden_rows, np.int32)
         target.num_hidden = len(plan.hidden_rows)
@@ -206,18 +218,21 @@ class NativeStep:
         target.num_logprob_ids = num_ids = draws.logprob_ids.size
         target.max_top = max_top = max(0, draws.max_top)
 
-        num_steps = 1 if plan.burst is None else plan.burst.num_steps
-        drawn = np.empty((num_steps, num_samples), np.int32)
+        num_rounds = 1
+        if plan.burst is not None:
+            guessing = plan.burst.guessing
+            num_rounds = plan.burst.num_steps if guessing is None else guessing.num_rounds
+        drawn = np.empty((num_rounds, num_samples), np.int32)
         target.sampled_ids = drawn.ctypes.data
         if draws.max_top < 0 and not num_ids and not target.num_hidden:
             return [StepResults(ids_S, *_NOTHING) for ids_S in drawn]
         num_places = num_samples + num_scores
         more = (
-            np.empty((num_steps, num_places), np.float32),
-            np.empty((num_steps, num_places, max_top), np.int32),
-            np.empty((num_steps, num_places, max_top), np.float32),
-            np.empty((num_steps, num_ids), np.float32),
-            np.empty((num_steps, target.num_hidden, self._model.hidden_size), np.float32),
+            np.empty((num_rounds, num_places), np.float32),
+            np.empty((num_rounds, num_places, max_top), np.int32),
+            np.empty((num_rounds, num_places, max_top), np.float32),
+            np.empty((num_rounds, num_ids), np.float32),
+            np.empty((num_rounds, target.num_hidden, self._model.hidden_size), np.float32),
         )
         for name, array in zip(("logprobs", "top_ids", "top_logprobs", "id_logprobs", "hidden"), more, strict=True):
             setattr(target, name, array.ctypes.data)

@@ -1,5 +1,5 @@
 """Mirrors of the structs that cross the ABI: csrc/model.h, csrc/plan.h, csrc/burst.h,
-csrc/step.h."""
+csrc/guesses.h, csrc/step.h."""
 
 from __future__ import annotations
 
@@ -114,6 +114,27 @@ LOOK = ctypes.CFUNCTYPE(ctypes.c_int32)
 """rx::BurstCall::look."""
 
 
+MOST_GUESSED = 16
+"""rx::kMostGuessed."""
+
+
+class GuessCall(ctypes.Structure):
+    """rx::GuessCall."""
+
+    _fields_ = (
+        ("predictor", _address),
+        ("text", _address),
+        ("length", _i32),
+        ("num_learned", _i32),
+        ("streak", _i32),
+        ("most", _i32),
+        ("num_steps", _i32),
+        ("num_tries", _i32),
+        ("num_guessed", _i32),
+        ("num_right", _i32),
+    )
+
+
 class BurstCall(ctypes.Structure):
     """rx::BurstCall."""
 
@@ -121,10 +142,11 @@ class BurstCall(ctypes.Structure):
         ("end_ids", _address),
         ("halt", _address),
         ("look", LOOK),
-        ("num_steps", _i32),
+        ("guesses", _address),
+        ("num_rounds", _i32),
         ("num_end_ids", _i32),
+        ("num_steps", _i32),
         ("num_run", _i32),
-        ("reserved", _i32),
     )
 
 
@@ -140,6 +162,7 @@ ADAPTER_PART = np.dtype([("down", "<u8"), ("up", "<u8"), ("rank", "<i4"), ("colu
 def check_sizes(library: ctypes.CDLL) -> None:
     """Asserts that these mirrors and the library's structs have the same sizes."""
     ours = [ctypes.sizeof(Model), ctypes.sizeof(Layer), ctypes.sizeof(Plan), SAMPLE.size, SCORE.size]
-    ours += [ctypes.sizeof(StepOptions), ADAPTER_PART.itemsize, ctypes.sizeof(BurstCall)]
+    ours += [ctypes.sizeof(StepOptions), ADAPTER_PART.itemsize]
+    ours += [ctypes.sizeof(BurstCall), ctypes.sizeof(GuessCall)]
     theirs = [library.rx_struct_bytes(i) for i in range(len(ours))]
     assert ours == theirs, f"structs of csrc/ and structs.py differ: {theirs} against {ours} bytes"

@@ -36,11 +36,13 @@ Status guarded(char* message, int32_t capacity, const F& f) {
 
 extern "C" {
 
-// Sizes of the structs that Python mirrors: Model, Layer, Plan, Sample, Score, StepOptions, AdapterPart, BurstCall.
+// Sizes of the structs that Python mirrors: Model, Layer, Plan, Sample, Score, StepOptions, AdapterPart, BurstCall,
+// GuessCall.
 int64_t rx_struct_bytes(int32_t which) {
-    static constexpr int64_t kBytes[] = {sizeof(Model), sizeof(Layer),       sizeof(Plan),       sizeof(Sample),
-                                         sizeof(Score), sizeof(StepOptions), sizeof(AdapterPart), sizeof(BurstCall)};
-    return which >= 0 && which < 8 ? kBytes[which] : -1;
+    static constexpr int64_t kBytes[] = {sizeof(Model),       sizeof(Layer),       sizeof(Plan),
+                                         sizeof(Sample),      sizeof(Score),       sizeof(StepOptions),
+                                         sizeof(AdapterPart), sizeof(BurstCall),   sizeof(GuessCall)};
+    return which >= 0 && which < 9 ? kBytes[which] : -1;
 }
 
 // Makes a step on the instruction set of kernels_for_this_cpu. `model` and what it points to must outlive it.
@@ -66,7 +68,7 @@ int32_t rx_step_run(Step* step, const Plan* plan, char* message, int32_t capacit
     return guarded(message, capacity, [&] { step->run(*plan); });
 }
 
-// Up to burst->num_steps steps, of which `plan` is the first.
+// Up to burst->num_steps steps that draw up to burst->num_rounds rounds, of which `plan` is the first.
 int32_t rx_step_run_burst(Step* step, const Plan* plan, BurstCall* burst, char* message, int32_t capacity) {
     if (const char* error = step->check_layers(*plan)) return fail(kBadPlan, error, message, capacity);
     if (const char* error = step->check_head(*plan)) return fail(kBadPlan, error, message, capacity);
@@ -87,6 +89,17 @@ int32_t rx_step_run_head(Step* step, const Plan* plan, char* message, int32_t ca
     const char* error = step->has_run(*plan) ? step->check_head(*plan) : "the head of other rows than the layers ran";
     if (error != nullptr) return fail(kBadPlan, error, message, capacity);
     return guarded(message, capacity, [&] { step->run_head(*plan); });
+}
+
+int32_t rx_predictor_new(int32_t vocab_size, Predictor** predictor, char* message, int32_t capacity) {
+    return guarded(message, capacity, [&] { *predictor = new Predictor(vocab_size); });
+}
+
+void rx_predictor_free(Predictor* predictor) { delete predictor; }
+
+// Learns that text[begin..end) came as they did, each behind those before it.
+void rx_predictor_learn(Predictor* predictor, const int32_t* text, int64_t begin, int64_t end) {
+    for (int64_t at = begin; at < end; ++at) predictor->learn(text, at);
 }
 
 }  // extern "C"

@@ -45,6 +45,7 @@ public:
     const char* check_head(const Plan& plan) const;
     // Of a plan that both accept: whether further steps may follow it as the call says.
     const char* check_burst(const Plan& plan, const BurstCall& call) const;
+    const char* check_guesses(const Plan& plan, const GuessCall& call) const;
 
     // Runs a plan that both accepted. Throws std::bad_alloc; the step stays usable.
     void run(const Plan& plan);

@@ -6,18 +6,22 @@ from ...errors import ConfigError
 from ...kernels.cpu import load
 from ...kernels.cpu.describe import ModelDescription
 from ...kernels.cpu.pack import pack_model
+from ...kernels.cpu.predictor import NativePredictor
 from ...kernels.cpu.step import NativeStep, StepResults
+from ...kernels.cpu.structs import MOST_GUESSED
 from ..config import EngineConfig
 from ..lora.names import SlotSize
 from ..weights.checkpoint import Checkpoint
-from .plan import Logprobs, StepOutput, StepPlan
+from .plan import Guessed, Logprobs, StepOutput, StepPlan
 
 _MIN_ROWS = 4096
 """Rows of one step that scratch is reserved for, at least; untouched scratch costs only address space."""
 
 
 class NativeExecutor:
-    """Implements `Executor`: batch-invariant to the last bit. Not thread-safe."""
+    """Implements `Executor`: batch-invariant to the last bit. Not thread-safe. `Predicts`, too."""
+
+    max_guessed = MOST_GUESSED
 
     def __init__(
         self, checkpoint: Checkpoint, config: EngineConfig, num_slots: int, lora: SlotSize | None = None
@@ -57,9 +61,23 @@ class NativeExecutor:
 
     def execute(self, plan: StepPlan) -> StepOutput:
         """See `Executor`. Masks are filled before the head: which of its columns are computed depends on them."""
-        first, *further = (_output(plan, results) for results in self._step.run(plan))
+        rounds, guesses = self._step.run(plan)
+        first, *further = (_output(plan, results) for results in rounds)
         first.further = further
+        if guesses is not None:
+            first.guessed = Guessed(
+                guesses.num_learned,
+                guesses.streak,
+                guesses.num_steps,
+                guesses.num_tries,
+                guesses.num_guessed,
+                guesses.num_right,
+            )
         return first
+
+    def new_predictor(self) -> NativePredictor:
+        """See `Predicts`."""
+        return NativePredictor(self.vocab_size)
 
     def phase_seconds(self) -> dict[str, float]:
         """See `NativeStep.phase_seconds`."""

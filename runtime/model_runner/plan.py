@@ -72,6 +72,43 @@ class ScorePlan(NamedTuple):
     logprob_ids: Int32
 
 
+class Predictor(Protocol):
+    """Guesses the next token from the last ones, and knows what a guess is worth; of an executor that `Predicts`."""
+
+    def learn(self, ids_N: Int32, begin: int) -> None:
+        """That ids_N[begin:] came, each behind those before it."""
+        ...
+
+
+class Guessing(NamedTuple):
+    """How the steps of a burst of one row guess tokens to try behind it."""
+
+    predictor: Predictor
+    ids: Int32
+    """What the sequence holds, its last token included."""
+    num_learned: int
+    """Of these the predictor has learned so many."""
+    streak: int
+    """How many tokens in a row it had guessed right there."""
+    max_guessed: int
+    """Tokens that one step tries, at most,"""
+    num_rounds: int
+    """and that all steps draw: what one draws as it was guessed counts as if steps of their own had drawn it."""
+
+
+class Guessed(NamedTuple):
+    """What came of it."""
+
+    num_learned: int
+    streak: int
+    num_steps: int
+    num_tries: int
+    """Steps that tried tokens."""
+    num_guessed: int
+    num_right: int
+    """Guessed tokens that were tried, and that were what was drawn."""
+
+
 class Burst(NamedTuple):
     """More steps behind a step: each computes the draws of the one before, a position further. For plans whose every
     row is the last token of a sequence and has one sample, in the order of the rows, without scores or hidden rows; the
@@ -86,6 +123,8 @@ class Burst(NamedTuple):
     look: Callable[[Int32], bool] | None = None
     """Nor one that this answers False to: called between two steps, on the caller's thread, with the token_ids_S of the
     first one. It fills the plan's masks for the second; plans with masks have it."""
+    guessing: Guessing | None = None
+    """For an executor that `Predicts`, and a plan of one row without a mask."""
 
 
 _NONE: Int32 = np.zeros(0, np.int32)
@@ -165,7 +204,9 @@ class StepOutput:
     hidden_RE: Float32
     """[len(hidden_rows), hidden_size]"""
     further: list[StepOutput] = field(default_factory=list)
-    """Of a burst: what the steps behind the plan's own drew, in order."""
+    """Of a burst: what was drawn in the rounds behind the first, in order."""
+    guessed: Guessed | None = None
+    """Of a burst that guessed."""
 
 
 class Executor(Protocol):
@@ -196,6 +237,18 @@ class TakesTrees(Protocol):
 
     takes_trees: bool
     """False: not with this model."""
+
+
+@runtime_checkable
+class Predicts(Protocol):
+    """An executor whose bursts may guess tokens."""
+
+    max_guessed: int
+    """Tokens in one step, at most."""
+
+    def new_predictor(self) -> Predictor:
+        """One that knows nothing yet."""
+        ...
 
 
 _MASK64 = (1 << 64) - 1

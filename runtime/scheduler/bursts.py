@@ -6,7 +6,7 @@ wait than wake a thread for each of them, the executor goes on by itself: it end
 arrives, and what it drew beyond a request's end (a stop string is seen at the commit) is dropped. Whatever decides a
 draw depends on its place alone, so the tokens are those of single steps. What depends on the draws themselves is a
 constraint's mask: where rows have one, it is filled between the steps, and the burst ends where a constraint needs more
-than that.
+than that. A request that runs alone, unconstrained, may guess tokens in each step.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from ...radix_cache.node import EMPTY, Int32
 from ..model_runner.plan import Burst, StepPlan
 from ..request import Request
+from ..speculation.predictions import Predictions
 from .batch import Batch
 from .commit import Committer
 from .memory import RUN, Memory
@@ -35,7 +36,7 @@ class Bursts:
         self._state = state
         self._committer = committer
         self._memory = Memory(state)
-        self._num_calm = self._num_correct = 0
+        self._num_calm = self._num_right = 0
         """Steps since a draft was right; right ones by then."""
         self._ends: tuple[frozenset[int], Int32] = frozenset(), EMPTY
 
@@ -46,35 +47,55 @@ class Bursts:
         return self._most(batch) >= _BEATS_OVERLAP
 
     def extend(self, batch: Batch, plan: StepPlan) -> None:
-        """Lets further steps follow the plan's, where they may; their slots are allocated."""
-        num_correct = self._state.counters.spec_correct_drafts_total
-        if num_correct != self._num_correct:
-            self._num_calm, self._num_correct = 0, num_correct
+        """Lets further steps follow the plan's, where they may, and tokens be guessed; their slots are allocated."""
         num_steps = self._num_steps(batch)
         self._num_calm += num_steps
-        if num_steps < 2:
+        if batch.spans or not batch.decoding:
             return
-        self._state.rows.computed[batch.decode_rows] += num_steps - 1
+        predictions = self._predictions(batch)
+        num_rounds = num_steps if predictions is None else num_steps + predictions.max_guessed
+        num_rounds = self._num_rounds(batch, num_rounds)
+        if num_rounds < 2:
+            return
+        rows = self._state.rows
+        rows.computed[batch.decode_rows] += num_rounds - 1
         batch.is_burst = True
         batch.bound = [place for place, sample in enumerate(plan.samples) if sample.mask_row >= 0]
         look = partial(self._committer.look, batch) if batch.bound else None
-        plan.burst = Burst(num_steps, self._end_ids(batch), self._state.halt, look)
+        guessing = None
+        if predictions is not None:
+            request = batch.decoding[0]
+            guessing = predictions.guessing(request, rows.ids[request.row, : rows.known[request.row]], num_rounds)
+        plan.burst = Burst(min(num_steps, num_rounds), self._end_ids(batch), self._state.halt, look, guessing)
+
+    def _predictions(self, batch: Batch) -> Predictions | None:
+        """Where a row is nearly free: beside one alone. Masks are of tokens that were drawn, never of guessed ones."""
+        speculator = self._state.speculator
+        if speculator is None or len(batch.decoding) != 1 or batch.decoding[0].matcher is not None:
+            return None
+        return speculator.predictions
 
     def _num_steps(self, batch: Batch) -> int:
-        state, rows = self._state, self._state.rows
+        """At most; 1: no other may follow."""
+        state, speculator = self._state, self._state.speculator
+        if speculator is not None and speculator.num_right != self._num_right:
+            self._num_calm, self._num_right = 0, speculator.num_right
         if batch.spans or not batch.decoding or len(state.queue):
             return 1
         most = self._most(batch)
-        if state.speculator is not None:  # who guessed right lately will again, but not within a burst
+        if speculator is not None:  # who drafted right lately will again, but not within a burst
             most = min(most, self._num_calm)
-        if most < 2:
-            return 1
-        for request in batch.decoding:  # a few: steps of many take too long
+        return max(1, most)
+
+    def _num_rounds(self, batch: Batch, most: int) -> int:
+        """Tokens that each row may draw, `most` at most: 1 where one needs a look before the next, or has no slots."""
+        rows = self._state.rows
+        for request in batch.decoding if most > 1 else ():  # a few: steps of many take too long
             row = request.row
             known = int(rows.known[row])
             most = min(most, int(rows.limit[row]) - known)
             if request.sample_fields is None:
-                most = min(most, _num_alike(request, known))
+                most = _num_alike(request, known, most)
         return self._num_placed(batch, most) if most > 1 else 1
 
     def _most(self, batch: Batch) -> int:
@@ -102,9 +123,9 @@ class Bursts:
         return self._ends[1]
 
 
-def _num_alike(request: Request, known: int) -> int:
-    """Draws from the next one on that follow the same rules but for counts."""
+def _num_alike(request: Request, known: int, most: int) -> int:
+    """Draws from the next one on that follow the same rules but for counts, `most` at most."""
     if request.matcher is not None and request.asks_logprobs:
         return 1
     left = request.submit.sampling.min_new_tokens - (known - request.prompt_len)
-    return left if request.ban_bias is not None and left > 0 else _MOST
+    return min(most, left) if request.ban_bias is not None and left > 0 else most

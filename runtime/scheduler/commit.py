@@ -12,7 +12,7 @@ from ...constrained.prefix import PrefixMatcher
 from ...constrained.sequence import SequenceMatcher
 from ...radix_cache.node import Int32
 from ..messages import Finish, TokenLogprobs
-from ..model_runner.plan import Logprobs, StepOutput
+from ..model_runner.plan import Guessed, Logprobs, StepOutput
 from ..request import Request, Status
 from .batch import Batch
 from .checkpoints import checkpoint
@@ -53,6 +53,8 @@ class Committer:
         tokens = output.token_ids_S
         num_drafted = sum(draft.size for draft in batch.drafts.values())
         state.counters.generation_tokens_total += len(batch.samples) - num_drafted
+        if output.guessed is not None:
+            self._count_guessed(batch, output.guessed)
         if len(batch.decoding):
             self._commit_decode(batch, [output, *output.further])
         seen: Request | None = None
@@ -118,7 +120,7 @@ class Committer:
         state.counters.num_failed_steps += 1
 
     def _commit_decode(self, batch: Batch, outputs: list[StepOutput]) -> None:
-        """What the decode rows drew, in several steps of a burst: its last may end a request, no earlier one does, but
+        """What the decode rows drew, in several rounds of a burst: its last may end a request, no earlier one does, but
         for those whose every token is looked at."""
         state, rows, mine, ends = self._state, self._state.rows, batch.decode_rows, batch.decode_ends
         count = len(outputs)
@@ -145,6 +147,18 @@ class Committer:
                     self._took(batch, request, token, outputs[ahead].logprobs_S[place])
                 if request.status is not Status.RUNNING:
                     break
+
+    def _count_guessed(self, batch: Batch, guessed: Guessed) -> None:
+        """What the steps of a burst guessed; what came of it they have drawn."""
+        counters, request, speculator = self._state.counters, batch.decoding[0], self._state.speculator
+        if speculator is not None and speculator.predictions is not None and request.status is Status.RUNNING:
+            speculator.predictions.guessed(request, guessed)
+        request.num_verified += guessed.num_tries
+        request.num_proposed += guessed.num_guessed
+        request.num_correct += guessed.num_right
+        counters.spec_verify_total += guessed.num_tries
+        counters.spec_proposed_drafts_total += guessed.num_guessed
+        counters.spec_correct_drafts_total += guessed.num_right
 
     def _commit_plain(self, batch: Batch, outputs: list[StepOutput], places: NDArray[np.intp]) -> None:
         """Of rows that have only their end to look for: no loop but for those that do end."""

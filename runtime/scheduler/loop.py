@@ -173,7 +173,11 @@ class StepLoop:
     def _land(self, batch: Batch, plan: StepPlan, result: StepResult) -> None:
         state = self._state
         counters, seconds = state.counters, result.ended_s - result.begun_s
-        num_steps = 1 if result.output is None else 1 + len(result.output.further)
+        num_rounds = num_steps = 1
+        if result.output is not None:
+            num_rounds = num_steps = 1 + len(result.output.further)
+            if result.output.guessed is not None:
+                num_steps = result.output.guessed.num_steps
         counters.num_steps += num_steps
         counters.executor_seconds += seconds
         stall_s = 0.0 if self._ended_s is None else max(0.0, result.begun_s - self._ended_s)
@@ -183,7 +187,7 @@ class StepLoop:
             if result.output is not None:
                 self._committer.commit(batch, result.output)
                 state.measure(batch, seconds / num_steps)
-                self._measure_rows(batch, plan, (seconds + stall_s) / num_steps)
+                self._measure_rows(batch, plan, (seconds + stall_s) / num_rounds)
             else:
                 logger.error("step %d failed", batch.step, exc_info=result.error)
                 assert result.error is not None
@@ -193,7 +197,7 @@ class StepLoop:
             self._committer.fail(batch, error_finish(error))
 
     def _measure_rows(self, batch: Batch, plan: StepPlan, seconds: float) -> None:
-        """What rows cost that are all read, as those of drafts are."""
+        """What rows cost that are all read, as those of drafts are; of a burst, a token of each."""
         speculator = self._state.speculator
         due = bool(batch.drafts) or batch.step % _MEASURE_EVERY == 0
         if speculator is not None and due and len(batch.samples) == batch.num_tokens:

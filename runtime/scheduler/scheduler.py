@@ -102,6 +102,7 @@ class Scheduler:
             self._state.rows,
             page_size=cache.page_size,
             max_context=max_context,
+            executor=executor,
             draft_executor=draft_executor,
             branches=isinstance(executor, TakesTrees) and executor.takes_trees and cache.page_size == 1,
         )

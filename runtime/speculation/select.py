@@ -6,10 +6,11 @@ import logging
 from typing import TYPE_CHECKING
 
 from ..config import EngineConfig
-from ..model_runner.plan import Executor
+from ..model_runner.plan import Executor, Predicts
 from .drafter import Drafter
 from .lookup import LookupDrafter
 from .model import ModelDrafter
+from .predictions import Predictions
 from .speculator import Speculator
 from .tree import TreeDrafter
 
@@ -28,6 +29,7 @@ def make_speculator(
     *,
     page_size: int,
     max_context: int,
+    executor: Executor,
     draft_executor: Executor | None,
     branches: bool,
 ) -> Speculator | None:
@@ -44,4 +46,7 @@ def make_speculator(
         drafters.append(ModelDrafter(draft_executor, num_rows=_MAX_ROWS, max_context=max_context))
     if not drafters:
         return None
-    return Speculator(drafters, rows, max_draft_len=config.speculative_num_draft_tokens, max_rows=_MAX_ROWS)
+    max_draft_len, predictions = config.speculative_num_draft_tokens, None
+    if algorithm in ("auto", "ngram") and isinstance(executor, Predicts):
+        predictions = Predictions(executor, max_guessed=max_draft_len)
+    return Speculator(drafters, rows, max_draft_len=max_draft_len, max_rows=_MAX_ROWS, predictions=predictions)

@@ -19,6 +19,7 @@ from .acceptance import Acceptance, Float64
 from .choose import choose_depth, choose_lengths, may_pay
 from .costs import StepCosts
 from .drafter import NO_IDS, Draft, Drafter, Track
+from .predictions import Predictions
 from .token_tree import TokenTree, Trial
 
 if TYPE_CHECKING:
@@ -46,7 +47,15 @@ class _Offer(NamedTuple):
 class Speculator:
     """One an engine; everything on the scheduler's thread."""
 
-    def __init__(self, drafters: Sequence[Drafter], rows: Rows, *, max_draft_len: int, max_rows: int) -> None:
+    def __init__(
+        self,
+        drafters: Sequence[Drafter],
+        rows: Rows,
+        *,
+        max_draft_len: int,
+        max_rows: int,
+        predictions: Predictions | None = None,
+    ) -> None:
         """max_rows: steps of more rows than that are left alone."""
         self._drafters = drafters
         self._free = [drafter for drafter in drafters if drafter.is_free]
@@ -61,6 +70,11 @@ class Speculator:
         self._worth: dict[int, tuple[int, bool]] = {}
         self._num_asked = self._turn = 0
         self.costs = StepCosts()
+        """Seconds of a step; of one row, of a token: bursts whose guesses are right yield more than a token a step."""
+        self.predictions = predictions
+        """None: bursts guess nothing."""
+        self.num_right = 0
+        """Drafts of which a token was right."""
 
     # ---- deciding
 
@@ -99,9 +113,12 @@ class Speculator:
         guess = None if track is None else self._guesses.pop(track, None)
         if track is not None and guess is not None:
             self._acceptance.add(track, guess.draft, trial)
+        self.num_right += trial.right > 0
 
     def forget(self, request: Request) -> None:
         """It leaves its row."""
+        if self.predictions is not None:
+            self.predictions.forget(request)
         track = self._tracks.pop(request, None)
         if track is None:
             return
@@ -118,11 +135,15 @@ class Speculator:
         """It ended well with these ids, prompt and output."""
         for drafter in self._drafters:
             drafter.observe(request, ids)
+        if self.predictions is not None:
+            self.predictions.observe(request, ids)
 
     def flush(self) -> None:
         """Forgets what ended requests said."""
         for drafter in self._drafters:
             drafter.flush()
+        if self.predictions is not None:
+            self.predictions.flush()
 
     # ---- inside
 

@@ -86,9 +86,18 @@ def grammars() -> Iterator[Compiled]:
 
 
 def run(
-    executor: Any, grammars: Compiled, page_size: int, asked: list[dict[str, Any]], aborted: int, **config: Any
+    executor: Any,
+    grammars: Compiled,
+    page_size: int,
+    asked: list[dict[str, Any]],
+    aborted: int,
+    *,
+    alone: bool = False,
+    speculative_algorithm: str = "none",
+    **config: Any,
 ) -> tuple[Any, int]:
-    """What each request was told, token by token; and the most steps that ran in one call."""
+    """What each request was told, token by token; and the most rounds that were drawn in one call. alone: each is
+    submitted when the one before has ended."""
     told: dict[str, list[Any]] = {}
     calls = [0]
 
@@ -107,7 +116,12 @@ def run(
             told.setdefault(output.rid, []).append((list(output.token_ids), output.logprobs, output.finish))
 
     scheduler = Scheduler(
-        EngineConfig(page_size=page_size, disable_overlap_schedule=True, speculative_algorithm="none", **config),
+        EngineConfig(
+            page_size=page_size,
+            disable_overlap_schedule=True,
+            speculative_algorithm=speculative_algorithm,
+            **config,
+        ),
         Counted(),
         Letters(),  # type: ignore[arg-type]
         grammars,
@@ -125,13 +139,19 @@ def run(
             Submit(f"r{number}", prompt, sampling=sampling, echo_steps=stream, constraint=constraint,
                    logprobs=LogprobRequest(True, -1, 2, (4,)) if logprobs else None)
         )  # fmt: skip
-    while scheduler.step():
-        check(scheduler._state)
-        if f"r{aborted}" in scheduler._state.requests and len(told.get(f"r{aborted}", ())) > 5:
-            scheduler.post(Abort(rid=f"r{aborted}"))
+        if alone:
+            run_all(scheduler, told, f"r{aborted}")
+    run_all(scheduler, told, f"r{aborted}")
     assert scheduler.stats()["num_used_tokens"] == 0
     told.pop(f"r{aborted}", None)  # how far it came depends on when it is aborted
     return told, max(calls)
+
+
+def run_all(scheduler: Scheduler, told: dict[str, list[Any]], aborted: str) -> None:
+    while scheduler.step():
+        check(scheduler._state)
+        if aborted in scheduler._state.requests and len(told.get(aborted, ())) > 5:
+            scheduler.post(Abort(rid=aborted))
 
 
 def schema(**fields: Any) -> JsonSchema:
@@ -191,6 +211,27 @@ def test_any_requests_are_told_what_single_steps_tell(
         patched.setattr(bursts, "_MOST", 1)
         wanted, most = run(executor, grammars, page_size, asked, aborted)
     assert most == 1
+    assert repr(found) == repr(wanted)  # a nan is not equal to itself
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(
+    asked=st.lists(REQUESTS, min_size=1, max_size=3),
+    page_size=st.sampled_from([1, 16]),
+    algorithm=st.sampled_from(["auto", "ngram"]),
+    aborted=st.integers(-3, 2),
+)
+def test_requests_that_run_alone_are_told_the_same_with_guesses(
+    executor: Any,
+    grammars: Compiled,
+    asked: list[dict[str, Any]],
+    page_size: int,
+    algorithm: str,
+    aborted: int,
+) -> None:
+    asked = [*asked, *asked]  # what the first ones said is known then
+    found, _ = run(executor, grammars, page_size, asked, aborted, alone=True, speculative_algorithm=algorithm)
+    wanted, _ = run(executor, grammars, page_size, asked, aborted, alone=True)
     assert repr(found) == repr(wanted)  # a nan is not equal to itself
 
 

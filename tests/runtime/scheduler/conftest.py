@@ -21,6 +21,7 @@ from radixlang.runtime.scheduler.audit import check
 from radixlang.runtime.scheduler.scheduler import Scheduler
 from radixlang.runtime.scheduler.step_thread import RelayedSteps, StepResult
 from radixlang.runtime.speculation.drafter import Draft
+from radixlang.runtime.speculation.predictions import Predictions
 from radixlang.runtime.speculation.speculator import Speculator
 
 _spec = importlib.util.spec_from_file_location("shadow", Path(__file__).with_name("shadow.py"))
@@ -239,11 +240,14 @@ class FreeRows:
         assert seconds >= 0
 
 
-def guess(harness, *drafters, is_wrong=lambda position: False, max_draft_len=8):
-    """Lets a harness try every draft of `drafters` (default: of one that knows the answers)."""
-    state = harness.scheduler._state
-    drafters = drafters or (Guesses(harness.executor, is_wrong),)
-    state.speculator = Speculator(drafters, state.rows, max_draft_len=max_draft_len, max_rows=10_000)
+def guess(harness, *drafters, is_wrong=lambda position: False, max_draft_len=8, predicts=False):
+    """Lets a harness try every draft of `drafters` (default: of one that knows the answers). predicts: bursts guess."""
+    state, executor = harness.scheduler._state, harness.executor
+    drafters = drafters or (Guesses(executor, is_wrong),)
+    predictions = Predictions(executor, max_guessed=max_draft_len) if predicts else None
+    state.speculator = Speculator(
+        drafters, state.rows, max_draft_len=max_draft_len, max_rows=10_000, predictions=predictions
+    )
     state.speculator.costs = FreeRows()
     return harness
 

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from radixlang.runtime.model_runner.plan import Logprobs, StepOutput, StepPlan
+from radixlang.runtime.model_runner.plan import Guessed, Logprobs, StepOutput, StepPlan
 
 VOCAB = 61
 MASK = (1 << 61) - 1
@@ -58,6 +58,7 @@ class ShadowExecutor:
     device = "shadow"
     kv_bytes_per_token = 1
     takes_trees = True
+    max_guessed = 4
 
     def __init__(self, num_slots: int = 4096, seconds_per_token: float = 0.0, clock=None) -> None:
         self.num_slots = num_slots
@@ -74,10 +75,13 @@ class ShadowExecutor:
         self.seconds_per_token = seconds_per_token
         self.seconds_per_step = 0.0
         self.ends_early = lambda: False
+        self.lucky = lambda: 0
         self.plans: list[tuple[int, int]] = []
 
     def execute(self, plan: StepPlan) -> StepOutput:
         """Of a burst as many steps as `ends_early` lets it, after the first."""
+        if plan.burst is not None and plan.burst.guessing is not None:
+            return self.execute_guessing(plan)
         output = self.execute_one(plan)
         last = output
         while plan.burst is not None and 1 + len(output.further) < plan.burst.num_steps:
@@ -89,6 +93,43 @@ class ShadowExecutor:
             last = self.execute_one(plan)
             output.further.append(last)
         return output
+
+    def execute_guessing(self, plan: StepPlan) -> StepOutput:
+        """Guesses are right as often as `lucky` says; behind them lie K and V of tokens that did not come."""
+        burst, outputs, num_steps = plan.burst, list[StepOutput](), 0
+        guessing, num_right = burst.guessing, 0
+        known = guessing.ids.tolist()
+        assert len(known) == plan.kv_lens_B[0] == plan.positions_T[0] + 1
+        assert known[-1] == plan.token_ids_T[0]
+        while num_steps < burst.num_steps and len(outputs) < guessing.num_rounds:
+            num_steps += 1
+            most = min(guessing.max_guessed, guessing.num_rounds - len(outputs) - 1)
+            last = int(plan.positions_T[0]) + (len(outputs) > 0) + most
+            for more in range(1 + min(most, self.lucky())):
+                if outputs:
+                    plan = self.next_plan(plan, outputs[-1].token_ids_S)
+                outputs.append(self.execute_one(plan))
+                num_right += more > 0
+                if np.isin(outputs[-1].token_ids_S, burst.end_ids).any():
+                    break
+            position = int(plan.positions_T[0])
+            wrong = plan.page_table[plan.table_rows_B[0], position + 1 : last + 1]
+            self.token[wrong], self.position[wrong] = -1, -1
+            if burst.halt[0] or np.isin(outputs[-1].token_ids_S, burst.end_ids).any() or self.ends_early():
+                break
+        known += [int(output.token_ids_S[0]) for output in outputs]
+        first, *further = outputs
+        return dataclasses.replace(
+            first,
+            further=further,
+            guessed=Guessed(len(known), 0, num_steps, num_steps, num_right + num_steps, num_right),
+        )
+
+    def new_predictor(self):
+        return self
+
+    def learn(self, ids_N, begin) -> None:
+        assert 0 <= begin <= ids_N.size
 
     @staticmethod
     def next_plan(plan: StepPlan, drawn) -> StepPlan:

@@ -290,6 +290,108 @@ def test_wrong_drafts_keep_no_bursts_short(harness_of, let_guess) -> None:
     assert harness.token_ids["a"] == harness.expected([1, 2, 3], 60)
 
 
+class Silent:
+    """A drafter that knows nothing."""
+
+    name, is_free = "silent", True
+
+    def propose(self, tracks, num_tokens):
+        return [None] * len(tracks)
+
+    def observe(self, request, ids):
+        pass
+
+    forget = flush = lambda *args: None
+
+
+GUESSED = {
+    "greedy": {},
+    "seeded": {"temperature": 1.0, "sampling_seed": 5, "echo_steps": True},
+    "penalised": {"frequency_penalty": 0.5, "sampling_seed": 6, "temperature": 1.0},
+    "least": {"min_new_tokens": 11, "sampling_seed": 7},
+    "stop": {"stop": ("B", "CD")},
+    "ids": {"stop_token_ids": (3, 4, 50)},
+    "logprobs": {"logprobs": LogprobRequest(True, -1, 2, (4,)), "echo_steps": True},
+    "short": {"max_new_tokens": 3},
+}
+
+
+@pytest.mark.parametrize("page_size", [1, 4, 32])
+def test_a_request_that_runs_alone_draws_the_same_with_guesses(harness_of, let_guess, page_size) -> None:
+    found = {}
+    for lucky in (None, [0], [3, 0, 1], [9]):
+        harness = harness_of(page_size=page_size, eos={7})
+        if lucky is not None:
+            let_guess(harness, Silent(), predicts=True)
+            harness.executor.lucky = itertools.cycle(lucky).__next__
+        learn(harness)
+        for at, (rid, fields) in enumerate(GUESSED.items()):
+            harness.submit(rid, [at, 2, 3], **{"max_new_tokens": 40} | fields)
+            harness.run()
+        told = {rid: [(list(o.token_ids), o.logprobs) for o in harness.outputs[rid]] for rid in GUESSED}
+        assert harness.stats["num_used_tokens"] == 0
+        assert harness.stats["generation_tokens_total"] == sum(map(len, harness.token_ids.values()))
+        found[str(lucky)] = harness.token_ids, harness.finish, told["seeded"], told["logprobs"]
+    assert all(one == found["None"] for one in found.values())
+
+
+def test_right_guesses_are_steps_saved_and_counted(harness_of, let_guess) -> None:
+    harness = let_guess(harness_of(), Silent(), predicts=True, max_draft_len=3)
+    harness.executor.lucky = lambda: 3
+    learn(harness)
+    begun = harness.stats
+    harness.submit("a", [1, 2, 3], max_new_tokens=41)
+    harness.run()
+    counts = {name: value - begun[name] for name, value in harness.stats.items() if isinstance(value, int)}
+    assert harness.token_ids["a"] == harness.expected([1, 2, 3], 41)
+    tried, right = counts["spec_verify_total"], counts["spec_correct_drafts_total"]
+    assert right >= 25
+    assert counts["num_steps"] == 41 - right
+    drafts = harness.outputs["a"][-1].drafts
+    assert (drafts.verified, drafts.correct) == (tried, right)
+    assert 8 < max(harness.calls) <= 8 + 3
+
+
+def test_who_does_not_run_alone_guesses_nothing(harness_of, let_guess, make_grammars) -> None:
+    harness = let_guess(harness_of(grammars=make_grammars()), Silent(), predicts=True)
+    harness.submit("learn", [60], max_new_tokens=2)
+    harness.submit("other", [9], max_new_tokens=40)
+    harness.submit("a", [1, 2, 3], max_new_tokens=40)
+    harness.run()
+    harness.submit("bound", [2], max_new_tokens=30, constraint=Regex("4:29"))
+    harness.run()
+    assert harness.stats["spec_verify_total"] == 0
+    assert harness.token_ids["a"] == harness.expected([1, 2, 3], 40)
+
+
+def test_an_abort_ends_a_burst_that_guesses(harness_of, let_guess) -> None:
+    harness = let_guess(harness_of(), Silent(), predicts=True)
+    harness.executor.lucky = lambda: 2
+    learn(harness)
+    harness.submit("a", [1, 2, 3], max_new_tokens=60)
+    harness.step()
+    harness.executor.ends_early = lambda: harness.scheduler.post(Abort(rid="a")) or False
+    harness.step()
+    harness.executor.ends_early = lambda: False
+    harness.run()
+    told = harness.token_ids["a"]
+    assert harness.finish["a"].type == "abort"
+    assert told == harness.expected([1, 2, 3], 60)[: len(told)]
+    assert harness.stats["num_used_tokens"] == 0
+
+
+def test_a_burst_that_guesses_and_fails_is_repaired(harness_of, let_guess) -> None:
+    harness = let_guess(harness_of(), Silent(), predicts=True)
+    harness.executor.lucky = lambda: 2
+    learn(harness)
+    harness.submit("a", [1, 2, 3], max_new_tokens=30, sampling_seed=13)
+    harness.step()
+    harness.executor.fail_at = harness.executor.num_steps + 5
+    harness.run()
+    assert harness.stats["num_failed_steps"] == 1
+    assert harness.token_ids["a"] == harness.expected([1, 2, 3], 30)
+
+
 def note_starts(harness) -> list:
     """Plans that the loop gave to the thread of steps."""
     plans = []

@@ -38,6 +38,7 @@ class Machine(RuleBasedStateMachine):
         held=st.booleans(),
         draft_len=st.sampled_from([0, 0, 1, 3, 8]),
         wrong_every=st.sampled_from([1, 2, 3, 7, 100]),
+        lucky=st.lists(st.integers(0, 4), max_size=3),
         step_s=st.sampled_from([0.0, 1e-3, 4e-3]),
         ends_early=st.lists(st.booleans(), min_size=1, max_size=4),
     )
@@ -58,10 +59,12 @@ class Machine(RuleBasedStateMachine):
         held,
         draft_len,
         wrong_every,
+        lucky,
         step_s,
         ends_early,
     ) -> None:
-        """step_s: what steps take; bursts are made of short ones, and end early in turn."""
+        """step_s: what steps take; bursts are made of short ones, and end early in turn.
+        lucky: so many of their guesses are right, in turn; empty: they make none."""
         self.chunk = chunk
         self.grammars = self.make_grammars(held=held)
         self.harness = self.make_harness(
@@ -84,7 +87,13 @@ class Machine(RuleBasedStateMachine):
         self.harness.executor.seconds_per_step = step_s
         self.harness.executor.ends_early = itertools.cycle(ends_early).__next__
         if draft_len:
-            self.let_guess(self.harness, is_wrong=lambda position: position % wrong_every == 0, max_draft_len=draft_len)
+            self.let_guess(
+                self.harness,
+                is_wrong=lambda position: position % wrong_every == 0,
+                max_draft_len=draft_len,
+                predicts=bool(lucky),
+            )
+            self.harness.executor.lucky = itertools.cycle(lucky or [0]).__next__
         self.asked = {}
         self.kept = {}
         self.aborted, self.late, self.poisoned = set(), set(), []
