@@ -156,19 +156,6 @@ def test_it_learns_while_it_draws(llama: Any, checkpoint: Any, run_model: Callab
     assert again.steps == 60 - again.right
 
 
-def test_guesses_that_are_mostly_wrong_are_given_up(llama: Any, checkpoint: Any, run_model: Callable[..., Any]) -> None:
-    executor = run_model(checkpoint(llama), slots=1024)
-    hot = GREEDY._replace(temperature=50.0, seed=7)
-    predictor = executor.new_predictor()
-    tried = []
-    for seed in range(12):
-        found = Alone(executor, hot._replace(seed=seed), predictor=predictor)
-        predictor.learn(np.tile(np.arange(VOCAB, dtype=np.int32), 2), 0)  # any token is known to be followed by one
-        found.bursts(60, 4, 20)
-        tried.append(found.guessed)
-    assert tried[-1] <= tried[0] / 2
-
-
 def test_nothing_follows_an_end_or_a_halt(llama: Any, checkpoint: Any, run_model: Callable[..., Any]) -> None:
     executor = run_model(checkpoint(llama), slots=1024)
     single = Alone(executor, GREEDY)
