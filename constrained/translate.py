@@ -41,6 +41,7 @@ from .grammar.lexemes import as_pattern, check_productive, to_lark
 from .grammar.reader import Rules, read
 from .grammar.xml import rules_of
 from .guidance import UNFORCED, GuidanceGrammar
+from .json_schema.bounded import bounded
 from .json_schema.complement import ASSERTIONS
 from .json_schema.judge import watch_of
 from .json_schema.lighter import lighter
@@ -230,7 +231,7 @@ def _marked_grammar(
 def _schema_grammar(
     schema: dict[str, Any] | bool, whitespace: WhiteSpace, vocabulary: Vocabulary, ignored: tuple[str, ...] = ()
 ) -> CompiledGrammar:
-    text = json.dumps(schema)
+    text = json.dumps(bounded(schema))
     try:
         source = llguidance.LLMatcher.grammar_from_json_schema(text, overrides=engine_options(whitespace, text))
     except ValueError as error:  # a number that its reader does not take

@@ -1,0 +1,73 @@
+"""Bounds of a string's length written into its pattern, where the pattern says how: `[a-z]\\w*` of at most 9 is
+`[a-z]\\w{0,8}`.
+
+The engine would intersect the two, and then no set of words is known to fit as a whole: it looks at each of them for a
+mask, which takes five times as long.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ...errors import GrammarError
+from ..fsm.fallback import to_engine
+from ..fsm.pattern import Chars, Node, Repeat, Seq, parse
+from .inside import DATA, NAMED
+
+_WRITTEN = re.compile(r"\^\(\?:(.*)\)\$")
+"""With what `engine_pattern` writes: in that, Python and the engine agree."""
+_CODE = re.compile(r"\\x\{([0-9a-f]{1,6})\}")
+_OTHER = re.compile(r"\\(?!x\{)")
+
+
+def bounded(schema: Any) -> Any:
+    """The same documents, of a normalised schema."""
+    if not isinstance(schema, dict):
+        return [bounded(inner) for inner in schema] if isinstance(schema, list) else schema
+    out: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key in NAMED and isinstance(value, dict):
+            out[key] = {name: bounded(inner) for name, inner in value.items()}
+        else:
+            out[key] = value if key in DATA else bounded(value)
+    pattern, most = out.get("pattern"), out.get("maxLength")
+    if isinstance(pattern, str) and isinstance(most, int):
+        within = _within(pattern, out.get("minLength", 0), most)
+        if within is not None:
+            out = {key: value for key, value in out.items() if key not in ("minLength", "maxLength")}
+            out["pattern"] = within
+    return out
+
+
+def _within(pattern: str, least: int, most: int) -> str | None:
+    """The pattern's texts of `least` to `most` characters; None: it has more than one place that may grow, or none."""
+    written = _WRITTEN.fullmatch(pattern)
+    if written is None or _OTHER.search(written[1]):
+        return None
+    try:
+        tree = parse(_CODE.sub(lambda code: f"\\U{int(code[1], 16):08x}", written[1]))
+        parts = _flat(tree)
+        growing = [i for i, part in enumerate(parts) if isinstance(part, Repeat) and part.low != part.high]
+        if len(growing) != 1 or not all(map(_is_plain, parts)):
+            return None
+        one = parts[growing[0]]
+        assert isinstance(one, Repeat)
+        fixed = sum(part.low if isinstance(part, Repeat) else 1 for part in parts) - one.low
+        low = max(one.low, least - fixed)
+        high = most - fixed if one.high is None else min(one.high, most - fixed)
+        if high < low:
+            return None
+        parts[growing[0]] = Repeat(one.node, low, high)
+        return f"^(?:{to_engine(Seq(tuple(parts)))})$"
+    except GrammarError:
+        return None
+
+
+def _flat(tree: Node) -> list[Node]:
+    return [part for child in tree.parts for part in _flat(child)] if isinstance(tree, Seq) else [tree]
+
+
+def _is_plain(part: Node) -> bool:
+    """Whether each of its rounds is a character."""
+    return isinstance(part, Chars) or (isinstance(part, Repeat) and isinstance(part.node, Chars))
