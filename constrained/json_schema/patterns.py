@@ -16,6 +16,7 @@ from ..fsm.fallback import to_engine
 from ..fsm.pattern import END, START, Alt, Look, Node, Seq, char_sets, has_look, read_tree, strip_anchors
 from ..fsm.regex_of import regex_of
 from .strings import ANYTHING, listed, outside
+from .unicode_sets import members_text
 
 REMEMBERED = 512  # patterns, and pairs of them: schemas repeat theirs
 
@@ -177,7 +178,7 @@ def _found(node: Node) -> Node:
 
 
 def ecma_to_python(pattern: str) -> str:
-    r"""ECMA-262's spellings that Python writes otherwise: `(?<name>…)`, `\/`, `\u{…}`, `\cX`, `[\w-.]`."""
+    r"""ECMA-262's spellings that Python writes otherwise: `(?<name>…)`, `\/`, `\u{…}`, `\p{L}`, `\cX`, `[\w-.]`."""
     result: list[str] = []
     i = 0
     in_class = False
@@ -193,6 +194,9 @@ def ecma_to_python(pattern: str) -> str:
                 except ValueError:
                     raise GrammarSyntaxError("bad escape \\u{…} in a pattern") from None
                 i = close + 1
+            elif pair in ("\\p", "\\P") and (members := _named_set(pair, pattern, i)) is not None:
+                result.append(members if in_class else f"[{members}]")
+                i = pattern.find("}", i) + 1
             elif pair == "\\c" and pattern[i : i + 1].isalpha():
                 result.append(f"\\x{ord(pattern[i].upper()) - 64:02x}")
                 i += 1
@@ -211,3 +215,10 @@ def ecma_to_python(pattern: str) -> str:
             result.append(pattern[i])
             i += 1
     return "".join(result)
+
+
+def _named_set(pair: str, pattern: str, i: int) -> str | None:
+    """The set that `\\p` or `\\P` and the braces at `i` name, as members of a class; None: it is not known."""
+    if pattern[i : i + 1] != "{" or "}" not in pattern[i:]:
+        return None
+    return members_text(pattern[i + 1 : pattern.find("}", i)], is_negated=pair == "\\P")

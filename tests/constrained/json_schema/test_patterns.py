@@ -1,4 +1,5 @@
 import re
+import unicodedata
 
 import pytest
 from hypothesis import given, settings
@@ -9,6 +10,7 @@ from radixlang.constrained.fsm.pattern import char_sets
 from radixlang.constrained.fsm.utf8 import to_bytes
 from radixlang.constrained.json_schema.patterns import are_disjoint, search_tree, search_trees
 from radixlang.constrained.json_schema.strings import listed, outside
+from radixlang.errors import GrammarSyntaxError
 
 TEXTS = st.lists(st.text(st.sampled_from("ab/1٣é\n\u2028 -"), max_size=6), max_size=15)
 
@@ -46,6 +48,32 @@ def test_ecma_spellings_are_read() -> None:
     assert accepts(r"^\cJ$", "\n")
     assert accepts(r"^[\w-.]+/[\d-a]$", "a-.b/-")
     assert not accepts(r"^[\w-.]$", "/")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "category", "is_in"),
+    [
+        (r"^\p{L}$", "L", True),
+        (r"^\p{Letter}$", "L", True),
+        (r"^[\p{gc=Nd}]$", "Nd", True),
+        (r"^\P{General_Category=Uppercase_Letter}$", "Lu", False),
+        (r"^[\P{Cc}]$", "Cc", False),
+    ],
+)
+@settings(max_examples=10, deadline=None)
+@given(texts=st.lists(st.characters(exclude_categories=["Cs", "Cn"]), max_size=30))
+def test_sets_by_name_are_those_of_unicode(pattern: str, category: str, is_in: bool, texts: list[str]) -> None:
+    tree = search_tree(pattern)
+    alphabet = alphabet_of(char_sets(tree))
+    dfa = to_bytes(determinise(tree, alphabet), alphabet)
+    for text in [*texts, "a", "A", "1", "-", "\n", "]", "\\", "^", "Ω", "٣"]:
+        assert dfa.accepts(text.encode()) == (unicodedata.category(text).startswith(category) == is_in), text
+
+
+def test_sets_of_other_names_are_refused() -> None:
+    for pattern in (r"^\p{Script=Greek}$", r"^\p{Letters}$", r"^\p{L$"):
+        with pytest.raises(GrammarSyntaxError):
+            search_tree(pattern)
 
 
 @pytest.mark.parametrize(
