@@ -85,11 +85,13 @@ def tokenizer_for(vocabulary: Vocabulary) -> llguidance.LLTokenizer:
 def _slices() -> list[str]:
     """Sets of tokens that the engine allows at once where a lexeme takes all of a set's texts.
 
-    Its own are of the texts in JSON strings; those of words, before them, serve names and the like: with them the masks
-    of our sample's documents take 15 to 20 % less.
+    Its own are of the texts in JSON strings, of up to 10 characters and more; those of words, before them, serve names
+    and the like, those of fewer characters strings that are nearly full. With them the masks of our sample's documents
+    take 15 to 20 % less, those of a string of at most ten characters 35 %.
     """
     space, *strings = llguidance.LLTokenizer.general_slices()
-    return [space, "[a-z]{1,10}", "[a-z]+", "[a-zA-Z0-9]{1,10}", *strings]
+    short = [rf'[^"\\\x00-\x1F\x7F]{{1,{most}}}' for most in (4, 7)]
+    return [space, "[a-z]{1,10}", "[a-z]+", "[a-zA-Z0-9]{1,10}", *short, *strings]
 
 
 class GuidanceGrammar:
