@@ -20,6 +20,7 @@ from .fsm.fallback import to_engine
 from .fsm.pattern import Node, Seq
 from .fsm.pattern import parse as parse_regex
 from .guidance import UNFORCED
+from .json_schema.bounded import bounded
 from .json_schema.document import parse as parse_json
 from .json_schema.judge import Watch, watch_of
 from .json_schema.marks import first_mark, without_marks
@@ -321,7 +322,8 @@ class _Writer:
             if inner is not None:
                 error.pointer = pointer + inner.lstrip("#")  # type: ignore[attr-defined]
             raise
-        mark, watch = first_mark(normalised.schema), watch_of(normalised.schema)
+        mark = first_mark(normalised.schema)
+        watch = None if mark is None else watch_of(normalised.schema)
         if mark is not None and watch is not None and (not begin or may_be_scalar(normalised.schema, watch)):
             where = pointer + mark.pointer.lstrip("#")
             message = f"{mark.keyword} is served in a tag that has a begin and an object or array as its content"
@@ -330,7 +332,8 @@ class _Writer:
             self.starts[begin] = watch
         self.has_free_names |= may_repeat(normalised.schema)
         self.ignored += [pointer + place.lstrip("#") for place in normalised.ignored]
-        schema = without_marks(normalised.schema) if isinstance(normalised.schema, dict) else {}
+        schema = normalised.schema if isinstance(normalised.schema, dict) else {}
+        schema = bounded(schema if mark is None else without_marks(schema))
         options = engine_options(self.whitespace, json.dumps(schema))
         name = self.schemas[text, begin] = self.rule("%json " + json.dumps({"x-guidance": options, **schema}))
         return name
