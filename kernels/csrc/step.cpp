@@ -71,7 +71,7 @@ void Step::begin_layers(const Plan& plan) {
     num_rows_ = plan.num_tokens;
     small_ = plan.num_tokens <= kSmallRows;
     adapters_.begin(plan, kSmallRows, kHeadRows);
-    by_rows_ = plan.num_tokens >= kOwnRows * pool_.size() && !adapters_.any();
+    by_rows_ = plan.num_tokens >= kOwnRows * pool_.size();
     place_attention(plan, whole_part_);
     part_ = &whole_part_;
     tail_.build(plan);
@@ -259,10 +259,11 @@ const float* Step::attention_row(int row, float* scratch) const {
 void Step::mlp(const Layer& layer, int thread) {
     const Activations input = normed_input(layer.mlp_norm, layer.gate_up, thread);
     mark(Phase::kNorms, thread);
-    const Epilogue epilogue = layer.gate_up.order == kGateUp ? kGated : kAct;
     if (adapters_.any()) {
-        multiply_inner(layer.gate_up, input, epilogue, thread);
+        const Range strips = split(layer.gate_up.packed_columns / kStrip, pool_.size(), thread);
+        multiply_inner(layer.gate_up, input, {0, plan_->num_tokens}, strips, now_.gated, small_ ? thread : -1);
     } else {
+        const Epilogue epilogue = layer.gate_up.order == kGateUp ? kGated : kAct;
         multiply(layer.gate_up, input, plan_->num_tokens, epilogue, 1.0f, now_.gated, model_.intermediate_size, thread);
     }
     pool_.barrier();

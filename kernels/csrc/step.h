@@ -125,8 +125,9 @@ private:
     Activations normed_rows(const Norm& norm, const Weight& weight, Range rows, int thread);
     Activations own_activations(const Weight& weight, int count, int thread) const;
     void add_rows_to_residual(const Weight& weight, const Activations& input, const Norm& post, Range rows, int thread);
-    void multiply_rows(const Weight& weight, const Activations& input, int count, Epilogue epilogue, float multiplier,
+    void multiply_rows(const Weight& weight, const Activations& input, Range rows, Epilogue epilogue, float multiplier,
                        float* out, int64_t stride);
+    void shrink_rows(const Weight& weight, Range rows, const float* x, int64_t stride);
 
     void narrow(int thread);
     int place_of(int row) const { return tail_.shorter() ? tail_.place(row) : row; }
@@ -146,7 +147,8 @@ private:
     void multiply(const Weight& weight, const Activations& input, int rows, Epilogue epilogue, float multiplier, float* out,
                   int64_t stride, int thread);
     void expand(const Weight& weight, float multiplier, float* out, int64_t stride, int thread);
-    void multiply_inner(const Weight& weight, const Activations& input, Epilogue epilogue, int thread);
+    // Of given rows and strips; `out` begins at the first row.
+    void multiply_inner(const Weight& weight, const Activations& input, Range rows, Range strips, float* out, int thread);
     void normalise(const Norm& norm, const float* x, int n, float* y) const;
     const float* attention_row(int row, float* scratch) const;
 

@@ -15,28 +15,27 @@ void Step::expand(const Weight& weight, float multiplier, float* out, int64_t st
 }
 
 // Gate and up of a step with adapters: rows that they change are activated behind that, runs of others as ever.
-void Step::multiply_inner(const Weight& weight, const Activations& input, Epilogue epilogue, int thread) {
-    const Range strips = split(weight.packed_columns / kStrip, pool_.size(), thread);
+void Step::multiply_inner(const Weight& weight, const Activations& input, Range rows, Range strips, float* out, int thread) {
     const Weight raw = Adapters::raw(weight);
-    const int rows = plan_->num_tokens, width = model_.intermediate_size;
-    for (int begin = 0, end = 0; begin < rows && !strips.empty(); begin = end) {
+    const int64_t wide = model_.intermediate_size, inner_stride = adapters_.inner_stride();
+    for (int begin = rows.begin, end = begin; begin < rows.end && !strips.empty(); begin = end) {
         const bool changed = adapters_.changes_inner(weight, begin);
-        while (end < rows && adapters_.changes_inner(weight, end) == changed) ++end;
+        while (end < rows.end && adapters_.changes_inner(weight, end) == changed) ++end;
         LinearCall call{};
         call.weight = changed ? &raw : &weight;
         call.input = &input;
-        call.row_begin = begin;
-        call.row_end = end;
+        call.row_begin = begin - rows.begin;
+        call.row_end = end - rows.begin;
         call.column_begin = strips.begin * kStrip;
         call.column_end = strips.end * kStrip;
-        call.epilogue = changed ? kStore : epilogue;
+        call.epilogue = changed ? kStore : weight.order == kGateUp ? kGated : kAct;
         call.activation = model_.activation;
-        call.out = changed ? adapters_.inner() : now_.gated;
-        call.out_stride = changed ? adapters_.inner_stride() : width;
+        call.out = changed ? adapters_.inner() + rows.begin * inner_stride : out;
+        call.out_stride = changed ? inner_stride : wide;
         linear_.linear(call);
         for (int r = begin; changed && r < end; ++r) {
             adapters_.activate(weight, r, call.column_begin, call.column_end, model_.activation,
-                               now_.gated + static_cast<int64_t>(r) * width, small_ ? thread : -1);
+                               out + (r - rows.begin) * wide, thread);
         }
     }
 }

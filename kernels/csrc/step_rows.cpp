@@ -59,7 +59,7 @@ void Step::project_rows(const Layer& layer, int index, Range rows, int thread) {
     const Activations input = normed_rows(layer.attention_norm, layer.qkv, rows, thread);
     mark(Phase::kNorms, thread);
     float* qkv = now_.qkv + static_cast<int64_t>(rows.begin) * qkv_width_;
-    multiply_rows(layer.qkv, input, rows.end - rows.begin, kStore, 1.0f, qkv, qkv_width_);
+    multiply_rows(layer.qkv, input, rows, kStore, 1.0f, qkv, qkv_width_);
     mark(Phase::kQkv, thread);
     rotate_and_store(layer, index, rows);
     mark(Phase::kRotation, thread);
@@ -69,7 +69,9 @@ void Step::finish_rows(const Layer& layer, Range rows, int thread) {
     const int count = rows.end - rows.begin, wide = model_.intermediate_size;
     const Activations attended = own_activations(layer.output, count, thread);
     for (int r = rows.begin; r < rows.end; ++r) {
-        linear_.prepare_rows(attention_row(r, workers_[thread].row), 0, r - rows.begin, r - rows.begin + 1, attended);
+        const float* row = attention_row(r, workers_[thread].row);
+        linear_.prepare_rows(row, 0, r - rows.begin, r - rows.begin + 1, attended);
+        if (adapters_.any()) adapters_.shrink(layer.output, r, r, row, -1);
     }
     mark(Phase::kQuantise, thread);
     add_rows_to_residual(layer.output, attended, layer.attention_post_norm, rows, thread);
@@ -77,10 +79,15 @@ void Step::finish_rows(const Layer& layer, Range rows, int thread) {
     const Activations input = normed_rows(layer.mlp_norm, layer.gate_up, rows, thread);
     mark(Phase::kNorms, thread);
     float* inner = workers_[thread].products;
-    multiply_rows(layer.gate_up, input, count, layer.gate_up.order == kGateUp ? kGated : kAct, 1.0f, inner, wide);
+    if (adapters_.any()) {
+        multiply_inner(layer.gate_up, input, rows, {0, layer.gate_up.packed_columns / kStrip}, inner, -1);
+    } else {
+        multiply_rows(layer.gate_up, input, rows, layer.gate_up.order == kGateUp ? kGated : kAct, 1.0f, inner, wide);
+    }
     mark(Phase::kGateUp, thread);
     const Activations gated = own_activations(layer.down, count, thread);
     linear_.prepare_rows(inner, wide, 0, count, gated);
+    shrink_rows(layer.down, rows, inner, wide);
     mark(Phase::kQuantise, thread);
     add_rows_to_residual(layer.down, gated, layer.mlp_post_norm, rows, thread);
     mark(Phase::kDown, thread);
@@ -97,12 +104,14 @@ Activations Step::normed_rows(const Norm& norm, const Weight& weight, Range rows
     const float* x = now_.x + static_cast<int64_t>(rows.begin) * hidden;
     if (norm.weight == nullptr) {
         linear_.prepare_rows(x, hidden, 0, count, out);
+        shrink_rows(weight, rows, x, hidden);
         return out;
     }
     float* row = workers_[thread].row;
     for (int r = 0; r < count; ++r, x += hidden) {
         normalise(norm, x, hidden, row);
         linear_.prepare_rows(row, 0, r, r + 1, out);
+        if (adapters_.any()) adapters_.shrink(weight, rows.begin + r, rows.begin + r, row, -1);
     }
     return out;
 }
@@ -111,23 +120,24 @@ void Step::add_rows_to_residual(const Weight& weight, const Activations& input, 
     const int count = rows.end - rows.begin, hidden = model_.hidden_size;
     float* x = now_.x + static_cast<int64_t>(rows.begin) * hidden;
     if (post.weight == nullptr) {
-        multiply_rows(weight, input, count, kAdd, model_.residual_multiplier, x, hidden);
+        multiply_rows(weight, input, rows, kAdd, model_.residual_multiplier, x, hidden);
         return;
     }
     float* y = workers_[thread].products;
-    multiply_rows(weight, input, count, kStore, 1.0f, y, hidden);
+    multiply_rows(weight, input, rows, kStore, 1.0f, y, hidden);
     for (int r = 0; r < count; ++r, x += hidden, y += hidden) {
         normalise(post, y, hidden, y);
         step_.add(x, y, model_.residual_multiplier, hidden);
     }
 }
 
-void Step::multiply_rows(const Weight& weight, const Activations& input, int count, Epilogue epilogue, float multiplier,
+// `out` begins at the first row.
+void Step::multiply_rows(const Weight& weight, const Activations& input, Range rows, Epilogue epilogue, float multiplier,
                          float* out, int64_t stride) {
     LinearCall call{};
     call.weight = &weight;
     call.input = &input;
-    call.row_end = count;
+    call.row_end = rows.end - rows.begin;
     call.column_end = weight.packed_columns;
     call.epilogue = epilogue;
     call.activation = model_.activation;
@@ -135,6 +145,15 @@ void Step::multiply_rows(const Weight& weight, const Activations& input, int cou
     call.out = out;
     call.out_stride = stride;
     linear_.linear(call);
+    if (!adapters_.any()) return;
+    for (int r = rows.begin; r < rows.end; ++r, out += stride) {
+        adapters_.expand(weight, r, r, 0, weight.packed_columns, multiplier, out, -1);
+    }
+}
+
+// x: the inputs of `weight`.
+void Step::shrink_rows(const Weight& weight, Range rows, const float* x, int64_t stride) {
+    for (int r = rows.begin; adapters_.any() && r < rows.end; ++r, x += stride) adapters_.shrink(weight, r, r, x, -1);
 }
 
 }  // namespace rx

@@ -115,6 +115,18 @@ def test_a_row_has_the_same_bits_alone_and_in_a_batch(driver, tiny_model_dir, ad
         assert np.array_equal(np.concatenate(by_one), rows)
 
 
+def test_many_rows_have_the_bits_of_few(driver, tiny_model_dir, adapters):
+    """Where there are many, threads take rows of their own, of any adapter."""
+    executor = native_executor(tiny_model_dir, SlotSize(3, 8))
+    prompts = [[(11 * i + 7 * j) % 61 + 1 for j in range(40 + i)] for i in range(len(WHO))]
+    together = rows_of(driver, AdaptedExecutor(executor, adapters, WHO), prompts)
+    for who, prompt, rows in zip(WHO, prompts, together, strict=True):
+        run = driver(AdaptedExecutor(executor, adapters, [who]))
+        sequence = run.new()
+        by_few = [run.logprobs([(sequence, prompt[at : at + 9])])[0] for at in range(0, len(prompt), 9)]
+        assert np.array_equal(np.concatenate(by_few), rows)
+
+
 def test_fewer_slots_than_adapters_change_nothing(driver, executor_of, tiny_model_dir, adapters, merged):
     executor = executor_of(tiny_model_dir, SlotSize(1, 8))
     for _ in range(2):  # what another adapter left in the slot must be gone
