@@ -173,11 +173,13 @@ class StepLoop:
     def _land(self, batch: Batch, plan: StepPlan, result: StepResult) -> None:
         state = self._state
         counters, seconds = state.counters, result.ended_s - result.begun_s
-        num_rounds = num_steps = 1
+        num_steps, num_rows = 1, batch.num_tokens
         if result.output is not None:
-            num_rounds = num_steps = 1 + len(result.output.further)
-            if result.output.guessed is not None:
-                num_steps = result.output.guessed.num_steps
+            num_steps = 1 + len(result.output.further)
+            guessed = result.output.guessed
+            if guessed is not None:
+                num_steps = guessed.num_steps
+                num_rows = 1 + round(guessed.num_guessed / num_steps)
         counters.num_steps += num_steps
         counters.executor_seconds += seconds
         stall_s = 0.0 if self._ended_s is None else max(0.0, result.begun_s - self._ended_s)
@@ -187,7 +189,7 @@ class StepLoop:
             if result.output is not None:
                 self._committer.commit(batch, result.output)
                 state.measure(batch, seconds / num_steps)
-                self._measure_rows(batch, plan, (seconds + stall_s) / num_rounds)
+                self._measure_rows(batch, plan, num_rows, (seconds + stall_s) / num_steps)
             else:
                 logger.error("step %d failed", batch.step, exc_info=result.error)
                 assert result.error is not None
@@ -196,12 +198,12 @@ class StepLoop:
             logger.exception("step %d could not be committed", batch.step)
             self._committer.fail(batch, error_finish(error))
 
-    def _measure_rows(self, batch: Batch, plan: StepPlan, seconds: float) -> None:
-        """What rows cost that are all read, as those of drafts are; of a burst, a token of each."""
+    def _measure_rows(self, batch: Batch, plan: StepPlan, num_rows: int, seconds: float) -> None:
+        """What rows cost that are all read, as those of drafts are; of a burst that guesses, on average."""
         speculator = self._state.speculator
         due = bool(batch.drafts) or batch.step % _MEASURE_EVERY == 0
         if speculator is not None and due and len(batch.samples) == batch.num_tokens:
-            speculator.costs.add(batch.num_tokens, int(plan.kv_lens_B[0]), seconds)
+            speculator.costs.add(num_rows, int(plan.kv_lens_B[0]), seconds)
 
 
 def _wait(event: threading.Event) -> None:

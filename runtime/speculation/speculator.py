@@ -70,7 +70,6 @@ class Speculator:
         self._worth: dict[int, tuple[int, bool]] = {}
         self._num_asked = self._turn = 0
         self.costs = StepCosts()
-        """Seconds of a step; of one row, of a token: bursts whose guesses are right yield more than a token a step."""
         self.predictions = predictions
         """None: bursts guess nothing."""
         self.num_right = 0

@@ -39,7 +39,7 @@ def test_no_sanitizer_complains() -> None:
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not every_kind and not hidden"),
-            *(str(here / f"test_{name}.py") for name in ("step", "sampling", "burst")),
+            *(str(here / f"test_{name}.py") for name in ("step", "sampling", "burst", "guesses")),
         ],
         env=os.environ
         | {
