@@ -22,6 +22,15 @@ def excluded(spec: dict[str, Any], pointer: str) -> list[str]:
     return texts
 
 
+def is_unambiguous(spec: Any) -> bool:
+    """Of a valid format whether it is text in which triggers begin tags of documents, constants or free text, or one
+    such tag: nothing in it can be taken for what follows, but numbers. Many tools are told apart so at no cost."""
+    kind = spec.get("type")
+    tags = spec["tags"] if kind == "triggered_tags" else [spec] if kind == "tag" else []
+    kinds = {tag["content"]["type"] for tag in tags}
+    return kind == "json_schema" or (bool(tags) and kinds <= {"json_schema", "const_string", "any_text"})
+
+
 def constant(spec: Any) -> str:
     """The text of a format that is one text; else ""."""
     value = spec.get("value") if isinstance(spec, dict) and spec.get("type") == "const_string" else ""

@@ -2,7 +2,8 @@
 
 Free text is every text in which no trigger occurs; the lexeme that ends it is the text up to and with the first
 trigger. So the two never compete, and an answer cannot end between a trigger and the end of its tag. Where a tag begins
-or ends with the text of a special token, that token may stand in its place.
+or ends with the text of a special token, that token may stand in its place. What else stands side by side may compete:
+then it is written in other lexemes.
 """
 
 from __future__ import annotations
@@ -15,21 +16,21 @@ from typing import Any, NamedTuple
 from ..errors import GrammarError, GrammarTooLarge, UnsupportedGrammar
 from .constraint import WhiteSpace
 from .distinct import may_repeat
-from .endless import may_be_endless
-from .fsm.fallback import to_engine
 from .fsm.pattern import Node, Seq
 from .fsm.pattern import parse as parse_regex
-from .guidance import UNFORCED
 from .json_schema.bounded import bounded
 from .json_schema.document import parse as parse_json
+from .json_schema.inline import edges
 from .json_schema.judge import Watch, watch_of
 from .json_schema.marks import first_mark, without_marks
 from .json_schema.normalise import normalise
 from .json_schema.refusal import check_keys, invalid
 from .json_schema.strings import literal
 from .json_schema.whitespace import engine_options
+from .tag_body import Body, Document, LarkWriter, Lexeme, Text, Token, alt, repeat, seq
 from .tag_cursor import TagStart, may_be_scalar
-from .tag_parts import as_list, as_text, check_apart, constant, excluded, some_text, sparse, until
+from .tag_lexemes import in_lexemes
+from .tag_parts import as_list, as_text, check_apart, constant, excluded, is_unambiguous, some_text, sparse, until
 
 MAX_TAGS = 4096
 
@@ -75,10 +76,12 @@ def to_lark(
     if not isinstance(document, dict):
         raise invalid("a structural tag is an object", "", "#")
     writer = _Writer(whitespace, special_tokens)
+    is_plain, pointer = True, "#"
     if "format" in document:
         check_keys(document, {"type", "format"}, "#")
         writer.is_document = isinstance(document["format"], dict) and document["format"].get("type") == "json_schema"
         body = writer.format(document["format"], "#/format")
+        is_plain, pointer = is_unambiguous(document["format"]), "#/format"
     elif "structures" in document or "triggers" in document:
         check_keys(document, {"type", "structures", "triggers"}, "#")
         try:
@@ -87,7 +90,9 @@ def to_lark(
             raise _as_legacy(error) from None
     else:
         raise invalid("a structural tag has structures and triggers, or a format", "format", "#/format")
-    lines = ["%llguidance {}", f"start: {body}", *writer.lines]
+    lark = LarkWriter()
+    start = lark.write(body if is_plain and not writer.may_run_on else in_lexemes(body, pointer))
+    lines = ["%llguidance {}", f"start: {start}", *writer.lines, *lark.lines]
     return TagGrammar(
         "\n".join(lines) + "\n", tuple(writer.ignored), frozenset(writer.named), writer.tag_starts, writer.begins
     )
@@ -122,17 +127,16 @@ class _Writer:
         self.whitespace: WhiteSpace = whitespace
         self.special_tokens = special_tokens
         self.named: set[int] = set()
-        self.rules: dict[str, str] = {}
         self.starts: dict[str, Watch | None] = {}
         self.has_free_names = False
         self.is_document = False  # the whole, without any tag
-        self.schemas: dict[tuple[str, str], str] = {}  # a schema and its tag's begin → its rule
+        self.may_run_on = False  # a number with what stands behind its tag
+        self.schemas: dict[tuple[str, str], Document] = {}  # by a schema and its tag's begin
         self.lines: list[str] = []
         self.ignored: list[str] = []
-        self.terminals: dict[Node, str] = {}
 
-    def format(self, spec: Any, pointer: str) -> str:
-        """The Lark expression of one `format`."""
+    def format(self, spec: Any, pointer: str) -> Body:
+        """The body of one `format`."""
         if not isinstance(spec, dict):
             raise invalid("a format is an object with a type", "type", pointer)
         kind = spec.get("type")
@@ -144,23 +148,20 @@ class _Writer:
             case "json_schema":
                 return self.schema(spec.get("json_schema"), f"{pointer}/json_schema")
             case "regex":
-                node = self.regex(spec, pointer)
-                if may_be_endless(node) and UNFORCED not in self.lines:
-                    self.lines.append(UNFORCED)
-                return self.terminal(node)
+                return Lexeme(self.regex(spec, pointer))
             case "any_text":
-                return f"{self.terminal(some_text(excluded(spec, pointer)))}?"
+                return repeat(Lexeme(some_text(excluded(spec, pointer)), is_free=True), 0, 1)
             case "optional" | "plus" | "star":
-                inner = self.rule(self.format(spec.get("content"), f"{pointer}/content"))
-                return inner + {"optional": "?", "plus": "+", "star": "*"}[kind]
+                low, high = {"optional": (0, 1), "plus": (1, None), "star": (0, None)}[kind]
+                return repeat(self.format(spec.get("content"), f"{pointer}/content"), low, high)
             case "sequence":
                 return self.sequence(spec, pointer)
             case "or":
                 elements = as_list(spec.get("elements"), f"{pointer}/elements")
                 options = [self.format(e, f"{pointer}/elements/{i}") for i, e in enumerate(elements)]
-                return "(" + " | ".join(options) + ")"
+                return alt(*options)
             case "tag":
-                return self.rule(self.tag(spec, pointer, ""))
+                return self.tag(spec, pointer, "")
             case "triggered_tags":
                 return self.triggered(spec, pointer)
             case "tags_with_separator":
@@ -171,7 +172,7 @@ class _Writer:
             pointer=f"{pointer}/type",
         )
 
-    def sequence(self, spec: dict[str, Any], pointer: str) -> str:
+    def sequence(self, spec: dict[str, Any], pointer: str) -> Body:
         """Elements in order; text of any kind must stand last, or be ended by a tag.
 
         Behind nothing but constants and documents, a document is found again by the constant right before it.
@@ -184,7 +185,7 @@ class _Writer:
                     keyword="type",
                     pointer=f"{pointer}/elements/{i}",
                 )
-        parts: list[str] = []
+        parts: list[Body] = []
         announced, is_plain = "", pointer == "#/format"
         for i, element in enumerate(elements):
             where = f"{pointer}/elements/{i}"
@@ -196,9 +197,9 @@ class _Writer:
                 parts.append(self.format(element, where))
             announced = constant(element)
             is_plain &= is_document or bool(announced)
-        return " ".join(parts) or '""'
+        return seq(*parts)
 
-    def triggered(self, spec: dict[str, Any], pointer: str) -> str:
+    def triggered(self, spec: dict[str, Any], pointer: str) -> Body:
         """Free text in which each trigger begins one of its tags."""
         given = as_list(spec.get("triggers"), f"{pointer}/triggers")
         triggers = [as_text(t, f"{pointer}/triggers/{i}") for i, t in enumerate(given)]
@@ -214,8 +215,8 @@ class _Writer:
                         f"the trigger {trigger!r} is a part of {other!r}", "triggers", f"{pointer}/triggers/{i}"
                     )
         excludes = excluded(spec, pointer)
-        bodies: dict[str, list[tuple[str, str]]] = {}
-        specials: dict[int, list[str]] = {}
+        bodies: dict[str, list[tuple[str, Body]]] = {}
+        specials: dict[int, list[Body]] = {}
         for i, tag in enumerate(tags):
             where = f"{pointer}/tags/{i}"
             begin = as_text(tag.get("begin") if isinstance(tag, dict) else None, f"{where}/begin")
@@ -223,27 +224,25 @@ class _Writer:
             if not starts:
                 raise invalid(f"begin {begin!r} starts with no trigger", "begin", f"{where}/begin")
             trigger = starts[0]
-            bodies.setdefault(trigger, []).append((begin, self.rule(self.tag(tag, where, trigger))))
+            bodies.setdefault(trigger, []).append((begin, self.tag(tag, where, trigger)))
             name = self.special_start(begin)
             if name is not None and (name.startswith(trigger) or trigger.startswith(name)):
-                specials.setdefault(self.special_tokens[name], []).append(self.rule(self.tag(tag, where, name)))
-        calls = []
+                specials.setdefault(self.special_tokens[name], []).append(self.tag(tag, where, name))
+        calls: list[Body] = []
         for trigger, begun in bodies.items():
             check_apart([begin for begin, _ in begun], f"{pointer}/tags")
-            before = self.terminal(until(trigger, [*triggers, *excludes]))
-            calls.append(f"{before} (" + " | ".join(rule for _, rule in begun) + ")")
-        before = self.terminal(some_text([*triggers, *excludes]))
-        for token_id, rules in specials.items():
-            calls.append(f"{before}? {self.token(token_id)} (" + " | ".join(rules) + ")")
-        one = self.rule(" | ".join(calls)) if calls else ""
-        rest = f"{before}?"
-        if not one:
+            before = Lexeme(until(trigger, [*triggers, *excludes]), is_free=True)
+            calls.append(seq(before, alt(*(tag for _, tag in begun))))
+        rest = repeat(Lexeme(some_text([*triggers, *excludes]), is_free=True), 0, 1)
+        calls += [seq(rest, self.token(token_id), alt(*begun)) for token_id, begun in specials.items()]
+        if not calls:
             return rest
+        one = alt(*calls)
         if spec.get("stop_after_first"):
-            return one if spec.get("at_least_one") else f"({one} | {rest})"
-        return f"{one}{'+' if spec.get('at_least_one') else '*'} {rest}"
+            return one if spec.get("at_least_one") else alt(one, rest)
+        return seq(repeat(one, int(bool(spec.get("at_least_one"))), None), rest)
 
-    def separated(self, spec: dict[str, Any], pointer: str) -> str:
+    def separated(self, spec: dict[str, Any], pointer: str) -> Body:
         """Tags one after the other, with a separator between."""
         tags = as_list(spec.get("tags"), f"{pointer}/tags")
         begins = [
@@ -251,12 +250,14 @@ class _Writer:
             for i, t in enumerate(tags)
         ]
         check_apart(begins, f"{pointer}/tags")
-        one = self.rule(" | ".join(self.rule(self.tag(t, f"{pointer}/tags/{i}", "")) for i, t in enumerate(tags)))
+        if not tags:
+            return seq()
+        one = alt(*(self.tag(t, f"{pointer}/tags/{i}", "") for i, t in enumerate(tags)))
         separator = as_text(spec.get("separator", ""), f"{pointer}/separator")
-        more = "" if spec.get("stop_after_first") else f" ({self.text(separator) if separator else ''} {one})*"
-        return f"{one}{more}" if spec.get("at_least_one") else f"({one}{more})?"
+        more = seq() if spec.get("stop_after_first") else repeat(seq(self.text(separator), one), 0, None)
+        return repeat(seq(one, more), int(bool(spec.get("at_least_one"))), 1)
 
-    def tag(self, spec: Any, pointer: str, begun: str) -> str:
+    def tag(self, spec: Any, pointer: str, begun: str) -> Body:
         """begin, content, end; `begun`: how much of begin has been read."""
         if not isinstance(spec, dict):
             raise invalid("a tag is an object with begin, content and end", "tags", pointer)
@@ -265,7 +266,7 @@ class _Writer:
         ends = spec.get("end", "")
         ends = [as_text(e, f"{pointer}/end") for e in (ends if isinstance(ends, list) and ends else [ends])]
         content = spec.get("content")
-        head = self.text(begin) + " " if begin else ""
+        head = self.text(begin)
         kind = content.get("type") if isinstance(content, dict) else None
         if kind == "any_text":
             if not all(ends):
@@ -273,23 +274,23 @@ class _Writer:
             assert isinstance(content, dict)
             check_keys(content, KEYS["any_text"] | {"type"}, f"{pointer}/content")
             stops = [*ends, *excluded(content, f"{pointer}/content")]
-            options = [self.terminal(until(end, stops)) for end in ends]
-            inside = self.terminal(some_text(stops))
-            options += [f"{inside}? {self.token(self.special_tokens[e])}" for e in ends if e in self.special_tokens]
-            return head + "(" + " | ".join(options) + ")"
+            options: list[Body] = [Lexeme(until(end, stops)) for end in ends]
+            inside = repeat(Lexeme(some_text(stops)), 0, 1)
+            options += [seq(inside, self.token(self.special_tokens[e])) for e in ends if e in self.special_tokens]
+            return seq(head, alt(*options))
         if kind == "regex":
             assert isinstance(content, dict)
             check_keys(content, KEYS["regex"] | {"type"}, f"{pointer}/content")
             tree = self.regex(content, f"{pointer}/content")
-            return head + "(" + " | ".join(self.terminal(Seq((tree, literal(end)))) for end in ends) + ")"
+            return seq(head, alt(*(Lexeme(Seq((tree, literal(end)))) for end in ends)))
         if kind == "json_schema":
             assert isinstance(content, dict)
             check_keys(content, KEYS["json_schema"] | {"type"}, f"{pointer}/content")
             body = self.schema(content.get("json_schema"), f"{pointer}/content/json_schema", begin=spec["begin"])
+            self.may_run_on |= any(end and end.encode()[0] in body.more for end in ends)
         else:
-            body = self.format(content, f"{pointer}/content")
-        tails = [self.text(end) if end else '""' for end in ends]
-        return f"{head}{body} ({' | '.join(tails)})"
+            return seq(head, self.format(content, f"{pointer}/content"), alt(*map(self.text, ends)))
+        return seq(head, body, alt(*map(self.text, ends)))
 
     def regex(self, spec: dict[str, Any], pointer: str) -> Node:
         return sparse(parse_regex(as_text(spec.get("pattern"), f"{pointer}/pattern")), f"{pointer}/pattern")
@@ -308,7 +309,7 @@ class _Writer:
             return ()
         return (b"",) if self.is_document else tuple(begin.encode() for begin in self.starts)
 
-    def schema(self, value: Any, pointer: str, *, begin: str = "") -> str:
+    def schema(self, value: Any, pointer: str, *, begin: str = "") -> Document:
         """`begin`: what opens the tag of which this is the content."""
         text = value if isinstance(value, str) else json.dumps(value)
         if value is None:
@@ -335,40 +336,24 @@ class _Writer:
         schema = normalised.schema if isinstance(normalised.schema, dict) else {}
         schema = bounded(schema if mark is None else without_marks(schema))
         options = engine_options(self.whitespace, json.dumps(schema))
-        name = self.schemas[text, begin] = self.rule("%json " + json.dumps({"x-guidance": options, **schema}))
-        return name
+        found = self.schemas[text, begin] = Document(f"j{len(self.schemas)}", *edges(schema))
+        self.lines.append(f"{found.rule}: %json " + json.dumps({"x-guidance": options, **schema}))
+        return found
 
-    def text(self, text: str) -> str:
+    def text(self, text: str) -> Body:
         """A literal; special tokens in it may be written as such."""
         found = next((name for name in self.special_tokens if name in text), None)
         if found is None:
-            return json.dumps(text) if text else '""'
+            return Text(text) if text else seq()
         before, _, after = text.partition(found)
-        parts = [json.dumps(before)] if before else []
-        parts += [self.token(self.special_tokens[found]), *([self.text(after)] if after else [])]
-        return f"({json.dumps(text)} | {' '.join(parts)})"
+        parts = [Text(before)] if before else []
+        return alt(Text(text), seq(*parts, self.token(self.special_tokens[found]), self.text(after)))
 
     def special_start(self, text: str) -> str | None:
         """The special token with whose text `text` begins."""
         return next((name for name in self.special_tokens if text.startswith(name)), None)
 
-    def token(self, token_id: int) -> str:
+    def token(self, token_id: int) -> Token:
         """A special token."""
         self.named.add(token_id)
-        return f"<[{token_id}]>"
-
-    def terminal(self, tree: Node) -> str:
-        """The name of a lexeme."""
-        name = self.terminals.get(tree)
-        if name is None:
-            name = self.terminals[tree] = f"T{len(self.terminals)}"
-            self.lines.append(f"{name}: /{to_engine(tree)}/")
-        return name
-
-    def rule(self, body: str) -> str:
-        """The name of a rule with this body."""
-        name = self.rules.get(body)
-        if name is None:
-            name = self.rules[body] = f"r{len(self.lines)}"
-            self.lines.append(f"{name}: {body}")
-        return name
+        return Token(token_id)

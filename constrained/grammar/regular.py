@@ -30,7 +30,7 @@ class Lexer:
     def __init__(self, bodies: dict[str, Body], alphabet: Alphabet) -> None:
         self.bodies = bodies
         self.alphabet = alphabet
-        self.leads = _lead_bytes(alphabet)
+        self.leads = lead_bytes(alphabet)
         self.trees: list[Node] = []
         self.documents: dict[str, int] = {}
         """Of each JSON schema, what may follow its documents."""
@@ -219,8 +219,8 @@ def _close(nfa: Nfa, states: Any) -> frozenset[int]:
     return frozenset(seen)
 
 
-def _lead_bytes(alphabet: Alphabet) -> list[int]:
-    """For each class the bytes with which its characters begin, as bits."""
+def lead_bytes(alphabet: Alphabet) -> list[int]:
+    """For each class of characters the bytes with which they begin, as bits."""
     leads = [0] * alphabet.num_classes
     for start, end, c in zip(alphabet.starts, [*alphabet.starts[1:], 0x110000], alphabet.class_ids, strict=True):
         if c >= 0:

@@ -1,0 +1,43 @@
+import pytest
+
+from radixlang.constrained.fsm.pattern import parse
+from radixlang.constrained.tag_body import Body, Document, Lexeme, Text, Token, alt, repeat, seq
+from radixlang.constrained.tag_lexer import is_greed_harmless
+from radixlang.errors import GrammarTooLarge
+
+INTEGER = Document("j0", b"-0123456789", b"0123456789")
+OBJECT = Document("j1", b"{", b"")
+
+
+def rx(pattern: str) -> Lexeme:
+    return Lexeme(parse(pattern))
+
+
+@pytest.mark.parametrize(
+    ("body", "is_harmless"),
+    [
+        (seq(rx("[^<]*"), Text("<")), True),
+        (seq(rx("[^<]*"), Text("é")), False),
+        (seq(rx("[à-è]*"), Text("é")), False),  # they begin with the same byte
+        (seq(rx("[^<]*>"), Text("b")), False),
+        (seq(rx("[^<]*>"), Text("<")), True),
+        (repeat(rx("ab|a"), 1, None), True),
+        (seq(alt(Text("a"), Text("ab")), Text("bc")), False),
+        (seq(alt(Text("a"), Text("ab")), Text("c")), True),
+        (seq(rx("[0-9]+"), INTEGER), False),
+        (seq(INTEGER, rx("[0-9]+")), False),
+        (seq(INTEGER, Lexeme(parse(".+"), is_free=True)), True),
+        (seq(INTEGER, Text(".5")), True),
+        (alt(OBJECT, Text("{")), False),
+        (alt(OBJECT, INTEGER, Text("a")), True),
+        (seq(rx("a*"), Token(5), rx("a*")), True),
+        (repeat(seq(rx("a*"), repeat(Token(5), 0, 1)), 0, None), False),
+    ],
+)
+def test_whether_greed_is_harmless(body: Body, is_harmless: bool) -> None:
+    assert is_greed_harmless(body) is is_harmless
+
+
+def test_what_takes_too_long_to_say_is_refused() -> None:
+    with pytest.raises(GrammarTooLarge):
+        is_greed_harmless(seq(rx("(?:[a-z]|[a-f]x){1,2000}A"), Text("x")))
