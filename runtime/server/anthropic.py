@@ -21,6 +21,7 @@ from .http import Answer, EventStream, Request, json_response
 from .messages import prompt_ids, template_messages
 from .route import Handler, Route
 from .service import Service
+from .tool_forms import form_of
 from .tools import ToolPlan, ToolStream, plan_tools, read
 
 _encode = msgspec.json.Encoder().encode
@@ -67,7 +68,7 @@ async def messages(service: Service, request: Request) -> Answer:
     adapter = service.adapter_of(body.model)
     if body.max_tokens < 1:
         raise RequestError(f"max_tokens must be at least 1, found {body.max_tokens}", param="max_tokens")
-    plan = _plan(body)
+    plan = _plan(service, body)
     given = {
         "temperature": body.temperature,
         "top_p": body.top_p,
@@ -103,11 +104,11 @@ async def count_tokens(service: Service, request: Request) -> Answer:
     """POST /v1/messages/count_tokens."""
     body = await request.struct(CountBody)
     service.adapter_of(body.model)
-    ids = await prompt_ids(service, _conversation(body), _plan(body))
+    ids = await prompt_ids(service, _conversation(body), _plan(service, body))
     return json_response({"input_tokens": len(ids)})
 
 
-def _plan(body: MessagesBody | CountBody) -> ToolPlan | None:
+def _plan(service: Service, body: MessagesBody | CountBody) -> ToolPlan | None:
     tools = None
     if body.tools is not None:
         tools = []
@@ -117,7 +118,7 @@ def _plan(body: MessagesBody | CountBody) -> ToolPlan | None:
             function = {"name": tool.get("name"), "parameters": tool.get("input_schema")}
             if tool.get("description") is not None:
                 function["description"] = tool["description"]
-            tools.append({"type": "function", "function": function})
+            tools.append({"type": "function", "function": function, "strict": tool.get("strict")})
     choice: Any = None
     if body.tool_choice is not None:
         kind = body.tool_choice.get("type")
@@ -127,7 +128,13 @@ def _plan(body: MessagesBody | CountBody) -> ToolPlan | None:
             choice = {"any": "required"}.get(kind, kind)
         else:
             raise RequestError("tool_choice.type must be auto, any, tool or none", param="tool_choice.type")
-    return plan_tools(tools, choice)
+    return plan_tools(
+        tools,
+        choice,
+        form=form_of(service.front.tool_template),
+        is_parallel=not (body.tool_choice or {}).get("disable_parallel_tool_use"),
+        schema_path="input_schema",
+    )
 
 
 def _conversation(body: MessagesBody | CountBody) -> list[dict[str, Any]]:

@@ -10,19 +10,21 @@ from typing import Any
 
 import msgspec
 
-from ...errors import GrammarError, PromptTooLong, RequestError
+from ...errors import PromptTooLong, RequestError
 from ..generate_request import GenerateChunk, GenerateRequest
 from ..messages import LogprobRequest
+from .conversation import obliged, shown
 from .generation import Tally, chunks_of, finish_reason, gather, headers_of, usage_of, warnings_of
 from .http import Answer, EventStream, Request, json_response
 from .messages import prompt_ids, template_messages
 from .openai_fields import GenerationFields, check_top_logprobs, client_of, constraint_of, sampling_of
 from .openai_logprobs import chat_logprobs
 from .program_models import chat_with, program_of
-from .reasoning import Thinking, Thoughts, thinking_of
+from .reasoning import Thinking, Thoughts
 from .route import Route
 from .service import Service
 from .streaming import DONE, event
+from .tool_forms import form_of
 from .tools import ToolPlan, ToolStream, call_object, plan_tools, read
 
 _encode = msgspec.json.Encoder().encode
@@ -58,19 +60,16 @@ async def chat(service: Service, request: Request) -> Answer:
         return await chat_with(service, request, program, body)
     adapter = service.adapter_of(body.model, body.lora_path)
     num_top = check_top_logprobs(bool(body.logprobs), body.top_logprobs)
-    plan = plan_tools(body.tools, body.tool_choice)
+    plan = plan_tools(
+        body.tools, body.tool_choice, form=form_of(front.tool_template), is_parallel=body.parallel_tool_calls
+    )
     ids = await _prompt_ids(service, body, plan)
     max_name = "max_completion_tokens" if body.max_completion_tokens is not None else "max_tokens"
     asked = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
     if asked is None:
         asked = body.n_predict if body.n_predict is not None and body.n_predict >= 0 else None
     found = constraint_of(body)
-    if plan is not None and plan.forced is not None:
-        if found is not None:
-            raise GrammarError(
-                f"tool_choice and {found.param} cannot be combined; give one", code="conflicting_constraints"
-            )
-        found = plan.forced
+    found, thinking = obliged(service, ids, plan, found)
     sampling = sampling_of(
         body,
         max_tokens=asked if asked is not None else max(1, service.max_context - len(ids)),
@@ -78,12 +77,11 @@ async def chat(service: Service, request: Request) -> Answer:
         vocab_size=service.vocab_size,
         defaults=service.sampling_defaults,
     )
-    thinks = found is None and body.separate_reasoning is not False
-    thinking = thinking_of(service, ids) if thinks else None
-    shape = _Shape(service, body, plan, num_top, thinking, request.ignored)
+    told_apart = thinking if body.separate_reasoning is not False else None
+    shape = _Shape(service, body, plan, num_top, told_apart, request.ignored)
     call = GenerateRequest(
         prompt=[ids],
-        sampling=sampling,
+        sampling=shown(sampling, plan),
         constraint=found.constraint if found else None,
         logprobs=LogprobRequest(output=True, num_top=num_top) if body.logprobs else None,
         rid=body.rid or body.request_id or shape.id,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Any
 
+import msgspec
+
 from ...constrained.fields import FoundConstraint
 from ...errors import GrammarError, InvalidSampling
 from ..generate_request import GenerateChunk, GenerateRequest
@@ -13,9 +15,38 @@ from .generation import chunks_of
 from .http import Request
 from .messages import prompt_ids
 from .openai_fields import client_of
-from .reasoning import thinking_of, told_apart
+from .reasoning import Thinking, thinking_of, told_apart
 from .service import Service
 from .tools import ToolPlan
+
+
+def obliged(
+    service: Service, ids: list[int], plan: ToolPlan | None, found: FoundConstraint | None
+) -> tuple[FoundConstraint | None, Thinking | None]:
+    """What the answer to the prompt `ids` must be, and how it may think; `found`: the request's own constraint.
+
+    Raises GrammarError where that and a forced call are asked for at once. Beside it a strict tool constrains nothing.
+    """
+    if found is not None and plan is not None and plan.forced is not None:
+        raise GrammarError(
+            f"tool_choice and {found.param} cannot be combined; give one", code="conflicting_constraints"
+        )
+    if plan is not None and plan.forced is not None:
+        return plan.forced, None
+    if found is not None:
+        return found, None
+    thinking = thinking_of(service, ids)
+    if plan is None or plan.strict is None:
+        return None, thinking
+    tags, is_open = (thinking.tags, thinking.is_open) if thinking is not None else (None, False)
+    return plan.strict.constraint(tags, is_open=is_open), thinking
+
+
+def shown(sampling: SamplingParams, plan: ToolPlan | None) -> SamplingParams:
+    """The sampling with which calls can be read: a special token may open one."""
+    if plan is None or plan.strict is None:
+        return sampling
+    return msgspec.structs.replace(sampling, skip_special_tokens=False)
 
 
 async def converse(
@@ -38,12 +69,7 @@ async def converse(
     `names`: what this API calls them, for errors. Raises RequestError for what cannot be, before anything is generated.
     """
     ids = await prompt_ids(service, messages, plan, param=prompt_param)
-    if plan is not None and plan.forced is not None:
-        if found is not None:
-            raise GrammarError(
-                f"tool_choice and {found.param} cannot be combined; give one", code="conflicting_constraints"
-            )
-        found = plan.forced
+    found, thinking = obliged(service, ids, plan, found)
     given = {**service.sampling_defaults, "max_new_tokens": max(1, service.max_context - len(ids)), **sampling}
     params = SamplingParams(**given)
     try:
@@ -53,7 +79,7 @@ async def converse(
         raise InvalidSampling(error.message.replace(error.param or "\0", told or "", 1), param=told) from None
     call = GenerateRequest(
         prompt=[ids],
-        sampling=params,
+        sampling=shown(params, plan),
         constraint=found.constraint if found else None,
         stream=stream,
         client=client_of(request.client, user),
@@ -62,5 +88,4 @@ async def converse(
         add_bos=False,
     )
     chunks = chunks_of(service.front, call, prompt_param=prompt_param, found=found)
-    thinking = thinking_of(service, ids) if found is None else None
     return told_apart(chunks, thinking) if thinking is not None else chunks

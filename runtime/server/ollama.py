@@ -16,15 +16,17 @@ from ...errors import PromptTooLong, RequestError, UnsupportedContent
 from ..generate_request import GenerateChunk, GenerateRequest
 from ..messages import LogprobRequest
 from ..sampling_params import SamplingParams
+from .conversation import obliged, shown
 from .errors import error_body
 from .generation import Generation, Tally, chunks_of, finish_reason, gather
 from .http import Answer, EventStream, Request, convert, json_response
 from .messages import prompt_ids, render, template_messages
 from .openai_fields import check_top_logprobs
 from .openai_logprobs import chat_logprobs
-from .reasoning import Thinking, thinking_of
+from .reasoning import Thinking
 from .route import Route
 from .service import Service
+from .tool_forms import form_of
 from .tools import ToolPlan, ToolStream, plan_tools, read
 
 _encode = msgspec.json.Encoder().encode
@@ -93,7 +95,7 @@ async def chat(service: Service, request: Request) -> Answer:
     service.adapter_of(body.model)
     if not body.messages:
         return json_response(_loaded(service, body, {"message": {"role": "assistant", "content": ""}}))
-    plan = plan_tools(body.tools, body.tool_choice)
+    plan = plan_tools(body.tools, body.tool_choice, form=form_of(service.front.tool_template))
     messages = template_messages([_openai_message(m, i) for i, m in enumerate(body.messages)])
     ids, num_cut = await _chat_ids(service, body, messages, plan)
 
@@ -247,14 +249,11 @@ async def _answer(
     sampling = _sampling(service, request, body, len(ids))
     service.check_fields(request)
     found = find_constraint({"format": body.format}) if body.format is not None else None
-    if plan is not None and plan.forced is not None:
-        if found is not None:
-            raise RequestError("format and tool_choice cannot be combined", code="conflicting_constraints")
-        found = plan.forced
+    found, thinking = obliged(service, ids, plan, found)
     streams = body.stream is not False
     call = GenerateRequest(
         prompt=[ids],
-        sampling=sampling,
+        sampling=shown(sampling, plan),
         constraint=found.constraint if found else None,
         logprobs=LogprobRequest(output=True, num_top=num_top) if body.logprobs else None,
         stream=streams,
@@ -263,7 +262,7 @@ async def _answer(
         timeout_s=service.timeout(None),
         add_bos=False,
     )
-    thinking = thinking_of(service, ids) if found is None and body.think is not False else None
+    thinking = thinking if body.think is not False else None
     writer = _Lines(service, body, plan, wrap, ids if keeps_context else None, num_top, thinking, num_cut)
     chunks = chunks_of(front, call, prompt_param="prompt", found=found)
     if streams:

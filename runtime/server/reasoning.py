@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from ...errors import RequestError
-from ...lang.reasoning import REASONING_TAGS, ReasoningSplitter, split_reasoning
+from ...lang.reasoning import REASONING_TAGS, ReasoningSplitter, ReasoningTags, split_reasoning
 from ..generate_request import GenerateChunk
 from .http import Answer, Request, json_response
 from .route import Route
@@ -31,6 +31,11 @@ class Thinking(NamedTuple):
     format: str
     is_open: bool
     """The prompt ends within a thought."""
+
+    @property
+    def tags(self) -> ReasoningTags:
+        """What encloses a thought."""
+        return REASONING_TAGS[self.format]
 
     def reader(self, *, is_held: bool = False) -> Thoughts:
         """For one answer; `is_held`: its thoughts come as one piece."""

@@ -8,6 +8,7 @@ from ...constrained.fields import FoundConstraint, response_format
 from ...constrained.wire import ConstraintFields, asked_in, constraint_in
 from ...errors import GrammarError, RequestError
 from .messages import template_messages
+from .tool_forms import ToolForm
 from .tools import ToolPlan, plan_tools
 
 _IGNORED_ITEMS = frozenset({"reasoning", "item_reference", "web_search_call", "file_search_call", "computer_call"})
@@ -67,8 +68,8 @@ def _item(item: Any, path: str) -> list[dict[str, Any]]:
     raise RequestError(f"{path}.type {str(kind)[:40]!r} is not served", param=f"{path}.type")
 
 
-def tools_of(body: ResponsesBody) -> ToolPlan | None:
-    """Function tools; other types are skipped, as clients send them unasked."""
+def tools_of(body: ResponsesBody, form: ToolForm) -> ToolPlan | None:
+    """Function tools; other types are skipped, as clients send them unasked. `form`: how the model writes calls."""
     tools = None
     if body.tools is not None:
         tools = []
@@ -79,11 +80,11 @@ def tools_of(body: ResponsesBody) -> ToolPlan | None:
                 function = {
                     k: v for k, v in tool.items() if k in ("name", "description", "parameters") and v is not None
                 }
-                tools.append({"type": "function", "function": function})
+                tools.append({"type": "function", "function": function, "strict": tool.get("strict")})
     choice = body.tool_choice
     if isinstance(choice, dict) and choice.get("type") == "function":
         choice = {"type": "function", "function": {"name": choice.get("name")}}
-    return plan_tools(tools, choice)
+    return plan_tools(tools, choice, form=form, is_parallel=body.parallel_tool_calls, schema_path="parameters")
 
 
 def constraint_of(body: ResponsesBody) -> FoundConstraint | None:

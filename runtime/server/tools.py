@@ -1,7 +1,8 @@
 """Tools of a chat request: which there are, whether one must be called, and the calls in what the model writes.
 
 A choice is a constraint, not a hint: with `required` or a named tool the model can write nothing but a call. With
-`auto` it writes freely, and calls are read out of its text.
+`auto` it writes freely, and calls are read out of its text; where a tool is strict, each call that it begins is
+constrained.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ from typing import Any
 from ...constrained.constraint import JsonSchema
 from ...constrained.fields import FoundConstraint
 from ...errors import RequestError
+from .tool_forms import HERMES, FormReader, Piece, StrictTools, ToolForm, strict_schema
 from .tool_parsers import Parsed, ToolCall, parse
 
 MAX_TOOLS = 4096
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _FORCED_HEAD = re.compile(r'\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"arguments"\s*:\s*')
 _WHOLE_MARKERS = ("{", "[", "<|python_tag|>")
+_BETWEEN = " \t\n;"
+"""What may stand between calls and is no text."""
 _TAG, _END = "<tool_call>", "</tool_call>"
 
 
@@ -33,10 +37,22 @@ class ToolPlan:
     names: frozenset[str]
     forced: FoundConstraint | None
     """The constraint of `required` or a named tool."""
+    strict: StrictTools | None
+    """What constrains the calls of `auto`; None: no tool is strict."""
 
 
-def plan_tools(tools: Any, choice: Any) -> ToolPlan | None:
-    """None: no tools are in play. Raises RequestError naming the field."""
+def plan_tools(
+    tools: Any,
+    choice: Any,
+    *,
+    form: ToolForm = HERMES,
+    is_parallel: bool | None = None,
+    schema_path: str = "function.parameters",
+) -> ToolPlan | None:
+    """None: no tools are in play. Raises RequestError naming the field, GrammarError for the schema of a strict tool.
+
+    `form`: how the model writes calls; `is_parallel`: false allows one; `schema_path`: where a tool has its schema.
+    """
     checked = _tools(tools)
     names = {t["function"]["name"]: t["function"] for t in checked}
     wanted: list[str] | None = None
@@ -56,7 +72,11 @@ def plan_tools(tools: Any, choice: Any) -> ToolPlan | None:
         raise RequestError('tool_choice must be "none", "auto", "required" or a function', param="tool_choice")
     if not checked or choice == "none":
         return None
-    forced = None
+    stricts = {t["function"]["name"] for t in tools if _is_strict(t)}
+    for index, tool in enumerate(checked):
+        if _is_strict(tools[index]):
+            strict_schema(_arguments_schema(tool["function"], is_strict=True), f"tools.{index}.{schema_path}")
+    forced = strict = None
     if wanted is not None:
         schema = (
             {"anyOf": [_call_schema(names[name]) for name in wanted]}
@@ -64,7 +84,18 @@ def plan_tools(tools: Any, choice: Any) -> ToolPlan | None:
             else _call_schema(names[wanted[0]])
         )
         forced = FoundConstraint(JsonSchema(json.dumps(schema, ensure_ascii=False)), "tools")
-    return ToolPlan(checked, frozenset(names), forced)
+    elif stricts:
+        schemas = {name: _arguments_schema(f, is_strict=name in stricts) for name, f in names.items()}
+        strict = StrictTools(form, schemas, is_parallel is not False)
+    return ToolPlan(checked, frozenset(names), forced, strict)
+
+
+def _is_strict(tool: dict[str, Any]) -> bool:
+    return tool.get("strict") is True or tool["function"].get("strict") is True
+
+
+def _arguments_schema(function: dict[str, Any], *, is_strict: bool) -> dict[str, Any]:
+    return {"type": "object", **(function.get("parameters") or {})} if is_strict else {"type": "object"}
 
 
 def _tools(tools: Any) -> list[dict[str, Any]]:
@@ -130,6 +161,8 @@ def read(text: str, plan: ToolPlan | None) -> Parsed:
     """The text and the calls of a finished answer; without calls all of it is text."""
     if plan is None:
         return Parsed(text, [])
+    if plan.strict is not None:
+        return _read_strict(text, plan.strict)
     if plan.forced is None:
         parsed = parse(text, "auto", plan.names)
         return parsed if parsed.calls else Parsed(text, [])
@@ -138,6 +171,19 @@ def read(text: str, plan: ToolPlan | None) -> Parsed:
         return Parsed("", [])
     arguments = text[found.end() :].rstrip()
     return Parsed("", [ToolCall(json.loads(found.group(1)), arguments[:-1].rstrip() if _is_whole(text) else arguments)])
+
+
+def _read_strict(text: str, strict: StrictTools) -> Parsed:
+    reader, said = FormReader(strict), ""
+    calls: list[ToolCall] = []
+    for piece in reader.push(text):
+        said += piece.text
+        if piece.name:
+            calls.append(ToolCall(piece.name, ""))
+        elif piece.arguments:
+            calls[-1] = ToolCall(calls[-1].name, calls[-1].arguments + piece.arguments)
+    said += reader.finish()
+    return Parsed(said.strip(_BETWEEN) if calls else said, calls)
 
 
 def _is_whole(text: str) -> bool:
@@ -163,6 +209,7 @@ class ToolStream:
 
     def __init__(self, plan: ToolPlan) -> None:
         self._plan = plan
+        self._reader = FormReader(plan.strict) if plan.strict is not None else None
         self._held = ""
         self._whole = False
         self._seen_text = False
@@ -171,6 +218,8 @@ class ToolStream:
 
     def push(self, text: str) -> list[dict[str, Any]]:
         """Deltas that became certain."""
+        if self._reader is not None:
+            return [d for piece in self._reader.push(text) for d in self._of_form(piece)]
         self._held += text
         return self._forced() if self._plan.forced is not None else self._free()
 
@@ -180,6 +229,8 @@ class ToolStream:
 
     def finish(self) -> list[dict[str, Any]]:
         """What was held back."""
+        if self._reader is not None:
+            return self._text(self._reader.finish())
         deltas: list[dict[str, Any]] = []
         if self._plan.forced is not None:
             if self._head is not None:
@@ -190,6 +241,11 @@ class ToolStream:
             deltas = self._text(parsed.text) + [d for call in parsed.calls for d in self._call(call)]
         self._held = ""
         return deltas
+
+    def _of_form(self, piece: Piece) -> list[dict[str, Any]]:
+        if piece.name:
+            return self._call(ToolCall(piece.name, ""))
+        return self._piece(piece.arguments) if piece.arguments else self._text(piece.text)
 
     def _forced(self) -> list[dict[str, Any]]:
         deltas: list[dict[str, Any]] = []
@@ -208,7 +264,7 @@ class ToolStream:
     def _piece(self, arguments: str) -> list[dict[str, Any]]:
         if not arguments:
             return []
-        return [{"tool_calls": [{"index": 0, "function": {"arguments": arguments}}]}]
+        return [{"tool_calls": [{"index": self.num_calls - 1, "function": {"arguments": arguments}}]}]
 
     def _free(self) -> list[dict[str, Any]]:
         if self._whole:
@@ -242,7 +298,7 @@ class ToolStream:
                 deltas += self._text(block)
 
     def _text(self, text: str) -> list[dict[str, Any]]:
-        if not text or (self.num_calls and not text.strip()):
+        if not text or (self.num_calls and not text.strip(_BETWEEN if self._reader is not None else None)):
             return []
         self._seen_text = True
         return [{"content": text}]
