@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from os.path import commonprefix
 from typing import Any, NamedTuple
 
 from ...constrained.constraint import JsonSchema, StructuralTag
@@ -26,7 +25,7 @@ class ToolForm(NamedTuple):
 
     name: str
     openings: tuple[str, ...]
-    """What may stand before `{"name": …`; one that is empty makes what all tools' calls begin with a trigger."""
+    """What may stand before `{"name": …`."""
     key: str
     """Of the arguments."""
     closings: tuple[str, ...]
@@ -41,7 +40,7 @@ class ToolForm(NamedTuple):
 
 HERMES = ToolForm("hermes", ("<tool_call>",), "arguments", ("}</tool_call>", "}\n</tool_call>"), ("<tool_call>",))
 QWEN = HERMES._replace(name="qwen", openings=("<tool_call>\n",), closings=("}\n</tool_call>",))
-LLAMA3 = ToolForm("llama3", ("<|python_tag|>", ""), "parameters", ("}",), ("<|python_tag|>",))
+LLAMA3 = ToolForm("llama3", ("<|python_tag|>", ""), "parameters", ("}",), ("<|python_tag|>", '{"name": "'))
 MISTRAL = ToolForm("mistral", ("[TOOL_CALLS] [",), "arguments", ("}]",), ("[TOOL_CALLS]",))
 
 
@@ -72,10 +71,7 @@ class StrictTools(NamedTuple):
 
         A thought is free but for what begins a call: nothing in it could be taken for one.
         """
-        triggers = [*self.form.triggers]
-        if "" in self.form.openings:  # the heads themselves are triggers; one for all, as many take seconds to compile
-            heads = [head for name in self.schemas for head in self.form.heads(name)]
-            triggers.append(commonprefix([head for head in heads if not head.startswith(self.form.triggers)]))
+        triggers = self.form.triggers
         tags = [
             {"begin": head, "content": {"type": "json_schema", "json_schema": schema}, "end": list(self.form.closings)}
             for name, schema in self.schemas.items()
@@ -86,7 +82,7 @@ class StrictTools(NamedTuple):
             form["stop_after_first"] = True
         if thought is not None:
             form["excludes"] = [thought.start]
-            inside = {"type": "any_text", "excludes": [*triggers]}
+            inside = {"type": "any_text", "excludes": triggers}
             begins = {"type": "tag", "begin": "" if is_open else thought.start, "content": inside, "end": thought.end}
             first = begins if is_open else {"type": "optional", "content": begins}
             form = {"type": "sequence", "elements": [first, form]}
@@ -148,7 +144,7 @@ class FormReader:
         openings = "|".join(re.escape(opening) for opening in form.openings)
         self._names = strict.schemas
         self._head = re.compile(rf'(?:{openings})\{{"name": "([^"]*)", "{form.key}": ')
-        self._starts = [opening or '{"name": "' for opening in form.openings]
+        self._starts = form.triggers
         self._longest = max(len(head) for name in strict.schemas for head in form.heads(name))
         self._closings = form.closings
         self._held = ""

@@ -111,6 +111,52 @@ def test_anthropics_constraints_are_obeyed(server, fields):
     assert refused.json()["error"]["type"] == "invalid_request_error"
 
 
+def weather(city, days):
+    """A turn in which a call's arguments are not what the tool's schema says."""
+    call = {"name": "get_weather", "arguments": json.dumps({"town": city, "days": days, "unit": "C"})}
+    return [
+        {"role": "user", "content": f"Weather in {city}, {days} days"},
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "x", "type": "function", "function": call}]},
+        {"role": "tool", "tool_call_id": "x", "content": "sunny"},
+        {"role": "assistant", "content": "Sunny."},
+    ]
+
+
+@pytest.mark.parametrize("temperature", [0, 1])
+def test_a_strict_tool_that_the_model_calls_by_itself_gets_arguments_of_its_schema(client, temperature):
+    days = {"type": "integer", "minimum": 1, "maximum": 9}
+    schema = {
+        "type": "object",
+        "properties": {"city": {"enum": ["Paris", "Rome"]}, "days": days},
+        "required": ["city", "days"],
+        "additionalProperties": False,
+    }
+    said = [*weather("Oslo", 12), *weather("Bern", 30), *weather("Lima", 11)]
+    asked = dict(
+        model="default",
+        messages=[*said, {"role": "user", "content": "Weather in Oslo, 20 days"}],
+        max_tokens=120,
+        temperature=temperature,
+    )
+
+    def arguments(strict, seed):
+        function = {"name": "get_weather", "parameters": schema, "strict": strict}
+        tools = [{"type": "function", "function": function}]
+        (choice,) = client.chat.completions.create(**asked, tools=tools, seed=seed).choices
+        calls = [json.loads(call.function.arguments) for call in choice.message.tool_calls or []]
+        assert (choice.finish_reason == "tool_calls") == bool(calls)
+        return calls
+
+    found = [call for seed in range(6) for call in arguments(True, seed)]
+    assert found
+    for call in found:
+        assert list(call) == ["city", "days"]
+        assert call["city"] in ("Paris", "Rome")
+        assert call["days"] in range(1, 10)
+    # It is the constraint that made them so: without it the model goes on as the conversation began.
+    assert any("town" in call for seed in range(6) for call in arguments(False, seed))
+
+
 def stats(server):
     return server.http.get("/get_server_info").json()["internal_states"][0]
 
