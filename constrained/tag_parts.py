@@ -28,6 +28,8 @@ def is_unambiguous(spec: Any) -> bool:
     kind = spec.get("type")
     tags = spec["tags"] if kind == "triggered_tags" else [spec] if kind == "tag" else []
     kinds = {tag["content"]["type"] for tag in tags}
+    if any(isinstance(tag.get("end"), list) and len(tag["end"]) > 1 for tag in tags):
+        return False  # one end may begin like another
     return kind == "json_schema" or (bool(tags) and kinds <= {"json_schema", "const_string", "any_text"})
 
 

@@ -156,12 +156,22 @@ def test_a_tags_language_is_enforced_exactly(seed: int) -> None:
             ["(", "(<1>", "(<1)", ")"],
         ),
         (
+            {
+                "type": "triggered_tags",
+                "triggers": ["bc"],
+                "tags": [{"begin": "bc", "content": {"type": "const_string", "value": "x"}, "end": ["a", "ab"]}],
+                "excludes": ["cx"],
+            },
+            ["bcxa", "bcxab", "bcxabcxa", "bcxabc"],
+            ["bcxabcx", "bcx", "bcxb"],
+        ),
+        (
             {"type": "sequence", "elements": [INTEGER, {"type": "const_string", "value": "e"}]},
             ["1e", "-12e"],
             ["e", "1", "1e5"],
         ),
     ],
-    ids=["beside documents", "free text inside a tag", "integer"],
+    ids=["beside documents", "free text inside a tag", "ends that begin alike", "integer"],
 )
 def test_what_stands_beside_documents(spec: dict, valid: list[str], invalid: list[str]) -> None:
     grammar = compiled(spec)
