@@ -4,7 +4,7 @@ python examples/bench/grammar.py [--model-path PATH] [--schemas FOLDER of JSON s
                                  [--cases]
 
 Compile and mask times are the thread's computing time, so that a busy machine does not count. `--model` adds what needs
-a model: the ratio of constrained to free time a token, a running stream's longest gap while hostile grammars compile,
+a model: the ratio of constrained to free time a token (drafts off), a running stream's longest gap while hostile grammars compile,
 and with `--answers` how many finished answers of N schemas, the sample's and the folder's, at two temperatures are
 invalid. `--cases` adds a table of single constraints and of constraints meant to hurt; there a column is read against
 its neighbours. Its last column counts the tokens of a document that need no step of their own when forced tokens are
@@ -307,7 +307,7 @@ def longest_gap_ms(engine, hostile: list[dict[str, str]]) -> float:
 
 
 def model_limits(name: str, folder: Path | None, num_answers: int) -> None:
-    engine = radixlang.Engine(model_path=name)
+    engine = radixlang.Engine(model_path=name, speculative_algorithm="none")
     try:
         text = {"json_schema": json.dumps({"type": "string", "minLength": 4000})}
         for batch in (1, 16):

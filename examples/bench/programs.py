@@ -4,7 +4,8 @@
 
 One server and one engine in this process, both with an empty cache before each run; the ways take turns, and a ratio is
 that of the medians. `plain` is what one writes without a frontend: whole prompts as text, branches in threads,
-one connection a thread; an option is chosen as SGLang's frontend does it, by the log-probabilities of two calls.
+one connection a thread; an option is chosen as SGLang's frontend does it, by the log-probabilities of two calls. Drafts are
+off: who comes later would profit from what those before have said.
 
 Limits: compiled at most 0.9 and remote at most 0.85 of plain's time where a program forks, remote at most 1.0 where it
 does not; remote computes the prompt tokens that nobody can spare, and at most one more a call (the row that is read);
@@ -331,8 +332,8 @@ def main() -> int:
     print(f"1,000 programs at once: {threads} threads more (limit 8), {seconds:.2f} s of CPU")
     broken = [costs["interpreted"] > 100, threads > 8]
     results: dict[str, Any] = {"overhead_us": costs, "batch_threads": threads}
-    engine = sgl.Engine(model_path=options.model)
-    runtime = sgl.Runtime(model_path=options.model, port=options.port)
+    engine = sgl.Engine(model_path=options.model, speculative_algorithm="none")
+    runtime = sgl.Runtime(model_path=options.model, port=options.port, speculative_algorithm="none")
     try:
         server, plain = runtime.endpoint, Plain(runtime.url)
         print(f"\n{'program':18}{'way':13}{'seconds':>9}{'of plain':>10}{'trips':>7}{'steps':>7}{'prefilled':>11}")
