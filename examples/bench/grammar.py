@@ -4,11 +4,11 @@ python examples/bench/grammar.py [--model-path PATH] [--schemas FOLDER of JSON s
                                  [--cases]
 
 Compile and mask times are the thread's computing time, so that a busy machine does not count. `--model` adds what needs
-a model: the ratio of constrained to free time a token (drafts off), a running stream's longest gap while hostile grammars compile,
-and with `--answers` how many finished answers of N schemas, the sample's and the folder's, at two temperatures are
-invalid. `--cases` adds a table of single constraints and of constraints meant to hurt; there a column is read against
-its neighbours. Its last column counts the tokens of a document that need no step of their own when forced tokens are
-appended.
+a model: the ratio of constrained to free time a token (drafts off), a running stream's longest gap while hostile
+grammars compile, and with `--answers` how many finished answers of N schemas, the sample's and the folder's, at two
+temperatures are invalid. `--cases` adds a table of single constraints and of constraints meant to hurt; there a column
+is read against its neighbours. Its last column counts the tokens of a document that need no step of their own when
+forced tokens are appended.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
 
 One server and one engine in this process, both with an empty cache before each run; the ways take turns, and a ratio is
 that of the medians. `plain` is what one writes without a frontend: whole prompts as text, branches in threads,
-one connection a thread; an option is chosen as SGLang's frontend does it, by the log-probabilities of two calls. Drafts are
-off: who comes later would profit from what those before have said.
+one connection a thread; an option is chosen as SGLang's frontend does it, by the log-probabilities of two calls.
+Drafts are off: who comes later would profit from what those before have said.
 
 Limits: compiled at most 0.9 and remote at most 0.85 of plain's time where a program forks, remote at most 1.0 where it
 does not; remote computes the prompt tokens that nobody can spare, and at most one more a call (the row that is read);
