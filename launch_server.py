@@ -19,6 +19,8 @@ from radixlang.runtime.engine_start import socket_folder, start_engine
 from radixlang.runtime.listener import listen
 from radixlang.runtime.log import set_up_logging
 
+_ENDING = {signal.SIGTERM, signal.SIGINT}
+
 
 def add_serve_options(parser: argparse.ArgumentParser) -> None:
     """The options of a server on `parser`."""
@@ -36,11 +38,13 @@ def serve(options: argparse.Namespace, model: str | None = None) -> int:
         warn_ignored(options)
         listener = listen(server)
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))  # until the server drains by itself
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # not while a folder is there that nobody would delete
         if os.environ.pop("RADIXLANG_ENDS_WITH_STDIN", None):
             threading.Thread(target=_end_with_stdin, daemon=True).start()
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy would start threads that nothing here uses
         folder = socket_folder()
         try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
             started = start_engine(engine, log_level=server.log_level, folder=folder)
             gc.disable()  # nothing that is imported is garbage
             from radixlang.runtime.server import run  # late: the engine loads while the web stack does

@@ -181,3 +181,28 @@ def test_sigterm_while_everything_is_still_loading_leaves_nothing(tiny_model_dir
         assert [file for file in Path(folder).iterdir() if file.read_bytes() not in (b"", b"blat")] == []
         log.seek(0)
         assert "Traceback" not in log.read()
+
+
+ENDED_AT_ONCE = """
+import os, signal, sys
+from radixlang import launch_server
+
+make = launch_server.socket_folder
+
+def make_and_end():
+    folder = make()
+    os.kill(os.getpid(), signal.SIGTERM)
+    return folder
+
+launch_server.socket_folder = make_and_end
+sys.exit(launch_server.main(sys.argv[1:]))
+"""
+
+
+def test_sigterm_right_after_the_sockets_folder_was_made_leaves_nothing(tiny_model_dir, tmp_path):
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    command = [sys.executable, "-c", ENDED_AT_ONCE, "--model-path", str(tiny_model_dir), "--port", "0"]
+    process = subprocess.run(command, cwd=tmp_path, env={**os.environ, "TMPDIR": str(folder)}, timeout=60)
+    assert process.returncode == 0
+    assert list(folder.glob("radixlang-*")) == []
