@@ -19,7 +19,7 @@ from .json_schema.judge import Watch
 from .json_schema.marks import CONTAINS, LEAST, UNIQUE, Places
 from .mask import is_empty
 from .matcher import CompiledGrammar, Matcher
-from .tag_cursor import TagCursor, TagStart
+from .tags.cursor import TagCursor, TagStart
 from .vocabulary import Vocabulary
 
 MAX_TRIED_ENDS = 4  # of one scalar, before its name is decided again

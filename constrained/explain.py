@@ -24,7 +24,7 @@ from .grammar.writer import write
 from .grammar.xml import rules_of
 from .json_schema.normalise import normalise
 from .matcher import CompiledGrammar
-from .tags import to_lark as tags_to_lark
+from .tags.reader import to_lark as tags_to_lark
 from .vocabulary import Vocabulary
 
 EXAMPLE_TOKENS = 200

@@ -10,7 +10,6 @@ from typing import Any
 import llguidance
 
 from ..errors import GrammarError, GrammarSyntaxError, GrammarTooLarge, UnsatisfiableGrammar, UnsupportedGrammar
-from . import tags
 from .checked import CheckedGrammar
 from .closing import ClosingGrammar
 from .constraint import (
@@ -53,6 +52,7 @@ from .json_schema.whitespace import engine_options
 from .matcher import CompiledGrammar
 from .prefix import PrefixGrammar
 from .sequence import Part, SequenceGrammar, ids_between
+from .tags.reader import to_lark as tags_to_lark
 from .vocabulary import Vocabulary
 
 MAX_PARTS = 64
@@ -80,7 +80,7 @@ def check_constraint(constraint: Constraint) -> tuple[str, ...]:
         case Sequence(parts):
             return _check_parts(parts)
         case StructuralTag(spec):
-            return tags.to_lark(spec).ignored
+            return tags_to_lark(spec).ignored
     return ()
 
 
@@ -112,7 +112,7 @@ def compile_constraint(constraint: Constraint | Healed, vocabulary: Vocabulary) 
             check_productive(rules)
             return _rules_grammar(rules, vocabulary)
         case StructuralTag(spec):
-            tag = tags.to_lark(spec, special_tokens=vocabulary.special_names)
+            tag = tags_to_lark(spec, special_tokens=vocabulary.special_names)
             named, ignored = tag.special_token_ids, tag.ignored
             grammar: CompiledGrammar = _lark_grammar(tag.lark, vocabulary, special_token_ids=named, ignored=ignored)
             if tag.begins:

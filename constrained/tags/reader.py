@@ -13,24 +13,24 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from ..errors import GrammarError, GrammarTooLarge, UnsupportedGrammar
-from .constraint import WhiteSpace
-from .distinct import may_repeat
-from .fsm.pattern import Node, Seq
-from .fsm.pattern import parse as parse_regex
-from .json_schema.bounded import bounded
-from .json_schema.document import parse as parse_json
-from .json_schema.inline import edges
-from .json_schema.judge import Watch, watch_of
-from .json_schema.marks import first_mark, without_marks
-from .json_schema.normalise import normalise
-from .json_schema.refusal import check_keys, invalid
-from .json_schema.strings import literal
-from .json_schema.whitespace import engine_options
-from .tag_body import Body, Document, LarkWriter, Lexeme, Text, Token, alt, repeat, seq
-from .tag_cursor import TagStart, may_be_scalar
-from .tag_lexemes import in_lexemes
-from .tag_parts import as_list, as_text, check_apart, constant, excluded, is_unambiguous, some_text, sparse, until
+from ...errors import GrammarError, GrammarTooLarge, UnsupportedGrammar
+from ..constraint import WhiteSpace
+from ..distinct import may_repeat
+from ..fsm.pattern import Node, Seq
+from ..fsm.pattern import parse as parse_regex
+from ..json_schema.bounded import bounded
+from ..json_schema.document import parse as parse_json
+from ..json_schema.inline import edges
+from ..json_schema.judge import Watch, watch_of
+from ..json_schema.marks import first_mark, without_marks
+from ..json_schema.normalise import normalise
+from ..json_schema.refusal import check_keys, invalid
+from ..json_schema.strings import literal
+from ..json_schema.whitespace import engine_options
+from .body import Body, Document, LarkWriter, Lexeme, Text, Token, alt, repeat, seq
+from .cursor import TagStart, may_be_scalar
+from .lexemes import in_lexemes
+from .parts import as_list, as_text, check_apart, constant, excluded, is_unambiguous, some_text, sparse, until
 
 MAX_TAGS = 4096
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import GrammarTooLarge
-from .fsm.charset import Ranges
-from .fsm.determinise import Nfa, alphabet_of
-from .fsm.pattern import Alt, Node, Repeat, Seq, char_sets
-from .grammar.regular import is_nullable, lead_bytes
-from .json_schema.strings import literal
-from .tag_body import Body, Document, Lexeme, Text, Token
+from ...errors import GrammarTooLarge
+from ..fsm.charset import Ranges
+from ..fsm.determinise import Nfa, alphabet_of
+from ..fsm.pattern import Alt, Node, Repeat, Seq, char_sets
+from ..grammar.regular import is_nullable, lead_bytes
+from ..json_schema.strings import literal
+from .body import Body, Document, Lexeme, Text, Token
 
 MAX_STEPS = 300_000
 """States of patterns that are looked at: less than half a second."""

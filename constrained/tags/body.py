@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from .fsm.fallback import to_engine
-from .fsm.pattern import Alt, Node, Repeat, Seq
+from ..fsm.fallback import to_engine
+from ..fsm.pattern import Alt, Node, Repeat, Seq
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from .json_schema.contradictions import types_left
-from .json_schema.cursor import Ended, JsonCursor, Path
-from .json_schema.judge import Watch
-from .json_schema.marks import REFUSES, Places
+from ..json_schema.contradictions import types_left
+from ..json_schema.cursor import Ended, JsonCursor, Path
+from ..json_schema.judge import Watch
+from ..json_schema.marks import REFUSES, Places
 
 
 class TagStart(NamedTuple):

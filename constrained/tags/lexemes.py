@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import GrammarTooLarge, UnsupportedGrammar
-from .fsm.pattern import Alt, Chars, Node, Repeat, Seq
-from .json_schema.strings import literal
-from .tag_body import Body, Lexeme, Text, alt, repeat, seq
-from .tag_lexer import is_greed_harmless
+from ...errors import GrammarTooLarge, UnsupportedGrammar
+from ..fsm.pattern import Alt, Chars, Node, Repeat, Seq
+from ..json_schema.strings import literal
+from .body import Body, Lexeme, Text, alt, repeat, seq
+from .lexer import is_greed_harmless
 
 MAX_MERGED = 2000
 """Parts of the pattern that neighbours become."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-from ..errors import GrammarTooLarge, UnsupportedGrammar
-from .fsm.pattern import ANY, Node, Repeat, Seq
-from .json_schema.names import both
-from .json_schema.patterns import flatten
-from .json_schema.refusal import invalid
-from .json_schema.strings import ANYTHING, literal
+from ...errors import GrammarTooLarge, UnsupportedGrammar
+from ..fsm.pattern import ANY, Node, Repeat, Seq
+from ..json_schema.names import both
+from ..json_schema.patterns import flatten
+from ..json_schema.refusal import invalid
+from ..json_schema.strings import ANYTHING, literal
 
 
 def excluded(spec: dict[str, Any], pointer: str) -> list[str]:

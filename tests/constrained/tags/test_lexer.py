@@ -1,8 +1,8 @@
 import pytest
 
 from radixlang.constrained.fsm.pattern import parse
-from radixlang.constrained.tag_body import Body, Document, Lexeme, Text, Token, alt, repeat, seq
-from radixlang.constrained.tag_lexer import is_greed_harmless
+from radixlang.constrained.tags.body import Body, Document, Lexeme, Text, Token, alt, repeat, seq
+from radixlang.constrained.tags.lexer import is_greed_harmless
 from radixlang.errors import GrammarTooLarge
 
 INTEGER = Document("j0", b"-0123456789", b"0123456789")
