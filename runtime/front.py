@@ -10,19 +10,18 @@ import asyncio
 import contextlib
 import itertools
 import os
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from .. import errors
-from ..constrained.constraint import Constraint, Healed
+from ..constrained.constraint import Healed
 from .adapters import FrontAdapters
 from .choice_scores import score_choices
 from .generate_request import GenerateChunk, GenerateRequest, PromptPart
 from .generation import Generation
-from .healing import Healer
 from .mailbox import Mailbox
 from .messages import (
     Abort,
@@ -38,22 +37,17 @@ from .messages import (
     Ready,
     Release,
     Reply,
-    Submit,
     ToEngine,
 )
 from .outbox import Outbox
+from .prompts import Prompts
 from .sessions import Sessions
 from .text_stream import TextStream
 from .tokenizer.interface import Tokenizer
-from .tokenizer.spans import SpanCache
 
 if TYPE_CHECKING:
     from ..lang.jinja import JinjaChatTemplate
 
-LONG_TEXT = 8192
-"""Characters above which text is tokenized in a thread (the library releases the GIL)."""
-TOKEN_LEN = 256
-"""Characters that no usual token exceeds: a text of more than this for each place of the context does not fit."""
 MAX_RID = 256
 """Characters of a request's id."""
 
@@ -82,11 +76,10 @@ class Front:
         """Of the ids that mean several generations: an n > 1, a batch."""
         self._outbox = Outbox(lambda message: self.link.send(message), self._boxes.__contains__, self._refuse)
         self._replies: dict[str, asyncio.Future[dict[str, Any]]] = {}
-        self._healer = Healer(tokenizer)
+        self._prompts = Prompts(tokenizer, info)
         self._numbers = itertools.count()
         self._prefix = os.urandom(6).hex()
         self._dead: errors.RadixlangError | None = None
-        self._span = SpanCache(self._encode_span)
 
     # -- generation
 
@@ -104,7 +97,8 @@ class Front:
         ids = await self.tokenize(request.prompt, add_bos=has_bos)
         healed: tuple[int, str] | None = None
         if request.sampling.heal and request.sampling.max_new_tokens:
-            ids, healed = await self._heal(request, ids, has_bos)
+            may_be_empty = request.parent is not None
+            ids, healed = await self._prompts.heal(request.prompt, ids, add_bos=has_bos, may_be_empty=may_be_empty)
         if not ids and request.parent is None:
             ids = [self.empty_prompt()]
         if request.logprobs is not None:
@@ -136,7 +130,7 @@ class Front:
             group = rid if len(rids) > 1 else request.group
             call = f"{request.client}/{request.program}" if request.program else request.call or rid
             submits = [
-                _submit(request, other, ids, constraint, index=index, group=group, call=call)
+                request.submit(other, ids, constraint, index=index, group=group, call=call)
                 for index, other in running.items()
             ]
             submits[0] = msgspec.structs.replace(submits[0], expects=expects) if expects else submits[0]
@@ -178,17 +172,6 @@ class Front:
             for rid in running.values():
                 self.link.send(Pause(rid=rid, on=on))
 
-    async def _heal(self, request: GenerateRequest, ids: list[int], has_bos: bool) -> tuple[list[int], tuple[int, str]]:
-        """The ids of a prompt without the tokens that are to be decided again: how many, and their text."""
-        encode: Callable[[str, bool], list[int]] = lambda text, first: self._span(text, first, has_bos)  # noqa: E731
-        cut = await asyncio.to_thread(self._healer.cut, request.prompt, encode)
-        if cut is None:
-            return ids, (0, "")
-        shorter = await self.tokenize(cut.parts, add_bos=has_bos)
-        if not shorter and request.parent is None:  # there must be something to go on from
-            return ids, (0, "")
-        return shorter, (cut.num_tokens, cut.text)
-
     async def score_choices(
         self,
         prompt_parts: Sequence[PromptPart],
@@ -208,43 +191,12 @@ class Front:
     # -- text to ids
 
     async def tokenize(self, parts: Sequence[PromptPart], *, add_bos: bool = True) -> list[int]:
-        """Ids of a prompt. Raises RequestError for ids that the model does not know, PromptTooLong for a text that
-        cannot fit, before it is read.
-        """
-        ids: list[int] = []
-        max_context: int = self.info.get("max_context", 0)
-        for index, part in enumerate(parts):
-            if isinstance(part, str):
-                first = index == 0
-                if len(part) > max_context * TOKEN_LEN > 0:
-                    raise errors.PromptTooLong(len(part) // TOKEN_LEN, max_context)
-                if len(part) > LONG_TEXT:
-                    ids += await asyncio.to_thread(self._encode_span, part, first, add_bos)
-                else:
-                    ids += self._span(part, first, add_bos)
-            else:
-                ids += part
-        vocab_size: int = self.info["vocab_size"]
-        for token in ids:
-            if not 0 <= token < vocab_size:
-                raise errors.RequestError(
-                    f"token id {token} is outside of the vocabulary (0 … {vocab_size - 1})", param="input_ids"
-                )
-        return ids
-
-    def _encode_span(self, text: str, first: bool, add_bos: bool) -> list[int]:
-        try:
-            ids = self.tokenizer.encode(text, add_bos=add_bos) if first else self.tokenizer.encode_continuation(text)
-        except UnicodeEncodeError:
-            raise errors.RequestError("the text holds a lone surrogate, which is no character", param="text") from None
-        if first and self.tokenizer.adds_bos and len(ids) > 1 and ids[0] == ids[1] == self.tokenizer.bos_token_id:
-            ids = ids[1:]  # the text (a rendered chat template) began with it already
-        return ids
+        """Ids of a prompt: see Prompts."""
+        return await self._prompts.tokenize(parts, add_bos=add_bos)
 
     def empty_prompt(self) -> int:
         """The token that stands before everything, for prompts without any."""
-        bos = self.tokenizer.bos_token_id
-        return bos if bos is not None else min(self.tokenizer.eos_token_ids, default=0)
+        return self._prompts.empty
 
     def new_id(self) -> str:
         return f"{self._prefix}-{next(self._numbers)}"
@@ -361,39 +313,3 @@ def error_of(finish: Finish) -> errors.RadixlangError:
     else:
         kind = kinds.get(finish.status, errors.RequestError if finish.status < 500 else errors.InternalError)
     return kind(finish.message, param=finish.param, code=finish.code)
-
-
-def _submit(
-    request: GenerateRequest,
-    rid: str,
-    ids: list[int],
-    constraint: Constraint | Healed | None,
-    *,
-    index: int,
-    group: str | None,
-    call: str,
-) -> Submit:
-    return Submit(
-        rid=rid,
-        token_ids=ids,
-        sampling=request.sampling,
-        constraint=constraint,
-        logprobs=request.logprobs,
-        parent=request.parent,
-        parent_len=request.parent_len,
-        keep=request.keep,
-        keep_s=request.keep_s,
-        pin=request.pin,
-        next_use=request.next_use,
-        index=index,
-        group=group,
-        call=call,
-        client=request.client,
-        program=request.program,
-        namespace=request.namespace,
-        adapter=request.adapter,
-        priority=request.priority,
-        timeout_s=request.timeout_s,
-        want_hidden=request.want_hidden,
-        echo_steps=request.stream,
-    )

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import msgspec
 
-from ..constrained.constraint import Constraint
-from .messages import DraftCounts, Finish, LogprobRequest, TokenLogprobs
+from ..constrained.constraint import Constraint, Healed
+from .messages import DraftCounts, Finish, LogprobRequest, Submit, TokenLogprobs
 from .sampling_params import SamplingParams
 
 PromptPart = str | list[int]
@@ -92,6 +92,42 @@ class GenerateRequest:
     want_hidden: bool = False
     add_bos: bool = True
     """Begin with the tokenizer's BOS where the model wants one."""
+
+    def submit(
+        self,
+        rid: str,
+        token_ids: list[int],
+        constraint: Constraint | Healed | None,
+        *,
+        index: int,
+        group: str | None,
+        call: str,
+    ) -> Submit:
+        """Generation `index` of it, for the engine."""
+        return Submit(
+            rid=rid,
+            token_ids=token_ids,
+            sampling=self.sampling,
+            constraint=constraint,
+            logprobs=self.logprobs,
+            parent=self.parent,
+            parent_len=self.parent_len,
+            keep=self.keep,
+            keep_s=self.keep_s,
+            pin=self.pin,
+            next_use=self.next_use,
+            index=index,
+            group=group,
+            call=call,
+            client=self.client,
+            program=self.program,
+            namespace=self.namespace,
+            adapter=self.adapter,
+            priority=self.priority,
+            timeout_s=self.timeout_s,
+            want_hidden=self.want_hidden,
+            echo_steps=self.stream,
+        )
 
 
 @dataclass(slots=True, kw_only=True)

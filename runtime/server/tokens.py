@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from ...errors import RequestError
-from ..front import LONG_TEXT
+from ..prompts import LONG_TEXT
 from .http import Answer, Request, json_response
 from .messages import prompt_ids, render, template_messages
 from .route import Route
