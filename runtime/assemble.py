@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..errors import ConfigError
 from .config import EngineConfig
 from .heap import give_back_freed
 from .late_grammars import LateGrammars
@@ -54,8 +55,26 @@ def assemble(
 ) -> Assembled:
     """Loads everything; `send` gets what the scheduler has to tell, on the scheduler's thread.
 
-    late_tokenizer: see `open_model`. `tell` is told what is being loaded. Raises what those and `load_executor` raise.
+    late_tokenizer: see `open_model`. `tell` is told what is being loaded. Raises what those and `load_executor` raise,
+    ConfigError when the memory does not suffice.
     """
+    try:
+        return _assemble(config, send, progress, late_tokenizer, tell)
+    except MemoryError as error:
+        raise ConfigError(
+            f"the memory does not suffice ({error}); lower --max-running-requests, --context-length or "
+            "--chunked-prefill-size, or take a smaller model",
+            param="model_path",
+        ) from error
+
+
+def _assemble(
+    config: EngineConfig,
+    send: Callable[[FromEngine], None],
+    progress: bool,
+    late_tokenizer: bool,
+    tell: Callable[[str], None],
+) -> Assembled:
     started = time.perf_counter()
     tell(f"finding {config.model_path}")
     files = open_model(config, progress=progress, late_tokenizer=late_tokenizer)

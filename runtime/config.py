@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,9 +12,10 @@ from ..errors import ConfigError
 logger = logging.getLogger(__name__)
 
 
-def _at_least(name: str, value: float, low: float) -> None:
-    if value < low:
-        raise ConfigError(f"--{name.replace('_', '-')} must be at least {low}, found {value}", param=name)
+def _in_range(name: str, value: float, low: float, high: float = math.inf) -> None:
+    if not low <= value <= high:
+        bound = f"at most {high}" if value > high else f"at least {low}"
+        raise ConfigError(f"--{name.replace('_', '-')} must be {bound}, found {value}", param=name)
 
 
 _ALGORITHMS = {name: name for name in ("auto", "tree", "ngram", "draft", "none")} | {"standalone": "draft"}
@@ -99,21 +101,19 @@ class EngineConfig:
     """Largest rank that is taken; 0: that of --lora-paths, at least 16."""
 
     def __post_init__(self) -> None:
-        _at_least("num_threads", self.num_threads, 0)
-        if self.num_threads > 1024:
-            raise ConfigError(f"--num-threads must be at most 1024, found {self.num_threads}", param="num_threads")
         if not self.model_path:
             raise ConfigError("--model-path is empty", param="model_path")
+        _in_range("num_threads", self.num_threads, 0, 1024)
         if self.context_length is not None:
-            _at_least("context_length", self.context_length, 1)
-        _at_least("max_total_tokens", self.max_total_tokens, 0)
-        _at_least("max_running_requests", self.max_running_requests, 1)
-        _at_least("max_queued_requests", self.max_queued_requests, 1)
-        _at_least("chunked_prefill_size", self.chunked_prefill_size, 1)
-        _at_least("itl_target_ms", self.itl_target_ms, 0)
-        _at_least("speculative_num_draft_tokens", self.speculative_num_draft_tokens, 1)
-        _at_least("max_loras_per_batch", self.max_loras_per_batch, 1)
-        _at_least("max_lora_rank", self.max_lora_rank, 0)
+            _in_range("context_length", self.context_length, 1)
+        _in_range("max_total_tokens", self.max_total_tokens, 0)
+        _in_range("max_running_requests", self.max_running_requests, 1, 1 << 16)
+        _in_range("max_queued_requests", self.max_queued_requests, 1)
+        _in_range("chunked_prefill_size", self.chunked_prefill_size, 1, 1 << 20)
+        _in_range("itl_target_ms", self.itl_target_ms, 0)
+        _in_range("speculative_num_draft_tokens", self.speculative_num_draft_tokens, 1, 1 << 10)
+        _in_range("max_loras_per_batch", self.max_loras_per_batch, 1, 1 << 10)
+        _in_range("max_lora_rank", self.max_lora_rank, 0, 1 << 14)
         if self.lora_paths:
             object.__setattr__(self, "enable_lora", True)
         self._check_speculation()
@@ -195,6 +195,8 @@ class ServerConfig:
     reasoning_parser: str = "auto"
     """Format of the model's thoughts, which chat answers tell apart: auto (by its template), none, deepseek-r1, qwen3,
     kimi, mistral …"""
+    tool_call_parser: str = "auto"
+    """How the model writes calls of tools: auto (by its template), hermes, qwen25, llama3, mistral, deepseekv3 …"""
     metrics_compat: tuple[str, ...] = ()
     """Other servers whose names /metrics tells the same numbers by: sglang, vllm. Default: none."""
     no_ui: bool = False
@@ -208,8 +210,7 @@ class ServerConfig:
     Default: none."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.port <= 65535:
-            raise ConfigError(f"--port must be at most 65535, found {self.port}", param="port")
+        _in_range("port", self.port, 0, 65535)
         for name in self.metrics_compat:
             if name not in ("sglang", "vllm"):
                 raise ConfigError(f"--metrics-compat takes sglang and vllm, found {name!r}", param="metrics_compat")
@@ -220,11 +221,18 @@ class ServerConfig:
                 known = ", ".join(("auto", "none", *sorted(REASONING_TAGS)))
                 told = f"--reasoning-parser must be one of {known}; found {self.reasoning_parser!r}"
                 raise ConfigError(told, param="reasoning_parser")
+        if self.tool_call_parser != "auto":
+            from .server.tool_forms import FORMS  # rarely asked for
+
+            if self.tool_call_parser not in FORMS:
+                known = ", ".join(("auto", *sorted(FORMS)))
+                told = f"--tool-call-parser must be one of {known}; found {self.tool_call_parser!r}"
+                raise ConfigError(told, param="tool_call_parser")
         if self.ssl_keyfile is not None and self.ssl_certfile is None:
             raise ConfigError("--ssl-keyfile needs --ssl-certfile", param="ssl_certfile")
-        if self.max_body_mb <= 0:
-            raise ConfigError(f"--max-body-mb must be more than 0, found {self.max_body_mb}", param="max_body_mb")
-        _at_least("request_timeout", self.request_timeout, 0)
-        _at_least("shutdown_drain_secs", self.shutdown_drain_secs, 0)
-        _at_least("shutdown_timeout", self.shutdown_timeout, 0)
-        _at_least("stuck_after", self.stuck_after, 1)
+        if not 0 < self.max_body_mb < math.inf:
+            raise ConfigError(f"--max-body-mb must be a number above 0, found {self.max_body_mb}", param="max_body_mb")
+        _in_range("request_timeout", self.request_timeout, 0)
+        _in_range("shutdown_drain_secs", self.shutdown_drain_secs, 0)
+        _in_range("shutdown_timeout", self.shutdown_timeout, 0)
+        _in_range("stuck_after", self.stuck_after, 1)

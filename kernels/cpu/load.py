@@ -33,7 +33,8 @@ def load() -> ctypes.CDLL:
     try:
         library = ctypes.CDLL(str(path))
     except OSError as error:
-        raise NativeUnavailable(f"{path} does not load ({error}); remove it, and it is built again") from error
+        again = "unset RADIXLANG_NATIVE_LIBRARY" if os.environ.get("RADIXLANG_NATIVE_LIBRARY") else "remove it"
+        raise NativeUnavailable(f"{path} does not load ({error}); {again}, and it is built again") from error
     _declare(library)
     return library
 

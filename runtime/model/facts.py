@@ -100,8 +100,9 @@ def is_finite(value: float) -> bool:
 
 
 def _short(value: object) -> str:
-    shown = repr(value) if not isinstance(value, list | dict | str) or len(value) < 40 else repr(type(value).__name__)
-    return shown[:80]
+    if isinstance(value, str):
+        return repr(value[:60])
+    return str(value)[:60] if value is None or isinstance(value, bool | int | float) else f"a {type(value).__name__}"
 
 
 def checked(config: ModelConfig, path: Path) -> ModelConfig:

@@ -56,7 +56,7 @@ def family_of(architecture: str, where: object) -> tuple[str, Family]:
     name = _ALIASES.get(architecture, architecture)
     if name not in FAMILIES:
         raise UnsupportedModel(
-            f"{where}: the architecture {architecture!r} is not supported; known: {', '.join(sorted(FAMILIES))}",
+            f"{where}: the architecture {architecture[:60]!r} is not supported; known: {', '.join(sorted(FAMILIES))}",
             param="model",
         )
     return name, FAMILIES[name]

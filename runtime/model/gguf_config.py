@@ -109,7 +109,9 @@ def _rope(facts: Facts, head_dim: int, small: Mapping[str, NDArray[np.float32]])
 
     kind = facts.text("rope.scaling.type", "none")
     if kind not in _ROPE_KINDS:
-        raise UnsupportedModel(f"{facts.path}: rope scaling {kind!r}; none, linear, yarn and longrope are supported")
+        raise UnsupportedModel(
+            f"{facts.path}: rope scaling {kind[:60]!r}; none, linear, yarn and longrope are supported"
+        )
     long, short = factors("rope_factors_long.weight"), factors("rope_factors_short.weight")
     dim = facts.integer("rope.dimension_count", head_dim, high=1 << 14)
     return RopeConfig(

@@ -246,4 +246,8 @@ def _slots(
         asked_context=config.context_length,
         asked_slots=config.max_total_tokens,
     )
-    return max(num_slots // config.page_size, 1) * config.page_size
+    if num_slots < config.page_size:
+        raise ConfigError(
+            f"--page-size {config.page_size} is more than the {num_slots} KV slots; lower it", param="page_size"
+        )
+    return num_slots // config.page_size * config.page_size

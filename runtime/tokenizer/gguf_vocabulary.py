@@ -22,7 +22,7 @@ _SPACE = "▁"
 
 def tokenizer_json(checkpoint: GgufCheckpoint) -> str:
     """Raises UnsupportedModel for a kind or split that is not known, BadCheckpoint for a vocabulary that cannot be."""
-    kind = checkpoint.header.metadata.get("tokenizer.ggml.model")
+    kind = _kind(checkpoint)
     tokens = checkpoint.strings("tokenizer.ggml.tokens")
     if not tokens:
         raise BadCheckpoint(f"{checkpoint.path}: has no vocabulary; give a tokenizer.json with --tokenizer-path")
@@ -38,7 +38,7 @@ def tokenizer_json(checkpoint: GgufCheckpoint) -> str:
         content = _sentencepiece(checkpoint, tokens, types)
     else:
         raise UnsupportedModel(
-            f"{checkpoint.path}: tokenizer kind {kind!r}; gpt2 and llama are read. "
+            f"{checkpoint.path}: tokenizer kind {kind[:60]!r}; gpt2 and llama are read. "
             "Give a tokenizer.json with --tokenizer-path",
             param="tokenizer_path",
         )
@@ -57,6 +57,12 @@ def tokenizer_json(checkpoint: GgufCheckpoint) -> str:
         **content,
     }
     return json.dumps(whole, ensure_ascii=False)
+
+
+def _kind(checkpoint: GgufCheckpoint) -> str:
+    """As the file names it; empty where it does not."""
+    found = checkpoint.header.metadata.get("tokenizer.ggml.model")
+    return found if isinstance(found, str) else ""
 
 
 def _numbers(checkpoint: GgufCheckpoint, key: str, count: int) -> list[Any]:
@@ -80,7 +86,7 @@ def _byte_level(checkpoint: GgufCheckpoint, tokens: list[str], types: list[int])
     for merge in checkpoint.strings("tokenizer.ggml.merges"):
         left, _, right = merge.partition(" ")
         if left not in vocab or right not in vocab or left + right not in vocab:
-            raise BadCheckpoint(f"{checkpoint.path}: merge {merge!r} names no tokens; convert the model again")
+            raise BadCheckpoint(f"{checkpoint.path}: merge {merge[:60]!r} names no tokens; convert the model again")
         merges.append((left, right))
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     return {

@@ -49,7 +49,8 @@ def _from_gguf(checkpoint: GgufCheckpoint, *, late: bool) -> TextTokenizer:
     file = cache_dir() / "tokenizers" / f"{checkpoint.config.architecture}-{digest}.json"
     metadata, config = checkpoint.header.metadata, checkpoint.config
     # What llama.cpp assumes of a file that does not say: SentencePiece and Llama 3's kind begin with BOS.
-    begins = metadata.get("tokenizer.ggml.model") == "llama" or begins_with_bos(str(metadata.get("tokenizer.ggml.pre")))
+    kind = metadata.get("tokenizer.ggml.model")
+    begins = (isinstance(kind, str) and kind == "llama") or begins_with_bos(str(metadata.get("tokenizer.ggml.pre")))
     template, for_tools = (metadata.get(f"tokenizer.chat_template{name}") for name in ("", ".tool_use"))
     specials = Specials(
         bos_token_id=config.bos_token_id,

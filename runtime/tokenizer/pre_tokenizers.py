@@ -115,7 +115,7 @@ def pre_tokenizer_json(name: str, where: object) -> dict[str, Any]:
         ]
         return {"type": "Sequence", "pretokenizers": [*splits, bytes_only]}
     raise UnsupportedModel(
-        f"{where}: the pre-tokenizer {name!r} is not known (known: {', '.join(KNOWN)}); give the model's "
+        f"{where}: the pre-tokenizer {name[:60]!r} is not known (known: {', '.join(KNOWN)}); give the model's "
         "tokenizer.json with --tokenizer-path",
         param="tokenizer_path",
     )

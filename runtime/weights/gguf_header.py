@@ -183,7 +183,8 @@ def _tensor_bytes(reader: HeaderReader, name: str, kind: int, shape: tuple[int, 
 
 def _alignment(reader: HeaderReader, found: object) -> int:
     if isinstance(found, bool) or not isinstance(found, int) or found < 1 or found & (found - 1) or found > 1 << 20:
-        raise reader.bad(f"general.alignment is {found!r}, not a power of two")
+        told = found if isinstance(found, bool | int | float) else "no number"
+        raise reader.bad(f"general.alignment is {told}, not a power of two")
     return found
 
 

@@ -3,16 +3,26 @@ from types import SimpleNamespace
 import pytest
 
 from radixlang.constrained.constraint import Regex
-from radixlang.errors import UnsupportedGrammar
-from radixlang.runtime.assemble import _compiler
+from radixlang.errors import ConfigError, UnsupportedGrammar
+from radixlang.runtime import assemble
+from radixlang.runtime.config import EngineConfig
 from radixlang.runtime.late_grammars import LateGrammars
 
 
 def test_where_tokens_do_not_spell_bytes_every_constraint_is_refused() -> None:
     files = SimpleNamespace(tokenizer=SimpleNamespace(is_byte_exact=False), eos_token_ids=frozenset())
-    late = LateGrammars(lambda: _compiler(files, 100))
+    late = LateGrammars(lambda: assemble._compiler(files, 100))
     for _ in range(2):
         with pytest.raises(UnsupportedGrammar) as caught:
             late.submit(Regex("a")).result(30)
         assert (caught.value.status, caught.value.code) == (400, "constraints_unsupported")
     late.close()
+
+
+def test_where_memory_ends_one_line_says_what_to_lower(monkeypatch) -> None:
+    def too_much(*_, **__):
+        raise MemoryError("Unable to allocate 373. GiB")
+
+    monkeypatch.setattr(assemble, "open_model", too_much)
+    with pytest.raises(ConfigError, match=r"373\. GiB.*lower --max-running-requests"):
+        assemble.assemble(EngineConfig(), lambda message: None)

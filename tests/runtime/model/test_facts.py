@@ -1,6 +1,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from radixlang.errors import BadCheckpoint
@@ -93,3 +94,12 @@ def test_values_must_agree_with_each_other(changes):
     assert checked(CONFIG, HERE) is CONFIG
     with pytest.raises(BadCheckpoint, match=r"config\.json"):
         checked(replace(CONFIG, **changes), HERE)
+
+
+def test_what_was_found_is_told_in_one_short_line():
+    for wild in (np.arange(320), list(range(320)), "a\n" * 320, {"a": 1}, 10**400):
+        for read in (Facts.integer, Facts.text) if not isinstance(wild, str) else (Facts.integer,):
+            with pytest.raises(BadCheckpoint) as caught:
+                read(facts(k=wild), "k")
+            assert "\n" not in str(caught.value)
+            assert len(str(caught.value)) < 200

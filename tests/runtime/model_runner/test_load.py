@@ -55,6 +55,11 @@ def test_torch_when_asked_for(checkpoint: Checkpoint, native: list[int]) -> None
     assert not native
 
 
+def test_a_page_larger_than_the_pool_is_refused(checkpoint: Checkpoint) -> None:
+    with pytest.raises(ConfigError, match="--page-size 128 is more than the 100 KV slots"):
+        load_executor(config(executor="torch", page_size=128), checkpoint)
+
+
 def test_auto_falls_back_and_says_why(
     checkpoint: Checkpoint, native: list[int], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from radixlang.errors import ModelNotFound
+from radixlang.errors import ModelNotFound, UnsupportedModel
 from radixlang.runtime.tokenizer import gguf_vocabulary
 from radixlang.runtime.tokenizer.open import open_tokenizer
 from radixlang.runtime.weights.open import open_checkpoint
@@ -77,3 +77,12 @@ def test_opening_imports_neither_torch_nor_transformers(tiny_model_dir, tiny_ggu
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("kind", [[0, 0], ["gpt2"], 7])
+def test_a_kind_that_is_no_text_is_refused(tmp_path, make_gguf_bytes, make_gguf_parts, kind):
+    metadata, tensors = make_gguf_parts()
+    path = tmp_path / "model.gguf"
+    path.write_bytes(make_gguf_bytes({**metadata, "tokenizer.ggml.model": kind}, tensors))
+    with pytest.raises(UnsupportedModel, match="tokenizer kind ''"):
+        open_tokenizer(path)
