@@ -19,7 +19,8 @@ from .json_schema.judge import Watch
 from .json_schema.marks import CONTAINS, LEAST, UNIQUE, Places
 from .mask import is_empty
 from .matcher import CompiledGrammar, Matcher
-from .tags.cursor import TagCursor, TagStart
+from .tags.cursor import TagCursor
+from .tags.follower import Follower
 from .vocabulary import Vocabulary
 
 MAX_TRIED_ENDS = 4  # of one scalar, before its name is decided again
@@ -38,11 +39,11 @@ class CheckedGrammar:
         vocabulary: Vocabulary,
         *,
         watch: Watch | None = None,
-        tags: tuple[TagStart, ...] = (),
+        tags: Follower | None = None,
         verdict: Verdict | None = None,
         ignored: tuple[str, ...] = (),
     ) -> None:
-        """`watch`: of a document; `tags`: of those in a text's tags; `verdict`: of the whole document."""
+        """`watch`: of a document; `tags`: of those in a text; `verdict`: of the whole document."""
         self.inner = inner
         self.tags = tags
         self.vocabulary = vocabulary
@@ -57,7 +58,7 @@ class CheckedGrammar:
 
     def cursor(self) -> JsonCursor | TagCursor:
         """At the start of an answer."""
-        if self.tags:
+        if self.tags is not None:
             return TagCursor(self.tags)
         return JsonCursor(self.watch.judge if self.watch is not None else None)
 

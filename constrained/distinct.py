@@ -18,11 +18,11 @@ from . import mask
 from .json_schema.complement import types_of
 from .json_schema.inside import inner_schemas
 from .matcher import CompiledGrammar, Matcher, Steady
+from .tags.follower import Follower, Spot
 from .vocabulary import Vocabulary
 
 MAX_NAMES_AT_ONCE = 3
 """Quotes in a token that may hold a whole name are at least two; four may hold two names."""
-_BEGINS = b"{[ \t\r\n"
 _COMBINED = frozenset(["$ref", "allOf", "anyOf", "const", "enum"])
 
 
@@ -44,40 +44,18 @@ class Place(NamedTuple):
     """What is written of a name; None: no name is being written."""
     wants_name: bool = False
     """The next string is a name."""
-    outside: bytes | None = None
-    """The end of the text outside of tags, as far as a tag may begin in it; None: inside one, or there are none."""
-
-
-class Tags:
-    """What begins the tags of a text whose content is a JSON document."""
-
-    def __init__(self, begins: Sequence[bytes]) -> None:
-        self._begins = begins
-        first, last = min(begins), max(begins)
-        shared = next((i for i, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
-        self._shared = first[:shared]
-        self._longest = max(map(len, begins))
-
-    def find(self, text: bytes) -> int:
-        """Where the first document begins in a text; -1: nowhere."""
-        if self._shared not in text:
-            return -1
-        ends = [at + len(begin) for begin in self._begins if (at := text.find(begin)) >= 0]
-        return min(ends, default=-1)
-
-    def end_of(self, text: bytes) -> bytes:
-        """What of a text without a tag may belong to one that begins in it."""
-        return text[max(0, len(text) - self._longest + 1) :]
+    spot: Spot | None = None
+    """In a text with tags."""
 
 
 class DistinctGrammar:
     """What `inner`, a grammar of JSON or of text with JSON in its tags, allows, without repeated names."""
 
-    def __init__(self, inner: CompiledGrammar, vocabulary: Vocabulary, begins: Sequence[bytes] = ()) -> None:
-        """`begins`: of the tags with a document; none: the whole is one."""
+    def __init__(self, inner: CompiledGrammar, vocabulary: Vocabulary, tags: Follower | None = None) -> None:
+        """`tags`: None where the whole is a document."""
         self.inner = inner
         self.vocabulary = vocabulary
-        self.tags = Tags(begins) if begins else None
+        self.tags = tags
         self.ignored = inner.ignored
         # Here in the pool, not when a mask is wanted.
         self.pieces = vocabulary.pieces
@@ -100,7 +78,8 @@ class DistinctMatcher(Steady):
         self._grammar = grammar
         self._vocabulary = grammar.vocabulary
         self._inner = inner
-        self._places = places or [Place(outside=b"" if grammar.tags else None)]  # before each token, and now
+        start = grammar.tags.start if grammar.tags is not None else None
+        self._places = places or [Place(spot=start)]  # before each token, and now
         self._error: str | None = None
 
     def fill(self, mask_W: NDArray[np.uint32]) -> None:
@@ -179,19 +158,17 @@ class DistinctMatcher(Steady):
         return after(place, self._vocabulary.token_bytes[token_id], self._grammar.tags)
 
 
-def after(place: Place, data: bytes, tags: Tags | None = None) -> Place | None:
+def after(place: Place, data: bytes, tags: Follower | None = None) -> Place | None:
     """The place after some bytes of a JSON text, or of a text with `tags`; None: a name is repeated."""
-    frame, in_string, escaped, name, wants_name, outside = place
-    if outside is not None:
-        assert tags is not None
-        data = outside + data
-        begun = tags.find(data)
-        if begun < 0:
-            return Place(outside=tags.end_of(data))
-        data = data[begun:]
+    frame, in_string, escaped, name, wants_name, spot = place
     if in_string and not escaped and b'"' not in data and b"\\" not in data:
-        return place if name is None else Place(frame, True, False, name + data, False)
-    for i, byte in enumerate(data):
+        return place if name is None else Place(frame, True, False, name + data, False, spot)
+    for byte in data:
+        if tags is not None and frame is None:  # nothing in a scalar has names
+            assert spot is not None
+            spot = tags.move(spot, byte)
+            if spot.after is None:
+                continue
         if in_string:
             if byte == 0x22 and not escaped:
                 in_string = False
@@ -205,8 +182,6 @@ def after(place: Place, data: bytes, tags: Tags | None = None) -> Place | None:
             escaped = byte == 0x5C and not escaped
             if name is not None:
                 name += bytes((byte,))
-        elif tags is not None and frame is None and byte not in _BEGINS:  # nothing in a scalar has names
-            return after(Place(outside=b""), data[i:], tags)
         elif byte == 0x22:
             in_string = True
             name, wants_name = (b"" if wants_name else None), False
@@ -216,11 +191,11 @@ def after(place: Place, data: bytes, tags: Tags | None = None) -> Place | None:
             frame, wants_name = Frame(frame, None), False
         elif byte in b"]}":
             frame, wants_name = (frame.parent if frame is not None else None), False
-            if tags is not None and frame is None:
-                return after(Place(outside=b""), data[i + 1 :], tags)
+            if frame is None and spot is not None:
+                spot = spot.after
         elif byte == 0x2C:
             wants_name = frame is not None and frame.names is not None
-    return Place(frame, in_string, escaped, name, wants_name)
+    return Place(frame, in_string, escaped, name, wants_name, spot)
 
 
 def may_repeat(schema: Any) -> bool:

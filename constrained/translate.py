@@ -115,9 +115,10 @@ def compile_constraint(constraint: Constraint | Healed, vocabulary: Vocabulary) 
             tag = tags_to_lark(spec, special_tokens=vocabulary.special_names)
             named, ignored = tag.special_token_ids, tag.ignored
             grammar: CompiledGrammar = _lark_grammar(tag.lark, vocabulary, special_token_ids=named, ignored=ignored)
-            if tag.begins:
-                grammar = DistinctGrammar(grammar, vocabulary, tag.begins)
-            return CheckedGrammar(grammar, vocabulary, tags=tag.starts, ignored=ignored) if tag.starts else grammar
+            follower = tag.follower() if tag.is_watched or tag.has_free_names else None
+            if tag.has_free_names:
+                grammar = DistinctGrammar(grammar, vocabulary, follower)
+            return CheckedGrammar(grammar, vocabulary, tags=follower, ignored=ignored) if tag.is_watched else grammar
         case Sequence(parts):
             _check_parts(parts)
             made = [

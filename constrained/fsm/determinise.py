@@ -78,6 +78,16 @@ class Nfa:
         self.moves.append([])
         return len(self.moves) - 1
 
+    def without_text(self, state: int) -> set[int]:
+        """All states that are reached from one without text, itself included; no guards are passed."""
+        seen, stack = {state}, [state]
+        while stack:
+            for after in self.moves[stack.pop()]:
+                if after not in seen:
+                    seen.add(after)
+                    stack.append(after)
+        return seen
+
     def build(self, node: Node, start: int) -> int:
         """Adds `node` from `start`; returns the state after it."""
         match node:

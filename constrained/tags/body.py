@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..fsm.fallback import to_engine
 from ..fsm.pattern import Alt, Node, Repeat, Seq
+from ..json_schema.judge import Watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class Document:
     """Bytes with which it may begin."""
     more: bytes
     """Bytes that, right behind it, could be a part of it."""
+    watch: Watch | None = field(default=None, compare=False)
+    """What is watched in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,8 @@ class Token:
     """A special token."""
 
     token_id: int
+    text: str
+    """What it is spelled as; not empty."""
 
 
 Body = Lexeme | Text | Document | Token | Seq | Alt | Repeat
@@ -83,7 +88,7 @@ class LarkWriter:
                 return json.dumps(text)
             case Document(rule):
                 return rule
-            case Token(token_id):
+            case Token(token_id, _):
                 return f"<[{token_id}]>"
             case Seq(parts):
                 return "(" + " ".join(map(self.write, parts)) + ")" if parts else '""'

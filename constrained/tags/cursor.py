@@ -3,35 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..json_schema.contradictions import types_left
 from ..json_schema.cursor import Ended, JsonCursor, Path
 from ..json_schema.judge import Watch
 from ..json_schema.marks import REFUSES, Places
-
-
-class TagStart(NamedTuple):
-    """A tag whose content is a JSON document."""
-
-    begin: bytes
-    watch: Watch | None
-    """What is watched in it; None: nothing."""
+from .follower import Follower
 
 
 class TagCursor:
-    """As JsonCursor, for the documents inside tags: places are bytes of the whole text."""
+    """As JsonCursor, for the objects and arrays in tags: places are bytes of the whole text."""
 
-    def __init__(self, starts: tuple[TagStart, ...]) -> None:
+    def __init__(self, follower: Follower) -> None:
         self.text = bytearray()
         self.places: Places | None = None
         """Of the document that is open."""
-        self._starts = starts
-        self._longest = max((len(start.begin) for start in starts), default=1)
+        self._follower = follower
+        self._spot = follower.start
         self._document: JsonCursor | None = None
         self._fault: Ended | None = None  # of a document that is closed
         self._base = 0  # where the open document begins
-        self._searched = 0  # no tag begins before
         self._is_replay = False
 
     @property
@@ -55,12 +47,13 @@ class TagCursor:
         read = len(self.text)
         self.text += data
         ended: list[Ended] = []
-        while read < len(self.text):
+        for at, byte in enumerate(data, read):
             if self._document is None:
-                read = self._search()
-            else:
-                ended += self._read(read)
-                read += 1
+                self._spot = self._follower.move(self._spot, byte)
+                if self._spot.after is not None:
+                    self._begin(at)
+            if self._document is not None:
+                ended += self._read(at)
         return ended
 
     def replay(self, data: bytes) -> list[Ended]:
@@ -74,28 +67,21 @@ class TagCursor:
         """The text is over: tags have their ends."""
         return []
 
-    def _search(self) -> int:
-        """Looks for the next tag; returns how far the text is read then."""
-        found = [(at, start) for start in self._starts if (at := self.text.find(start.begin, self._searched)) >= 0]
-        if not found:
-            self._searched = max(self._searched, len(self.text) - self._longest + 1)
-            return len(self.text)
-        at, start = min(found, key=lambda one: one[0])
-        self._base = at + len(start.begin)
-        self._document = JsonCursor(start.watch.judge if start.watch is not None else None)
-        self.places = start.watch.places if start.watch is not None else None
-        return self._base
+    def _begin(self, at: int) -> None:
+        """A document begins."""
+        watch = self._spot.watch
+        self._base = at
+        self._document = JsonCursor(watch.judge if watch is not None else None)
+        self.places = watch.places if watch is not None else None
 
     def _read(self, at: int) -> list[Ended]:
         """One byte of the open document, which its root's end closes."""
         assert self._document is not None
         byte = bytes(self.text[at : at + 1])
-        if not self._document.is_begun and byte.strip() and byte not in (b"{", b"["):
-            self._close(at)  # a scalar: nothing in it is watched
-            return []
         ended = self._document.replay(byte) if self._is_replay else self._document.feed(byte)
         if any(value.path == () for value in ended):
-            self._close(at + 1)
+            assert self._spot.after is not None
+            self._fault, self._document, self._spot = self.fault, None, self._spot.after
         return [self._moved(value) for value in ended if value.array >= 0]
 
     def _moved(self, value: Ended) -> Ended:
@@ -103,10 +89,6 @@ class TagCursor:
         base = self._base
         array, name_end = (place + base if place >= 0 else -1 for place in (value.array, value.name_end))
         return Ended(value.path, value.start + base, value.end + base, array, name_end)
-
-    def _close(self, at: int) -> None:
-        self._fault = self.fault
-        self._document, self._searched = None, at
 
 
 def may_be_scalar(schema: Any, watch: Watch) -> bool:

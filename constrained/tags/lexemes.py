@@ -31,7 +31,7 @@ def in_lexemes(body: Body, pointer: str) -> Body:
     for way in ways:
         try:
             found = way(body)
-            if is_greed_harmless(found):
+            if is_greed_harmless(found, pointer):
                 return found
         except GrammarTooLarge as error:
             too_large = error

@@ -8,41 +8,42 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...errors import GrammarTooLarge
+from ...errors import GrammarTooLarge, UnsupportedGrammar
 from ..fsm.charset import Ranges
 from ..fsm.determinise import Nfa, alphabet_of
-from ..fsm.pattern import Alt, Node, Repeat, Seq, char_sets
-from ..grammar.regular import is_nullable, lead_bytes
+from ..fsm.pattern import Node, char_sets
+from ..grammar.regular import lead_bytes
 from ..json_schema.strings import literal
 from .body import Body, Document, Lexeme, Text, Token
+from .places import Atom, Places
 
 MAX_STEPS = 300_000
 """States of patterns that are looked at: less than half a second."""
 
 
-def is_greed_harmless(body: Body) -> bool:
-    """Whether the engine's lexer reads every text of `body`. Raises GrammarTooLarge."""
-    return _Lexer(body).is_harmless()
+def is_greed_harmless(body: Body, pointer: str = "#") -> bool:
+    """Whether the engine's lexer reads every text of `body`.
+
+    Raises GrammarTooLarge; UnsupportedGrammar, for `pointer`, where documents of which something is watched cannot be
+    told from others.
+    """
+    return _Lexer(body, pointer).is_harmless()
 
 
-class _Ends:
-    """Of a part: whether it may be empty, and the places that begin and end it."""
-
-    def __init__(self, is_empty: bool, first: frozenset[int], last: frozenset[int]) -> None:
-        self.is_empty = is_empty
-        self.first = first
-        self.last = last
+def _read_as(atom: Atom) -> Node | Document | Token:
+    """What the lexer takes it for: a pattern, a Document or a Token."""
+    return literal(atom.text) if isinstance(atom, Text) else atom.tree if isinstance(atom, Lexeme) else atom
 
 
 class _Lexer:
-    def __init__(self, body: Body) -> None:
-        self.atoms: list[Any] = []
-        """What stands at each place: a pattern, a Document or a Token."""
-        self.follow: list[set[int]] = []
-        self.free: set[int] = set()
+    def __init__(self, body: Body, pointer: str) -> None:
+        self.pointer = pointer
+        places = Places(body)
+        self.atoms: list[Any] = list(map(_read_as, places.atoms))
+        """What stands at each place."""
+        self.free = {p for p, atom in enumerate(places.atoms) if isinstance(atom, Lexeme) and atom.is_free}
         """Places of free text."""
-        whole = self._read(body)
-        self.start = whole.first
+        self.start, self._next = places.start, places.after
         trees: list[Node] = list(dict.fromkeys(a for a in self.atoms if not isinstance(a, Document | Token)))
         sets: set[Ranges] = set().union(*map(char_sets, trees))
         self.alphabet = alphabet_of(sets)
@@ -59,43 +60,6 @@ class _Lexer:
         self.closures: dict[int, frozenset[int]] = {}
         self.firsts: dict[Any, int] = {}
         self.steps = 0
-
-    def _read(self, body: Any) -> _Ends:
-        match body:
-            case Seq(parts):
-                ends = _Ends(True, frozenset(), frozenset())
-                for part in parts:
-                    after = self._read(part)
-                    self._join(ends.last, after.first)
-                    ends = _Ends(
-                        ends.is_empty and after.is_empty,
-                        ends.first | after.first if ends.is_empty else ends.first,
-                        after.last | ends.last if after.is_empty else after.last,
-                    )
-                return ends
-            case Alt(options):
-                read = [self._read(option) for option in options]
-                return _Ends(
-                    any(one.is_empty for one in read),
-                    frozenset().union(*(one.first for one in read)),
-                    frozenset().union(*(one.last for one in read)),
-                )
-            case Repeat(inner, low, high):
-                once = self._read(inner)
-                if high != 1:
-                    self._join(once.last, once.first)
-                return _Ends(low == 0 or once.is_empty, once.first, once.last)
-        atom = literal(body.text) if isinstance(body, Text) else body.tree if isinstance(body, Lexeme) else body
-        place = frozenset({len(self.atoms)})
-        if isinstance(body, Lexeme) and body.is_free:
-            self.free |= place
-        self.atoms.append(atom)
-        self.follow.append(set())
-        return _Ends(not isinstance(atom, Document | Token) and is_nullable(atom), place, place)
-
-    def _join(self, last: frozenset[int], first: frozenset[int]) -> None:
-        for place in last:
-            self.follow[place] |= first
 
     def is_harmless(self) -> bool:
         """Follows the lexer through everything."""
@@ -125,6 +89,13 @@ class _Lexer:
             if ours & self._begins([p]):
                 return None
             beside = [q for q in documents if self._begins([q]) & self._begins([p])]
+            if any(self.atoms[q].watch for q in beside) and len({self.atoms[q] for q in beside}) > 1:
+                raise UnsupportedGrammar(
+                    "two JSON documents may begin at one place, and something in one of them is checked while it is "
+                    f"written; begin them with different texts, or take one schema with anyOf (at {self.pointer})",
+                    keyword="format",
+                    pointer=self.pointer,
+                )
             after = self._next(beside)
             more = _bits(b"".join(self.atoms[q].more for q in beside))
             if more & self._begins(after - self.free):
@@ -179,23 +150,15 @@ class _Lexer:
                     waiting.append(closed)
         return True
 
-    def _next(self, places: Any) -> frozenset[int]:
-        return frozenset().union(*(self.follow[p] for p in places))
-
     def _close(self, states: Any) -> frozenset[int]:
         return frozenset().union(*map(self._closure, states))
 
     def _closure(self, state: int) -> frozenset[int]:
         known = self.closures.get(state)
         if known is None:
-            seen, stack = {state}, [state]
-            while stack:
-                for after in self.nfa.moves[stack.pop()]:
-                    if after not in seen:
-                        seen.add(after)
-                        stack.append(after)
             # only states that read or end something are told apart
-            known = frozenset(s for s in seen if self.nfa.edges[s] is not None or s in self.tree_at)
+            reached = self.nfa.without_text(state)
+            known = frozenset(s for s in reached if self.nfa.edges[s] is not None or s in self.tree_at)
             self.closures[state] = known
         return known
 
@@ -211,7 +174,7 @@ class _Lexer:
 
     def _first_bytes(self, atom: Any) -> int:
         match atom:
-            case Document(_, first, _):
+            case Document(first=first):
                 return _bits(first)
             case Token():
                 return 0

@@ -33,12 +33,6 @@ def is_unambiguous(spec: Any) -> bool:
     return kind == "json_schema" or (bool(tags) and kinds <= {"json_schema", "const_string", "any_text"})
 
 
-def constant(spec: Any) -> str:
-    """The text of a format that is one text; else ""."""
-    value = spec.get("value") if isinstance(spec, dict) and spec.get("type") == "const_string" else ""
-    return value if isinstance(value, str) else ""
-
-
 def _contains(text: str) -> Node:
     return Seq((ANYTHING, literal(text), ANYTHING))
 

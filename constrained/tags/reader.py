@@ -21,16 +21,17 @@ from ..fsm.pattern import parse as parse_regex
 from ..json_schema.bounded import bounded
 from ..json_schema.document import parse as parse_json
 from ..json_schema.inline import edges
-from ..json_schema.judge import Watch, watch_of
+from ..json_schema.judge import watch_of
 from ..json_schema.marks import first_mark, without_marks
 from ..json_schema.normalise import normalise
 from ..json_schema.refusal import check_keys, invalid
 from ..json_schema.strings import literal
 from ..json_schema.whitespace import engine_options
 from .body import Body, Document, LarkWriter, Lexeme, Text, Token, alt, repeat, seq
-from .cursor import TagStart, may_be_scalar
+from .cursor import may_be_scalar
+from .follower import Follower
 from .lexemes import in_lexemes
-from .parts import as_list, as_text, check_apart, constant, excluded, is_unambiguous, some_text, sparse, until
+from .parts import as_list, as_text, check_apart, excluded, is_unambiguous, some_text, sparse, until
 
 MAX_TAGS = 4096
 
@@ -42,10 +43,16 @@ class TagGrammar(NamedTuple):
     ignored: tuple[str, ...]
     special_token_ids: frozenset[int]
     """Special tokens that it names."""
-    starts: tuple[TagStart, ...]
-    """Where documents begin in which something is watched; empty: nowhere."""
-    begins: tuple[bytes, ...]
-    """Of the tags with a document, if one may hold names that it does not list; empty: none may."""
+    body: Body
+    """As it is written in `lark`."""
+    is_watched: bool
+    """Something in a document is."""
+    has_free_names: bool
+    """A document may hold names that it does not list."""
+
+    def follower(self) -> Follower:
+        """Finds the documents in what is written."""
+        return Follower(self.body)
 
 
 KEYS: dict[str, frozenset[str]] = {
@@ -79,7 +86,6 @@ def to_lark(
     is_plain, pointer = True, "#"
     if "format" in document:
         check_keys(document, {"type", "format"}, "#")
-        writer.is_document = isinstance(document["format"], dict) and document["format"].get("type") == "json_schema"
         body = writer.format(document["format"], "#/format")
         is_plain, pointer = is_unambiguous(document["format"]), "#/format"
     elif "structures" in document or "triggers" in document:
@@ -90,11 +96,18 @@ def to_lark(
             raise _as_legacy(error) from None
     else:
         raise invalid("a structural tag has structures and triggers, or a format", "format", "#/format")
+    if writer.may_run_on or not is_plain:
+        body = in_lexemes(body, pointer)
     lark = LarkWriter()
-    start = lark.write(body if is_plain and not writer.may_run_on else in_lexemes(body, pointer))
+    start = lark.write(body)
     lines = ["%llguidance {}", f"start: {start}", *writer.lines, *lark.lines]
     return TagGrammar(
-        "\n".join(lines) + "\n", tuple(writer.ignored), frozenset(writer.named), writer.tag_starts, writer.begins
+        "\n".join(lines) + "\n",
+        tuple(writer.ignored),
+        frozenset(writer.named),
+        body,
+        writer.is_watched,
+        writer.has_free_names,
     )
 
 
@@ -127,11 +140,10 @@ class _Writer:
         self.whitespace: WhiteSpace = whitespace
         self.special_tokens = special_tokens
         self.named: set[int] = set()
-        self.starts: dict[str, Watch | None] = {}
+        self.is_watched = False
         self.has_free_names = False
-        self.is_document = False  # the whole, without any tag
         self.may_run_on = False  # a number with what stands behind its tag
-        self.schemas: dict[tuple[str, str], Document] = {}  # by a schema and its tag's begin
+        self.schemas: dict[str, Document] = {}
         self.lines: list[str] = []
         self.ignored: list[str] = []
 
@@ -173,10 +185,7 @@ class _Writer:
         )
 
     def sequence(self, spec: dict[str, Any], pointer: str) -> Body:
-        """Elements in order; text of any kind must stand last, or be ended by a tag.
-
-        Behind nothing but constants and documents, a document is found again by the constant right before it.
-        """
+        """Elements in order; text of any kind must stand last, or be ended by a tag."""
         elements = as_list(spec.get("elements"), f"{pointer}/elements")
         for i, element in enumerate(elements[:-1]):
             if isinstance(element, dict) and element.get("type") in ("any_text", "triggered_tags"):
@@ -185,19 +194,7 @@ class _Writer:
                     keyword="type",
                     pointer=f"{pointer}/elements/{i}",
                 )
-        parts: list[Body] = []
-        announced, is_plain = "", pointer == "#/format"
-        for i, element in enumerate(elements):
-            where = f"{pointer}/elements/{i}"
-            is_document = isinstance(element, dict) and element.get("type") == "json_schema"
-            if is_plain and is_document and announced not in self.starts:
-                check_keys(element, KEYS["json_schema"] | {"type"}, where)
-                parts.append(self.schema(element.get("json_schema"), f"{where}/json_schema", begin=announced))
-            else:
-                parts.append(self.format(element, where))
-            announced = constant(element)
-            is_plain &= is_document or bool(announced)
-        return seq(*parts)
+        return seq(*(self.format(element, f"{pointer}/elements/{i}") for i, element in enumerate(elements)))
 
     def triggered(self, spec: dict[str, Any], pointer: str) -> Body:
         """Free text in which each trigger begins one of its tags."""
@@ -216,7 +213,7 @@ class _Writer:
                     )
         excludes = excluded(spec, pointer)
         bodies: dict[str, list[tuple[str, Body]]] = {}
-        specials: dict[int, list[Body]] = {}
+        specials: dict[str, list[Body]] = {}
         for i, tag in enumerate(tags):
             where = f"{pointer}/tags/{i}"
             begin = as_text(tag.get("begin") if isinstance(tag, dict) else None, f"{where}/begin")
@@ -227,14 +224,14 @@ class _Writer:
             bodies.setdefault(trigger, []).append((begin, self.tag(tag, where, trigger)))
             name = self.special_start(begin)
             if name is not None and (name.startswith(trigger) or trigger.startswith(name)):
-                specials.setdefault(self.special_tokens[name], []).append(self.tag(tag, where, name))
+                specials.setdefault(name, []).append(self.tag(tag, where, name))
         calls: list[Body] = []
         for trigger, begun in bodies.items():
             check_apart([begin for begin, _ in begun], f"{pointer}/tags")
             before = Lexeme(until(trigger, [*triggers, *excludes]), is_free=True)
             calls.append(seq(before, alt(*(tag for _, tag in begun))))
         rest = repeat(Lexeme(some_text([*triggers, *excludes]), is_free=True), 0, 1)
-        calls += [seq(rest, self.token(token_id), alt(*begun)) for token_id, begun in specials.items()]
+        calls += [seq(rest, self.token(name), alt(*begun)) for name, begun in specials.items()]
         if not calls:
             return rest
         one = alt(*calls)
@@ -276,7 +273,7 @@ class _Writer:
             stops = [*ends, *excluded(content, f"{pointer}/content")]
             options: list[Body] = [Lexeme(until(end, stops)) for end in ends]
             inside = repeat(Lexeme(some_text(stops)), 0, 1)
-            options += [seq(inside, self.token(self.special_tokens[e])) for e in ends if e in self.special_tokens]
+            options += [seq(inside, self.token(e)) for e in ends if e in self.special_tokens]
             return seq(head, alt(*options))
         if kind == "regex":
             assert isinstance(content, dict)
@@ -286,7 +283,7 @@ class _Writer:
         if kind == "json_schema":
             assert isinstance(content, dict)
             check_keys(content, KEYS["json_schema"] | {"type"}, f"{pointer}/content")
-            body = self.schema(content.get("json_schema"), f"{pointer}/content/json_schema", begin=spec["begin"])
+            body = self.schema(content.get("json_schema"), f"{pointer}/content/json_schema")
             self.may_run_on |= any(end and end.encode()[0] in body.more for end in ends)
         else:
             return seq(head, self.format(content, f"{pointer}/content"), alt(*map(self.text, ends)))
@@ -295,27 +292,13 @@ class _Writer:
     def regex(self, spec: dict[str, Any], pointer: str) -> Node:
         return sparse(parse_regex(as_text(spec.get("pattern"), f"{pointer}/pattern")), f"{pointer}/pattern")
 
-    @property
-    def tag_starts(self) -> tuple[TagStart, ...]:
-        """All tags with a document, if something in one is watched."""
-        if not any(self.starts.values()):
-            return ()
-        return tuple(TagStart(begin.encode(), watch) for begin, watch in self.starts.items())
-
-    @property
-    def begins(self) -> tuple[bytes, ...]:
-        """Of all tags with a document, if one may hold names that it does not list."""
-        if not self.has_free_names:
-            return ()
-        return (b"",) if self.is_document else tuple(begin.encode() for begin in self.starts)
-
-    def schema(self, value: Any, pointer: str, *, begin: str = "") -> Document:
-        """`begin`: what opens the tag of which this is the content."""
+    def schema(self, value: Any, pointer: str) -> Document:
+        """A document."""
         text = value if isinstance(value, str) else json.dumps(value)
         if value is None:
             raise invalid("a schema is missing here", "json_schema", pointer)
-        if (text, begin) in self.schemas:
-            return self.schemas[text, begin]
+        if text in self.schemas:
+            return self.schemas[text]
         try:
             normalised = normalise(text)
         except GrammarError as error:
@@ -325,18 +308,17 @@ class _Writer:
             raise
         mark = first_mark(normalised.schema)
         watch = None if mark is None else watch_of(normalised.schema)
-        if mark is not None and watch is not None and (not begin or may_be_scalar(normalised.schema, watch)):
+        if mark is not None and watch is not None and may_be_scalar(normalised.schema, watch):
             where = pointer + mark.pointer.lstrip("#")
-            message = f"{mark.keyword} is served in a tag that has a begin and an object or array as its content"
+            message = f"{mark.keyword} is served in a structural tag where the document is an object or array"
             raise UnsupportedGrammar(f"{message} (at {where})", keyword=mark.keyword, pointer=where)
-        if begin:
-            self.starts[begin] = watch
+        self.is_watched |= watch is not None
         self.has_free_names |= may_repeat(normalised.schema)
         self.ignored += [pointer + place.lstrip("#") for place in normalised.ignored]
         schema = normalised.schema if isinstance(normalised.schema, dict) else {}
         schema = bounded(schema if mark is None else without_marks(schema))
         options = engine_options(self.whitespace, json.dumps(schema))
-        found = self.schemas[text, begin] = Document(f"j{len(self.schemas)}", *edges(schema))
+        found = self.schemas[text] = Document(f"j{len(self.schemas)}", *edges(schema), watch)
         self.lines.append(f"{found.rule}: %json " + json.dumps({"x-guidance": options, **schema}))
         return found
 
@@ -347,13 +329,14 @@ class _Writer:
             return Text(text) if text else seq()
         before, _, after = text.partition(found)
         parts = [Text(before)] if before else []
-        return alt(Text(text), seq(*parts, self.token(self.special_tokens[found]), self.text(after)))
+        return alt(Text(text), seq(*parts, self.token(found), self.text(after)))
 
     def special_start(self, text: str) -> str | None:
         """The special token with whose text `text` begins."""
         return next((name for name in self.special_tokens if text.startswith(name)), None)
 
-    def token(self, token_id: int) -> Token:
+    def token(self, text: str) -> Token:
         """A special token."""
+        token_id = self.special_tokens[text]
         self.named.add(token_id)
-        return Token(token_id)
+        return Token(token_id, text)

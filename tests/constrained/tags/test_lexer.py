@@ -30,8 +30,8 @@ def rx(pattern: str) -> Lexeme:
         (seq(INTEGER, Text(".5")), True),
         (alt(OBJECT, Text("{")), False),
         (alt(OBJECT, INTEGER, Text("a")), True),
-        (seq(rx("a*"), Token(5), rx("a*")), True),
-        (repeat(seq(rx("a*"), repeat(Token(5), 0, 1)), 0, None), False),
+        (seq(rx("a*"), Token(5, "<x>"), rx("a*")), True),
+        (repeat(seq(rx("a*"), repeat(Token(5, "<x>"), 0, 1)), 0, None), False),
     ],
 )
 def test_whether_greed_is_harmless(body: Body, is_harmless: bool) -> None:

@@ -145,10 +145,13 @@ REFUSED = [
         new(
             type="tag",
             begin="A",
-            content={"type": "optional", "content": {"type": "json_schema", "json_schema": {"uniqueItems": True}}},
+            content={
+                "type": "optional",
+                "content": {"type": "json_schema", "json_schema": {"type": "number", "not": {"type": "integer"}}},
+            },
             end="B",
         ),
-        "#/format/content/content/json_schema/uniqueItems",
+        "#/format/content/content/json_schema/not",
     ),
 ]
 

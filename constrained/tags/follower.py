@@ -1,0 +1,163 @@
+"""Where a text with tags stands, byte by byte: which of its parts are being written, and where a document begins.
+
+What stands side by side was found to be told apart by its next byte, so a document is known by its first one. A special
+token is followed by its text. States are made when they are first reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..fsm.determinise import Nfa, alphabet_of
+from ..fsm.pattern import Node, char_sets
+from ..fsm.pattern import parse as parse_regex
+from ..json_schema.judge import Watch
+from .body import Body, Document, Lexeme
+from .places import Places
+
+Item = tuple[int, int]
+"""A place, and how far it is written: characters of a text, a state of a pattern's automaton, or _UNBEGUN."""
+
+_UNBEGUN = -1
+MAX_SPOTS = 10_000
+"""That are remembered."""
+_SCALAR = r'"(?:[^"\\]|\\.)*"|-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|true|false|null'
+
+
+class Spot:
+    """A state outside of objects and arrays, or right behind the first byte of one."""
+
+    __slots__ = ("after", "items", "moves", "pending", "watch")
+
+    def __init__(self, items: frozenset[Item], pending: bytes) -> None:
+        self.items = items
+        self.pending = pending
+        """The bytes of a character that is not whole."""
+        self.moves: dict[int, Spot] = {}
+        self.after: Spot | None = None
+        """An object or array has begun: where the text stands when that is over. None: none has."""
+        self.watch: Watch | None = None
+        """What is watched in the document that has begun."""
+
+
+class Follower:
+    """Of one body, which `in_lexemes` made, or in which nothing can be taken for what follows.
+
+    Threads may share it: what two of them make at once is the same.
+    """
+
+    def __init__(self, body: Body) -> None:
+        self._places = Places(body)
+        self._scalar = _Automaton(parse_regex(_SCALAR))
+        trees = {atom.tree for atom in self._places.atoms if isinstance(atom, Lexeme)}
+        self._automata = {tree: _Automaton(tree) for tree in trees}
+        self._spots: dict[tuple[frozenset[Item], bytes], Spot] = {}
+        self.start = self._spot(self._begun(self._places.start))
+
+    def move(self, spot: Spot, byte: int) -> Spot:
+        """The state after one more byte; `spot` is outside of objects and arrays."""
+        found = spot.moves.get(byte)
+        if found is None:
+            found = spot.moves[byte] = self._move(spot, byte)
+        return found
+
+    def _spot(self, items: Iterable[Item], pending: bytes = b"") -> Spot:
+        key = frozenset(items), pending
+        found = self._spots.get(key)
+        if found is None:
+            if len(self._spots) >= MAX_SPOTS:
+                for old in list(self._spots.values()):
+                    old.moves = {}
+                self._spots = {}
+            found = self._spots[key] = Spot(*key)
+        return found
+
+    def _move(self, spot: Spot, byte: int) -> Spot:
+        data = spot.pending + bytes((byte,))
+        lead = data[0]
+        if len(data) < (1 if lead < 0x80 else 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4):
+            return self._spot(spot.items, data)
+        try:
+            char = data.decode()
+        except UnicodeDecodeError:
+            return self._spot(())
+        if byte in b"{[":
+            opened = [p for p, written in spot.items if written == _UNBEGUN and byte in self._document(p).first]
+            if opened:
+                found = Spot(frozenset(), b"")
+                found.after = self._spot(self._begun(self._places.after(opened)))
+                found.watch = next((watch for p in opened if (watch := self._document(p).watch) is not None), None)
+                return found
+        return self._spot(item for one in spot.items for item in self._step(one, char))
+
+    def _document(self, place: int) -> Document:
+        atom = self._places.atoms[place]
+        assert isinstance(atom, Document)
+        return atom
+
+    def _step(self, item: Item, char: str) -> Iterable[Item]:
+        place, written = item
+        atom = self._places.atoms[place]
+        if isinstance(atom, Document | Lexeme):
+            automaton = self._automata[atom.tree] if isinstance(atom, Lexeme) else self._scalar
+            if written == _UNBEGUN:
+                assert isinstance(atom, Document)
+                if ord(char) not in atom.first or char in "{[":
+                    return ()
+                states, has_ended = automaton.step_all(automaton.start, char)
+            else:
+                states, has_ended = automaton.step(written, char)
+        else:
+            if atom.text[written : written + 1] != char:
+                return ()
+            has_ended = written + 1 == len(atom.text)
+            states = frozenset() if has_ended else frozenset({written + 1})
+        items = [(place, state) for state in states]
+        return [*items, *self._begun(self._places.follow[place])] if has_ended else items
+
+    def _begun(self, places: Iterable[int]) -> list[Item]:
+        """At these places, with nothing written."""
+        items: list[Item] = []
+        for place in places:
+            match self._places.atoms[place]:
+                case Lexeme(tree, _):
+                    items += [(place, state) for state in self._automata[tree].start]
+                case Document():
+                    items.append((place, _UNBEGUN))
+                case _:
+                    items.append((place, 0))
+        return items
+
+
+class _Automaton:
+    """Of one pattern, its states without text left out."""
+
+    def __init__(self, tree: Node) -> None:
+        self._alphabet = alphabet_of(char_sets(tree))
+        self._nfa = Nfa(self._alphabet)
+        first = self._nfa.state()
+        self._end = self._nfa.build(tree, first)
+        self._closures: dict[int, tuple[frozenset[int], bool]] = {}
+        self.start = self._closure(first)[0]
+
+    def step(self, state: int, char: str) -> tuple[frozenset[int], bool]:
+        """The states after a character, and whether the pattern may be over there."""
+        edge = self._nfa.edges[state]
+        assert edge is not None
+        if self._alphabet.class_of(ord(char)) not in edge[0]:
+            return frozenset(), False
+        return self._closure(edge[1])
+
+    def step_all(self, states: Iterable[int], char: str) -> tuple[frozenset[int], bool]:
+        """As `step`, from any of these."""
+        stepped = [self.step(state, char) for state in states]
+        return frozenset().union(*(found for found, _ in stepped)), any(has_ended for _, has_ended in stepped)
+
+    def _closure(self, state: int) -> tuple[frozenset[int], bool]:
+        """What can be reached without text and reads some, and whether the end can."""
+        known = self._closures.get(state)
+        if known is None:
+            reached = self._nfa.without_text(state)
+            reading = frozenset(s for s in reached if self._nfa.edges[s] is not None)
+            known = self._closures[state] = reading, self._end in reached
+        return known
