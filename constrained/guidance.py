@@ -103,13 +103,16 @@ class GuidanceGrammar:
         vocabulary: Vocabulary,
         *,
         special_token_ids: frozenset[int] = frozenset(),
+        may_name_tokens: bool = False,
         ignored: tuple[str, ...] = (),
     ) -> None:
-        """Raises a GrammarError where llguidance refuses; `special_token_ids`: those that the constraint names."""
+        """Raises a GrammarError where llguidance refuses. `may_name_tokens`: the source can ask for special tokens, and
+        gets `special_token_ids`; a schema or a regex is of text alone, and so are the engine's masks for it."""
         self.ignored = ignored
         self.vocabulary = vocabulary
         self.eos_token_ids = vocabulary.eos_token_ids
         self.eos_mask_W = vocabulary.eos_mask_W
+        self.may_name_tokens = may_name_tokens
         self.allowed, self.allowed_W = _with(vocabulary, special_token_ids)
         self.first = llguidance.LLMatcher(tokenizer_for(vocabulary), source, log_level=0, limits=LIMITS)
         if self.first.is_error():
@@ -138,6 +141,9 @@ class GuidanceMatcher(Steady):
         self._raw = raw
         self._error: str | None = None
         self._ends = 0  # end-of-sequence tokens accepted: kept here, llguidance never sees them
+        self._row_W: NDArray[np.uint32] | None = None
+        """The row filled last, mostly the same: to find its address takes as long as a mask."""
+        self._row = 0, 0  # its address and bytes
 
     def fill(self, mask_W: NDArray[np.uint32]) -> None:
         if self._error is not None:
@@ -145,15 +151,18 @@ class GuidanceMatcher(Steady):
         elif self._ends:
             mask_W[:] = self._grammar.eos_mask_W
         else:
-            address = ctypes.addressof(ctypes.c_char.from_buffer(mask_W.data))  # raises where it is not contiguous
-            self._raw.unsafe_compute_mask_ptr(address, mask_W.nbytes)
-            self._finish(mask_W)
+            if mask_W is not self._row_W:
+                address = ctypes.addressof(ctypes.c_char.from_buffer(mask_W.data))  # raises where it is not contiguous
+                self._row_W, self._row = mask_W, (address, mask_W.nbytes)
+            raw = self._raw
+            raw.unsafe_compute_mask_ptr(*self._row)
+            if raw.is_error():
+                self._fail(mask_W)
+            elif self._grammar.may_name_tokens:
+                self._keep_named(mask_W)
 
-    def _finish(self, mask_W: NDArray[np.uint32]) -> None:
+    def _keep_named(self, mask_W: NDArray[np.uint32]) -> None:
         """Turns llguidance's own row into ours: named ids only, end of sequence exactly when accepting."""
-        if self._raw.is_error():
-            self._fail(mask_W)
-            return
         np.bitwise_and(mask_W, self._grammar.allowed_W, mask_W)
         if self._raw.is_accepting():
             np.bitwise_or(mask_W, self._grammar.eos_mask_W, mask_W)
@@ -165,7 +174,8 @@ class GuidanceMatcher(Steady):
         mask_W.fill(0)
 
     def accept(self, token_id: int) -> bool:
-        if token_id in self._grammar.eos_token_ids:
+        grammar = self._grammar
+        if token_id in grammar.eos_token_ids:
             is_end = self.is_accepting
             self._ends += is_end
             return is_end
@@ -233,7 +243,7 @@ class GuidanceMatcher(Steady):
 
     @property
     def is_finished(self) -> bool:
-        return self._error is None and (self._ends > 0 or (self._raw.is_accepting() and self._raw.is_stopped()))
+        return self._error is None and (self._ends > 0 or (self._raw.is_stopped() and self._raw.is_accepting()))
 
     @property
     def error(self) -> str | None:

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+_LIKELY = 2
+"""A word of rows that is rarely empty: most vocabularies begin with special tokens and the letters."""
+
 
 def allocate(num_rows: int, words: int) -> NDArray[np.uint32]:
     """Masks [rows, words] that allow nothing."""
@@ -51,8 +54,8 @@ def first_id(mask_W: NDArray[np.uint32]) -> int | None:
 
 
 def is_empty(mask_W: NDArray[np.uint32]) -> bool:
-    """Whether the row allows nothing. A fifth of what `any` takes."""
-    return not mask_W.item(mask_W.argmax())
+    """Whether the row allows nothing. A fifth of what `any` takes, and mostly a look at one word."""
+    return not (mask_W.item(_LIKELY % mask_W.size) or mask_W.item(mask_W.argmax()))
 
 
 def allows(mask_W: NDArray[np.uint32], token_id: int) -> bool:

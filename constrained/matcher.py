@@ -13,7 +13,8 @@ class Matcher(Protocol):
     """One request's place in a compiled grammar. Not thread-safe; different matchers may live in different threads."""
 
     def fill(self, mask_W: NDArray[np.uint32]) -> None:
-        """Writes the tokens allowed next: bit t % 32 of word t // 32. End-of-sequence ids are set iff accepting."""
+        """Writes the tokens allowed next, the whole row: bit t % 32 of word t // 32. End-of-sequence ids are set iff
+        accepting. Fastest where it is the same array each time."""
         ...
 
     def accept(self, token_id: int) -> bool:

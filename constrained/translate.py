@@ -258,6 +258,7 @@ def _lark_grammar(
             llguidance.LLMatcher.grammar_from_lark(lark),
             vocabulary,
             special_token_ids=special_token_ids,
+            may_name_tokens=True,
             ignored=ignored,
         )
     except GrammarSyntaxError as error:

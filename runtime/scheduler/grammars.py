@@ -39,6 +39,8 @@ class Grammars:
         self._wake = wake
         self._futures: dict[Request, Future[CompiledGrammar]] = {}
         self._masks: NDArray[np.uint32] = np.zeros((0, -(-vocab_size // 32)), np.uint32)
+        self._rows: list[NDArray[np.uint32]] = []
+        """Those of the masks: the same objects in each step, whose places matchers then know."""
         self._num_rows = num_rows
         self.mask_seconds_total = 0.0
 
@@ -79,22 +81,24 @@ class Grammars:
         num_rows = max(self._num_rows, len(batch.masked))
         if len(self._masks) < num_rows:  # drafts take one a token
             self._masks = np.zeros((num_rows, self._masks.shape[1]), np.uint32)
-        masks = self._masks[: len(batch.masked)]
+            self._rows = list(self._masks)
+        masks, rows = self._masks[: len(batch.masked)], self._rows
 
         def fill() -> None:
             ahead = 0
-            for place, (request, mask_W) in enumerate(zip(batch.masked, masks, strict=True)):
+            begun_s = time.perf_counter()
+            for place, request in enumerate(batch.masked):
                 if ahead:  # the masks behind a draft's tokens are filled with its first
                     ahead -= 1
                     continue
-                begun_s = time.perf_counter()
-                _fill(batch, request, mask_W)
+                _fill(batch, request, rows[place])
                 if batch.drafts and request in batch.drafts:
                     ahead = batch.drafts[request].size
-                    _fill_ahead(batch, request, masks[place + 1 : place + 1 + ahead])
-                spent_s = time.perf_counter() - begun_s
-                request.mask_s += spent_s
-                self.mask_seconds_total += spent_s
+                    _fill_ahead(batch, request, rows[place + 1 : place + 1 + ahead])
+                ended_s = time.perf_counter()
+                request.mask_s += ended_s - begun_s
+                self.mask_seconds_total += ended_s - begun_s
+                begun_s = ended_s
 
         return masks, fill
 
@@ -104,15 +108,15 @@ def _fill(batch: Batch, request: Request, mask_W: NDArray[np.uint32]) -> None:
     if matcher is None:  # it ended in the step before
         mask_W[:] = _ALL
         return
-    mask_W[:] = 0
     try:
         if request.owed:
-            _allow(mask_W, request.owed[0])
+            _allow_only(mask_W, request.owed[0])
         else:
             matcher.fill(mask_W)
     except Exception:
         logger.exception("request %s: its grammar failed", request.rid)
         batch.mask_errors[request] = "the grammar failed"
+        mask_W[:] = 0
     if mask.is_empty(mask_W):
         if matcher.take_back and request not in batch.mask_errors:
             batch.redo.add(request)
@@ -121,10 +125,9 @@ def _fill(batch: Batch, request: Request, mask_W: NDArray[np.uint32]) -> None:
         mask_W[:] = _ALL
 
 
-def _fill_ahead(batch: Batch, request: Request, masks: NDArray[np.uint32]) -> None:
+def _fill_ahead(batch: Batch, request: Request, masks: list[NDArray[np.uint32]]) -> None:
     """The masks behind each token of its draft; where the grammar cannot go on, the draws from there do not count."""
     assert request.matcher is not None
-    masks[:] = 0
     num_sound = 0
     try:
         matcher, owed = request.matcher.copy(), request.owed
@@ -135,7 +138,7 @@ def _fill_ahead(batch: Batch, request: Request, masks: NDArray[np.uint32]) -> No
                 owed = owed[1:] if owed and owed[0] == token else []
                 owed = owed or matcher.forced()
             if owed:
-                _allow(mask_W, owed[0])
+                _allow_only(mask_W, owed[0])
             else:
                 matcher.fill(mask_W)
             if mask.is_empty(mask_W):
@@ -144,9 +147,11 @@ def _fill_ahead(batch: Batch, request: Request, masks: NDArray[np.uint32]) -> No
     except Exception:
         logger.exception("request %s: its grammar failed on a draft", request.rid)
     if num_sound < len(masks):
-        masks[num_sound:] = _ALL
+        for mask_W in masks[num_sound:]:
+            mask_W[:] = _ALL
         batch.num_sound[request] = 1 + num_sound
 
 
-def _allow(mask_W: NDArray[np.uint32], token: int) -> None:
+def _allow_only(mask_W: NDArray[np.uint32], token: int) -> None:
+    mask_W[:] = 0
     mask_W[token // 32] = np.uint32(1 << (token % 32))

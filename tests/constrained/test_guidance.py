@@ -1,4 +1,10 @@
+import json
+import random
+
+import llguidance
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from radixlang.constrained import mask
 from radixlang.constrained.constraint import Grammar, JsonSchema
@@ -74,3 +80,42 @@ def test_a_matcher_over_the_engines_limits_says_so_and_stays_quiet(vocabulary) -
 )
 def test_the_engines_words_become_our_errors(message: str, kind: type) -> None:
     assert type(error_of(message)) is kind
+
+
+SCHEMAS = [
+    {"type": "object", "properties": {"a": {"type": "string", "maxLength": 4}, "b": {"enum": ["x", 1, None]}}},
+    {"type": "array", "items": {"type": ["number", "string", "boolean"]}, "maxItems": 3},
+    {"type": "string", "pattern": "^[a-c]{2,5}$"},
+    {"type": "object", "additionalProperties": {"type": "integer"}},
+]
+REGEXES = ["(ab|abc)+d?", "[^a-z]{1,3}(the|and)*", "\\d{2}-.{0,4}", "\u4e2d?[\u4e00-\u9fa5]{1,3}."]
+
+
+def sources() -> list[str]:
+    schemas = [llguidance.LLMatcher.grammar_from_json_schema(json.dumps(schema)) for schema in SCHEMAS]
+    return schemas + [llguidance.LLMatcher.grammar_from_regex(regex) for regex in REGEXES]
+
+
+@given(st.sampled_from(sources()), st.integers(0, 2**32))
+@settings(deadline=None, max_examples=60)
+def test_masks_of_text_alone_need_no_sifting(vocabulary, source: str, seed: int) -> None:
+    """The engine's row is taken as it is where nothing can name a special token: the same bits as sifted."""
+    rng = random.Random(seed)
+    plain = GuidanceGrammar(source, vocabulary).matcher()
+    sifted = GuidanceGrammar(source, vocabulary, may_name_tokens=True).matcher()
+    rows = mask.allocate(3, vocabulary.words)
+    kept = rows[0]
+    for place in range(12):
+        rows[:2] = rng.choice([0, 0xFFFFFFFF])  # what stood in a row before does not matter,
+        plain.fill(kept if place % 3 else rows[0])  # nor whether it is the array of the time before
+        sifted.fill(rows[1])
+        assert mask.to_ids(rows[0]) == mask.to_ids(rows[1])
+        assert plain.error == sifted.error is None
+        assert mask.allows(rows[0], 0) == plain.is_accepting
+        texts = [t for t in mask.to_ids(rows[0]) if vocabulary.is_text(t)]
+        if not texts:
+            break
+        token_id = rng.choice(texts)
+        assert plain.accept(token_id)
+        assert sifted.accept(token_id)
+        assert plain.is_finished == sifted.is_finished

@@ -273,6 +273,7 @@ class CycleMatcher(Steady):
         return [(7 * last + 1 + k) % VOCAB for k in range(width)]
 
     def fill(self, mask_W):
+        mask_W[:] = 0
         for token in self.allowed():
             mask_W[token // 32] |= np.uint32(1 << (token % 32))
 

@@ -41,6 +41,7 @@ class RegretMatcher(Steady):
     is_accepting = is_finished
 
     def fill(self, mask_W) -> None:
+        mask_W[:] = 0
         place = len(self.taken)
         allowed = {(11 * place + 5 * k) % VOCAB for k in range(6)} - self.banned.get(place, set())
         if place % 4 == 1 and self.taken[-1] % 2 == 0:  # found out too late
