@@ -6,6 +6,7 @@ measured when the model is loaded. Families that we read ourselves are in famili
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from .hf_config import refuse_code, token_ids
 
 PREFIX = "transformers:"
 """Begins `ModelConfig.architecture` of such a model; the model type follows."""
+_NAME = re.compile(r"[\w.-]{1,60}", re.ASCII)
 _GENERATES = ("ForCausalLM", "LMHeadModel")
 
 
@@ -25,6 +27,7 @@ def is_foreign(values: Mapping[str, Any]) -> bool:
     names = values.get("architectures")
     return (
         isinstance(values.get("model_type"), str)
+        and _NAME.fullmatch(values["model_type"]) is not None
         and not is_known(values["model_type"])
         and isinstance(names, list)
         and any(isinstance(name, str) and name.endswith(_GENERATES) for name in names)

@@ -112,7 +112,7 @@ def _generation_eos(folder: Path, library: Library) -> frozenset[int]:
     found = (read_json_if_there(folder / "generation_config.json") or {}).get("eos_token_id")
     ids = found if isinstance(found, list) else [found]
     return (
-        frozenset(x for x in ids if type(x) is int and library.id_to_token(x) is not None)
+        frozenset(x for x in ids if type(x) is int and 0 <= x < 1 << 32 and library.id_to_token(x) is not None)
         if found is not None
         else frozenset()
     )

@@ -37,7 +37,8 @@ def bad(path: Path, what: str) -> BadCheckpoint:
 
 
 def parse_json(path: Path, text: bytes, what: str) -> dict[str, Any]:
-    """A JSON object without repeated keys; BadCheckpoint for anything else, however deep."""
+    """A JSON object in UTF-8 without repeated keys and half surrogate pairs; BadCheckpoint for anything else, however
+    deep."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
@@ -46,7 +47,9 @@ def parse_json(path: Path, text: bytes, what: str) -> dict[str, Any]:
         return found
 
     try:
-        found = json.loads(text, object_pairs_hook=unique)
+        found = json.loads(str(text, "utf-8-sig"), object_pairs_hook=unique)
+        if b"\\ud" in text or b"\\uD" in text:
+            json.dumps(found, ensure_ascii=False).encode()
     except RecursionError:
         raise bad(path, f"{what} is nested too deeply") from None
     except ValueError as error:

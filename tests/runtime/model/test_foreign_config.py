@@ -26,6 +26,8 @@ MIXTRAL = {
         ({"model_type": "llama"}, False),
         ({"model_type": "gemma3_text"}, False),
         ({"model_type": 3}, False),
+        ({"model_type": "gpt2\nERROR"}, False),
+        ({"model_type": "\ud800"}, False),
         ({"model_type": None}, False),
         ({"architectures": ["GPT2ForSequenceClassification"]}, False),
         ({"architectures": None}, False),

@@ -45,7 +45,7 @@ def test_bos_is_added_where_the_config_says_so(model):
 
 def test_special_tokens_may_be_objects_and_stop_tokens_many(model):
     edit(model / "tokenizer_config.json", eos_token={"content": "<|im_end|>"}, bos_token=None)
-    edit(model / "generation_config.json", eos_token_id=[0, 2, 99999, "x"])
+    edit(model / "generation_config.json", eos_token_id=[0, 2, 99999, -1, 1 << 64, "x"])
     tokenizer = tokenizer_from_directory(model)
     assert tokenizer.eos_token_ids == {0, 2}
     assert tokenizer.bos_token_id is None

@@ -243,9 +243,12 @@ def test_integers_where_weights_belong_are_refused(model):
         SafetensorsCheckpoint(model)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"a": 1, "a": 2}', "[" * 100_000, "\x00"])
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"[]", b"{", b'{"a": 1, "a": 2}', b"[" * 100_000, b"\x00", b'{"a": "\\ud800"}', '{"a": 1}'.encode("utf-16")],
+)
 def test_a_config_that_is_no_object_is_refused(model, text):
-    (model / "config.json").write_text(text)
+    (model / "config.json").write_bytes(text)
     with pytest.raises(BadCheckpoint, match="config"):
         SafetensorsCheckpoint(model)
 
