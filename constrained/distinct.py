@@ -21,8 +21,6 @@ from .matcher import CompiledGrammar, Matcher, Steady
 from .tags.follower import Follower, Spot
 from .vocabulary import Vocabulary
 
-MAX_NAMES_AT_ONCE = 3
-"""Quotes in a token that may hold a whole name are at least two; four may hold two names."""
 _COMBINED = frozenset(["$ref", "allOf", "anyOf", "const", "enum"])
 
 
@@ -32,6 +30,13 @@ class Frame(NamedTuple):
     parent: Frame | None
     names: frozenset[bytes] | None
     """Those that an object holds, as they are spelled; None: an array."""
+
+
+def _may_repeat_one(frame: Frame | None) -> bool:
+    """Whether an open object holds a name."""
+    while frame is not None and not frame.names:
+        frame = frame.parent
+    return frame is not None
 
 
 class Place(NamedTuple):
@@ -59,8 +64,19 @@ class DistinctGrammar:
         self.ignored = inner.ignored
         # Here in the pool, not when a mask is wanted.
         self.pieces = vocabulary.pieces
-        self.may_hold_a_name = mask.Few([t for t, _ in vocabulary.quoting])
-        self.may_hold_two = mask.Few([t for t, count in vocabulary.quoting if count > MAX_NAMES_AT_ONCE])
+        self._quoting = {
+            least: mask.Few([t for t, count in vocabulary.quoting if count >= least]) for least in (2, 3, 4)
+        }
+
+    def suspects(self, place: Place) -> mask.Few:
+        """Tokens that may repeat a name, other than one that begins with the rest of the name that is being written.
+
+        By their quotation marks: a name has two, with the end of a string before it three; in a token that also holds
+        the name that it repeats there are four, or three where the first ends that name.
+        """
+        if place.in_string:
+            return self._quoting[3]
+        return self._quoting[2 if _may_repeat_one(place.frame) else 4]
 
     @property
     def num_bytes(self) -> int:
@@ -86,14 +102,13 @@ class DistinctMatcher(Steady):
         self._inner.fill(mask_W)
         place = self._places[-1]
         banned: list[int] = []
-        names = place.frame.names if place.frame is not None else None
-        if place.name is not None and names:
+        if place.name is not None:
+            assert place.frame is not None
             pieces = self._grammar.pieces
-            for name in names:
+            for name in place.frame.names or ():
                 if name.startswith(place.name):
                     banned += [t for _, t in pieces.beginning_with(name[len(place.name) :] + b'"')]
-        suspects = self._grammar.may_hold_a_name if names else self._grammar.may_hold_two
-        for token_id in suspects.in_row(mask_W):
+        for token_id in self._grammar.suspects(place).in_row(mask_W):
             if after(place, self._vocabulary.token_bytes[token_id], self._grammar.tags) is None:
                 banned.append(token_id)
         for token_id in banned:

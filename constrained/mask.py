@@ -28,18 +28,31 @@ def to_ids(mask_W: NDArray[np.uint32]) -> list[int]:
     return [int(i) for i in np.flatnonzero(np.unpackbits(mask_W.view(np.uint8), bitorder="little"))]
 
 
+_FEW_WORDS = 16
+"""That are looked at one by one sooner than together."""
+
+
 class Few:
-    """Some ids, looked up in rows: what a row allows of them, without a loop over them."""
+    """Some ids, looked up in rows: what a row allows of them, mostly none."""
 
     def __init__(self, token_ids: Sequence[int]) -> None:
         self._ids = np.array(token_ids, np.int64)
         self._words = self._ids >> 5
         self._bits = (1 << (self._ids & 31)).astype(np.uint32)
+        by_word: dict[int, int] = {}
+        for token_id in token_ids:
+            by_word[token_id >> 5] = by_word.get(token_id >> 5, 0) | 1 << (token_id & 31)
+        self._by_word = list(by_word.items())
 
     def in_row(self, mask_W: NDArray[np.uint32]) -> list[int]:
         """Those of the ids that the row allows, in their order."""
-        if not self._ids.size:
-            return []
+        if len(self._by_word) <= _FEW_WORDS:
+            look = mask_W.item
+            for word, bits in self._by_word:
+                if look(word) & bits:
+                    break
+            else:
+                return []
         hits = mask_W[self._words] & self._bits
         return self._ids[hits != 0].tolist() if hits.any() else []
 

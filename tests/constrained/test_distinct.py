@@ -1,5 +1,6 @@
 """No object that is generated holds a name twice, and nothing else is forbidden."""
 
+import functools
 import json
 import random
 
@@ -8,8 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from radixlang.constrained import mask
 from radixlang.constrained.constraint import JsonObject, JsonSchema, StructuralTag
 from radixlang.constrained.distinct import DistinctGrammar, Place, after, may_repeat
+from radixlang.constrained.translate import compile_constraint
+from radixlang.constrained.vocabulary import Vocabulary
 
 OPEN = {"type": "object", "additionalProperties": {"type": ["integer", "object", "array"]}}
 BY_PATTERN = {
@@ -91,6 +95,52 @@ def test_masks_forbid_what_ends_a_repeated_name_and_no_more(compiler, vocabulary
     assert matcher.is_accepting == (matcher.error is None and inner.is_accepting)
     if matcher.is_accepting:
         assert not has_repeated(out.decode())
+
+
+WIDE = [
+    *('": 1, "a"', '": {"a": 1, "b"', '": 1, "b": 1, "a"', '}, "a"', '1}, "b"', '], "a"', '[1], "b"', '[{"a"', ', "a"'),
+    *(
+        '"a": 1, "a"',
+        '{"a": 1, "a"',
+        '{"a": {}, "b"',
+        '"a": {"a": 1}, "a"',
+        '": []}, "b"',
+        '1, "a": 1, "ab',
+        '": "", "a"',
+    ),
+]
+"""Tokens that end a name, or begin and end several, at once."""
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_tokens_of_several_names_repeat_none(vocabulary, seed):
+    pieces = [*vocabulary.token_bytes, *(text.encode() for text in WIDE)]
+    wide = _widened(tuple(pieces), vocabulary.eos_token_ids, vocabulary.special_token_ids)
+    rng = random.Random(seed)
+    matcher, place, mask_W = _free_objects(wide).matcher(), Place(), np.zeros(wide.words, np.uint32)
+    names = [t for t in range(len(pieces)) if pieces[t] in (b"a", b"b", b"ab", b'"', b'{"', b'": ', b"1", b"{", b"[")]
+    for _ in range(40):
+        matcher.fill(mask_W)
+        mine = [t for t in mask.to_ids(mask_W) if wide.is_text(t)]
+        for token in mine:
+            assert after(place, pieces[token]) is not None
+        if not mine:
+            break
+        liked = [t for t in mine if t >= len(vocabulary.token_bytes) or t in names]
+        token = rng.choice(liked if liked and rng.random() < 0.9 else mine)
+        assert matcher.accept(token)
+        place = after(place, pieces[token])
+
+
+@functools.cache
+def _widened(pieces, eos_token_ids, special_token_ids) -> Vocabulary:
+    return Vocabulary(pieces, eos_token_ids, special_token_ids, len(pieces))
+
+
+@functools.cache
+def _free_objects(vocabulary) -> DistinctGrammar:
+    return compile_constraint(JsonObject(), vocabulary)
 
 
 def test_rollback_and_copies_keep_their_places(compiler, vocabulary):
