@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 
 from ..errors import GrammarError
-from .fsm.pattern import Alt, Chars, Look, Node, Repeat, Seq, parse
+from .fsm.fallback import from_engine
+from .fsm.pattern import Alt, Chars, Look, Node, Repeat, Seq
 
 _HEAD = re.compile(r"%llguidance \{\}|//.*")
 _JSON = re.compile(r"[a-z_][a-z0-9_]*: %json \{.*\}")
@@ -23,7 +24,6 @@ _TERMINAL = re.compile(r"(?:[A-Z_][A-Z0-9_]*\s*:|\s*\|)[A-Za-z0-9_()|?\s]*")
 """Also alternatives on a line of their own. Nothing in it repeats but inside of a regex."""
 _OTHER_SYNTAX = re.compile(r"&&|--|~~|\[\[|\[:|\[\^?[^\]]*\[|\(\?[^:]")
 """What means something else to the engine than to Python: sets made of sets, and flags."""
-_CODE = re.compile(r"\\x\{([0-9a-fA-F]{1,6})\}")
 
 
 def may_be_endless(node: Node) -> bool:
@@ -58,13 +58,9 @@ def _ends(pattern: str, flags: str) -> bool:
     if _OTHER_SYNTAX.search(pattern) or set(flags) - {"i", "s"}:
         return False
     try:
-        return not may_be_endless(parse(_CODE.sub(_python_code, pattern)))
+        return not may_be_endless(from_engine(pattern))
     except (GrammarError, ValueError):
         return False
-
-
-def _python_code(code: re.Match[str]) -> str:
-    return f"\\U{int(code[1], 16):08x}"
 
 
 def _has_choice(node: Node) -> bool:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 from ...errors import GrammarTooLarge
 from .charset import Ranges
-from .pattern import Alt, Chars, Look, Node, Repeat, Seq
+from .pattern import Alt, Chars, Look, Node, Repeat, Seq, parse
 
 MAX_REPEAT = 100_000
 MAX_NODES = 40_000
 MAX_LENGTH = 4000  # parts one after the other: the engine's masks take 5 µs for each
+_ESCAPE = re.compile(r"\\(?:x\{([0-9a-fA-F]{1,6})\}|.)", re.DOTALL)
 
 
 def to_engine(node: Node) -> str:
@@ -20,6 +23,11 @@ def to_engine(node: Node) -> str:
     if num_nodes > MAX_NODES or length > MAX_LENGTH:
         raise GrammarTooLarge(f"the pattern has {num_nodes} parts, {length} in a row; at most {MAX_LENGTH} are served")
     return _write(node)
+
+
+def from_engine(pattern: str) -> Node:
+    """The tree of what the engine reads, where it and Python mean the same but by `\\x{…}`. Raises as `parse`."""
+    return parse(_ESCAPE.sub(lambda found: f"\\U{int(found[1], 16):08x}" if found[1] else found[0], pattern))
 
 
 def _measure(node: Node) -> tuple[int, int]:

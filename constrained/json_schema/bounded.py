@@ -11,13 +11,12 @@ import re
 from typing import Any
 
 from ...errors import GrammarError
-from ..fsm.fallback import to_engine
-from ..fsm.pattern import Chars, Node, Repeat, Seq, parse
+from ..fsm.fallback import from_engine, to_engine
+from ..fsm.pattern import Chars, Node, Repeat, Seq
 from .inside import DATA, NAMED
 
 _WRITTEN = re.compile(r"\^\(\?:(.*)\)\$")
 """With what `engine_pattern` writes: in that, Python and the engine agree."""
-_CODE = re.compile(r"\\x\{([0-9a-f]{1,6})\}")
 _OTHER = re.compile(r"\\(?!x\{)")
 
 
@@ -46,8 +45,7 @@ def _within(pattern: str, least: int, most: int) -> str | None:
     if written is None or _OTHER.search(written[1]):
         return None
     try:
-        tree = parse(_CODE.sub(lambda code: f"\\U{int(code[1], 16):08x}", written[1]))
-        parts = _flat(tree)
+        parts = _flat(from_engine(written[1]))
         growing = [i for i, part in enumerate(parts) if isinstance(part, Repeat) and part.low != part.high]
         if len(growing) != 1 or not all(map(_is_plain, parts)):
             return None

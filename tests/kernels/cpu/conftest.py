@@ -13,12 +13,14 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
 from radixlang.kernels.cpu import build, load, pack
 from radixlang.kernels.cpu.load import native_folder
 from radixlang.runtime.config import EngineConfig
 from radixlang.runtime.model.config import ModelConfig
 from radixlang.runtime.model_runner.native import NativeExecutor
+from radixlang.runtime.model_runner.plan import SamplePlan
 from radixlang.runtime.weights.checkpoint import PackedTensor
 
 INSTRUCTION_SETS = ("avx512bf16", "avx512", "avx2vnni", "avx2", "neon", "scalar")
@@ -336,3 +338,37 @@ def llama() -> ModelConfig:
 @pytest.fixture
 def checkpoint() -> type[MemoryCheckpoint]:
     return MemoryCheckpoint
+
+
+NO_IDS = np.zeros(0, np.int32)
+
+
+@pytest.fixture(scope="session")
+def sample_plans() -> st.SearchStrategy[SamplePlan]:
+    """Draws of every kind; the counts of penalties are zero."""
+
+    @st.composite
+    def plans(draw: st.DrawFn) -> SamplePlan:
+        penalised = draw(st.booleans())
+        biased = draw(st.lists(st.integers(0, 210), unique=True, max_size=3))
+        return SamplePlan(
+            row=0,
+            temperature=draw(st.sampled_from([0.0, 0.7, 1.5])),
+            top_k=draw(st.sampled_from([0, 5])),
+            top_p=draw(st.sampled_from([1.0, 0.8])),
+            min_p=0.0,
+            seed=draw(st.integers(0, 2**64 - 1)),
+            counter=draw(st.integers(0, 1000)),
+            mask_row=-1,
+            bias_ids=np.array(biased, np.int32),
+            bias_values=np.full(len(biased), draw(st.sampled_from([-np.inf, 8.0])), np.float32),
+            penalty_ids=np.array([3, 8, 200], np.int32) if penalised else NO_IDS,
+            penalty_counts=np.zeros(3, np.int32) if penalised else NO_IDS,
+            frequency_penalty=draw(st.sampled_from([0.0, 2.0])) if penalised else 0.0,
+            presence_penalty=draw(st.sampled_from([0.0, 5.0])) if penalised else 0.0,
+            repetition_penalty=draw(st.sampled_from([1.0, 1.8])) if penalised else 1.0,
+            num_top=draw(st.sampled_from([-1, -1, 0, 3])),
+            logprob_ids=np.array([7, 9], np.int32) if draw(st.booleans()) else NO_IDS,
+        )
+
+    return plans()

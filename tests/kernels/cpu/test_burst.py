@@ -96,37 +96,12 @@ def told(outputs: list[StepOutput]) -> list[tuple[list[int], list[Logprobs | Non
     return [(output.token_ids_S.tolist(), output.logprobs_S) for output in outputs]
 
 
-@st.composite
-def sample_plans(draw: st.DrawFn) -> SamplePlan:
-    penalised = draw(st.booleans())
-    biased = draw(st.lists(st.integers(0, 210), unique=True, max_size=3))
-    return SamplePlan(
-        row=0,
-        temperature=draw(st.sampled_from([0.0, 0.7, 1.5])),
-        top_k=draw(st.sampled_from([0, 5])),
-        top_p=draw(st.sampled_from([1.0, 0.8])),
-        min_p=0.0,
-        seed=draw(st.integers(0, 2**64 - 1)),
-        counter=draw(st.integers(0, 1000)),
-        mask_row=-1,
-        bias_ids=int32(biased),
-        bias_values=np.full(len(biased), draw(st.sampled_from([-np.inf, 8.0])), np.float32),
-        penalty_ids=int32([3, 8, 200]) if penalised else NONE,
-        penalty_counts=int32([0, 0, 0]) if penalised else NONE,
-        frequency_penalty=draw(st.sampled_from([0.0, 2.0])) if penalised else 0.0,
-        presence_penalty=draw(st.sampled_from([0.0, 5.0])) if penalised else 0.0,
-        repetition_penalty=draw(st.sampled_from([1.0, 1.8])) if penalised else 1.0,
-        num_top=draw(st.sampled_from([-1, -1, 0, 3])),
-        logprob_ids=int32([7, 9]) if draw(st.booleans()) else NONE,
-    )
-
-
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_burst_draws_what_single_steps_draw(
-    data: st.DataObject, llama: Any, checkpoint: Any, run_model: Callable[..., Any]
+    data: st.DataObject, sample_plans: Any, llama: Any, checkpoint: Any, run_model: Callable[..., Any]
 ) -> None:
-    samples = [data.draw(sample_plans()) for _ in PROMPTS]
+    samples = [data.draw(sample_plans) for _ in PROMPTS]
     executor = run_model(checkpoint(llama, weights="Q4_0"), slots=1024)
     wanted = told(Decoding(executor, samples).single(9))
     found = Decoding(executor, samples)

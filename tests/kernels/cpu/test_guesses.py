@@ -83,35 +83,14 @@ def told(outputs: list[StepOutput]) -> list[str]:
     return [repr((one.token_ids_S.tolist(), one.logprobs_S)) for one in outputs]  # nan is not equal to itself
 
 
-@st.composite
-def sample_plans(draw: st.DrawFn) -> SamplePlan:
-    penalised = draw(st.booleans())
-    return GREEDY._replace(
-        temperature=draw(st.sampled_from([0.0, 0.7, 1.5])),
-        top_k=draw(st.sampled_from([0, 5])),
-        top_p=draw(st.sampled_from([1.0, 0.8])),
-        seed=draw(st.integers(0, 2**64 - 1)),
-        counter=draw(st.integers(0, 1000)),
-        bias_ids=int32([5, 60]),
-        bias_values=np.array([draw(st.sampled_from([-np.inf, 3.0])), 2.0], np.float32),
-        penalty_ids=int32([3, 8, 200]) if penalised else NONE,
-        penalty_counts=int32([0, 0, 0]) if penalised else NONE,
-        frequency_penalty=draw(st.sampled_from([0.0, 2.0])) if penalised else 0.0,
-        presence_penalty=draw(st.sampled_from([0.0, 5.0])) if penalised else 0.0,
-        repetition_penalty=draw(st.sampled_from([1.0, 1.8])) if penalised else 1.0,
-        num_top=draw(st.sampled_from([-1, -1, 0, 3])),
-        logprob_ids=int32([7, 9]) if draw(st.booleans()) else NONE,
-    )
-
-
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_guesses_right_and_wrong_change_no_draw(
-    data: st.DataObject, llama: Any, checkpoint: Any, run_model: Callable[..., Any]
+    data: st.DataObject, sample_plans: Any, llama: Any, checkpoint: Any, run_model: Callable[..., Any]
 ) -> None:
     """The predictor was taught what will be drawn, with mistakes in some places."""
     executor = run_model(checkpoint(llama, weights="Q4_0"), slots=1024)
-    sample, count = data.draw(sample_plans()), 30
+    sample, count = data.draw(sample_plans), 30
     single = Alone(executor, sample)
     wanted = told(single.single(count))
     text = list(single.ids)

@@ -62,31 +62,32 @@ def test_a_call_takes_no_longer_than_a_reader_notices(harness_of, step_s, most) 
     assert max(harness.calls) == most
 
 
+KINDS = {
+    "greedy": {},
+    "seeded": {"temperature": 1.0, "sampling_seed": 5, "echo_steps": True},
+    "penalised": {"frequency_penalty": 0.5, "sampling_seed": 6, "temperature": 1.0},
+    "least": {"min_new_tokens": 11, "sampling_seed": 7},
+    "stop": {"stop": ("B", "CD")},
+    "ids": {"stop_token_ids": (3, 4, 50)},
+    "logprobs": {"logprobs": LogprobRequest(True, -1, 2, (4,)), "echo_steps": True},
+    "short": {"max_new_tokens": 3},
+}
+
+
 @pytest.mark.parametrize("page_size", [1, 4, 32])
 def test_rows_of_all_kinds_draw_the_same_in_bursts(harness_of, page_size) -> None:
     eos = {7}
-    asked = {
-        "greedy": {},
-        "stream": {"echo_steps": True},
-        "seeded": {"temperature": 1.0, "sampling_seed": 5},
-        "penalised": {"frequency_penalty": 0.5, "sampling_seed": 6, "temperature": 1.0},
-        "least": {"min_new_tokens": 11, "sampling_seed": 7},
-        "stop": {"stop": ("B", "CD")},
-        "ids": {"stop_token_ids": (3, 4, 50)},
-        "logprobs": {"logprobs": LogprobRequest(True, -1, 2, (4,)), "echo_steps": True},
-        "short": {"max_new_tokens": 13},
-    }
     found = {}
     for step_s in (0.0, STEP_S):
         harness = harness_of(page_size=page_size, eos=eos)
         harness.executor.seconds_per_step = step_s
         learn(harness)
-        for at, (rid, fields) in enumerate(asked.items()):
+        for at, (rid, fields) in enumerate(KINDS.items()):
             harness.submit(rid, [at, 2, 3], **{"max_new_tokens": 40} | fields)
         harness.run()
         assert (max(harness.calls) > 1) == (step_s > 0)
-        told = {rid: [(list(o.token_ids), o.logprobs) for o in harness.outputs[rid]] for rid in asked}
-        found[step_s] = harness.token_ids, harness.finish, told["stream"], told["logprobs"]
+        told = {rid: [(list(o.token_ids), o.logprobs) for o in harness.outputs[rid]] for rid in KINDS}
+        found[step_s] = harness.token_ids, harness.finish, told["seeded"], told["logprobs"]
         assert harness.stats["num_used_tokens"] == 0
         assert harness.stats["generation_tokens_total"] == sum(map(len, harness.token_ids.values()))
     assert found[0.0] == found[STEP_S]
@@ -304,18 +305,6 @@ class Silent:
     forget = flush = lambda *args: None
 
 
-GUESSED = {
-    "greedy": {},
-    "seeded": {"temperature": 1.0, "sampling_seed": 5, "echo_steps": True},
-    "penalised": {"frequency_penalty": 0.5, "sampling_seed": 6, "temperature": 1.0},
-    "least": {"min_new_tokens": 11, "sampling_seed": 7},
-    "stop": {"stop": ("B", "CD")},
-    "ids": {"stop_token_ids": (3, 4, 50)},
-    "logprobs": {"logprobs": LogprobRequest(True, -1, 2, (4,)), "echo_steps": True},
-    "short": {"max_new_tokens": 3},
-}
-
-
 @pytest.mark.parametrize("page_size", [1, 4, 32])
 def test_a_request_that_runs_alone_draws_the_same_with_guesses(harness_of, let_guess, page_size) -> None:
     found = {}
@@ -325,10 +314,10 @@ def test_a_request_that_runs_alone_draws_the_same_with_guesses(harness_of, let_g
             let_guess(harness, Silent(), predicts=True)
             harness.executor.lucky = itertools.cycle(lucky).__next__
         learn(harness)
-        for at, (rid, fields) in enumerate(GUESSED.items()):
+        for at, (rid, fields) in enumerate(KINDS.items()):
             harness.submit(rid, [at, 2, 3], **{"max_new_tokens": 40} | fields)
             harness.run()
-        told = {rid: [(list(o.token_ids), o.logprobs) for o in harness.outputs[rid]] for rid in GUESSED}
+        told = {rid: [(list(o.token_ids), o.logprobs) for o in harness.outputs[rid]] for rid in KINDS}
         assert harness.stats["num_used_tokens"] == 0
         assert harness.stats["generation_tokens_total"] == sum(map(len, harness.token_ids.values()))
         found[str(lucky)] = harness.token_ids, harness.finish, told["seeded"], told["logprobs"]
