@@ -7,38 +7,26 @@ Nothing is dropped: a field that is not understood is refused with its JSON path
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
-from collections.abc import Set as AbstractSet
-from typing import Any, NamedTuple, get_args
+from typing import Any
 
-import msgspec
-
-from ..errors import GrammarError, UnsupportedGrammar
+from ..errors import GrammarError
 from .constraint import (
     Choice,
-    Closing,
     Constraint,
     Grammar,
     JsonObject,
     JsonSchema,
-    OnUnsupported,
     Regex,
-    Sequence,
     StructuralTag,
-    WhiteSpace,
     Xml,
 )
+from .field_options import INNER_OPTIONS, OPTIONS, FoundConstraint, with_option, with_options
+from .field_values import bool_at, check_keys, object_at, text_at
+
+__all__ = ["FIELD_NAMES", "OPTIONS", "FoundConstraint", "constraint_from_fields", "find_constraint", "locate"]
 
 ANY_OBJECT = "$$ANY$$"  # SGLang's spelling of "any JSON object" in json_schema
-
-
-class FoundConstraint(NamedTuple):
-    """A constraint and where the client wrote it."""
-
-    constraint: Constraint
-    param: str
-    """JSON path of the field, such as "response_format.json_schema.schema"."""
 
 
 def constraint_from_fields(fields: Mapping[str, Any]) -> Constraint | None:
@@ -61,56 +49,70 @@ def find_constraint(fields: Mapping[str, Any]) -> FoundConstraint | None:
         raise GrammarError(f"only one constraint at a time; found {names}", code="conflicting_constraints")
     options = {name: fields[name] for name in OPTIONS if fields.get(name) is not None}
     if not found:
-        asked = next((name for name in options if options[name] is not False), None)
-        if asked is not None:
-            raise GrammarError(f"{asked} says how to obey a constraint, and there is none", param=asked)
+        _refuse_options(options, "")
         return None
-    return _with_options(found[0], options, "")
+    return with_options(found[0], options, "")
+
+
+def _refuse_options(options: Mapping[str, Any], head: str) -> None:
+    """Where there is no constraint, nothing may be said of how to obey it."""
+    for name, value in options.items():
+        if value is not False:
+            raise GrammarError(f"{name} says how to obey a constraint, and there is none", param=head + name)
 
 
 def locate(error: GrammarError, param: str) -> GrammarError:
-    """Sets the error's `param` to `param` followed by its JSON pointer, as a path; returns it for raising."""
-    pointer = getattr(error, "pointer", None) or ""
-    steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer.lstrip("#").split("/")[1:]]
-    error.param = ".".join([param, *steps])
+    """Sets the error's `param` to `param` followed by its JSON pointer, as a path; returns it for raising.
+
+    An error that comes from the engine has the pointer in `param`; one that is placed already stays as it is.
+    """
+    pointer = getattr(error, "pointer", None) or error.param or ""
+    if not pointer.startswith(param):
+        steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer.lstrip("#").split("/")[1:]]
+        error.param = ".".join([param, *steps])
     return error
 
 
 def response_format(value: Any, param: str = "response_format") -> FoundConstraint | None:
     """OpenAI's `response_format` (also `text.format` of its Responses API): text, json_object, json_schema, …"""
-    spec = _object(value, param)
+    spec = object_at(value, param)
     kind = spec.get("type")
     if isinstance(kind, str) and kind in _FORMAT_KEYS:
-        _check_keys(spec, _FORMAT_KEYS[kind] | _INNER_OPTIONS | {"type"}, param)
+        check_keys(spec, _FORMAT_KEYS[kind] | INNER_OPTIONS | {"type"}, param)
     options = {name: spec[name] for name in OPTIONS if spec.get(name) is not None}
     found = _format(kind, spec, param)
-    return found if found is None else _with_options(found, options, f"{param}.")
+    if found is None:
+        _refuse_options(options, f"{param}.")
+        return None
+    return with_options(found, options, f"{param}.")
 
 
 def _format(kind: Any, spec: Mapping[str, Any], param: str) -> FoundConstraint | None:
     if kind == "text":
         return None
     if kind == "json_object":
-        if spec.get("schema") is not None:  # llama.cpp and others: the schema beside json_object
-            return _json_schema(spec["schema"], f"{param}.schema")
-        return FoundConstraint(JsonObject(), f"{param}.type")
+        schema = spec.get("schema")  # llama.cpp and others: the schema beside json_object
+        if schema is None or schema is True or schema == {}:
+            return FoundConstraint(JsonObject(), f"{param}.type")
+        return _json_schema(schema, f"{param}.schema")
     if kind == "json_schema":
-        if "json_schema" in spec:
-            path, holder = f"{param}.json_schema", _object(spec["json_schema"], f"{param}.json_schema")
-            _check_keys(holder, _SCHEMA_KEYS | _INNER_OPTIONS, path)
+        if spec.get("json_schema") is not None:
+            check_keys(spec, INNER_OPTIONS | {"type", "json_schema", "name", "description"}, param)
+            path, holder = f"{param}.json_schema", object_at(spec["json_schema"], f"{param}.json_schema")
+            check_keys(holder, _SCHEMA_KEYS | INNER_OPTIONS, path)
         else:
             path, holder = param, spec  # llama.cpp and the Responses API: no inner object
         if holder.get("schema") is None:
             raise GrammarError("json_schema needs a schema", param=f"{path}.schema")
-        found = _json_schema(holder["schema"], f"{path}.schema", strict=_bool(holder.get("strict"), f"{path}.strict"))
+        found = _json_schema(holder["schema"], f"{path}.schema", strict=bool_at(holder.get("strict"), f"{path}.strict"))
         inner = {name: holder[name] for name in OPTIONS if holder is not spec and holder.get(name) is not None}
-        return _with_options(found, inner, f"{path}.")
+        return with_options(found, inner, f"{path}.")
     if kind == "structural_tag":
         return _structural_tag({k: v for k, v in spec.items() if k not in OPTIONS}, param)
     if kind in ("regex", "grammar", "ebnf", "gbnf", "lark", "xml"):
-        text = spec.get("pattern") if kind == "regex" and "pattern" in spec else spec.get(kind)
-        key = "pattern" if kind == "regex" and "pattern" in spec else kind
-        return _TEXT_KINDS[kind](text, f"{param}.{key}")
+        key = "pattern" if kind == "regex" and spec.get("pattern") is not None else kind
+        check_keys(spec, INNER_OPTIONS | {"type", key}, param)
+        return _TEXT_KINDS[kind](spec.get(key), f"{param}.{key}")
     raise GrammarError(
         f"type must be text, json_object, json_schema, structural_tag, regex, grammar or xml, found {kind!r}",
         param=f"{param}.type",
@@ -118,25 +120,29 @@ def _format(kind: Any, spec: Mapping[str, Any], param: str) -> FoundConstraint |
 
 
 def _regex(value: Any, param: str) -> FoundConstraint:
-    return FoundConstraint(Regex(_text(value, param)), param)
+    return FoundConstraint(Regex(text_at(value, param)), param)
 
 
 def _ebnf(value: Any, param: str) -> FoundConstraint:
-    return FoundConstraint(Grammar(_text(value, param), "ebnf"), param)
+    return FoundConstraint(Grammar(text_at(value, param), "ebnf"), param)
 
 
 def _lark(value: Any, param: str) -> FoundConstraint:
-    return FoundConstraint(Grammar(_text(value, param), "lark"), param)
+    return FoundConstraint(Grammar(text_at(value, param), "lark"), param)
 
 
-def _gbnf(value: Any, param: str) -> FoundConstraint | None:
-    text = _text(value, param)
-    return FoundConstraint(Grammar(text, "gbnf"), param) if text else None  # llama.cpp's default is ""
+def _gbnf(value: Any, param: str) -> FoundConstraint:
+    return FoundConstraint(Grammar(text_at(value, param), "gbnf"), param)
+
+
+def _llama_grammar(value: Any, param: str) -> FoundConstraint | None:
+    """llama.cpp's field, whose default is the empty text."""
+    return None if value == "" else _gbnf(value, param)
 
 
 def _any_grammar(value: Any, param: str) -> FoundConstraint:
     """vLLM takes Lark and EBNF in one field: Lark is what has no `::=`."""
-    text = _text(value, param)
+    text = text_at(value, param)
     return FoundConstraint(Grammar(text, "ebnf" if "::=" in text else "lark"), param)
 
 
@@ -159,12 +165,12 @@ def _json_schema(value: Any, param: str, *, strict: bool = False) -> FoundConstr
 def _structural_tag(value: Any, param: str) -> FoundConstraint:
     if isinstance(value, Mapping):
         return FoundConstraint(StructuralTag(json.dumps(value, ensure_ascii=False)), param)
-    return FoundConstraint(StructuralTag(_text(value, param)), param)
+    return FoundConstraint(StructuralTag(text_at(value, param)), param)
 
 
 def _xml(value: Any, param: str) -> FoundConstraint:
     """A DTD, or the JSON form of xml_spec as text or as an object."""
-    text = json.dumps(value, ensure_ascii=False) if isinstance(value, Mapping) else _text(value, param)
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, Mapping) else text_at(value, param)
     return FoundConstraint(Xml(text), param)
 
 
@@ -178,7 +184,7 @@ def _choices(value: Any, param: str) -> FoundConstraint:
 
 
 def _json_object(value: Any, param: str) -> FoundConstraint | None:
-    return FoundConstraint(JsonObject(), param) if _bool(value, param) else None
+    return FoundConstraint(JsonObject(), param) if bool_at(value, param) else None
 
 
 def _ollama_format(value: Any, param: str) -> FoundConstraint | None:
@@ -190,6 +196,8 @@ def _ollama_format(value: Any, param: str) -> FoundConstraint | None:
         if value.lstrip().startswith("{"):
             return _json_schema(value, param)
         raise GrammarError('format must be "json", a JSON schema, {"regex": …} or {"ebnf": …}', param=param)
+    if isinstance(value, bool):
+        raise GrammarError('format must be "json" or a JSON schema, found a boolean', param=param)
     if isinstance(value, Mapping) and len(value) == 1:
         (kind,) = value
         if kind in _TEXT_KINDS:
@@ -201,9 +209,9 @@ def _ollama_format(value: Any, param: str) -> FoundConstraint | None:
 
 def _structured_outputs(value: Any, param: str) -> FoundConstraint | None:
     """vLLM's object: one of json, regex, choice, grammar, json_object, structural_tag, and two white-space options."""
-    spec = _object(value, param)
-    known = _STRUCTURED_OUTPUTS.keys() | _INNER_OPTIONS | {"whitespace_pattern", "disable_any_whitespace"}
-    _check_keys({k: v for k, v in spec.items() if v is not False and not k.startswith("_")}, known, param)
+    spec = object_at(value, param)
+    known = _STRUCTURED_OUTPUTS.keys() | INNER_OPTIONS | {"whitespace_pattern", "disable_any_whitespace"}
+    check_keys({k: v for k, v in spec.items() if v is not False and not k.startswith("_")}, known, param)
     found: list[FoundConstraint] = []
     for key, reader in _STRUCTURED_OUTPUTS.items():
         if spec.get(key) is not None:
@@ -218,113 +226,20 @@ def _structured_outputs(value: Any, param: str) -> FoundConstraint | None:
         )
     if not found:
         raise GrammarError("structured_outputs holds no constraint", param=param)
-    options = {name: spec[name] for name in OPTIONS if spec.get(name) is not None}
+    asked = with_options(found[0], {k: v for k, v in spec.items() if k in INNER_OPTIONS and v is not None}, f"{param}.")
     if spec.get("whitespace_pattern") is not None:
-        options["whitespace"] = _white_space(spec["whitespace_pattern"], f"{param}.whitespace_pattern")
-    if _bool(spec.get("disable_any_whitespace"), f"{param}.disable_any_whitespace"):
-        options["whitespace"] = "compact"
-    return _with_options(found[0], options, f"{param}.")
+        path = f"{param}.whitespace_pattern"
+        asked = with_option(asked, "guided_whitespace_pattern", spec["whitespace_pattern"], path)
+    if bool_at(spec.get("disable_any_whitespace"), path := f"{param}.disable_any_whitespace"):
+        asked = with_option(asked, "whitespace", "compact", path)
+    return asked
 
 
 def _output_config(value: Any, param: str) -> FoundConstraint | None:
     """Anthropic's object, of which `format` alone is a constraint."""
-    spec = _object(value, param)
+    spec = object_at(value, param)
+    check_keys(spec, {"format", "effort", "task_budget"}, param)
     return None if spec.get("format") is None else response_format(spec["format"], f"{param}.format")
-
-
-def _white_space(pattern: Any, param: str) -> WhiteSpace:
-    """The policy of ours whose every document the pattern allows."""
-    try:
-        allows_none, allows_one = (re.fullmatch(_text(pattern, param), white) is not None for white in ("", " "))
-    except re.error as error:
-        raise GrammarError(f"not a regular expression: {error}", param=param) from None
-    if not allows_none:
-        raise UnsupportedGrammar(
-            "white space that must be there everywhere is not supported; use a pattern that may be empty",
-            keyword="whitespace_pattern",
-            param=param,
-        )
-    return "fixed" if allows_one else "compact"
-
-
-def _with_options(found: FoundConstraint, options: Mapping[str, Any], head: str) -> FoundConstraint:
-    """The constraint with what was said of how to obey it; `head`: the path before an option's name."""
-    constraint = found.constraint
-    for name, value in options.items():
-        constraint = OPTIONS[name](constraint, value, head + name)
-    return FoundConstraint(constraint, found.param)
-
-
-def _option_white_space(constraint: Constraint, value: Any, param: str) -> Constraint:
-    if value not in get_args(WhiteSpace):
-        raise GrammarError(f"must be one of {', '.join(get_args(WhiteSpace))}, found {value!r}", param=param)
-    if isinstance(constraint, Closing):
-        return Closing(_option_white_space(constraint.constraint, value, param))  # type: ignore[arg-type]
-    if not isinstance(constraint, JsonSchema | JsonObject | Xml):
-        raise UnsupportedGrammar("white space is an option of JSON and XML", keyword="whitespace", param=param)
-    return msgspec.structs.replace(constraint, whitespace=value)
-
-
-def _option_pattern(constraint: Constraint, value: Any, param: str) -> Constraint:
-    return _option_white_space(constraint, _white_space(value, param), param)
-
-
-def _option_unsupported(constraint: Constraint, value: Any, param: str) -> Constraint:
-    if value not in get_args(OnUnsupported):
-        raise GrammarError(f"must be one of {', '.join(get_args(OnUnsupported))}, found {value!r}", param=param)
-    if isinstance(constraint, Closing):
-        return Closing(_option_unsupported(constraint.constraint, value, param))  # type: ignore[arg-type]
-    if value == "error":
-        return constraint
-    if not isinstance(constraint, JsonSchema):
-        raise UnsupportedGrammar(f"{value} is an option of JSON schemas", keyword="on_unsupported", param=param)
-    return msgspec.structs.replace(constraint, on_unsupported=value)
-
-
-def _option_close(constraint: Constraint, value: Any, param: str) -> Constraint:
-    if not _bool(value, param) or isinstance(constraint, Closing):
-        return constraint
-    if isinstance(constraint, Sequence):
-        raise UnsupportedGrammar("close is not an option of sequences", keyword="close", param=param)
-    return Closing(constraint)
-
-
-OPTIONS: dict[str, Callable[[Constraint, Any, str], Constraint]] = {
-    "whitespace": _option_white_space,
-    "guided_whitespace_pattern": _option_pattern,
-    "on_unsupported": _option_unsupported,
-    "close": _option_close,
-}
-"""How a constraint is to be obeyed: beside it, or in the object that holds it."""
-
-
-def _check_keys(spec: Mapping[str, Any], known: AbstractSet[str], param: str) -> None:
-    """Nothing in an object that holds a constraint is passed over."""
-    for key, value in spec.items():
-        if key not in known and value is not None:
-            raise UnsupportedGrammar(
-                f"{key} is not known here; remove it (known are {', '.join(sorted(known))})",
-                keyword=key,
-                param=f"{param}.{key}",
-            )
-
-
-def _object(value: Any, param: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise GrammarError(f"must be an object, found {type(value).__name__}", param=param)
-    return value
-
-
-def _text(value: Any, param: str) -> str:
-    if not isinstance(value, str):
-        raise GrammarError(f"must be a string, found {type(value).__name__}", param=param)
-    return value
-
-
-def _bool(value: Any, param: str) -> bool:
-    if value is None or isinstance(value, bool):
-        return bool(value)
-    raise GrammarError(f"must be true or false, found {type(value).__name__}", param=param)
 
 
 _Reader = Callable[[Any, str], FoundConstraint | None]
@@ -347,7 +262,6 @@ _STRUCTURED_OUTPUTS: dict[str, _Reader] = {
     "structural_tag": _structural_tag,
 }
 
-_INNER_OPTIONS = OPTIONS.keys() - {"guided_whitespace_pattern"}
 _SCHEMA_KEYS = frozenset({"name", "description", "schema", "strict"})
 _FORMAT_KEYS: dict[str, frozenset[str]] = {
     "text": frozenset(),
@@ -377,7 +291,7 @@ _READERS: dict[str, _Reader] = {
     "guided_regex": _regex,
     "guided_choice": _choices,
     "guided_grammar": _any_grammar,
-    "grammar": _gbnf,
+    "grammar": _llama_grammar,
     "gbnf": _gbnf,
     "lark": _lark,
     "xml": _xml,

@@ -15,9 +15,9 @@ from typing import Annotated, Any
 import msgspec
 
 from ..constrained.constraint import Constraint
-from ..constrained.fields import constraint_from_fields
+from ..constrained.fields import FoundConstraint, find_constraint
 from ..constrained.wire import ConstraintFields, asked_in
-from ..errors import InvalidSampling, RequestError, UnsupportedContent
+from ..errors import GrammarError, InvalidSampling, RequestError, UnsupportedContent
 from ..lang.closed_schema import closed_text
 from .generate_request import MAX_INT, ExpectedPrompt, GenerateRequest, Name, Priority, PromptPart, Salt, SessionParams
 from .messages import LogprobRequest
@@ -113,6 +113,8 @@ class NativeCall:
     stream: bool
     deltas: bool
     texts_in_logprobs: bool
+    constraint_params: list[str]
+    """Where the constraint of each request stood in the body; "": it has none."""
 
 
 def convert(data: object) -> NativeBody:
@@ -152,12 +154,14 @@ def parse(body: NativeBody, *, client: str = "") -> NativeCall:
             raise RequestError(f"{name} has {len(value)} entries for {len(prompts)} prompts", param=name)
         return value[index]
 
-    requests = []
+    requests, places = [], []
     call = f"batch-{next(_batches)}" if is_batch else ""
     for index, prompt in enumerate(prompts):
-        sampling, constraint = sampling_of(
-            each("sampling_params", body.sampling_params, index) or NativeSampling(), body.constraint
+        where = f"sampling_params.{index}" if isinstance(body.sampling_params, list) else "sampling_params"
+        sampling, found = sampling_of(
+            each("sampling_params", body.sampling_params, index) or NativeSampling(), body.constraint, where
         )
+        places.append(found.param if found else "")
         token_ids = body.token_ids_logprob
         if is_batch and token_ids and any(isinstance(t, list) or t is None for t in token_ids):
             token_ids = each("token_ids_logprob", token_ids, index)
@@ -165,7 +169,7 @@ def parse(body: NativeBody, *, client: str = "") -> NativeCall:
             GenerateRequest(
                 prompt=prompt,
                 sampling=sampling,
-                constraint=constraint,
+                constraint=found.constraint if found else None,
                 logprobs=_logprobs(
                     bool(each("return_logprob", body.return_logprob, index)),
                     each("logprob_start_len", body.logprob_start_len, index),
@@ -206,7 +210,7 @@ def parse(body: NativeBody, *, client: str = "") -> NativeCall:
         raise RequestError(f"keep_s must be in [0, {MAX_KEEP_S:.0f}] seconds, found {body.keep_s}", param="keep_s")
     if (body.keep or body.parent) and body.session_params:
         raise RequestError("a session keeps its paths itself; drop keep and parent", param="keep")
-    return NativeCall(requests, is_batch, body.stream, body.stream_deltas, body.return_text_in_logprobs)
+    return NativeCall(requests, is_batch, body.stream, body.stream_deltas, body.return_text_in_logprobs, places)
 
 
 def check_generations(count: int) -> None:
@@ -243,8 +247,10 @@ def _prompts(body: NativeBody) -> tuple[list[list[PromptPart]], bool]:
     return [[p if isinstance(p, str) else list(p)] for p in value], True
 
 
-def sampling_of(wire: NativeSampling, constraint: Constraint | None) -> tuple[SamplingParams, Constraint | None]:
-    """The runtime's parameters and the constraint of a wire `sampling_params`."""
+def sampling_of(
+    wire: NativeSampling, constraint: Constraint | None, where: str
+) -> tuple[SamplingParams, FoundConstraint | None]:
+    """The runtime's parameters and the constraint of a wire `sampling_params`, which stands at `where`."""
     fields: dict[str, Any] = {}
     for name in NativeSampling.__struct_fields__:
         value = getattr(wire, name)
@@ -265,17 +271,27 @@ def sampling_of(wire: NativeSampling, constraint: Constraint | None) -> tuple[Sa
     asked = asked_in(wire)
     if isinstance(wire.json_schema, str | dict):
         asked["json_schema"] = closed_text(wire.json_schema)  # as SGLang does
-    if wire.dtype is not None and "regex" not in asked:
+    if wire.dtype is not None:
         if wire.dtype not in _DTYPE_REGEX:
-            raise InvalidSampling('dtype is "int" or "float"', param="dtype")
-        asked["regex"] = _DTYPE_REGEX[wire.dtype]
+            raise InvalidSampling('dtype is "int" or "float"', param=f"{where}.dtype")
+        if asked.setdefault("regex", _DTYPE_REGEX[wire.dtype]) != _DTYPE_REGEX[wire.dtype]:
+            raise GrammarError(
+                "dtype and regex cannot be combined; give one", param=f"{where}.dtype", code="conflicting_constraints"
+            )
     if constraint is not None and asked:
         raise RequestError(
             f"constraint and {', '.join(asked)} cannot be combined; give one",
             param="constraint",
             code="conflicting_constraints",
         )
-    return SamplingParams(**fields), constraint if constraint is not None else constraint_from_fields(asked)
+    if constraint is not None:
+        return SamplingParams(**fields), FoundConstraint(constraint, "constraint")
+    try:
+        found = find_constraint(asked)
+    except GrammarError as error:
+        error.param = f"{where}.{error.param}" if error.param else where
+        raise
+    return SamplingParams(**fields), found._replace(param=f"{where}.{found.param}") if found else None
 
 
 def _bias(given: Mapping[str, float]) -> dict[int, float]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Any
 
+from ..constrained.fields import locate
+from ..errors import GrammarError
 from .front import Front
 from .merge import merge
 from .native_answer import Answer
@@ -52,5 +54,9 @@ async def _one(front: Front, call: NativeCall, position: int) -> AsyncGenerator[
             if count > 1 or len(call.requests) > 1:
                 body["index"] = position * count + chunk.index
             yield body
+    except GrammarError as error:
+        if call.constraint_params[position]:
+            locate(error, call.constraint_params[position])
+        raise
     finally:
         await chunks.aclose()

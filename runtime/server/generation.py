@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...constrained.fields import FoundConstraint
+from ...constrained.fields import FoundConstraint, locate
 from ...errors import GrammarError, PromptTooLong
 from ..front import Front
 from ..generate_request import GenerateChunk, GenerateRequest
@@ -143,19 +143,8 @@ async def chunks_of(
         raise
     except GrammarError as error:
         if found is not None:
-            error.param = place_below(found.param, error)
+            locate(error, found.param)
         raise
-
-
-def place_below(param: str, error: GrammarError) -> str:
-    """The constraint's field and the place in it that the error points at."""
-    pointer = getattr(error, "pointer", None) or error.param or ""
-    if pointer.startswith(param):
-        return pointer
-    steps = (
-        [s.replace("~1", "/").replace("~0", "~") for s in pointer.lstrip("#").split("/")[1:]] if "/" in pointer else []
-    )
-    return ".".join([param, *steps])
 
 
 async def gather(

@@ -53,8 +53,11 @@ async def vertex(service: Service, request: Request) -> Answer:
     calls = []
     num_generations = 0
     for index, instance in enumerate(body.instances):
+        fields = {**(body.parameters or {}), **instance}
+        request.note_ignored(fields, native_api.NativeBody, f"instances.{index}.")
+        service.check_fields(request)
         try:
-            asked = native_api.convert({**(body.parameters or {}), **instance, "stream": False})
+            asked = native_api.convert({**fields, "stream": False})
             calls.append(native_api.parse(asked, client=request.client))
             num_generations += sum(one.sampling.n for one in calls[-1].requests)
             native_api.check_generations(num_generations)

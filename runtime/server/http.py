@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
+from ...constrained.foreign_fields import unread
 from ...errors import RadixlangError, RequestError
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class Request:
         "params",
         "path",
         "scope",
+        "unread",
     )
 
     def __init__(
@@ -114,6 +116,8 @@ class Request:
         """Whose share of the machine this takes."""
         self.ignored: list[str] = []
         """Body fields that were not honoured: told in x-radixlang-ignored."""
+        self.unread: list[str] = []
+        """Those of them, and of the fields inside of them, that ask for a constraint."""
         self._receive = receive
         self._body = body
 
@@ -175,10 +179,13 @@ class Request:
         self.note_ignored(data, kind)
         return value
 
-    def note_ignored(self, data: Mapping[str, Any], kind: type) -> None:
+    def note_ignored(self, data: Mapping[str, Any], kind: type, head: str = "") -> None:
+        """Adds the fields that `kind` does not know to `ignored`; `head`: the path of `data` before a field's name."""
         known = _known_fields(kind)
         if not data.keys() <= known:
-            self.ignored.extend(sorted(name for name in data.keys() - known if data[name] is not None))
+            names = sorted(name for name in data.keys() - known if data[name] is not None)
+            self.ignored.extend(head + name for name in names)
+            self.unread.extend(head + path for name in names for path in unread(name, data[name]))
 
     async def gone(self) -> None:
         """Returns when the client has closed the connection. Only after `body`."""

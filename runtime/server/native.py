@@ -8,11 +8,9 @@ from typing import Any
 
 import msgspec
 
-from ...constrained.wire import asked_in
-from ...errors import GrammarError, PromptTooLong, RequestError
+from ...errors import PromptTooLong, RequestError
 from .. import native_api, native_run
 from ..generate_request import PromptPart
-from .generation import place_below
 from .http import Answer, EventStream, Request, json_response, text_response
 from .route import Route
 from .service import Service
@@ -83,17 +81,9 @@ async def generate(service: Service, request: Request) -> Answer:
 
 @contextlib.contextmanager
 def _placed(body: native_api.NativeBody) -> Iterator[None]:
-    """Gives errors the path of the request's field: the engine knows places inside of constraints, and ids."""
+    """Gives errors the path of the request's field: the engine knows ids."""
     try:
         yield
-    except GrammarError as error:
-        given = body.sampling_params
-        sampling = (given[0] if given else None) if isinstance(given, list) else given
-        field = next(iter(asked_in(sampling)), None) if sampling is not None else None
-        path = f"sampling_params.{field}" if field is not None else "constraint"
-        if error.param is None or error.param.startswith("#"):
-            error.param = place_below(path, error)
-        raise
     except RequestError as error:
         if error.code == PromptTooLong.code and body.text is not None:
             error.param = "text"
@@ -104,6 +94,7 @@ async def score_choices(service: Service, request: Request) -> Answer:
     """POST /score_choices: log-probabilities of continuations of one prompt, comparable with each other."""
     front = service.front
     body = await request.struct(ChoicesBody)
+    service.check_fields(request)
     if (body.text is None) == (body.prompt_parts is None):
         raise RequestError("give text or prompt_parts, one of them", param="text")
     if len(body.choices) > native_api.MAX_BATCH:
@@ -124,6 +115,7 @@ async def encode(service: Service, request: Request) -> Answer:
     """POST /encode: the final hidden state of the last token of each prompt."""
     front = service.front
     body = await request.struct(EncodeBody)
+    service.check_fields(request)
     call = hidden_call(service, body.text, body.input_ids, request.client, adapter=body.lora_path or "")
     answers = await request.guard(native_run.whole(front, call))
     shaped = [{"embedding": a["embedding"], "meta_info": a["meta_info"]} for a in as_list(answers)]

@@ -208,9 +208,7 @@ def _now() -> str:
 def _sampling(service: Service, request: Request, body: OllamaBody, prompt_len: int) -> SamplingParams:
     try:
         options = convert(body.options or {}, Options)
-        for name in body.options or {}:
-            if name not in Options.__struct_fields__:
-                request.ignored.append(f"options.{name}")
+        request.note_ignored(body.options or {}, Options, "options.")
         given: dict[str, Any] = _DEFAULTS | service.sampling_defaults
         for name, ours in _OPTIONS.items():
             value = getattr(options, name)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ...constrained.wire import constraint_in
 from ...errors import RequestError
 from ..programs.published import Published
 from ..programs.saying import Saying
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 _encode = msgspec.json.Encoder().encode
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "stop", "seed", "frequency_penalty", "presence_penalty")
-_REFUSED = ("tools", "response_format", "logprobs", "logit_bias")
+_REFUSED = ("tools", "logprobs", "logit_bias")
 
 
 def program_of(service: Service, name: str | None) -> Published | None:
@@ -53,6 +54,9 @@ def cards(service: Service) -> list[dict[str, Any]]:
 
 async def chat_with(service: Service, request: Request, program: Published, body: ChatBody) -> Answer:
     """One run of `program`, told as a chat completion; a stream gives the answer as it grows, see programs.saying."""
+    found = constraint_in(body)
+    if found is not None:
+        raise RequestError(f"{program.name} is a program, which takes no constraint", param=found.param)
     for name in _REFUSED:
         if getattr(body, name, None):
             raise RequestError(f"{program.name} is a program, which takes no {name}", param=name)

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncGenerator
 from typing import Any
 
+from ...constrained.foreign_fields import unread_in
 from ...errors import ModelNotFound, RequestError
 from ..generate_request import GenerateChunk
 from .conversation import converse
@@ -24,6 +25,7 @@ _NAMES = {"max_new_tokens": "max_output_tokens"}
 async def responses(service: Service, request: Request) -> Answer:
     """One answer, whole or as events."""
     body = await request.struct(ResponsesBody)
+    request.unread.extend(unread_in(body.text or {}, {"format", "verbosity"}, "text"))
     service.check_fields(request)
     adapter = service.adapter_of(body.model)
     if body.background and (body.stream or body.store is False):

@@ -34,6 +34,7 @@ _REFUSED_FIELDS = frozenset({
     "prompt_logprobs", "return_hidden_states", "session_params", "truncate_prompt_tokens", "use_beam_search",
 })  # fmt: skip
 """Fields of others whose silent loss would change what the answer means."""
+_TOLD_FIELDS = ("response_format", "structured_outputs", "regex", "ebnf")
 
 
 class Service:
@@ -178,10 +179,18 @@ class Service:
         """
         strict = self.config.strict_fields or request.headers.get("x-radixlang-strict") == "1"
         for name in request.ignored:
-            if name in _REFUSED_FIELDS or name in FIELD_NAMES:  # a constraint that this route does not read
+            field = name.rpartition(".")[2]
+            if field in _REFUSED_FIELDS or field in FIELD_NAMES:  # a constraint that this route does not read
                 raise RequestError(f"{name} is not served here; drop it", param=name, code="unsupported_field")
             if strict:
                 raise RequestError(f"unknown field {name!r}", param=name, code="unknown_field")
+        if request.unread:
+            path = request.unread[0]
+            raise RequestError(
+                f"{path} asks for a constraint where none is read; ask by one of {', '.join(_TOLD_FIELDS)} in the body",
+                param=path,
+                code="unsupported_field",
+            )
 
     # -- health
 

@@ -20,6 +20,11 @@ READ = [
     ({"response_format": {"type": "text"}}, None),
     ({"response_format": {"type": "json_object"}}, JsonObject()),
     ({"response_format": {"type": "json_object", "schema": SCHEMA}}, JsonSchema(TEXT)),
+    ({"response_format": {"type": "json_object", "schema": {}}}, JsonObject()),
+    ({"response_format": {"type": "json_object", "schema": False}}, JsonSchema("false")),
+    ({"response_format": {"type": "regex", "regex": "a", "pattern": None}}, Regex("a")),
+    ({"response_format": {"type": "json_schema", "json_schema": None, "schema": SCHEMA}}, JsonSchema(TEXT)),
+    ({"output_config": {"effort": "low"}}, None),
     (
         {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA, "strict": True}}},
         JsonSchema(TEXT, strict=True),
@@ -73,6 +78,7 @@ def test_each_spelling_is_read(fields: dict, constraint: object) -> None:
     assert constraint_from_fields(fields) == constraint
 
 
+WHITE_SPACE_TWICE = ("guided_whitespace_pattern", "conflicting_constraints")
 REFUSED = [
     ({"regex": 5}, "regex", None),
     ({"regex": "a", "ebnf": "b"}, None, "conflicting_constraints"),
@@ -127,6 +133,44 @@ REFUSED = [
         None,
     ),
     ({"structured_outputs": {"json": SCHEMA, "backend": "xgrammar"}}, "structured_outputs.backend", None),
+    (
+        {"response_format": {"type": "json_schema", "json_schema": {"schema": SCHEMA}, "schema": {"type": "null"}}},
+        "response_format.schema",
+        None,
+    ),
+    (
+        {"response_format": {"type": "json_schema", "json_schema": {"schema": SCHEMA}, "strict": True}},
+        "response_format.strict",
+        None,
+    ),
+    ({"response_format": {"type": "regex", "regex": "a", "pattern": "b"}}, "response_format.regex", None),
+    ({"response_format": {"type": "text", "close": True}}, "response_format.close", None),
+    ({"response_format": {"type": "gbnf", "gbnf": ""}, "regex": "a"}, None, "conflicting_constraints"),
+    ({"output_config": {"schema": SCHEMA}}, "output_config.schema", None),
+    ({"format": True}, "format", None),
+    (
+        {"response_format": {"type": "json_object", "whitespace": "compact"}, "whitespace": "flexible"},
+        "whitespace",
+        "conflicting_constraints",
+    ),
+    ({"json_schema": TEXT, "whitespace": "compact", "guided_whitespace_pattern": " ?"}, *WHITE_SPACE_TWICE),
+    ({"response_format": {"type": "json_object", "close": True}, "close": False}, "close", "conflicting_constraints"),
+    (
+        {"structured_outputs": {"json": SCHEMA, "whitespace": "fixed", "disable_any_whitespace": True}},
+        "structured_outputs.disable_any_whitespace",
+        "conflicting_constraints",
+    ),
+    (
+        {"structured_outputs": {"regex": "a", "disable_any_whitespace": True}},
+        "structured_outputs.disable_any_whitespace",
+        None,
+    ),
+    ({"json_schema": TEXT, "guided_whitespace_pattern": "a{99999999999}"}, "guided_whitespace_pattern", None),
+    (
+        {"json_schema": TEXT, "guided_whitespace_pattern": "(" * 50_000 + ")" * 50_000},
+        "guided_whitespace_pattern",
+        "grammar_too_large",
+    ),
 ]
 
 

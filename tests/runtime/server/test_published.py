@@ -221,3 +221,15 @@ def test_files_that_cannot_be_published_are_told_at_the_start(serve, tmp_path, t
         path.write_text(text)
     with pytest.raises(ConfigError, match=told):
         serve(server={"programs": (str(path),)})
+
+
+@pytest.mark.parametrize(
+    "fields", [{"regex": "a"}, {"guided_choice": ["a"]}, {"response_format": {"type": "json_object"}}]
+)
+def test_a_program_as_a_model_takes_no_constraint(published, fields):
+    client = published(reply=b"hello")
+    answer = client.post(
+        "/v1/chat/completions", {"model": "ask", "messages": [{"role": "user", "content": "x"}], **fields}
+    )
+    assert (answer.status_code, answer.json()["error"]["param"].split(".")[0]) == (400, next(iter(fields)))
+    assert not client.submits
