@@ -133,7 +133,15 @@ def config_of(kind: type[C], options: argparse.Namespace, **given: Any) -> C:
     values = {name: value for name, value in vars(options).items() if name in names}
     values.update({name: value for name, value in given.items() if value is not None})
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    for name, value in values.items():
+        if not all(_is_unicode(text) for text in (value if isinstance(value, tuple) else (value,))):
+            raise ConfigError(f"--{name.replace('_', '-')} {value!r} is not UTF-8; rename it", param=name)
     return kind(**values)
+
+
+def _is_unicode(value: object) -> bool:
+    """False for the text that Python makes of other bytes on the command line."""
+    return not isinstance(value, str) or value.encode("utf-8", "replace").decode() == value
 
 
 def fail(error: Exception) -> int:

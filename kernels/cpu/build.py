@@ -108,8 +108,10 @@ def library_name(flags: Sequence[str] = (), *, only: str | None = None) -> str:
 
 def compiler() -> list[str]:
     """$CXX, g++, clang++ or c++ on the path, else the `ziglang` wheel's. Raises BuildFailed when there is none."""
-    if wanted := os.environ.get("CXX"):
-        return wanted.split()
+    if wanted := os.environ.get("CXX", "").split():
+        if shutil.which(wanted[0]) is None:
+            raise BuildFailed(f"the compiler {wanted[0]} that CXX names is not here")
+        return wanted
     for name in ("g++", "clang++", "c++"):
         if shutil.which(name):
             return [name]
@@ -126,9 +128,10 @@ def flags_for(cxx: Sequence[str], isa: InstructionSet) -> list[str]:
 
 
 def _run(command: Sequence[str]) -> None:
+    """The last word is the file that it writes."""
     done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode != 0:
-        raise BuildFailed(f"{' '.join(command[:1])} failed:\n{done.stderr[-4000:]}")
+    if done.returncode != 0 or not Path(command[-1]).exists():
+        raise BuildFailed(f"{command[0]} failed:\n{done.stderr[-4000:]}")
 
 
 def _knows(cxx: Sequence[str], isa: InstructionSet, folder: Path) -> bool:
@@ -138,7 +141,11 @@ def _knows(cxx: Sequence[str], isa: InstructionSet, folder: Path) -> bool:
     # An object, because zig's compiler fails at -fsyntax-only.
     made = ["-c", str(source), "-o", str(source.with_suffix(".o"))]
     command = [*cxx, "-std=c++20", *flags_for(cxx, isa), f"-DRX_ISA={isa.name}", f"-I{SOURCES}", *made]
-    return subprocess.run(command, capture_output=True).returncode == 0
+    try:
+        _run(command)
+    except BuildFailed:
+        return False
+    return True
 
 
 def _included(source: Path, seen: dict[Path, bytes]) -> None:

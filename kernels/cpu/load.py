@@ -71,10 +71,14 @@ def _find_or_build() -> Path:
                 start = time.monotonic()
                 build(target, only=[only] if only else None, objects=folder / "objects")
                 logger.info("built the native step in %.0f s: %s", time.monotonic() - start, target)
-    except (BuildFailed, OSError) as error:
+    except BuildFailed as error:
         raise NativeUnavailable(
             f"the native CPU step cannot be built: {error}; install a C++20 compiler (g++ 11 or clang 14, or "
             "`pip install ziglang`), or set CXX to one"
+        ) from error
+    except OSError as error:
+        raise NativeUnavailable(
+            f"the native CPU step cannot be kept in {folder} ({error}); set RADIXLANG_NATIVE to a folder with room"
         ) from error
     return target
 

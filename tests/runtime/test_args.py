@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 
 import pytest
 
@@ -56,6 +57,13 @@ def test_values_have_their_types():
     assert (engine.model_path, engine.disable_radix_cache, engine.weight_cache) == ("m", True, False)
     assert (engine.schedule_policy, engine.context_length, engine.quantize) == ("fcfs", 128, "w4")
     assert (server.port, server.max_body_mb, server.cors_origins) == (1234, 1.5, ("a", "b"))
+
+
+@pytest.mark.parametrize(("kind", "option"), [(EngineConfig, "--model-path"), (ServerConfig, "--cors-origins")])
+def test_text_that_is_no_utf8_is_refused_by_its_option(kind, option):
+    with pytest.raises(ConfigError, match=f"{option} .*is not UTF-8") as caught:
+        config_of(kind, parse(option, os.fsdecode(b"/models/\xff")))
+    str(caught.value).encode()
 
 
 def test_sglang_names_work():

@@ -30,12 +30,32 @@ def test_without_a_compiler_the_error_says_what_to_install(
     assert not caplog.records  # nothing is compiled, and nobody says so
 
 
-def test_a_compiler_that_fails_leaves_nothing_behind(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CXX", "false")
-    with pytest.raises(NativeUnavailable, match="cannot be built"):
+@pytest.mark.parametrize("does_nothing", ["true", "false"])
+def test_a_compiler_that_fails_leaves_nothing_behind(
+    empty: Path, monkeypatch: pytest.MonkeyPatch, does_nothing: str
+) -> None:
+    monkeypatch.setenv("CXX", does_nothing)
+    with pytest.raises(NativeUnavailable, match=f"cannot be built: {does_nothing} knows none"):
         load._find_or_build()
     assert not list((empty / "native").glob("*.so"))
     assert not list((empty / "native").glob(".build-*"))
+
+
+def test_a_compiler_that_is_not_there_is_named(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", f"{empty}/g++ -O1")
+    with pytest.raises(NativeUnavailable, match=r"g\+\+ that CXX names is not here"):
+        load._find_or_build()
+    monkeypatch.setenv("CXX", " ")  # as good as none
+    monkeypatch.setenv("PATH", str(empty))
+    monkeypatch.setattr(build.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(NativeUnavailable, match=r"no C\+\+ compiler"):
+        load._find_or_build()
+
+
+def test_a_folder_that_cannot_be_written_is_named(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (empty / "native").write_text("a file")
+    with pytest.raises(NativeUnavailable, match=r"cannot be kept in .*native.*set RADIXLANG_NATIVE"):
+        load._find_or_build()
 
 
 def test_a_packaged_library_is_taken_before_any_other(empty: Path) -> None:
