@@ -131,7 +131,7 @@ _VALUES = """
     speculative-num-steps speculative-token-map startup-weight-load-mode
     stream-interval swa-full-tokens-ratio swa-prefix-tails tbo-token-distribution-threshold tensor-parallel-size
     tokenizer-backend tokenizer-metrics-custom-labels-header tokenizer-mode tokenizer-worker-num
-    tool-call-parser tool-server torch-compile-max-bs torchao-config tp tp-size trace-modules
+    tool-server torch-compile-max-bs torchao-config tp tp-size trace-modules
     triton-attention-num-kv-splits triton-attention-split-tile-size unified-cache-external-linker-backend
     unified-cache-external-linker-config uno-lora-path warmups watermark-config weight-cache-mode
     weight-cache-socket weight-cache-timeout weight-loader-prefetch-num-threads weight-version

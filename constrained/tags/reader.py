@@ -324,7 +324,8 @@ class _Writer:
 
     def text(self, text: str) -> Body:
         """A literal; special tokens in it may be written as such."""
-        found = next((name for name in self.special_tokens if name in text), None)
+        # The first that occurs, the longest where several do: what is before it holds none.
+        found = min((n for n in self.special_tokens if n in text), key=lambda n: (text.index(n), -len(n)), default=None)
         if found is None:
             return Text(text) if text else seq()
         before, _, after = text.partition(found)

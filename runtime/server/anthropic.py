@@ -21,8 +21,8 @@ from .http import Answer, EventStream, Request, json_response
 from .messages import prompt_ids, template_messages
 from .route import Handler, Route
 from .service import Service
-from .tool_forms import form_of
-from .tools import ToolPlan, ToolStream, plan_tools, read
+from .tool_stream import ToolStream
+from .tools import ToolPlan, plan_tools, read
 
 _encode = msgspec.json.Encoder().encode
 _NAMES = {"max_new_tokens": "max_tokens", "stop": "stop_sequences"}
@@ -131,7 +131,7 @@ def _plan(service: Service, body: MessagesBody | CountBody) -> ToolPlan | None:
     return plan_tools(
         tools,
         choice,
-        form=form_of(service.front.tool_template),
+        form=service.tool_form,
         is_parallel=not (body.tool_choice or {}).get("disable_parallel_tool_use"),
         schema_path="input_schema",
     )

@@ -24,8 +24,8 @@ from .reasoning import Thinking, Thoughts
 from .route import Route
 from .service import Service
 from .streaming import DONE, event
-from .tool_forms import form_of
-from .tools import ToolPlan, ToolStream, call_object, plan_tools, read
+from .tool_stream import ToolStream
+from .tools import ToolPlan, call_object, plan_tools, read
 
 _encode = msgspec.json.Encoder().encode
 
@@ -61,7 +61,7 @@ async def chat(service: Service, request: Request) -> Answer:
     adapter = service.adapter_of(body.model, body.lora_path)
     num_top = check_top_logprobs(bool(body.logprobs), body.top_logprobs)
     plan = plan_tools(
-        body.tools, body.tool_choice, form=form_of(front.tool_template), is_parallel=body.parallel_tool_calls
+        body.tools, body.tool_choice, form=service.tool_form, is_parallel=body.parallel_tool_calls
     )
     ids = await _prompt_ids(service, body, plan)
     max_name = "max_completion_tokens" if body.max_completion_tokens is not None else "max_tokens"
@@ -78,6 +78,8 @@ async def chat(service: Service, request: Request) -> Answer:
         defaults=service.sampling_defaults,
     )
     told_apart = thinking if body.separate_reasoning is not False else None
+    if plan is not None and thinking is not None and told_apart is None:
+        plan.shown_thought, plan.is_thinking = thinking.tags, thinking.is_open
     shape = _Shape(service, body, plan, num_top, told_apart, request.ignored)
     call = GenerateRequest(
         prompt=[ids],

@@ -25,26 +25,27 @@ def obliged(
 ) -> tuple[FoundConstraint | None, Thinking | None]:
     """What the answer to the prompt `ids` must be, and how it may think; `found`: the request's own constraint.
 
-    Raises GrammarError where that and a forced call are asked for at once. Beside it a strict tool constrains nothing.
+    Where tools may be called, that is for answers without a call. Raises GrammarError where it cannot stand beside
+    calls, or a call is forced.
     """
-    if found is not None and plan is not None and plan.forced is not None:
-        raise GrammarError(
-            f"tool_choice and {found.param} cannot be combined; give one", code="conflicting_constraints"
-        )
-    if plan is not None and plan.forced is not None:
-        return plan.forced, None
-    if found is not None:
+    if found is not None and plan is not None:
+        if plan.grammar is not None and plan.grammar.is_forced:
+            raise GrammarError(
+                f"tool_choice and {found.param} cannot be combined; give one", code="conflicting_constraints"
+            )
+        plan.answer_in(found)
+    elif found is not None:
         return found, None
     thinking = thinking_of(service, ids)
-    if plan is None or plan.strict is None:
+    if plan is None or plan.grammar is None:
         return None, thinking
     tags, is_open = (thinking.tags, thinking.is_open) if thinking is not None else (None, False)
-    return plan.strict.constraint(tags, is_open=is_open), thinking
+    return plan.grammar.constraint(tags, is_open=is_open), thinking
 
 
 def shown(sampling: SamplingParams, plan: ToolPlan | None) -> SamplingParams:
     """The sampling with which calls can be read: a special token may open one."""
-    if plan is None or plan.strict is None:
+    if plan is None:
         return sampling
     return msgspec.structs.replace(sampling, skip_special_tokens=False)
 

@@ -13,7 +13,8 @@ from ...lang.jinja_sandbox import MAX_OUTPUT
 from ..front import Front
 from .openai_fields import text_of_parts
 from .service import Service
-from .tools import ToolPlan, with_tool_text
+from .tool_text import with_tool_text
+from .tools import ToolPlan
 
 MAX_MESSAGES = 4096
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")

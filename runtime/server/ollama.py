@@ -26,8 +26,8 @@ from .openai_logprobs import chat_logprobs
 from .reasoning import Thinking
 from .route import Route
 from .service import Service
-from .tool_forms import form_of
-from .tools import ToolPlan, ToolStream, plan_tools, read
+from .tool_stream import ToolStream
+from .tools import ToolPlan, plan_tools, read
 
 _encode = msgspec.json.Encoder().encode
 _OPTIONS = {
@@ -95,7 +95,7 @@ async def chat(service: Service, request: Request) -> Answer:
     service.adapter_of(body.model)
     if not body.messages:
         return json_response(_loaded(service, body, {"message": {"role": "assistant", "content": ""}}))
-    plan = plan_tools(body.tools, body.tool_choice, form=form_of(service.front.tool_template))
+    plan = plan_tools(body.tools, body.tool_choice, form=service.tool_form)
     messages = template_messages([_openai_message(m, i) for i, m in enumerate(body.messages)])
     ids, num_cut = await _chat_ids(service, body, messages, plan)
 

@@ -17,7 +17,6 @@ from .responses_shape import Shape
 from .responses_store import Kept
 from .route import Route
 from .service import Service
-from .tool_forms import form_of
 
 _NAMES = {"max_new_tokens": "max_output_tokens"}
 
@@ -40,7 +39,7 @@ async def responses(service: Service, request: Request) -> Answer:
         earlier = before.messages
         num_bytes += before.num_bytes
     said = conversation(body, earlier)
-    plan = tools_of(body, form_of(service.front.tool_template))
+    plan = tools_of(body, service.tool_form)
     asked = {"temperature": body.temperature, "top_p": body.top_p, "max_new_tokens": body.max_output_tokens}
     sampling = service.sampling_defaults | {name: value for name, value in asked.items() if value is not None}
     system = [{"role": "system", "content": body.instructions}] if body.instructions else []

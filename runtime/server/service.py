@@ -19,6 +19,7 @@ from .responses_store import ResponsesStore
 from .shelf import Shelf
 from .streaming import Sweeper
 from .tenants import Tenants
+from .tool_forms import ToolForm, form_of
 
 if TYPE_CHECKING:
     from ..programs.published import Published
@@ -96,6 +97,11 @@ class Service:
         if self._front is None:
             raise OverloadedError(f"the model is not loaded: {self.failure or self.loading()}", code="loading")
         return self._front
+
+    @property
+    def tool_form(self) -> ToolForm:
+        """How the model writes calls of tools."""
+        return form_of(self.front.tool_template, self.config.tool_call_parser)
 
     @property
     def info(self) -> dict[str, Any]:

@@ -89,7 +89,7 @@ async def render_chat(service: Service, request: Request) -> Answer:
     ids = await prompt_ids(
         service,
         template_messages(body.messages),
-        plan_tools(body.tools, body.tool_choice),
+        plan_tools(body.tools, body.tool_choice, form=service.tool_form),
         kwargs=body.chat_template_kwargs,
         continue_final_message=bool(body.continue_final_message),
     )

@@ -7,6 +7,11 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from .tool_keywords import KeywordsEnd, keywords_to_json
+
+MARKERS = ("<|python_tag|>", "[TOOL_CALLS]", "<｜tool▁calls▁begin｜>")
+"""What begins calls that are read when the answer is whole."""
+
 
 class ToolCall(NamedTuple):
     name: str
@@ -52,10 +57,60 @@ def _python_tag(text: str, names: frozenset[str] | None) -> Parsed:
 
 
 def _mistral(text: str, names: frozenset[str] | None) -> Parsed:
-    """[TOOL_CALLS] [{"name": …, "arguments": {…}}, …]"""
+    """[TOOL_CALLS] [{"name": …, "arguments": {…}}, …], or [TOOL_CALLS]name[ARGS]{…} for each call."""
     head, tag, body = text.partition("[TOOL_CALLS]")
     calls = _calls_of(body.strip(), names) if tag else []
+    if tag and not calls:
+        pieces = [piece.partition("[ARGS]") for piece in body.split("[TOOL_CALLS]")]
+        calls = _named_calls([(name.partition("[CALL_ID]")[0], told) for name, _, told in pieces], names)
     return Parsed(head.strip(), calls) if calls else Parsed(text, [])
+
+
+def _deepseek(text: str, names: frozenset[str] | None) -> Parsed:
+    """<｜tool▁call▁begin｜>name<｜tool▁sep｜>{…}<｜tool▁call▁end｜> for each call, JSON in a code block for V3."""
+    head, tag, body = text.partition("<｜tool▁calls▁begin｜>")
+    pieces = re.findall("<｜tool▁call▁begin｜>(.*?)<｜tool▁sep｜>(.*?)<｜tool▁call▁end｜>", body, re.DOTALL)
+    named = []
+    for first, told in pieces:
+        name, is_v3, arguments = told.partition("\n```json\n") if first.strip() == "function" else (first, "", told)
+        named.append((name, arguments.removesuffix("```") if is_v3 else arguments))
+    calls = _named_calls(named, names) if tag else []
+    return Parsed(head.strip(), calls) if calls else Parsed(text, [])
+
+
+def _harmony(text: str, names: frozenset[str] | None) -> Parsed:
+    """… to=functions.name …<|message|>{…}<|call|> in messages of channels: gpt-oss. Thoughts are not told."""
+    messages = re.findall(
+        r"((?:(?!<\|message\|>).)*)<\|message\|>(.*?)(?=<\|(?:end|call|return|start|channel)\|>|\Z)", text, re.DOTALL
+    )
+    named, said = [], []
+    for begin, told in messages:
+        to = re.search(r"to=functions\.([\w.-]+)", begin)
+        if to is not None:
+            named.append((to[1], told))
+        elif "analysis" not in begin:
+            said.append(told)
+    calls = _named_calls(named, names)
+    return Parsed("\n".join(said).strip(), calls) if calls else Parsed(text, [])
+
+
+def _pythonic(text: str, names: frozenset[str] | None) -> Parsed:
+    """The whole answer is [name(argument=value, …), …]: Llama 4."""
+    body = text.strip().removeprefix("<|python_start|>").removesuffix("<|python_end|>").strip()
+    if not (body.startswith("[") and body.endswith("]")):
+        return Parsed(text, [])
+    calls: list[ToolCall] = []
+    rest = body[1:-1].strip()
+    while rest:
+        name, _, behind = rest.partition("(")
+        end = KeywordsEnd().find(behind)
+        arguments = None if end is None else keywords_to_json(behind[:end])
+        rest = "" if end is None else behind[end + 1 :].lstrip(" \t\r\n")
+        if arguments is None or (names is not None and name not in names) or (rest and not rest.startswith(",")):
+            return Parsed(text, [])
+        calls.append(ToolCall(name, arguments))
+        rest = rest.removeprefix(",").lstrip()
+    return Parsed("", calls) if calls else Parsed(text, [])
 
 
 def _bare(text: str, names: frozenset[str] | None) -> Parsed:
@@ -65,7 +120,7 @@ def _bare(text: str, names: frozenset[str] | None) -> Parsed:
 
 
 def _any(text: str, names: frozenset[str] | None) -> Parsed:
-    for reader in (_tagged, _mistral, _python_tag):
+    for reader in (_tagged, _mistral, _deepseek, _python_tag):
         parsed = reader(text, names)
         if parsed.calls:
             return parsed
@@ -100,6 +155,17 @@ def _calls_of(text: str, names: frozenset[str] | None) -> list[ToolCall]:
     return calls
 
 
+def _named_calls(pieces: list[tuple[str, str]], names: frozenset[str] | None) -> list[ToolCall]:
+    """Calls of (name, JSON text of the arguments); none unless all are calls of known tools."""
+    calls = []
+    for name, arguments in pieces:
+        read = _calls_of(f'{{"name": {json.dumps(name.strip())}, "arguments": {arguments.strip() or "{}"}}}', names)
+        if len(read) != 1:
+            return []
+        calls += read
+    return calls
+
+
 def _call_of(value: Any) -> ToolCall | None:
     if not isinstance(value, dict):
         return None
@@ -121,10 +187,16 @@ def _call_of(value: Any) -> ToolCall | None:
 _Reader = Callable[[str, "frozenset[str] | None"], Parsed]
 PARSERS: dict[str, _Reader] = {
     "auto": _any,
-    "qwen25": _tagged,
-    "qwen": _tagged,
+    "deepseekv3": _deepseek,
+    "deepseekv31": _deepseek,
+    "gpt-oss": _harmony,
     "hermes": _tagged,
-    "llama3": _python_tag,
-    "mistral": _mistral,
     "json": _bare,
+    "llama3": _python_tag,
+    "llama4": _pythonic,
+    "mistral": _mistral,
+    "pythonic": _pythonic,
+    "qwen": _tagged,
+    "qwen25": _tagged,
 }
+"""By the names that --tool-call-parser takes."""
