@@ -285,8 +285,11 @@ class QuantisedLinear:
         bits = 4 if inputs > words.shape[1] * 4 else 8
         scales = _by_rows(self.arrays["weight_scale"], outputs).astype(np.float32)
         zeros = np.full(scales.shape, 1 << (bits - 1), np.int32)
-        if "weight_zero_point" in self.arrays:  # packed along the outputs
-            zeros = _fields(self.arrays["weight_zero_point"].T, bits).T[:outputs].astype(np.int32)
+        stored = self.arrays.get("weight_zero_point")
+        if stored is not None and stored.dtype == np.int8:  # one for all: not packed
+            zeros = zeros + _by_rows(stored, outputs).astype(np.int32)
+        elif stored is not None:  # packed along the outputs
+            zeros = _fields(stored.T, bits).T[:outputs].astype(np.int32)
         group = self.arrays.get("weight_g_idx")
         if group is None or (group < 0).any():
             group = np.arange(inputs) // _exactly(inputs, scales.shape[1])

@@ -28,6 +28,9 @@ CASES = {
     "ct-w4a16-channel": (CT, "A4"),
     "ct-w8a16-group": (CT, "A8"),
     "ct-w8a16-channel": (CT, "A8"),
+    "ct-w4a16-tensor-asymmetric": (CT, "A4"),
+    "ct-int8-group": (CT, "A8"),
+    "ct-int8-channel-asymmetric": (CT, "A8"),
     "ct-fp8-channel": (CT, "BF16"),
     "ct-fp8-tensor": (CT, "BF16"),
 }

@@ -30,6 +30,19 @@ def test_compressed_tensors_packed_integers(by_hand, bits, symmetric, inputs):
     by_hand.check_blocks(linear, None if inputs < 128 else f"Q{bits}_0" if symmetric else f"A{bits}")
 
 
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_zero_point_of_the_whole_matrix_is_not_packed(by_hand, bits):
+    values, *_ = by_hand.quantities(np.random.default_rng(2), 32, 64, bits, 64)
+    arrays = {
+        "weight_packed": by_hand.words_along_columns(values, bits), "weight_shape": np.array([32, 64]),
+        "weight_scale": np.array([0.25], np.float32), "weight_zero_point": np.array([-3], np.int8),
+    }  # fmt: skip
+    linear = QuantisedLinear(Scheme("stored"), arrays, "here")
+    wanted = (values - (1 << (bits - 1)) + 3) * np.float32(0.25)
+    np.testing.assert_array_equal(linear.dense(), wanted)
+    by_hand.check_blocks(linear, f"A{bits}")
+
+
 @pytest.mark.parametrize("shape", [(), (1,), (32,), (32, 1), (32, 4)])
 def test_integers_of_eight_bits(by_hand, shape):
     random = np.random.default_rng(3)
