@@ -46,6 +46,7 @@ from .json_schema.judge import watch_of
 from .json_schema.lighter import lighter
 from .json_schema.marks import first_mark, without_marks
 from .json_schema.normalise import MAX_WRITTEN, NormalisedSchema, normalise
+from .json_schema.source import Source
 from .json_schema.verify import Widened, verdict_of, widen
 from .json_schema.weight import MAX_WEIGHT, weight
 from .json_schema.whitespace import engine_options
@@ -174,11 +175,14 @@ def _nonempty(grammar: FsmGrammar) -> FsmGrammar:
     return grammar
 
 
-def _normalised(asked: JsonSchema, max_written: int = MAX_WRITTEN) -> NormalisedSchema | Widened:
+def _normalised(
+    asked: JsonSchema, source: Source | None = None, max_written: int = MAX_WRITTEN
+) -> NormalisedSchema | Widened:
+    """`source`: of the schema, where it was read before."""
     if asked.on_unsupported == "verify":
         return widen(asked.schema, strict=asked.strict)
     may_narrow = asked.on_unsupported == "narrow"
-    return normalise(asked.schema, strict=asked.strict, may_narrow=may_narrow, max_written=max_written)
+    return normalise(source or asked.schema, strict=asked.strict, may_narrow=may_narrow, max_written=max_written)
 
 
 def _json_schema(asked: JsonSchema, vocabulary: Vocabulary) -> CompiledGrammar:
@@ -211,11 +215,12 @@ def _candidates(asked: JsonSchema) -> Iterator[tuple[NormalisedSchema | Widened,
 
     With each, whether it is the last.
     """
-    normalised = _normalised(asked)
+    source = Source(asked.schema)
+    normalised = _normalised(asked, source)
     if weight(normalised.schema) <= MAX_WEIGHT:
         yield normalised, False
     if first_mark(normalised.schema) is not None:
-        normalised = _normalised(asked, 0)
+        normalised = _normalised(asked, source, 0)
     left = normalised._replace(schema=lighter(normalised.schema, without_merging=False))
     if weight(left.schema) <= MAX_WEIGHT:
         yield left, False

@@ -14,6 +14,12 @@ EVERY = frozenset(TYPES)
 
 
 _OBJECT = frozenset(["object"])
+_SAYS_MORE = frozenset(["$ref", "allOf", "anyOf", "required", "properties", "additionalProperties"])
+"""Than its own types."""
+_HOLDS = frozenset(
+    ["allOf", "anyOf", "properties", "patternProperties", "items", "additionalProperties", "prefixItems"]
+)
+"""Schemas."""
 
 
 class _Names(NamedTuple):
@@ -61,6 +67,8 @@ class _Cleaner:
         if known is not None:
             return known
         found = types_of(schema)
+        if _SAYS_MORE.isdisjoint(schema):
+            return found
         name = str(schema.get("$ref", "")).removeprefix("#/$defs/")
         if name in self.definitions:
             found &= self.types(self.definitions[name], depth + 1)
@@ -84,6 +92,8 @@ class _Cleaner:
     def names(self, schema: Any, depth: int = 0) -> _Names:
         """What is said of names, alternatives left out."""
         if not isinstance(schema, dict) or depth > MAX_DEPTH:
+            return _NO_NAMES
+        if _SAYS_MORE.isdisjoint(schema):
             return _NO_NAMES
         known = self.known_names.get(id(schema))
         if known is not None:
@@ -109,6 +119,8 @@ class _Cleaner:
         kinds = self.types(schema)
         if not kinds and not is_root:
             return False
+        if _HOLDS.isdisjoint(schema):
+            return schema
         out: dict[str, Any] = {}
         for key, value in schema.items():
             if key in ("properties", "patternProperties"):

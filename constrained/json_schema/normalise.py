@@ -15,19 +15,19 @@ from .branches import rivals_of
 from .combine import any_of, together
 from .complement import ASSERTIONS, FORMATS, Schema, canonical
 from .counts import contained, property_counts, unique_items
+from .definitions import Definitions, Place
 from .disjoint import beside_node
-from .document import parse
 from .marks import REFUSES
 from .names import apart, property_names, with_listed_names
-from .numbers import holds_fraction, open_bound
+from .numbers import open_bound
 from .patterns import engine_pattern
-from .references import References, Target, escape, id_keys
+from .references import escape
 from .refusal import invalid, may_both_match, too_large, unsupported
 from .relative import Room, refused
 from .settled import settled
+from .source import Source
 from .string_patterns import string_patterns
 from .switch import Demand, switched
-from .twins import Twins
 from .unevaluated import UNEVALUATED, closed
 
 MAX_NODES = 100_000
@@ -47,71 +47,45 @@ class NormalisedSchema(NamedTuple):
     """JSON pointers of what is an annotation here, such as an unknown `format`."""
 
 
-class _Place(NamedTuple):
-    pointer: str
-    base: str
-    depth: int
-    is_closable: bool  # OpenAI's strict mode: objects here are closed unless they say otherwise
-
-    def down(self, *steps: str, is_closable: bool = True) -> _Place:
-        path = "/".join([self.pointer, *map(escape, steps)])
-        return _Place(path, self.base, self.depth + 1, is_closable)
-
-
 def normalise(
-    text: str, *, strict: bool = False, may_narrow: bool = False, max_written: int = MAX_WRITTEN
+    schema: str | Source, *, strict: bool = False, may_narrow: bool = False, max_written: int = MAX_WRITTEN
 ) -> NormalisedSchema:
     """The schema in the engine's terms. Raises a GrammarError with pointer and keyword where that cannot be exact.
 
     `may_narrow`: some documents may be refused that the schema accepts, where that lets it be served. `max_written`:
     how many complements are written out; the others are marked, which leaves the engine less to do and a judge more.
+    A Source is not read again.
     """
-    document = parse(text)
-    if not isinstance(document, dict | bool):
-        raise invalid(f"a schema is an object or a boolean, found {type(document).__name__}", "", "#")
-    if REFUSES in text:
-        raise invalid(f"{REFUSES} is a name of our own", REFUSES, "#")
-    return _Normaliser(document, strict, may_narrow, Room(max_written)).run()
+    source = Source(schema) if isinstance(schema, str) else schema
+    return _Normaliser(source, strict, may_narrow, Room(max_written)).run()
 
 
 class _Normaliser:
-    def __init__(self, document: Any, strict: bool, may_narrow: bool, room: Room) -> None:
-        self.document = document
+    def __init__(self, source: Source, strict: bool, may_narrow: bool, room: Room) -> None:
+        self.source = source
         self.strict = strict
         self.may_narrow = may_narrow
         self.room = room
         self.ignored: list[str] = []
-        self.names: dict[str, str] = {}  # pointer of a reference's target → its name under $defs
-        self.waiting: list[tuple[str, Any, _Place]] = []
-        self.origins: dict[str, str] = {}
-        self.twin_names: dict[tuple[int, str, bool], Schema] = {}
-        self.refusals: dict[str, Schema] = {}  # a schema that is refused, as text → its definition
-        self.refused_as: dict[int, tuple[str, str, Any]] = {}  # by identity: base, key of `refusals`, the schema itself
+        self.definitions = Definitions(source)
         self.num_nodes = 0
-        uri = str(document.get("$schema", "")) if isinstance(document, dict) else ""
-        self.siblings_count = not any(f"draft-0{n}" in uri for n in (3, 4, 6, 7))
-        self.has_fractions = holds_fraction(document)
-        self.references = References(document, siblings_count=self.siblings_count, id_keys=id_keys(uri))
-        self.checked: set[int] = set()  # identities of schemas whose keywords have values that may be
-        self.twins = Twins(document)
 
     def run(self) -> NormalisedSchema:
-        checks.check_all(self.document, "#", self.checked, siblings_count=self.siblings_count)
+        self.source.check(self.source.document, "#")
         try:
-            root = self.schema(self.document, _Place("#", "", 0, True))
+            root = self.schema(self.source.document, Place("#", "", 0, True))
             definitions: dict[str, Any] = {}
-            while self.waiting:
-                name, node, place = self.waiting.pop()
+            for name, node, place in self.definitions:
                 definitions[name] = self.schema(node, place)
         except RecursionError:
             raise GrammarTooLarge("the schema is nested too deeply") from None
-        root, definitions = settled(root, definitions, self.origins)
+        root, definitions = settled(root, definitions, self.definitions.origins)
         root = {} if root is True else root
         if definitions and isinstance(root, dict):
             root = {**root, "$defs": definitions}
         return NormalisedSchema(root, tuple(dict.fromkeys(self.ignored)))
 
-    def schema(self, node: Any, place: _Place) -> Schema:
+    def schema(self, node: Any, place: Place) -> Schema:
         """`node` in the engine's terms."""
         self.num_nodes += 1
         if self.num_nodes > MAX_NODES:
@@ -121,22 +95,22 @@ class _Normaliser:
         if not isinstance(node, dict):
             raise invalid(f"a schema is an object or a boolean, found {type(node).__name__}", "", place.pointer)
         if place.depth >= HOISTED_DEPTH:
-            return self.hoisted(node, place)
-        if place.depth and (twin := self.twins.number(node)) is not None:
-            return self.twin(twin, node, place)
-        place = place._replace(base=self.references.base_at(node, place.base))
+            return self.definitions.hoisted(node, place)
+        if place.depth and (twin := self.definitions.twin(node, place)) is not None:
+            return twin
+        place = place._replace(base=self.source.references.base_at(node, place.base))
         for key in node:
             if key not in ASSERTIONS and key not in checks.ANNOTATIONS and not key.startswith("x-"):
                 self.ignored.append(f"{place.pointer}/{escape(key)}")
-        if "$ref" in node and not self.siblings_count:
-            return self.reference("$ref", node["$ref"], place)
+        if "$ref" in node and not self.source.siblings_count:
+            return self.definitions.reference("$ref", node["$ref"], place)
         if "propertyNames" in node:
             if "unevaluatedProperties" in node:
                 where = f"{place.pointer}/unevaluatedProperties"
                 raise unsupported(
                     "unevaluatedProperties beside propertyNames is not served", "unevaluatedProperties", where
                 )
-            node = property_names(node, place.pointer, self.resolve)
+            node = property_names(node, place.pointer, self.source.resolve)
         if node.get("patternProperties"):
             node = with_listed_names(node)
         for key, besides in UNEVALUATED.items():
@@ -148,18 +122,18 @@ class _Normaliser:
             if key in ASSERTIONS:
                 self.keyword(key, value, node, out, beside, place)
             elif key == REFUSES:
-                out[REFUSES] = {"schema": self.refusal(value, place), "pointer": place.pointer}
+                out[REFUSES] = {"schema": self.definitions.refusal(value, place), "pointer": place.pointer}
         self.objects(node, out, beside, place)
         self.arrays(node, out, beside, place)
         return together(out, [s for s in beside if s is not True])
 
     def keyword(
-        self, key: str, value: Any, node: dict[str, Any], out: dict[str, Any], beside: list[Any], place: _Place
+        self, key: str, value: Any, node: dict[str, Any], out: dict[str, Any], beside: list[Any], place: Place
     ) -> None:
         """Adds one keyword to `out` or to what must hold beside it; what depends on others is added later."""
         match key:
             case "$ref" | "$dynamicRef" | "$recursiveRef":
-                beside.append(self.reference(key, value, place))
+                beside.append(self.definitions.reference(key, value, place))
             case "type":
                 out["type"] = value
             case "const":
@@ -170,7 +144,7 @@ class _Normaliser:
                 self.keyword(f"exclusive{key.capitalize()}", value, node, out, beside, place)
             case "exclusiveMinimum" | "exclusiveMaximum":
                 if not isinstance(value, bool):
-                    out[key] = open_bound(key, value) if self.has_fractions else value
+                    out[key] = open_bound(key, value) if self.source.has_fractions else value
             case "minItems" if value > MAX_MIN_ITEMS:
                 message = f"minItems of {value:.0f}; at most {MAX_MIN_ITEMS} are served"
                 raise too_large(message, "minItems", f"{place.pointer}/minItems")
@@ -221,81 +195,25 @@ class _Normaliser:
                 for name, demand in value.items():
                     self.dependency(name, demand, beside, place.down(key, name, is_closable=False))
 
-    def case(self, demands: list[Demand], place: _Place) -> Schema:
+    def case(self, demands: list[Demand], place: Place) -> Schema:
         """What one case of a switch demands."""
         parts = [self.schema(d.schema, place.down(*d.steps, is_closable=False)) for d in demands]
         return together({}, [part for part in parts if part is not True])
 
-    def reference(self, key: str, value: str, place: _Place) -> Schema:
-        """A reference to the target under `$defs`, which is normalised once."""
-        if key != "$ref" and self.references.is_ambiguous(key, value):
-            raise unsupported(f"{key} may lead to several places; use $ref", key, f"{place.pointer}/{key}")
-        target = self.target(value, place.base, f"{place.pointer}/{key}")
-        name = self.names.get(target.pointer)
-        if name is None:
-            name = self.names[target.pointer] = f"d{len(self.names)}"
-            self.origins[name] = target.pointer
-            self.waiting.append((name, target.node, _Place(target.pointer, target.base, 0, place.is_closable)))
-        return {"$ref": f"#/$defs/{name}"}
-
-    def without_unevaluated(self, key: str, node: dict[str, Any], place: _Place) -> dict[str, Any]:
+    def without_unevaluated(self, key: str, node: dict[str, Any], place: Place) -> dict[str, Any]:
         """The node closed by other keywords where all that is evaluated is plain to see."""
         where = f"{place.pointer}/{key}"
-        found = closed(
-            node, key, lambda reference: self.target(reference, place.base, where).node, may_narrow=self.may_narrow
-        )
+        target = self.source.target
+        found = closed(node, key, lambda name: target(name, place.base, where).node, may_narrow=self.may_narrow)
         if found is None:
             instead = "additionalProperties" if key == "unevaluatedProperties" else "items"
             raise unsupported(f"{key} depends on which alternatives hold; use {instead}", key, where)
         return found
 
-    def hoisted(self, node: Any, place: _Place) -> Schema:
-        """A reference to `node`, which moves under `$defs`."""
-        name = f"d{len(self.names)}"
-        self.names[f"{place.pointer}!{name}"] = name
-        self.origins[name] = place.pointer
-        self.waiting.append((name, node, place._replace(depth=0)))
-        return {"$ref": f"#/$defs/{name}"}
-
-    def twin(self, number: int, node: Any, place: _Place) -> Schema:
-        """A reference to the one definition of objects that say the same."""
-        key = (number, place.base, place.is_closable)
-        known = self.twin_names.get(key)
-        if known is None:
-            known = self.twin_names[key] = self.hoisted(node, place)
-        return known
-
-    def refusal(self, value: Any, place: _Place) -> Schema:
-        """A schema that documents must not satisfy, normalised once."""
-        first = self.refused_as.get(id(value))
-        key = f"{place.base} {canonical(value)}" if first is None or first[0] != place.base else first[1]
-        self.refused_as[id(value)] = (place.base, key, value)
-        if key not in self.refusals:
-            self.refusals[key] = True  # in case it leads round to itself
-            self.refusals[key] = self.hoisted(value, place._replace(is_closable=False))
-        return self.refusals[key]
-
-    def resolve(self, node: Any) -> Any:
-        """Follows references that stand alone, as all do before draft 2019-09."""
-        for _ in range(8):
-            if not isinstance(node, dict) or "$ref" not in node:
-                break
-            if self.siblings_count and set(node) & ASSERTIONS != {"$ref"}:
-                break
-            node = self.target(node["$ref"], "", "#").node
-        return node
-
-    def target(self, reference: str, base: str, pointer: str) -> Target:
-        """Where a reference leads: a schema that is one. Raises a GrammarError."""
-        found = self.references.find(reference, base, pointer)
-        if id(found.node) not in self.checked:
-            checks.check_all(found.node, found.pointer, self.checked, siblings_count=self.siblings_count)
-        return found
-
-    def complement(self, value: Any, key: str, node: dict[str, Any], place: _Place) -> list[Schema]:
+    def complement(self, value: Any, key: str, node: dict[str, Any], place: Place) -> list[Schema]:
         """What `value` refuses beside the type that `node` has, normalised."""
         context = {k: v for k, v in node.items() if k not in ("not", "if", "then", "else")}
-        negated = refused(value, context, self.resolve, room=self.room)
+        negated = refused(value, context, self.source.resolve, room=self.room)
         if negated is None:
             raise unsupported(
                 f"the complement of this schema cannot be written out for {key}; say what is allowed instead",
@@ -306,12 +224,12 @@ class _Normaliser:
         return [self.schema(option, inner) for option in negated if option is not False]
 
     def one_of(
-        self, value: list[Any], node: dict[str, Any], out: dict[str, Any], beside: list[Any], place: _Place
+        self, value: list[Any], node: dict[str, Any], out: dict[str, Any], beside: list[Any], place: Place
     ) -> None:
         """Alternatives, each without what the others accept unless that is nothing."""
         closable = place.is_closable and not node.keys() & set(OBJECT_KEYWORDS)
-        full = [beside_node(self.resolve(branch), node) for branch in value]
-        rivals = rivals_of(full, self.resolve)
+        full = [beside_node(self.source.resolve(branch), node) for branch in value]
+        rivals = rivals_of(full, self.source.resolve)
         if rivals is None:
             raise unsupported(
                 "so many branches of oneOf must differ in a const property that all require; or use anyOf",
@@ -322,9 +240,9 @@ class _Normaliser:
         for i, branch in enumerate(value):
             parts: list[Any] = [self.schema(branch, place.down("oneOf", str(i), is_closable=closable))]
             for j in rivals.get(i, ()):
-                rest = refused(value[j], full[i], self.resolve, room=self.room, are_rivals=True)
+                rest = refused(value[j], full[i], self.source.resolve, room=self.room, are_rivals=True)
                 if self.may_narrow and (rest is None or REFUSES in canonical(rest)):
-                    rest = refused(value[j], full[i], self.resolve, partly=True) or rest
+                    rest = refused(value[j], full[i], self.source.resolve, partly=True) or rest
                 if rest is None:
                     raise may_both_match(i, j, place.pointer)
                 inner = place.down("oneOf", str(j), is_closable=False)
@@ -335,7 +253,7 @@ class _Normaliser:
             options.append(together({}, [p for p in parts if p is not True]))
         any_of(options, out, beside)
 
-    def condition(self, node: dict[str, Any], out: dict[str, Any], beside: list[Any], place: _Place) -> None:
+    def condition(self, node: dict[str, Any], out: dict[str, Any], beside: list[Any], place: Place) -> None:
         """`if` with `then` and `else`: what it accepts and `then`, or what it refuses and `else`."""
         if "then" not in node and "else" not in node:
             return
@@ -346,7 +264,7 @@ class _Normaliser:
             options.append(together({}, [s for s in (negated, otherwise) if s is not True]))
         any_of(options, out, beside)
 
-    def dependency(self, name: str, demand: Any, beside: list[Any], place: _Place) -> None:
+    def dependency(self, name: str, demand: Any, beside: list[Any], place: Place) -> None:
         """Without the property, or with it and what it demands."""
         if isinstance(demand, str):  # draft 3
             demand = [demand]
@@ -356,7 +274,7 @@ class _Normaliser:
             met = together({}, [s for s in (self.schema(demand, place), {"required": [name]}) if s is not True])
         beside.append({"anyOf": [{"properties": {name: False}}, met]})
 
-    def objects(self, node: dict[str, Any], out: dict[str, Any], beside: list[Any], place: _Place) -> None:
+    def objects(self, node: dict[str, Any], out: dict[str, Any], beside: list[Any], place: Place) -> None:
         """Keywords that depend on the other ones about objects."""
         if "unevaluatedProperties" in node and "additionalProperties" not in node:
             where = place.down("unevaluatedProperties")
@@ -367,7 +285,7 @@ class _Normaliser:
         if "minProperties" in node or "maxProperties" in node:
             beside += property_counts(node, out, place.pointer)
 
-    def arrays(self, node: dict[str, Any], out: dict[str, Any], beside: list[Any], place: _Place) -> None:
+    def arrays(self, node: dict[str, Any], out: dict[str, Any], beside: list[Any], place: Place) -> None:
         """Keywords that depend on the other ones about arrays."""
         items = node.get("items")
         prefix = items if isinstance(items, list) else node.get("prefixItems")
@@ -383,7 +301,7 @@ class _Normaliser:
             out["items"] = self.schema(node["unevaluatedItems"], place.down("unevaluatedItems"))
         if "contains" in node:
             schema = self.schema(node["contains"], place.down("contains"))
-            contained(node, out, schema, place.pointer, knows_bounds=self.siblings_count)
+            contained(node, out, schema, place.pointer, knows_bounds=self.source.siblings_count)
         if node.get("uniqueItems"):
             beside += unique_items(node, out, place.pointer)
 

@@ -22,6 +22,10 @@ class Target(NamedTuple):
     """The URI against which references inside it are resolved."""
 
 
+_Steps = tuple[str | int, "_Steps | None"]
+"""A place: its last step, and those before; the first is a pointer."""
+
+
 class References:
     """The document's places by URI."""
 
@@ -32,6 +36,7 @@ class References:
         """
         self._siblings_count = siblings_count
         self._id_keys = id_keys
+        self._marks_places = frozenset([*id_keys, "$anchor", "$dynamicAnchor", "$recursiveAnchor"])
         self._bases: dict[int, str] = {}  # by identity, of schemas with a URI of their own
         self._roots: dict[str, Target] = {}
         self._anchors: dict[tuple[str, str], Target] = {}
@@ -43,25 +48,27 @@ class References:
 
     def _read(self, document: Any, pointer: str, uri: str) -> None:
         """Notes every place of a document that has a URI; `uri`: where it was found, "" for the schema that is read."""
-        stack = [(document, pointer, uri)]
+        stack: list[tuple[Any, _Steps, str]] = [(document, (pointer, None), uri)]
         home: str | None = None
         while stack:
-            node, pointer, base = stack.pop()
+            node, steps, base = stack.pop()
             if isinstance(node, list):
-                stack += [(child, f"{pointer}/{i}", base) for i, child in enumerate(node)]
+                stack += [(child, (i, steps), base) for i, child in enumerate(node) if isinstance(child, dict | list)]
             if not isinstance(node, dict):
                 continue
-            base = self._enter(node, pointer, base)
+            if not self._marks_places.isdisjoint(node):
+                base = self._enter(node, _spelled(steps), base)
             home = ("" if uri else base) if home is None else home
             reference = node.get("$ref")
             if base != home and isinstance(reference, str):  # the same from wherever it is read
                 node["$ref"] = self._joined(base, reference)
             for key, child in node.items():
-                place = f"{pointer}/{escape(key)}"
+                if not isinstance(child, dict | list):
+                    continue
                 if key in NAMED and isinstance(child, dict):
-                    stack += [(inner, f"{place}/{escape(name)}", base) for name, inner in child.items()]
+                    stack += [(inner, (name, (key, steps)), base) for name, inner in child.items()]
                 elif key not in _DATA:
-                    stack.append((child, place, base))
+                    stack.append((child, (key, steps), base))
 
     def _enter(self, node: dict[str, Any], pointer: str, base: str) -> str:
         own = self._own_id(node)
@@ -159,6 +166,16 @@ def id_keys(dialect: str) -> tuple[str, ...]:
 def escape(key: str) -> str:
     """A key as one step of a JSON pointer."""
     return key.replace("~", "~0").replace("/", "~1")
+
+
+def _spelled(steps: _Steps) -> str:
+    """As a JSON pointer."""
+    found: list[str] = []
+    step, before = steps
+    while before is not None:
+        found.append(escape(str(step)))
+        step, before = before
+    return "/".join([str(step), *reversed(found)])
 
 
 _DATA = DATA | {"default", "examples"}

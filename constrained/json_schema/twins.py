@@ -20,26 +20,29 @@ class Twins:
         self._sizes: dict[int, int] = {}
         self._counts: dict[int, int] = {}
         self._number_of: dict[int, int] = {}  # by identity: the document outlives this
-        self._read(document)
+        if isinstance(document, dict | list):
+            self._read(document)
 
     def number(self, node: Any) -> int | None:
         """What the same objects of the document share, keys in the same order; None: there is nothing to share."""
         found = self._number_of.get(id(node))
         return None if found is None or self._counts[found] < 2 or self._sizes[found] < MIN_SIZE else found
 
-    def _read(self, node: Any) -> tuple[int, int]:
+    def _read(self, node: dict[str, Any] | list[Any]) -> tuple[int, int]:
         """Its number and size. Raises RecursionError."""
-        if isinstance(node, dict):
-            inner = [(key, self._read(value)) for key, value in node.items()]
-            found = self._numbered(("{", *((key, number) for key, (number, _) in inner)))
+        numbers, size = self._numbers, 1
+        is_object = isinstance(node, dict)
+        spelled: list[Any] = ["{", *node] if is_object else ["["]
+        for value in node.values() if isinstance(node, dict) else node:
+            if isinstance(value, dict | list):
+                number, inner_size = self._read(value)
+                size += inner_size
+            else:
+                number = numbers.setdefault((type(value), value), len(numbers))
+            spelled.append(number)
+        found = numbers.setdefault(tuple(spelled), len(numbers))
+        if is_object:
             self._number_of[id(node)] = found
             self._counts[found] = self._counts.get(found, 0) + 1
-            self._sizes[found] = size = 1 + sum(size for _, (_, size) in inner)
-            return found, size
-        if isinstance(node, list):
-            items = [self._read(value) for value in node]
-            return self._numbered(("[", *(number for number, _ in items))), 1 + sum(size for _, size in items)
-        return self._numbered((type(node), node)), 0
-
-    def _numbered(self, key: Any) -> int:
-        return self._numbers.setdefault(key, len(self._numbers))
+            self._sizes[found] = size
+        return found, size

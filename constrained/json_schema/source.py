@@ -1,0 +1,55 @@
+"""A JSON schema as it was sent: its document, where references in it lead, and what it says more than once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import checks
+from .complement import ASSERTIONS
+from .document import parse
+from .marks import REFUSES
+from .numbers import holds_fraction
+from .references import References, Target, id_keys
+from .refusal import invalid
+from .twins import Twins
+
+
+class Source:
+    """One schema's text, read once, however often it is normalised."""
+
+    def __init__(self, text: str) -> None:
+        """Raises a GrammarError for what is no schema; `check` for what is none further in."""
+        document = parse(text)
+        if not isinstance(document, dict | bool):
+            raise invalid(f"a schema is an object or a boolean, found {type(document).__name__}", "", "#")
+        if REFUSES in text:
+            raise invalid(f"{REFUSES} is a name of our own", REFUSES, "#")
+        self.document = document
+        uri = str(document.get("$schema", "")) if isinstance(document, dict) else ""
+        self.siblings_count = not any(f"draft-0{n}" in uri for n in (3, 4, 6, 7))
+        """Keywords beside `$ref` mean something."""
+        self.has_fractions = holds_fraction(document)
+        self.references = References(document, siblings_count=self.siblings_count, id_keys=id_keys(uri))
+        self.twins = Twins(document)
+        self._checked: set[int] = set()  # identities of schemas whose keywords have values that may be
+
+    def check(self, node: Any, pointer: str) -> None:
+        """Whether a part of it, and all inside, is a schema. Raises a GrammarError."""
+        checks.check_all(node, pointer, self._checked, siblings_count=self.siblings_count)
+
+    def target(self, reference: str, base: str, pointer: str) -> Target:
+        """Where a reference leads: a schema that is one. Raises a GrammarError."""
+        found = self.references.find(reference, base, pointer)
+        if id(found.node) not in self._checked:
+            self.check(found.node, found.pointer)
+        return found
+
+    def resolve(self, node: Any) -> Any:
+        """Follows references that stand alone, as all do before draft 2019-09."""
+        for _ in range(8):
+            if not isinstance(node, dict) or "$ref" not in node:
+                break
+            if self.siblings_count and set(node) & ASSERTIONS != {"$ref"}:
+                break
+            node = self.target(node["$ref"], "", "#").node
+        return node
