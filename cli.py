@@ -1,4 +1,5 @@
-"""The command line: radixlang serve, run, exec, compile, grammar, list, show, pull, rm, doctor, formats, version."""
+"""The command line: radixlang serve, run, exec, compile, grammar, habits, list, show, pull, rm, doctor, formats and
+version."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from .launch_server import add_serve_options
 from .launch_server import serve as launch
 from .runtime.args import fail
 from .runtime.grammar_commands import add_grammar_options, grammar
+from .runtime.habits_command import add_habits_options, habits
 from .runtime.programs.commands import add_compile_options, add_exec_options, execute, show
 from .runtime.store.known import DEFAULT_MODEL
 
@@ -54,6 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_exec_options(command("exec", execute, "Run a program of a Python file."))
     add_compile_options(command("compile", show, "Look at a program's request graph."))
     add_grammar_options(command("grammar", grammar, "Check a constraint, draw from it, or see how it is enforced."))
+    add_habits_options(command("habits", habits, "Learn what a model usually says, so that guesses begin with it."))
     command("list", _list, "The models that this machine has.", ["ls"])
     command("show", _show, "What a stored model is.").add_argument("model")
     command("pull", _pull, "Fetch a model into the store.").add_argument("model")

@@ -15,12 +15,13 @@ from .late_grammars import LateGrammars
 from .messages import FromEngine
 from .model_files import ModelFiles, open_model
 from .model_runner.load import load_executor
-from .model_runner.plan import Executor
+from .model_runner.plan import Executor, Predicts
 from .scheduler.scheduler import Scheduler
 from .speculation.load import DraftModel, load_draft_model
 
 if TYPE_CHECKING:
     from ..constrained.compiler import GrammarCompiler
+    from ..kernels.cpu.predictor import HabitTables
     from .lora.names import AdapterNames, SlotSize
     from .weights.checkpoint import Checkpoint
 
@@ -98,6 +99,7 @@ def _assemble(
         eos_token_ids=files.eos_token_ids,
         draft_executor=None if draft_model is None else draft_model.executor,
         adapter_names=names,
+        habits=_habits(config, files, executor),
     )
     logger.info(
         "ready in %.2f s: %s on %s, %d KV slots, context %d",
@@ -116,6 +118,15 @@ def _adapters(config: EngineConfig, checkpoint: Checkpoint) -> tuple[AdapterName
     names = AdapterNames(checkpoint, max_rank=config.max_lora_rank)
     names.start(config.lora_paths)
     return names, SlotSize(config.max_loras_per_batch, names.max_rank)
+
+
+def _habits(config: EngineConfig, files: ModelFiles, executor: Executor) -> HabitTables | None:
+    """What guesses begin with, where there are any that use it."""
+    if config.speculative_algorithm == "none" or not isinstance(executor, Predicts):
+        return None
+    from .speculation.habits import find_habits
+
+    return find_habits(files.tokenizer.digest, executor.vocab_size)
 
 
 def _compiler(files: ModelFiles, vocab_size: int) -> GrammarCompiler:

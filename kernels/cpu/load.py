@@ -116,12 +116,14 @@ def _declare(library: ctypes.CDLL) -> None:
         run.restype = i32
     library.rx_step_run_burst.argtypes = [address, address, address, text, i32]
     library.rx_step_run_burst.restype = i32
-    library.rx_predictor_new.argtypes = [i32, address, text, i32]
+    library.rx_predictor_new.argtypes = [i32, address, i64, address, i64, address, text, i32]
     library.rx_predictor_new.restype = i32
     library.rx_predictor_free.argtypes = [address]
     library.rx_predictor_free.restype = None
     library.rx_predictor_learn.argtypes = [address, address, i64, i64]
     library.rx_predictor_learn.restype = None
+    library.rx_context_places.argtypes = [address, i64, address, address]
+    library.rx_context_places.restype = None
     library.rx_isa_name.argtypes = [i32]
     library.rx_isa_name.restype = text
     library.rx_isa_chosen.argtypes = []

@@ -91,8 +91,17 @@ int32_t rx_step_run_head(Step* step, const Plan* plan, char* message, int32_t ca
     return guarded(message, capacity, [&] { step->run_head(*plan); });
 }
 
-int32_t rx_predictor_new(int32_t vocab_size, Predictor** predictor, char* message, int32_t capacity) {
-    return guarded(message, capacity, [&] { *predictor = new Predictor(vocab_size); });
+// With habits of so many entries and rates, or without (0 of both). These must outlive it.
+int32_t rx_predictor_new(int32_t vocab_size, const Entry* entries, int64_t num_entries, const Rate* rates, int64_t num_rates,
+                         Predictor** predictor, char* message, int32_t capacity) {
+    const Habits habits{entries, rates};
+    if (num_entries == 0 && num_rates == 0) {
+        return guarded(message, capacity, [&] { *predictor = new Predictor(vocab_size, nullptr); });
+    }
+    if (num_entries != kNumOrders << kPlaceBits || num_rates != 2 * kNumOrders * kNumLevels) {
+        return fail(kFailed, "habits of other sizes than this library's", message, capacity);
+    }
+    return guarded(message, capacity, [&] { *predictor = new Predictor(vocab_size, &habits); });
 }
 
 void rx_predictor_free(Predictor* predictor) { delete predictor; }
@@ -100,6 +109,20 @@ void rx_predictor_free(Predictor* predictor) { delete predictor; }
 // Learns that text[begin..end) came as they did, each behind those before it.
 void rx_predictor_learn(Predictor* predictor, const int32_t* text, int64_t begin, int64_t end) {
     for (int64_t at = begin; at < end; ++at) predictor->learn(text, at);
+}
+
+// Where a table keeps what follows text[: at], for each `at` below `length`: indices and tags [length, orders]; -1 for
+// orders that the text is too short for.
+void rx_context_places(const int32_t* text, int64_t length, int32_t* indices, uint16_t* tags) {
+    for (int64_t at = 0; at < length; ++at, indices += kNumOrders, tags += kNumOrders) {
+        std::array<Place, kNumOrders> found;
+        const int count = context_places(text, at, found);
+        for (int order = 0; order < kNumOrders; ++order) {
+            const Place place = order < count ? found[static_cast<size_t>(order)] : Place{-1, 0};
+            indices[order] = place.index;
+            tags[order] = place.tag;
+        }
+    }
 }
 
 }  // extern "C"

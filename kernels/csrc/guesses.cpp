@@ -27,7 +27,7 @@ const std::vector<int32_t>& Guesses::choose(int most, const int32_t* end_ids, in
     tried_.clear();
     for (int rows = 2; rows <= std::min(most, call_.most) + 1; ++rows) {
         const double cost = call_.predictor->costs.of(static_cast<size_t>(rows));
-        const Predictor::Guess guess = call_.predictor->guess(text_.data(), static_cast<int64_t>(text_.size()), streak++);
+        const Predictor::Guess guess = call_.predictor->guess(text_.data(), static_cast<int64_t>(text_.size()), streak++, greedy_);
         if (guess.token < 0 || std::find(end_ids, end_ids + num_end_ids, guess.token) != end_ids + num_end_ids) break;
         chance *= call_.predictor->chance(guess, greedy_);
         // What the rest could bring at best, were it free, tells whether to look further.
@@ -64,7 +64,7 @@ int Guesses::take(const int32_t* drawn) {
 void Guesses::learn(bool is_drawn) {
     const int64_t at = call_.num_learned++;
     Predictor& predictor = *call_.predictor;
-    const Predictor::Guess guess = predictor.guess(text_.data(), at, call_.streak);
+    const Predictor::Guess guess = predictor.guess(text_.data(), at, call_.streak, greedy_);
     const bool right = guess.token == text_[static_cast<size_t>(at)];
     if (is_drawn && guess.token >= 0) predictor.count(guess, greedy_, right);
     predictor.learn(text_.data(), at);

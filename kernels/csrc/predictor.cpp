@@ -12,50 +12,44 @@ constexpr double kPriorWeight = 4;
 constexpr std::array<double, 4> kPrior = {0.13, 0.26, 0.4, 0.55};
 constexpr double kPerTrust = 0.06, kPerStreak = 0.08, kSampled = 0.7;
 
-uint64_t mixed(uint64_t hash, int32_t token) {
-    hash = (hash + static_cast<uint32_t>(token) + 1) * 0x9E3779B97F4A7C15ull;
-    return hash ^ (hash >> 29);
-}
-
 int streak_class(int32_t streak) { return (streak > 0) + (streak > 2) + (streak > 7); }
 
 }  // namespace
 
-Predictor::Predictor(int32_t vocab_size) : vocab_size_(vocab_size), entries_(size_t{kNumOrders} << kBits) {
-    for (int greedy = 0; greedy < 2; ++greedy) {
-        for (int kind = 0; kind < kNumKinds; ++kind) {
+Predictor::Predictor(int32_t vocab_size, const Habits* habits)
+    : vocab_size_(vocab_size), entries_(size_t{kNumOrders} << kPlaceBits) {
+    for (size_t greedy = 0; greedy < 2; ++greedy) {
+        for (int kind = 0; kind < kNumLearned; ++kind) {
             const int order = kind / ((kMostTrust + 1) * kNumStreaks), trust = kind / kNumStreaks % (kMostTrust + 1);
             const int streak = order + 1 == kNumOrders ? kind % kNumStreaks : 0;
             const double rate = kPrior[static_cast<size_t>(order)] + kPerTrust * trust + kPerStreak * streak;
-            rates_[static_cast<size_t>(greedy)][static_cast<size_t>(kind)] = {kPriorWeight * rate * (greedy ? 1 : kSampled),
-                                                                             kPriorWeight};
+            rates_[greedy][static_cast<size_t>(kind)] = {kPriorWeight * rate * (greedy ? 1 : kSampled), kPriorWeight};
         }
+        if (habits == nullptr) continue;
+        constexpr int kCount = kNumKinds - kNumLearned;
+        std::copy_n(habits->rates + greedy * kCount, kCount, rates_[greedy].begin() + kNumLearned);
     }
+    if (habits != nullptr) habits_ = habits->entries;
 }
 
-int Predictor::places(const int32_t* text, int64_t length, std::array<Place, kNumOrders>& found) {
-    uint64_t hash = 0;
-    int taken = 0;
-    for (int order = 0; order < kNumOrders; ++order) {
-        const int wanted = kOrders[static_cast<size_t>(order)];
-        if (length < wanted) return order;
-        while (taken < wanted) hash = mixed(hash, text[length - ++taken]);
-        const uint64_t last = hash * 0xBF58476D1CE4E5B9ull;
-        const size_t place = static_cast<size_t>(last >> (64 - kBits));
-        found[static_cast<size_t>(order)] = {(static_cast<size_t>(order) << kBits) + place, static_cast<uint16_t>(last >> 16)};
-    }
-    return kNumOrders;
-}
-
-Predictor::Guess Predictor::guess(const int32_t* text, int64_t length, int32_t streak) const {
+Predictor::Guess Predictor::guess(const int32_t* text, int64_t length, int32_t streak, bool greedy) const {
     std::array<Place, kNumOrders> found;
-    for (int order = places(text, length, found) - 1; order >= 0; --order) {
-        const Place place = found[static_cast<size_t>(order)];
-        const Entry& entry = entries_[place.index];
-        if (entry.token < 0 || entry.tag != place.tag) continue;
-        return {entry.token, (order * (kMostTrust + 1) + entry.trust) * kNumStreaks + streak_class(streak)};
+    const int count = context_places(text, length, found);
+    Guess best;
+    for (int order = count - 1; order >= 0; --order) {
+        const Entry* entry = found[static_cast<size_t>(order)].of(entries_.data());
+        if (entry == nullptr) continue;
+        best = {entry->token, (order * (kMostTrust + 1) + entry->trust) * kNumStreaks + streak_class(streak)};
+        break;
     }
-    return {};
+    for (int order = count - 1; order >= 0 && habits_ != nullptr; --order) {
+        const Entry* entry = found[static_cast<size_t>(order)].of(habits_);
+        if (entry == nullptr) continue;
+        const Guess habit = {entry->token, kNumLearned + order * kNumLevels + entry->trust};
+        if (best.token < 0 || chance(habit, greedy) > chance(best, greedy)) best = habit;
+        break;
+    }
+    return best;
 }
 
 double Predictor::chance(Guess guess, bool greedy) const {
@@ -67,10 +61,10 @@ void Predictor::learn(const int32_t* text, int64_t length) {
     const int32_t token = text[length];
     if (token < 0 || token >= vocab_size_) return;
     std::array<Place, kNumOrders> found;
-    const int count = places(text, length, found);
+    const int count = context_places(text, length, found);
     for (int order = 0; order < count; ++order) {
         const Place place = found[static_cast<size_t>(order)];
-        Entry& entry = entries_[place.index];
+        Entry& entry = entries_[static_cast<size_t>(place.index)];
         if (entry.token < 0 || entry.tag != place.tag) {
             entry = {token, place.tag, 0};
         } else if (entry.token == token) {

@@ -2,6 +2,9 @@
 // tables of what followed the last 1, 2, 3 and 5 tokens, of which the longest that knows the place speaks. How often a
 // guess of its kind was right is counted, so that a caller knows what a guess is worth.
 //
+// Beside what it learns it may be given a model's habits: such tables of what the model often says, which never change.
+// Of the two the one speaks whose guess is worth more.
+//
 // 1 MiB, touched as it fills; a lookup or an update reads one place of each table.
 
 #pragma once
@@ -11,11 +14,25 @@
 #include <cstdint>
 #include <vector>
 
+#include "contexts.h"
 #include "row_costs.h"
 
 namespace rx {
 
 constexpr int kMostGuessed = 16;  // tokens that one step tries
+
+// How often guesses of a kind were right.
+struct Rate {
+    double right, tried;
+};
+
+constexpr int kNumLevels = 8;  // of habits, by how sure the model is: `trust` of their entries
+
+// As it crosses the ABI; outlives those who use it.
+struct Habits {
+    const Entry* entries;  // [kNumOrders << kPlaceBits]
+    const Rate* rates;     // [2 (sampled, greedy), kNumOrders, kNumLevels]: of texts that were not learned from
+};
 
 class Predictor {
 public:
@@ -24,12 +41,13 @@ public:
         int32_t kind = 0;
     };
 
-    // Throws std::bad_alloc. Of a vocabulary so large; other tokens are never guessed.
-    explicit Predictor(int32_t vocab_size);
+    // Throws std::bad_alloc. Of a vocabulary so large; other tokens are never guessed. habits: null for none.
+    Predictor(int32_t vocab_size, const Habits* habits);
 
-    // What may follow text[: length], the last `streak` tokens of which were all guessed right.
-    Guess guess(const int32_t* text, int64_t length, int32_t streak) const;
-    // How likely it is right: old counts fade, greedy draws and others are counted apart.
+    // What may follow text[: length], the last `streak` tokens of which were all guessed right. Greedy draws and others
+    // are counted apart.
+    Guess guess(const int32_t* text, int64_t length, int32_t streak, bool greedy) const;
+    // How likely it is right: old counts fade.
     double chance(Guess guess, bool greedy) const;
     // text[length] followed text[: length].
     void learn(const int32_t* text, int64_t length);
@@ -41,32 +59,15 @@ public:
     RowCosts<kMostGuessed + 1> costs;
 
 private:
-    static constexpr std::array<int, 4> kOrders = {1, 2, 3, 5};
-    static constexpr int kNumOrders = static_cast<int>(kOrders.size());
-    static constexpr int kBits = 15;        // places of a table: 2^15
-    static constexpr int kMostTrust = 3;    // how often it was seen again, at most
-    static constexpr int kNumStreaks = 4;   // 0, 1.., 3.., 8..
-    static constexpr int kNumKinds = kNumOrders * (kMostTrust + 1) * kNumStreaks;
-
-    struct Entry {
-        int32_t token = -1;
-        uint16_t tag = 0;  // of the tokens before
-        uint16_t trust = 0;
-    };
-    struct Rate {
-        double right, tried;
-    };
-    struct Place {
-        size_t index;
-        uint16_t tag;
-    };
-
-    // Hashes of the last tokens, by order; how many orders there are tokens for.
-    static int places(const int32_t* text, int64_t length, std::array<Place, kNumOrders>& found);
+    static constexpr int kMostTrust = 3;   // how often it was seen again, at most
+    static constexpr int kNumStreaks = 4;  // 0, 1.., 3.., 8..
+    static constexpr int kNumLearned = kNumOrders * (kMostTrust + 1) * kNumStreaks;  // kinds of what was learned
+    static constexpr int kNumKinds = kNumLearned + kNumOrders * kNumLevels;          // and of habits
 
     int32_t vocab_size_;
     std::vector<Entry> entries_;
-    std::array<std::array<Rate, kNumKinds>, 2> rates_;
+    const Entry* habits_ = nullptr;
+    std::array<std::array<Rate, kNumKinds>, 2> rates_{};
 };
 
 }  // namespace rx

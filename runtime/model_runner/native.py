@@ -6,7 +6,7 @@ from ...errors import ConfigError
 from ...kernels.cpu import load
 from ...kernels.cpu.describe import ModelDescription
 from ...kernels.cpu.pack import pack_model
-from ...kernels.cpu.predictor import NativePredictor
+from ...kernels.cpu.predictor import HabitTables, NativePredictor
 from ...kernels.cpu.step import NativeStep, StepResults
 from ...kernels.cpu.structs import MOST_GUESSED
 from ..config import EngineConfig
@@ -75,9 +75,9 @@ class NativeExecutor:
             )
         return first
 
-    def new_predictor(self) -> NativePredictor:
+    def new_predictor(self, habits: HabitTables | None = None) -> NativePredictor:
         """See `Predicts`."""
-        return NativePredictor(self.vocab_size)
+        return NativePredictor(self.vocab_size, habits)
 
     def phase_seconds(self) -> dict[str, float]:
         """See `NativeStep.phase_seconds`."""

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from ...kernels.cpu.predictor import HabitTables
     from ..lora.adapter import Adapter
 
 Int32 = NDArray[np.int32]
@@ -246,8 +247,8 @@ class Predicts(Protocol):
     max_guessed: int
     """Tokens in one step, at most."""
 
-    def new_predictor(self) -> Predictor:
-        """One that knows nothing yet."""
+    def new_predictor(self, habits: HabitTables | None = None) -> Predictor:
+        """One that has learned nothing yet, beside the model's habits."""
         ...
 
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ...radix_cache.interface import PrefixCache
 from ...radix_cache.no_cache import NoCache
@@ -50,6 +51,9 @@ from .state import State
 from .stats import snapshot
 from .step_thread import Steps, overlap_pays, steps_of
 
+if TYPE_CHECKING:
+    from ...kernels.cpu.predictor import HabitTables
+
 logger = logging.getLogger(__name__)
 
 _REMEMBER_S = 30.0  # aborts of unknown ids, and ids that finished
@@ -75,9 +79,11 @@ class Scheduler:
         clock: Callable[[], float] = time.monotonic,
         draft_executor: Executor | None = None,
         adapter_names: AdapterNames | None = None,
+        habits: HabitTables | None = None,
     ) -> None:
         """`send` is called on the loop's thread: at most one Outputs a step. draft_executor: of the small model that
-        drafts. adapter_names: None where the executor takes no adapters. Raises ConfigError for a bad policy."""
+        drafts. adapter_names: None where the executor takes no adapters. habits: what the model usually says, for the
+        executor's predictors. Raises ConfigError for a bad policy."""
         self._executor = executor
         self._send = send
         self._inbox: deque[ToEngine] = deque()
@@ -105,6 +111,7 @@ class Scheduler:
             executor=executor,
             draft_executor=draft_executor,
             branches=isinstance(executor, TakesTrees) and executor.takes_trees and cache.page_size == 1,
+            habits=habits,
         )
         self._grammars = Grammars(grammars, executor.vocab_size, config.max_running_requests, self._alert)
         self._intake = Intake(self._state, tokenizer, self._grammars)

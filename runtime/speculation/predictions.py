@@ -9,10 +9,14 @@ namespace, which learns from whatever was prompted and answered there, and how f
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
 from ...radix_cache.node import Int32
 from ..model_runner.plan import Guessed, Guessing, Predictor, Predicts
 from ..request import Request
+
+if TYPE_CHECKING:
+    from ...kernels.cpu.predictor import HabitTables
 
 _MAX_NAMESPACES = 8  # a predictor takes a MiB
 
@@ -20,8 +24,10 @@ _MAX_NAMESPACES = 8  # a predictor takes a MiB
 class Predictions:
     """One an engine; everything on the scheduler's thread."""
 
-    def __init__(self, executor: Predicts, *, max_guessed: int) -> None:
+    def __init__(self, executor: Predicts, *, max_guessed: int, habits: HabitTables | None = None) -> None:
+        """habits: what the model usually says, which every namespace begins with."""
         self._executor = executor
+        self._habits = habits
         self.max_guessed = min(max_guessed, executor.max_guessed)
         """Tokens in one step, at most."""
         self._predictors: OrderedDict[str, Predictor] = OrderedDict()
@@ -57,7 +63,7 @@ class Predictions:
         name = request.namespace
         predictor = self._predictors.get(name)
         if predictor is None:
-            predictor = self._predictors[name] = self._executor.new_predictor()
+            predictor = self._predictors[name] = self._executor.new_predictor(self._habits)
             if len(self._predictors) > _MAX_NAMESPACES:
                 self._predictors.popitem(last=False)
         self._predictors.move_to_end(name)

@@ -15,6 +15,7 @@ from .speculator import Speculator
 from .tree import TreeDrafter
 
 if TYPE_CHECKING:
+    from ...kernels.cpu.predictor import HabitTables
     from ..scheduler.rows import Rows
 
 logger = logging.getLogger(__name__)
@@ -32,8 +33,9 @@ def make_speculator(
     executor: Executor,
     draft_executor: Executor | None,
     branches: bool,
+    habits: HabitTables | None = None,
 ) -> Speculator | None:
-    """None where it is off. branches: whether drafts may; see `plan.TakesTrees`."""
+    """None where it is off. branches: whether drafts may; see `plan.TakesTrees`. habits: see `Predictions`."""
     algorithm = config.speculative_algorithm
     if algorithm == "none":
         return None
@@ -48,5 +50,5 @@ def make_speculator(
         return None
     max_draft_len, predictions = config.speculative_num_draft_tokens, None
     if algorithm in ("auto", "ngram") and isinstance(executor, Predicts):
-        predictions = Predictions(executor, max_guessed=max_draft_len)
+        predictions = Predictions(executor, max_guessed=max_draft_len, habits=habits)
     return Speculator(drafters, rows, max_draft_len=max_draft_len, max_rows=_MAX_ROWS, predictions=predictions)

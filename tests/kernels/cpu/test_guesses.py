@@ -9,8 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from radixlang.errors import InternalError
+from radixlang.errors import ConfigError, InternalError
+from radixlang.kernels.cpu.predictor import HabitTables
 from radixlang.runtime.model_runner.plan import Burst, Guessing, SamplePlan, StepOutput, StepPlan
+from radixlang.runtime.speculation.habit_learning import Text, learn_habits
 
 NONE, NO_VALUES = np.zeros(0, np.int32), np.zeros(0, np.float32)
 PROMPT, CONTEXT, VOCAB = 40, 160, 211
@@ -88,7 +90,7 @@ def told(outputs: list[StepOutput]) -> list[str]:
 def test_guesses_right_and_wrong_change_no_draw(
     data: st.DataObject, sample_plans: Any, llama: Any, checkpoint: Any, run_model: Callable[..., Any]
 ) -> None:
-    """The predictor was taught what will be drawn, with mistakes in some places."""
+    """The predictor was taught what will be drawn, with mistakes in some places; or has it as a habit."""
     executor = run_model(checkpoint(llama, weights="Q4_0"), slots=1024)
     sample, count = data.draw(sample_plans), 30
     single = Alone(executor, sample)
@@ -96,11 +98,38 @@ def test_guesses_right_and_wrong_change_no_draw(
     text = list(single.ids)
     for place in data.draw(st.lists(st.integers(PROMPT, PROMPT + count - 1), max_size=6)):
         text[place] = data.draw(st.integers(0, VOCAB - 1))
-    predictor = executor.new_predictor()
+    predictor = executor.new_predictor(data.draw(st.sampled_from([None, habits_of(text), habits_of(text[::-1])])))
     for _ in range(data.draw(st.integers(0, 4))):
         predictor.learn(int32(text), 0)
     found = Alone(executor, sample, predictor=predictor, most=data.draw(st.sampled_from([1, 3, 16])))
     assert told(found.bursts(count, data.draw(st.integers(1, 5)), data.draw(st.integers(1, 20)))) == wanted
+
+
+def habits_of(text: Any) -> HabitTables:
+    return learn_habits([Text(int32(text), 1, greedy=True)] * 2, [])
+
+
+def test_habits_take_few_steps_before_anything_is_learned(
+    llama: Any, checkpoint: Any, run_model: Callable[..., Any]
+) -> None:
+    executor = run_model(checkpoint(llama), slots=1024)
+    single = Alone(executor, GREEDY)
+    single.single(60)
+    found = Alone(executor, GREEDY, predictor=executor.new_predictor(habits_of(single.ids)))
+    found.bursts(60, 4, 20)
+    assert found.ids == single.ids
+    assert found.steps < 40
+    without = Alone(executor, GREEDY, predictor=executor.new_predictor())
+    without.bursts(60, 4, 20)
+    assert without.steps > found.steps
+
+
+def test_habits_of_other_sizes_are_refused(llama: Any, checkpoint: Any, run_model: Callable[..., Any]) -> None:
+    executor = run_model(checkpoint(llama), slots=1024)
+    good = habits_of(range(50))
+    for bad in (good._replace(entries_N=good.entries_N[:-1]), good._replace(rates_SOL2=good.rates_SOL2[:1].copy())):
+        with pytest.raises(ConfigError, match="other sizes"):
+            executor.new_predictor(bad)
 
 
 def taught(executor: Any, text: Any, times: int = 4) -> Any:

@@ -24,7 +24,8 @@ class Predicting:
         def learn(self, ids_N, begin) -> None:
             self.learned.append(ids_N[begin:].tolist())
 
-    def new_predictor(self):
+    def new_predictor(self, habits=None):
+        self.habits = habits
         return self.Predictor()
 
 
@@ -59,6 +60,15 @@ def test_tokens_taken_back_are_learned_again(request_of) -> None:
     predictions.guessed(request, Guessed(9, 4, 1, 1, 1, 1))
     guessing = predictions.guessing(request, int32(1, 2, 3, 4), 7)
     assert (guessing.num_learned, guessing.streak) == (4, 0)
+
+
+def test_every_namespace_begins_with_the_habits(request_of) -> None:
+    executor, habits = Predicting(), object()
+    predictions = Predictions(executor, max_guessed=2, habits=habits)
+    for name in "ab":
+        executor.habits = None
+        predictions.guessing(request_of(name, name), int32(1), 2)
+        assert executor.habits is habits
 
 
 def test_namespaces_share_nothing_and_few_are_remembered(request_of) -> None:

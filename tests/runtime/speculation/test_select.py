@@ -52,6 +52,6 @@ def test_drafters_follow_the_configuration(make_executor, options, has_model, na
 def test_bursts_guess_where_text_is_looked_up_and_the_executor_predicts(make_executor, options, most) -> None:
     executor = make_executor(16, lambda prefix, sample: 0)
     assert make(options, executor).predictions is None
-    executor.max_guessed, executor.new_predictor = 4, lambda: None
+    executor.max_guessed, executor.new_predictor = 4, lambda habits: None
     predictions = make(options, executor).predictions
     assert (None if predictions is None else predictions.max_guessed) == most
