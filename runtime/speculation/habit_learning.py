@@ -14,7 +14,7 @@ Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 Float64 = NDArray[np.float64]
 
-_TRY = 0.12
+_TRY = 0.06
 """What a guess costs that is tried, as a share of a step."""
 _MOST_TRIALS = 40.0
 """That a rate is believed as if it came from, so that what is measured later moves it."""
