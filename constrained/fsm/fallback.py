@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from ...errors import GrammarTooLarge
 from .charset import Ranges
@@ -32,17 +33,17 @@ def from_engine(pattern: str) -> Node:
 
 def _measure(node: Node) -> tuple[int, int]:
     """How many parts a tree has, and how many at most one after the other, repetitions counted once."""
-    match node:
-        case Seq(children):
-            measured = [_measure(child) for child in children]
-            return 1 + sum(n for n, _ in measured), sum(length for _, length in measured)
-        case Alt(children):
-            measured = [_measure(child) for child in children]
-            return 1 + sum(n for n, _ in measured), max((length for _, length in measured), default=0)
-        case Repeat(inner, _, _) | Look(inner, _, _):
-            num_nodes, length = _measure(inner)
-            return 1 + num_nodes, length
-    return 1, 1
+    if isinstance(node, Chars):
+        return 1, 1
+    if isinstance(node, Repeat | Look):
+        num_nodes, length = _measure(node.node)
+        return 1 + num_nodes, length
+    num_nodes, length, is_row = 1, 0, isinstance(node, Seq)
+    for child in node.parts if isinstance(node, Seq) else node.options:
+        more, child_length = _measure(child)
+        num_nodes += more
+        length = length + child_length if is_row else max(length, child_length)
+    return num_nodes, length
 
 
 def _write(node: Node) -> str:
@@ -62,6 +63,7 @@ def _write(node: Node) -> str:
     raise AssertionError(node)
 
 
+@lru_cache(maxsize=1024)
 def _class(ranges: Ranges) -> str:
     if not ranges:
         return r"[^\x{0}-\x{10FFFF}]"

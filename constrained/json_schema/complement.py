@@ -190,9 +190,12 @@ class OtherStrings(tuple[str, ...]):
         return f"OtherStrings{super().__repr__()}"
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, default=repr)
+
+
 def canonical(value: Any) -> str:
     """A text that equal JSON values share (1 and 1.0 are equal); trees of patterns, which may stand for texts, too."""
-    return json.dumps(_whole(value), sort_keys=True, default=repr)
+    return _CANONICAL.encode(value if type(value) is str else _whole(value))
 
 
 def _whole(value: Any) -> Any:

@@ -36,6 +36,7 @@ MAX_MIN_ITEMS = 4096  # items that must be there: the engine writes them out
 MAX_PROPERTIES = 3000  # of one object: the engine's compile time grows with the square
 MAX_WRITTEN = 400  # schemas whose complement is written out; others are marked
 PLAIN = checks.COUNTS | {"minimum", "maximum", "multipleOf", "exclusiveMinimum", "exclusiveMaximum", "required"}
+_KNOWN = ASSERTIONS | checks.ANNOTATIONS
 OBJECT_KEYWORDS = ("properties", "patternProperties", "additionalProperties", "minProperties", "maxProperties")
 
 
@@ -98,9 +99,10 @@ class _Normaliser:
             return self.definitions.hoisted(node, place)
         if place.depth and (twin := self.definitions.twin(node, place)) is not None:
             return twin
-        place = place._replace(base=self.source.references.base_at(node, place.base))
+        base = self.source.references.base_at(node, place.base)
+        place = place if base == place.base else place._replace(base=base)
         for key in node:
-            if key not in ASSERTIONS and key not in checks.ANNOTATIONS and not key.startswith("x-"):
+            if key not in _KNOWN and not key.startswith("x-"):
                 self.ignored.append(f"{place.pointer}/{escape(key)}")
         if "$ref" in node and not self.source.siblings_count:
             return self.definitions.reference("$ref", node["$ref"], place)

@@ -21,7 +21,7 @@ def string_patterns(value: Any, pointer: str) -> list[str]:
     """
     try:
         if isinstance(value, OtherStrings):
-            return [engine_pattern(outside(value))]
+            return [_pattern_outside(value)]
         return list(_engine_patterns(value)) if isinstance(value, str) else [engine_pattern(value)]
     except GrammarSyntaxError as error:
         # Not Python's: the engine may know it, such as \p{L}.
@@ -33,6 +33,11 @@ def string_patterns(value: Any, pointer: str) -> list[str]:
         raise too_large(error.message, "pattern", pointer) from None
     except GrammarError as error:
         raise unsupported(error.message, "pattern", pointer) from None
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _pattern_outside(strings: OtherStrings) -> str:
+    return engine_pattern(outside(strings))
 
 
 @lru_cache(maxsize=REMEMBERED)

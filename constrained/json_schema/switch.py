@@ -77,10 +77,9 @@ def _cases(name: str, conditions: list[_Condition]) -> list[list[Demand]]:
     And one for what is no object.
     """
     groups: dict[tuple[bool, ...], list[Any]] = {}
-    for value in {canonical(v): v for condition in conditions for v in condition.values}.values():
-        key = canonical(value)
-        met = tuple(any(canonical(v) == key for v in condition.values) for condition in conditions)
-        groups.setdefault(met, []).append(value)
+    spelled = [{canonical(v): v for v in condition.values} for condition in conditions]
+    for key, value in {key: value for each in spelled for key, value in each.items()}.items():
+        groups.setdefault(tuple(key in each for each in spelled), []).append(value)
     every = [value for values in groups.values() for value in values]
 
     def case(head: dict[str, Any], met: tuple[bool, ...]) -> list[Demand]:
