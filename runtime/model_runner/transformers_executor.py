@@ -243,7 +243,9 @@ def _load(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> A
             use_safetensors=True,
             output_loading_info=True,
         )
-    except (ValueError, KeyError, ImportError, RuntimeError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever its classes make of a config.json or a file that lies
         text = " ".join(str(error).split())[:300]
         raise UnsupportedModel(
             f"{checkpoint.path}: transformers {transformers.__version__} does not load it ({text})", param="model"

@@ -87,7 +87,7 @@ def scheme_of(config: object, path: Path) -> Scheme | None:
     if method in ("compressed-tensors", "fp8"):
         return Scheme("stored", block=_block(config), rounds_inputs=method == "fp8" or _rounds_inputs(config))
     raise UnsupportedModel(
-        f"{path}: quantization {str(method)[:40]!r} with {str(bits)[:10]} bits is not read; GPTQ (2, 4, 8 bits), "
+        f"{path}: quantization {str(method)[:40]!r} of {str(bits)[:10]!r} bits is not read; GPTQ (2, 4, 8 bits), "
         "AWQ (gemm), compressed-tensors and FP8 are",
         param="model",
     )

@@ -220,3 +220,13 @@ def test_a_family_of_ours_runs_on_it_when_asked_for(tiny_model_dir: Path, tiny_g
     assert "transformers" in executor.device
     with pytest.raises(ConfigError, match="no Hugging Face directory"):
         load_executor(config(executor="transformers"), open_checkpoint(tiny_gguf_path))
+
+
+@pytest.mark.parametrize("lie", [{"hidden_act": 3}, {"num_attention_heads": 5}, {"use_cache": "x"}])
+def test_a_config_that_its_classes_refuse_is_refused_in_one_line(neox: Path, lie: dict[str, Any]) -> None:
+    file = neox / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **lie}))
+    with pytest.raises(UnsupportedModel, match=r"transformers .* does not load it") as caught:
+        load_executor(config(), open_checkpoint(neox))
+    assert "\n" not in str(caught.value)
+    assert str(neox) in str(caught.value)
