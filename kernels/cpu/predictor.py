@@ -20,7 +20,7 @@ NUM_PLACES = 1 << 15
 """Of each."""
 NUM_LEVELS = 8
 """Of how sure an entry of habits is."""
-ENTRY = np.dtype([("token", np.int32), ("tag", np.uint16), ("level", np.uint16)])
+ENTRY = np.dtype([("token", "<i4"), ("tag", "<u2"), ("level", "<u2")])
 """rx::Entry; token -1: the place is empty."""
 
 

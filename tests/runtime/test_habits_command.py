@@ -20,7 +20,7 @@ def few(monkeypatch) -> None:
 
 @pytest.mark.model
 def test_the_default_model_talks_to_itself(few, default_model_path, tmp_path, capsys) -> None:
-    target = tmp_path / "h.npz"
+    target = tmp_path / "h.habits"
     assert main(["habits", str(default_model_path), "--tokens", "1000", "--output", str(target)]) == 0
     told = capsys.readouterr()
     assert str(target) in told.out
