@@ -15,7 +15,7 @@ from ..fsm.pattern import Node, char_sets
 from ..grammar.regular import lead_bytes
 from ..json_schema.strings import literal
 from .body import Body, Document, Lexeme, Text, Token
-from .places import Atom, Places
+from .places import Places
 
 MAX_STEPS = 300_000
 """States of patterns that are looked at: less than half a second."""
@@ -30,35 +30,31 @@ def is_greed_harmless(body: Body, pointer: str = "#") -> bool:
     return _Lexer(body, pointer).is_harmless()
 
 
-def _read_as(atom: Atom) -> Node | Document | Token:
-    """What the lexer takes it for: a pattern, a Document or a Token."""
-    return literal(atom.text) if isinstance(atom, Text) else atom.tree if isinstance(atom, Lexeme) else atom
-
-
 class _Lexer:
     def __init__(self, body: Body, pointer: str) -> None:
         self.pointer = pointer
         places = Places(body)
-        self.atoms: list[Any] = list(map(_read_as, places.atoms))
-        """What stands at each place."""
+        read = [atom.tree if isinstance(atom, Lexeme) else atom for atom in places.atoms]
+        numbers: dict[Any, int] = {}
+        self.number_at = [numbers.setdefault(one, len(numbers)) for one in read]
+        """By place the number of what stands there: patterns are large, and to compare them takes long."""
+        self.things: list[Any] = list(numbers)
+        """Patterns, Texts, Documents and Tokens, by their numbers."""
         self.free = {p for p, atom in enumerate(places.atoms) if isinstance(atom, Lexeme) and atom.is_free}
         """Places of free text."""
         self.start, self._next = places.start, places.after
-        trees: list[Node] = list(dict.fromkeys(a for a in self.atoms if not isinstance(a, Document | Token)))
-        sets: set[Ranges] = set().union(*map(char_sets, trees))
-        self.alphabet = alphabet_of(sets)
+        sets: set[Ranges] = set().union(
+            *(char_sets(a) for a in self.things if not isinstance(a, Text | Document | Token))
+        )
+        chars = set().union(*(a.text for a in self.things if isinstance(a, Text)))
+        self.alphabet = alphabet_of(sets | {((ord(char), ord(char)),) for char in chars})
         self.leads = lead_bytes(self.alphabet)
         self.nfa = Nfa(self.alphabet)
-        self.begin_of: dict[Node, int] = {}
-        self.tree_at: dict[int, Node] = {}
-        """By the state in which a pattern ends."""
-        for tree in trees:
-            begin = self.begin_of[tree] = self.nfa.state()
-            end, after = self.nfa.build(tree, begin), self.nfa.state()
-            self.nfa.moves[end].append(after)
-            self.tree_at[after] = tree
+        self.begin_of: dict[int, int] = {}
+        self.ended_at: dict[int, int] = {}
+        """The number of what ends in a state."""
         self.closures: dict[int, frozenset[int]] = {}
-        self.firsts: dict[Any, int] = {}
+        self.firsts: dict[int, int] = {}
         self.steps = 0
 
     def is_harmless(self) -> bool:
@@ -77,19 +73,19 @@ class _Lexer:
 
     def _after(self, active: frozenset[int]) -> set[frozenset[int]] | None:
         """The sets of places that come after these; None: something may go on where another one has ended."""
-        documents = [p for p in active if isinstance(self.atoms[p], Document)]
-        tokens = {self.atoms[p] for p in active if isinstance(self.atoms[p], Token)}
-        places: dict[Node, set[int]] = {}
+        at: dict[int, set[int]] = {}
         for p in active:
-            if not isinstance(self.atoms[p], Document | Token):
-                places.setdefault(self.atoms[p], set()).add(p)
-        found = {self._next(p for p in active if self.atoms[p] == token) for token in tokens}
+            at.setdefault(self.number_at[p], set()).add(p)
+        documents = [p for n, group in at.items() if isinstance(self.things[n], Document) for p in group]
+        found = {self._next(group) for n, group in at.items() if isinstance(self.things[n], Token)}
+        places = {n: group for n, group in at.items() if not isinstance(self.things[n], Document | Token)}
         ours = self._begins(p for group in places.values() for p in group)
         for p in documents:
             if ours & self._begins([p]):
                 return None
             beside = [q for q in documents if self._begins([q]) & self._begins([p])]
-            if any(self.atoms[q].watch for q in beside) and len({self.atoms[q] for q in beside}) > 1:
+            several = {self.number_at[q] for q in beside}
+            if len(several) > 1 and any(self.things[n].watch for n in several):
                 raise UnsupportedGrammar(
                     "two JSON documents may begin at one place, and something in one of them is checked while it is "
                     f"written; begin them with different texts, or take one schema with anyOf (at {self.pointer})",
@@ -97,18 +93,32 @@ class _Lexer:
                     pointer=self.pointer,
                 )
             after = self._next(beside)
-            more = _bits(b"".join(self.atoms[q].more for q in beside))
+            more = _bits(b"".join(self.things[n].more for n in several))
             if more & self._begins(after - self.free):
                 return None
             found.add(after)
+        if all(isinstance(self.things[n], Text) for n in places):
+            return self._after_texts(places, found)
         if len(places) == 1:
-            ((tree, group),) = places.items()
+            ((number, group),) = places.items()
             after = self._next(group)
-            if not self._bytes_in(tree) & self._begins(after):
+            if not self._bytes_in(self.things[number]) & self._begins(after):
                 return found | {after}
         if places and not self._walk(places, found):
             return None
         return found
+
+    def _after_texts(self, places: dict[int, set[int]], found: set[frozenset[int]]) -> set[frozenset[int]] | None:
+        """As `_walk`, where texts alone may stand: each goes on only where another has ended that begins it."""
+        after = {self.things[n].text: self._next(group) for n, group in places.items()}
+        ordered = sorted(after)
+        for at, text in enumerate(ordered):
+            for longer in ordered[at + 1 :]:
+                if not longer.startswith(text):
+                    break
+                if 1 << longer[len(text)].encode()[0] & self._begins(after[text]):
+                    return None
+        return found.union(after.values())
 
     def _bytes_in(self, tree: Node) -> int:
         """Bytes with which characters begin that the pattern has anywhere, as bits."""
@@ -118,8 +128,8 @@ class _Lexer:
                 bits |= self.leads[c]
         return bits
 
-    def _walk(self, places: dict[Node, set[int]], found: set[frozenset[int]]) -> bool:
-        start = self._close(self.begin_of[tree] for tree in places)
+    def _walk(self, places: dict[int, set[int]], found: set[frozenset[int]]) -> bool:
+        start = self._close(map(self._begin_of, places))
         seen, waiting = set[frozenset[int]](), [start]
         is_first = True
         while waiting:
@@ -127,7 +137,7 @@ class _Lexer:
             self.steps += len(states)
             if self.steps > MAX_STEPS:
                 raise GrammarTooLarge("the texts and patterns of the tags overlap in too many ways")
-            ended = [] if is_first else [self.tree_at[s] for s in states if s in self.tree_at]
+            ended = [] if is_first else [self.ended_at[s] for s in states if s in self.ended_at]
             is_first = False
             moved: dict[int, list[int]] = {}
             onward = 0
@@ -139,7 +149,7 @@ class _Lexer:
                     onward |= self.leads[c]
                     moved.setdefault(c, []).append(edge[1])
             if ended:
-                after = self._next(p for tree in ended for p in places[tree])
+                after = self._next(p for n in ended for p in places[n])
                 if onward & self._begins(after):
                     return False
                 found.add(after)
@@ -150,6 +160,18 @@ class _Lexer:
                     waiting.append(closed)
         return True
 
+    def _begin_of(self, number: int) -> int:
+        """The state before a pattern or text, whose states are made when they are first wanted."""
+        begin = self.begin_of.get(number)
+        if begin is None:
+            begin = self.begin_of[number] = self.nfa.state()
+            thing = self.things[number]
+            tree: Node = literal(thing.text) if isinstance(thing, Text) else thing
+            end, after = self.nfa.build(tree, begin), self.nfa.state()
+            self.nfa.moves[end].append(after)
+            self.ended_at[after] = number
+        return begin
+
     def _close(self, states: Any) -> frozenset[int]:
         return frozenset().union(*map(self._closure, states))
 
@@ -158,28 +180,30 @@ class _Lexer:
         if known is None:
             # only states that read or end something are told apart
             reached = self.nfa.without_text(state)
-            known = frozenset(s for s in reached if self.nfa.edges[s] is not None or s in self.tree_at)
+            known = frozenset(s for s in reached if self.nfa.edges[s] is not None or s in self.ended_at)
             self.closures[state] = known
         return known
 
     def _begins(self, places: Any) -> int:
         """Bytes with which something at these places may begin, as bits."""
         bits = 0
-        for atom in {self.atoms[p] for p in places}:
-            known = self.firsts.get(atom)
+        for number in {self.number_at[p] for p in places}:
+            known = self.firsts.get(number)
             if known is None:
-                known = self.firsts[atom] = self._first_bytes(atom)
+                known = self.firsts[number] = self._first_bytes(number)
             bits |= known
         return bits
 
-    def _first_bytes(self, atom: Any) -> int:
-        match atom:
+    def _first_bytes(self, number: int) -> int:
+        match self.things[number]:
             case Document(first=first):
                 return _bits(first)
             case Token():
                 return 0
+            case Text(text):
+                return 1 << text.encode()[0]
         bits = 0
-        for state in self._closure(self.begin_of[atom]):
+        for state in self._closure(self._begin_of(number)):
             edge = self.nfa.edges[state]
             for c in edge[0] if edge is not None else ():
                 bits |= self.leads[c]

@@ -57,7 +57,7 @@ class TagGrammar(NamedTuple):
 
 KEYS: dict[str, frozenset[str]] = {
     "const_string": frozenset({"value"}),
-    "json_schema": frozenset({"json_schema"}),
+    "json_schema": frozenset({"json_schema", "strict"}),  # strict: as response_format has it
     "regex": frozenset({"pattern"}),
     "any_text": frozenset({"excludes"}),
     "sequence": frozenset({"elements"}),
@@ -143,7 +143,7 @@ class _Writer:
         self.is_watched = False
         self.has_free_names = False
         self.may_run_on = False  # a number with what stands behind its tag
-        self.schemas: dict[str, Document] = {}
+        self.schemas: dict[tuple[str, bool], Document] = {}
         self.lines: list[str] = []
         self.ignored: list[str] = []
 
@@ -158,7 +158,7 @@ class _Writer:
             case "const_string":
                 return self.text(as_text(spec.get("value"), f"{pointer}/value"))
             case "json_schema":
-                return self.schema(spec.get("json_schema"), f"{pointer}/json_schema")
+                return self.schema(spec, pointer)
             case "regex":
                 return Lexeme(self.regex(spec, pointer))
             case "any_text":
@@ -173,7 +173,7 @@ class _Writer:
                 options = [self.format(e, f"{pointer}/elements/{i}") for i, e in enumerate(elements)]
                 return alt(*options)
             case "tag":
-                return self.tag(spec, pointer, "")
+                return self.one_of([(spec, pointer)], "")
             case "triggered_tags":
                 return self.triggered(spec, pointer)
             case "tags_with_separator":
@@ -212,8 +212,8 @@ class _Writer:
                         f"the trigger {trigger!r} is a part of {other!r}", "triggers", f"{pointer}/triggers/{i}"
                     )
         excludes = excluded(spec, pointer)
-        bodies: dict[str, list[tuple[str, Body]]] = {}
-        specials: dict[str, list[Body]] = {}
+        begun: dict[str, list[tuple[str, Any, str]]] = {}
+        specials: dict[str, list[tuple[Any, str]]] = {}
         for i, tag in enumerate(tags):
             where = f"{pointer}/tags/{i}"
             begin = as_text(tag.get("begin") if isinstance(tag, dict) else None, f"{where}/begin")
@@ -221,17 +221,17 @@ class _Writer:
             if not starts:
                 raise invalid(f"begin {begin!r} starts with no trigger", "begin", f"{where}/begin")
             trigger = starts[0]
-            bodies.setdefault(trigger, []).append((begin, self.tag(tag, where, trigger)))
+            begun.setdefault(trigger, []).append((begin, tag, where))
             name = self.special_start(begin)
             if name is not None and (name.startswith(trigger) or trigger.startswith(name)):
-                specials.setdefault(name, []).append(self.tag(tag, where, name))
+                specials.setdefault(name, []).append((tag, where))
         calls: list[Body] = []
-        for trigger, begun in bodies.items():
-            check_apart([begin for begin, _ in begun], f"{pointer}/tags")
+        for trigger, found in begun.items():
+            check_apart([begin for begin, _, _ in found], f"{pointer}/tags")
             before = Lexeme(until(trigger, [*triggers, *excludes]), is_free=True)
-            calls.append(seq(before, alt(*(tag for _, tag in begun))))
+            calls.append(seq(before, self.one_of([one[1:] for one in found], trigger)))
         rest = repeat(Lexeme(some_text([*triggers, *excludes]), is_free=True), 0, 1)
-        calls += [seq(rest, self.token(name), alt(*begun)) for name, begun in specials.items()]
+        calls += [seq(rest, self.token(name), self.one_of(found, name)) for name, found in specials.items()]
         if not calls:
             return rest
         one = alt(*calls)
@@ -249,13 +249,24 @@ class _Writer:
         check_apart(begins, f"{pointer}/tags")
         if not tags:
             return seq()
-        one = alt(*(self.tag(t, f"{pointer}/tags/{i}", "") for i, t in enumerate(tags)))
+        one = self.one_of([(tag, f"{pointer}/tags/{i}") for i, tag in enumerate(tags)], "")
         separator = as_text(spec.get("separator", ""), f"{pointer}/separator")
         more = seq() if spec.get("stop_after_first") else repeat(seq(self.text(separator), one), 0, None)
         return repeat(seq(one, more), int(bool(spec.get("at_least_one"))), 1)
 
-    def tag(self, spec: Any, pointer: str, begun: str) -> Body:
-        """begin, content, end; `begun`: how much of begin has been read."""
+    def one_of(self, tags: list[tuple[Any, str]], begun: str) -> Body:
+        """One of these tags, each with its pointer; `begun`: how much of their begins has been read.
+
+        Those that end alike share their end: many are told apart in less time.
+        """
+        by_end: dict[Body, list[Body]] = {}
+        for spec, pointer in tags:
+            inside, end = self.tag(spec, pointer, begun)
+            by_end.setdefault(end, []).append(inside)
+        return alt(*(alt(*some) if end == seq() else seq(alt(*some), end) for end, some in by_end.items()))
+
+    def tag(self, spec: Any, pointer: str, begun: str) -> tuple[Body, Body]:
+        """begin and content, and end, if that is apart; `begun`: how much of begin has been read."""
         if not isinstance(spec, dict):
             raise invalid("a tag is an object with begin, content and end", "tags", pointer)
         check_keys(spec, KEYS["tag"] | {"type"}, pointer)
@@ -274,33 +285,34 @@ class _Writer:
             options: list[Body] = [Lexeme(until(end, stops)) for end in ends]
             inside = repeat(Lexeme(some_text(stops)), 0, 1)
             options += [seq(inside, self.token(e)) for e in ends if e in self.special_tokens]
-            return seq(head, alt(*options))
+            return seq(head, alt(*options)), seq()
         if kind == "regex":
             assert isinstance(content, dict)
             check_keys(content, KEYS["regex"] | {"type"}, f"{pointer}/content")
             tree = self.regex(content, f"{pointer}/content")
-            return seq(head, alt(*(Lexeme(Seq((tree, literal(end)))) for end in ends)))
+            return seq(head, alt(*(Lexeme(Seq((tree, literal(end)))) for end in ends))), seq()
         if kind == "json_schema":
             assert isinstance(content, dict)
             check_keys(content, KEYS["json_schema"] | {"type"}, f"{pointer}/content")
-            body = self.schema(content.get("json_schema"), f"{pointer}/content/json_schema")
-            self.may_run_on |= any(end and end.encode()[0] in body.more for end in ends)
-        else:
-            return seq(head, self.format(content, f"{pointer}/content"), alt(*map(self.text, ends)))
-        return seq(head, body, alt(*map(self.text, ends)))
+            document = self.schema(content, f"{pointer}/content")
+            self.may_run_on |= any(end and end.encode()[0] in document.more for end in ends)
+            return seq(head, document), alt(*map(self.text, ends))
+        return seq(head, self.format(content, f"{pointer}/content")), alt(*map(self.text, ends))
 
     def regex(self, spec: dict[str, Any], pointer: str) -> Node:
         return sparse(parse_regex(as_text(spec.get("pattern"), f"{pointer}/pattern")), f"{pointer}/pattern")
 
-    def schema(self, value: Any, pointer: str) -> Document:
+    def schema(self, spec: dict[str, Any], pointer: str) -> Document:
         """A document."""
+        value, pointer = spec.get("json_schema"), f"{pointer}/json_schema"
         text = value if isinstance(value, str) else json.dumps(value)
         if value is None:
             raise invalid("a schema is missing here", "json_schema", pointer)
-        if text in self.schemas:
-            return self.schemas[text]
+        strict = spec.get("strict") is True
+        if (text, strict) in self.schemas:
+            return self.schemas[text, strict]
         try:
-            normalised = normalise(text)
+            normalised = normalise(text, strict=strict)
         except GrammarError as error:
             inner = getattr(error, "pointer", None)
             if inner is not None:
@@ -318,7 +330,7 @@ class _Writer:
         schema = normalised.schema if isinstance(normalised.schema, dict) else {}
         schema = bounded(schema if mark is None else without_marks(schema))
         options = engine_options(self.whitespace, json.dumps(schema))
-        found = self.schemas[text] = Document(f"j{len(self.schemas)}", *edges(schema), watch)
+        found = self.schemas[text, strict] = Document(f"j{len(self.schemas)}", *edges(schema), watch)
         self.lines.append(f"{found.rule}: %json " + json.dumps({"x-guidance": options, **schema}))
         return found
 
@@ -329,8 +341,8 @@ class _Writer:
         if found is None:
             return Text(text) if text else seq()
         before, _, after = text.partition(found)
-        parts = [Text(before)] if before else []
-        return alt(Text(text), seq(*parts, self.token(found), self.text(after)))
+        parts = [*([Text(before)] if before else []), alt(Text(found), self.token(found))]
+        return seq(*parts, self.text(after)) if after else seq(*parts)
 
     def special_start(self, text: str) -> str | None:
         """The special token with whose text `text` begins."""

@@ -60,16 +60,14 @@ async def chat(service: Service, request: Request) -> Answer:
         return await chat_with(service, request, program, body)
     adapter = service.adapter_of(body.model, body.lora_path)
     num_top = check_top_logprobs(bool(body.logprobs), body.top_logprobs)
-    plan = plan_tools(
-        body.tools, body.tool_choice, form=service.tool_form, is_parallel=body.parallel_tool_calls
-    )
+    plan = plan_tools(body.tools, body.tool_choice, form=service.tool_form, is_parallel=body.parallel_tool_calls)
     ids = await _prompt_ids(service, body, plan)
     max_name = "max_completion_tokens" if body.max_completion_tokens is not None else "max_tokens"
     asked = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
     if asked is None:
         asked = body.n_predict if body.n_predict is not None and body.n_predict >= 0 else None
     found = constraint_of(body)
-    found, thinking = obliged(service, ids, plan, found)
+    found, thinking = obliged(service, ids, plan, found, shows_thoughts=body.separate_reasoning is False)
     sampling = sampling_of(
         body,
         max_tokens=asked if asked is not None else max(1, service.max_context - len(ids)),
@@ -77,10 +75,7 @@ async def chat(service: Service, request: Request) -> Answer:
         vocab_size=service.vocab_size,
         defaults=service.sampling_defaults,
     )
-    told_apart = thinking if body.separate_reasoning is not False else None
-    if plan is not None and thinking is not None and told_apart is None:
-        plan.shown_thought, plan.is_thinking = thinking.tags, thinking.is_open
-    shape = _Shape(service, body, plan, num_top, told_apart, request.ignored)
+    shape = _Shape(service, body, plan, num_top, thinking, request.ignored)
     call = GenerateRequest(
         prompt=[ids],
         sampling=shown(sampling, plan),

@@ -21,12 +21,17 @@ from .tools import ToolPlan
 
 
 def obliged(
-    service: Service, ids: list[int], plan: ToolPlan | None, found: FoundConstraint | None
+    service: Service,
+    ids: list[int],
+    plan: ToolPlan | None,
+    found: FoundConstraint | None,
+    *,
+    shows_thoughts: bool = False,
 ) -> tuple[FoundConstraint | None, Thinking | None]:
-    """What the answer to the prompt `ids` must be, and how it may think; `found`: the request's own constraint.
+    """What the answer to the prompt `ids` must be, and how the thoughts are written that are to be told apart.
 
-    Where tools may be called, that is for answers without a call. Raises GrammarError where it cannot stand beside
-    calls, or a call is forced.
+    `found`: the request's own constraint; where tools may be called, that of answers without a call. `shows_thoughts`:
+    they are told with the text. Raises GrammarError where `found` cannot stand beside calls, or a call is forced.
     """
     if found is not None and plan is not None:
         if plan.grammar is not None and plan.grammar.is_forced:
@@ -37,10 +42,13 @@ def obliged(
     elif found is not None:
         return found, None
     thinking = thinking_of(service, ids)
+    told_apart = None if shows_thoughts else thinking
     if plan is None or plan.grammar is None:
-        return None, thinking
+        return None, told_apart
     tags, is_open = (thinking.tags, thinking.is_open) if thinking is not None else (None, False)
-    return plan.grammar.constraint(tags, is_open=is_open), thinking
+    if shows_thoughts:
+        plan.shown_thought, plan.is_thinking = tags, is_open
+    return plan.grammar.constraint(tags, is_open=is_open), told_apart
 
 
 def shown(sampling: SamplingParams, plan: ToolPlan | None) -> SamplingParams:

@@ -247,7 +247,7 @@ async def _answer(
     sampling = _sampling(service, request, body, len(ids))
     service.check_fields(request)
     found = find_constraint({"format": body.format}) if body.format is not None else None
-    found, thinking = obliged(service, ids, plan, found)
+    found, thinking = obliged(service, ids, plan, found, shows_thoughts=body.think is False)
     streams = body.stream is not False
     call = GenerateRequest(
         prompt=[ids],
@@ -260,7 +260,6 @@ async def _answer(
         timeout_s=service.timeout(None),
         add_bos=False,
     )
-    thinking = thinking if body.think is not False else None
     writer = _Lines(service, body, plan, wrap, ids if keeps_context else None, num_top, thinking, num_cut)
     chunks = chunks_of(front, call, prompt_param="prompt", found=found)
     if streams:

@@ -47,8 +47,6 @@ class ToolForm(NamedTuple):
     """Between the calls of a block; None: it holds one."""
     between: str = "\n"
     """Between blocks, where nothing else is written."""
-    excludes: tuple[str, ...] = ()
-    """Texts that free text does not hold either: they begin calls inside blocks."""
     style: Literal["json", "python"] = "json"
     """Arguments are a JSON object, or Python's keyword arguments."""
     channels: Channels | None = None
@@ -84,7 +82,6 @@ MISTRAL = ToolForm(
     end="]",
     triggers=("[TOOL_CALLS]",),
     separator=", ",
-    excludes=('{"name": "',),
 )
 MISTRAL_TIGHT = MISTRAL._replace(openings=("[TOOL_CALLS][",))
 MISTRAL_ARGS = ToolForm(
@@ -104,7 +101,6 @@ DEEPSEEK_V3 = ToolForm(
     end="<｜tool▁calls▁end｜>",
     triggers=("<｜tool▁calls▁begin｜>",),
     separator="\n",
-    excludes=("<｜tool▁call▁begin｜>",),
 )
 DEEPSEEK_V31 = DEEPSEEK_V3._replace(
     name="deepseekv31",

@@ -58,12 +58,12 @@ class CallGrammar(NamedTuple):
         return FoundConstraint(StructuralTag(json.dumps(spec, ensure_ascii=False)), "tools")
 
     def _behind_a_thought(self, form: Format, thought: ReasoningTags, is_open: bool) -> Format:
-        inside = {"type": "any_text", "excludes": [*self.form.triggers, *self.form.excludes]}
+        inside = {"type": "any_text", "excludes": list(self.form.triggers)}
         first: Format = {
             "type": "tag", "begin": "" if is_open else thought.start, "content": inside, "end": thought.end,
         }  # fmt: skip
         if form["type"] == "triggered_tags":
-            form["excludes"] = [*form.get("excludes", ()), thought.start]
+            form["excludes"] = [thought.start]
         else:
             blank = {"type": "optional", "content": {"type": "const_string", "value": "\n\n"}}
             calls, *others = form["elements"] if form["type"] == "or" else [form]
@@ -74,8 +74,6 @@ class CallGrammar(NamedTuple):
     def _mixed(self) -> Format:
         """Free text with calls."""
         form: Format = {"type": "triggered_tags", "triggers": list(self.form.triggers), "tags": self._blocks()}
-        if self.form.excludes:
-            form["excludes"] = list(self.form.excludes)
         return form if self.is_parallel else {**form, "stop_after_first": True}
 
     def _first(self, text: Format | None, thought: ReasoningTags | None) -> Format:

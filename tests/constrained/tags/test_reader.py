@@ -75,6 +75,13 @@ CASES = [
         ["x:<w></w>5", "x:<w>ab < c</w>12"],
         ["x:5", "x:<w>ab5", "x:<w></w>a"],
     ),
+    (
+        new(
+            type="json_schema", json_schema={"type": "object", "properties": {"a": INTEGER["json_schema"]}}, strict=True
+        ),
+        ["{}", '{"a": 5}'],
+        ['{"b": 1}', '{"a": 5, "b": 1}'],
+    ),
     (new(type="or", elements=[{"type": "const_string", "value": "yes"}, INTEGER]), ["yes", "12"], ["", "yes12", "no"]),
     (
         new(
@@ -201,6 +208,21 @@ def ids(*parts: str | int) -> list[int]:
 def test_a_special_token_may_begin_and_end_a_tag(answer: list[int], num_allowed: int | None) -> None:
     grammar = compile_constraint(StructuralTag(json.dumps(CALL)), SPECIAL)
     assert grammar.matcher().would_accept(answer) == (len(answer) if num_allowed is None else num_allowed)
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_whole"),
+    [
+        (ids(1, "a", 3, "b", 2, 0), True),
+        (ids("<call>a<other>b</call>", 0), True),
+        (ids(1, "a<other>b", 2, 0), True),
+        (ids(1, "b", 3, "a", 2, 0), False),
+    ],
+)
+def test_special_tokens_may_stand_anywhere_in_a_constant(answer: list[int], is_whole: bool) -> None:
+    spec = new(type="const_string", value="<call>a<other>b</call>")
+    grammar = compile_constraint(StructuralTag(json.dumps(spec)), SPECIAL)
+    assert (grammar.matcher().would_accept(answer) == len(answer)) == is_whole
 
 
 def test_special_tokens_that_no_tag_names_stay_out() -> None:

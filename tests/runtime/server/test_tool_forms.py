@@ -328,3 +328,13 @@ def test_what_the_constraint_did_not_see_is_no_call():
     for text in ('{"name": "f", "arguments": {"a": "x"}}', '[TOOL_CALLS] [{"name": "f", "arguments": {}}]'):
         assert read(text, plan) == (text, [])
         assert streamed(plan, list(text)) == (text, [])
+
+
+@pytest.mark.parametrize("form", [HERMES, DEEPSEEK_V31, GPT_OSS, PYTHONIC], ids=lambda form: form.name)
+def test_hundreds_of_tools_are_served(vocabulary, form):
+    tools = [{"type": "function", "function": {"name": f"f{i}", "parameters": SCHEMA}} for i in range(400)]
+    grammar = plan_tools(tools, "required", form=form).grammar.constraint(None, is_open=False).constraint
+    compiled = compile_constraint(grammar, vocabulary)
+    for name, is_one in (("f0", True), ("f399", True), ("f400", False)):
+        arguments = "a=1" if form is PYTHONIC else '{"a": 1}'
+        assert accepts(compiled, form.begin(name, form.openings[0]) + arguments + form.tail + form.end) == is_one
