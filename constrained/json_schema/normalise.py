@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 from ...errors import GrammarTooLarge
 from . import checks
-from .branches import rivals_of
 from .combine import any_of, together
 from .complement import ASSERTIONS, FORMATS, Schema, canonical
 from .counts import contained, property_counts, unique_items
@@ -231,7 +230,7 @@ class _Normaliser:
         """Alternatives, each without what the others accept unless that is nothing."""
         closable = place.is_closable and not node.keys() & set(OBJECT_KEYWORDS)
         full = [beside_node(self.source.resolve(branch), node) for branch in value]
-        rivals = rivals_of(full, self.source.resolve)
+        rivals = self.source.rivals(value, node, full)
         if rivals is None:
             raise unsupported(
                 "so many branches of oneOf must differ in a const property that all require; or use anyOf",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import checks
+from .branches import rivals_of
 from .complement import ASSERTIONS
 from .document import parse
 from .marks import REFUSES
@@ -31,6 +32,7 @@ class Source:
         self.has_fractions = holds_fraction(document)
         self.references = References(document, siblings_count=self.siblings_count, id_keys=id_keys(uri))
         self.twins = Twins(document)
+        self._rivals: dict[tuple[int, int], tuple[Any, Any, dict[int, list[int]] | None]] = {}  # by identity
         self._checked: set[int] = set()  # identities of schemas whose keywords have values that may be
 
     def check(self, node: Any, pointer: str) -> None:
@@ -43,6 +45,13 @@ class Source:
         if id(found.node) not in self._checked:
             self.check(found.node, found.pointer)
         return found
+
+    def rivals(self, branches: list[Any], node: Any, whole: list[Any]) -> dict[int, list[int]] | None:
+        """As `rivals_of`, of a oneOf's branches in `node`; `whole`: with what is said beside them."""
+        key = id(branches), id(node)
+        if key not in self._rivals:
+            self._rivals[key] = branches, node, rivals_of(whole, self.resolve)
+        return self._rivals[key][2]
 
     def resolve(self, node: Any) -> Any:
         """Follows references that stand alone, as all do before draft 2019-09."""

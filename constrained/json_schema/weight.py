@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-MAX_WEIGHT = 6000
+MAX_WEIGHT = 5000
 """Of what the engine is given at first; above, a part is left to a judge."""
 MAX_NESTED = 12  # references that lead to references
 _MOST = 10**9
