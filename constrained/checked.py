@@ -139,6 +139,9 @@ class CheckedMatcher:
         del self._had_choice[len(kept) :]
         self._replay(kept)
 
+    def may_keep(self, token_id: int) -> bool:
+        return False
+
     def would_accept(self, token_ids: Sequence[int]) -> int:
         if self._error is not None or not token_ids or token_ids[0] in self._banned.get(len(self._tokens), ()):
             return 0

@@ -143,6 +143,9 @@ class ClosingMatcher:
             self._known = None
         self._since, self._wrong = max(0, self._since - num_tokens), 0
 
+    def may_keep(self, token_id: int) -> bool:
+        return False
+
     def would_accept(self, token_ids: Sequence[int]) -> int:
         if self._plan is not None:
             planned = 0

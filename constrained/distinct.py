@@ -134,6 +134,9 @@ class DistinctMatcher(Steady):
             return 0
         return self._num_distinct(token_ids[: self._inner.would_accept(token_ids)])
 
+    def may_keep(self, token_id: int) -> bool:
+        return self._inner.may_keep(token_id)
+
     def forced(self) -> list[int]:
         if self._error is not None:
             return []

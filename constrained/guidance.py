@@ -113,6 +113,8 @@ class GuidanceGrammar:
         self.eos_token_ids = vocabulary.eos_token_ids
         self.eos_mask_W = vocabulary.eos_mask_W
         self.may_name_tokens = may_name_tokens
+        # Built here, not when a mask is wanted.
+        self.plain_table, self.longest_plain_id = vocabulary.plain_table, vocabulary.longest_plain_id
         self.allowed, self.allowed_W = _with(vocabulary, special_token_ids)
         self.first = llguidance.LLMatcher(tokenizer_for(vocabulary), source, log_level=0, limits=LIMITS)
         if self.first.is_error():
@@ -144,6 +146,8 @@ class GuidanceMatcher(Steady):
         self._row_W: NDArray[np.uint32] | None = None
         """The row filled last, mostly the same: to find its address takes as long as a mask."""
         self._row = 0, 0  # its address and bytes
+        self._is_wide = False
+        """The mask filled last allows the longest of plain tokens: text goes on here, as in a string."""
 
     def fill(self, mask_W: NDArray[np.uint32]) -> None:
         if self._error is not None:
@@ -156,10 +160,13 @@ class GuidanceMatcher(Steady):
                 self._row_W, self._row = mask_W, (address, mask_W.nbytes)
             raw = self._raw
             raw.unsafe_compute_mask_ptr(*self._row)
+            self._is_wide = False
             if raw.is_error():
                 self._fail(mask_W)
-            elif self._grammar.may_name_tokens:
+                return
+            if self._grammar.may_name_tokens:
                 self._keep_named(mask_W)
+            self._is_wide = mask.allows(mask_W, self._grammar.longest_plain_id)
 
     def _keep_named(self, mask_W: NDArray[np.uint32]) -> None:
         """Turns llguidance's own row into ours: named ids only, end of sequence exactly when accepting."""
@@ -186,6 +193,9 @@ class GuidanceMatcher(Steady):
         if self._raw.is_error():  # its limits: an illegal token leaves no error
             self._error = self._raw.get_error() or "the grammar engine failed"
         return False
+
+    def may_keep(self, token_id: int) -> bool:
+        return self._is_wide and self._grammar.plain_table[token_id] == 1
 
     def rollback(self, num_tokens: int) -> None:
         ends = min(num_tokens, self._ends)

@@ -29,6 +29,10 @@ class Matcher(Protocol):
         """How many of the ids, from the first, are legal in a row. Changes nothing."""
         ...
 
+    def may_keep(self, token_id: int) -> bool:
+        """Whether the mask filled last likely holds behind the token, too: a guess, without accepting it."""
+        ...
+
     def forced(self) -> list[int]:
         """Ids that must come next whatever is sampled, canonically tokenized; empty when there is a choice."""
         ...
@@ -67,11 +71,14 @@ class Matcher(Protocol):
 
 
 class Steady:
-    """What matchers say that never take anything back."""
+    """What matchers say that never take anything back, and of whom nobody knows where their masks stay the same."""
 
     take_back = 0
     num_open = 0
     error_code = "grammar_failed"
+
+    def may_keep(self, token_id: int) -> bool:
+        return False
 
 
 class CompiledGrammar(Protocol):

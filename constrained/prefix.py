@@ -168,6 +168,9 @@ class PrefixMatcher:
             if taken.num_inner and self.inner is not None:
                 self.inner.rollback(taken.num_inner)
 
+    def may_keep(self, token_id: int) -> bool:
+        return not self._left and self.inner is not None and self.inner.may_keep(token_id)
+
     def would_accept(self, token_ids: Sequence[int]) -> int:
         ahead = self.copy()
         for place, token_id in enumerate(token_ids):

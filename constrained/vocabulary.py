@@ -14,6 +14,9 @@ from ..errors import ConfigError
 from .pieces import Pieces
 from .token_trie import TokenTrie
 
+_ENDINGS = frozenset(map(chr, range(32))).union('"\\<>{}[]\x7f')
+"""Characters that end a string, or begin something else in it or in a text."""
+
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
@@ -98,6 +101,22 @@ class Vocabulary:
     def pieces(self) -> Pieces:
         """The text tokens in the order of their bytes."""
         return Pieces((self.token_bytes[t], t) for t in range(len(self.token_bytes)) if self.is_text(t))
+
+    @cached_property
+    def plain_table(self) -> bytes:
+        """By id below `size`: 1 where it is text of whole characters that hardly ends anything, as inside a string."""
+        table = bytearray(self.text_table)
+        for token_id, piece in enumerate(self.token_bytes):
+            if table[token_id]:
+                text = piece.decode(errors="replace")
+                table[token_id] = "\ufffd" not in text and not _ENDINGS.intersection(text)
+        return bytes(table)
+
+    @cached_property
+    def longest_plain_id(self) -> int:
+        """The first of the plain tokens with the most characters."""
+        plain = [t for t in range(len(self.token_bytes)) if self.plain_table[t]]
+        return max(plain, key=lambda t: len(self.token_bytes[t].decode()), default=min(self.eos_token_ids))
 
     @cached_property
     def quoting(self) -> list[tuple[int, int]]:

@@ -64,6 +64,8 @@ class Request:
         "max_new_tokens",
         "namespace",
         "num_ahead",
+        "num_calm",
+        "calm_needed",
         "num_correct",
         "num_passed",
         "num_proposed",
@@ -159,6 +161,10 @@ class Request:
         self.matcher: Matcher | None = None
         self.num_ahead = 0
         """Tokens that it has accepted while a burst goes on and that are not known yet."""
+        self.num_calm = 0
+        """Tokens in a row behind which its mask stayed as it was;"""
+        self.calm_needed = 1
+        """so many let a burst go on before the next is looked at."""
         self.is_free = False
         """What it had to obey is behind it: the prompt's healed end, without a constraint."""
         self.asks_logprobs = submit.logprobs is not None and submit.logprobs.output

@@ -61,6 +61,9 @@ class FsmMatcher(Steady):
                 return i
         return len(token_ids)
 
+    def may_keep(self, token_id: int) -> bool:
+        return not self._num_ends and self._after(self.state, token_id) == self.state
+
     def _after(self, state: int, token_id: int) -> int:
         """The state after a text token, 0 if it is not allowed."""
         vocabulary = self.grammar.vocabulary

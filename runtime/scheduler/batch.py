@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...radix_cache.node import EMPTY, Int32, Node
 from ..model_runner.plan import SamplePlan, ScorePlan, SharedPrefix
@@ -56,6 +57,8 @@ class Batch:
         """Who gets hidden row i."""
         self.masked: list[Request] = []
         """Who fills mask row i."""
+        self.masks_MW: NDArray[np.uint32] | None = None
+        """The rows of their masks."""
         self.fill_masks: Callable[[], None] | None = None
         """For the next draw of each of these; None: there are none."""
         self.mask_errors: dict[Request, str] = {}
@@ -66,11 +69,17 @@ class Batch:
         self.must_settle = False
         """What it draws decides the shape of the next step, which is planned only when this one is committed."""
         self.is_burst = False
-        """More steps of its decode rows follow in the same call."""
+        """More steps of its decode rows follow in the same call:"""
+        self.burst_len = 1
+        """so many at most, the first included."""
         self.bound: list[int] = []
         """Of a burst: the decode rows that draw under a mask."""
         self.looked: list[Int32] = []
         """What its steps drew behind which each of these simply goes on: their matchers have accepted it."""
+        self.waiting: list[Int32] = []
+        """What they drew then, which nobody has looked at yet."""
+        self.num_sound_rounds: int | None = None
+        """How many of its rounds count; None: all."""
         self.drafts: dict[Request, TokenTree] = {}
         """Tokens that a request guesses: they follow its span, and the rows of all of them are drawn from."""
         self.num_sound: dict[Request, int] = {}

@@ -61,12 +61,13 @@ class Bursts:
         rows.computed[batch.decode_rows] += num_rounds - 1
         batch.is_burst = True
         batch.bound = [place for place, sample in enumerate(plan.samples) if sample.mask_row >= 0]
-        look = partial(self._committer.look, batch) if batch.bound else None
+        batch.burst_len = min(num_steps, num_rounds)
+        look = partial(self._committer.looks.look, batch) if batch.bound else None
         guessing = None
         if predictions is not None:
             request = batch.decoding[0]
             guessing = predictions.guessing(request, rows.ids[request.row, : rows.known[request.row]], num_rounds)
-        plan.burst = Burst(min(num_steps, num_rounds), self._end_ids(batch), self._state.halt, look, guessing)
+        plan.burst = Burst(batch.burst_len, self._end_ids(batch), self._state.halt, look, guessing)
 
     def _predictions(self, batch: Batch) -> Predictions | None:
         """Where a row is nearly free: beside one alone. Masks are of tokens that were drawn, never of guessed ones."""

@@ -13,6 +13,7 @@ from ..model_runner.plan import Guessed, Logprobs, StepOutput
 from ..request import Request, Status
 from .batch import Batch
 from .checkpoints import checkpoint
+from .looks import Looks
 from .state import State
 from .taker import Taker, told
 
@@ -23,6 +24,8 @@ class Committer:
     def __init__(self, state: State) -> None:
         self._state = state
         self._taker = Taker(state)
+        self.looks = Looks(self._taker)
+        """What the bursts call whose rows have masks."""
 
     def commit(self, batch: Batch, output: StepOutput | None) -> None:
         """None: nothing was computed."""
@@ -49,7 +52,10 @@ class Committer:
         if output.guessed is not None:
             self._count_guessed(batch, output.guessed)
         if len(batch.decoding):
-            self._commit_decode(batch, [output, *output.further])
+            outputs = [output, *output.further]
+            if batch.bound:
+                del outputs[self.looks.settle(batch, len(outputs)) :]
+            self._commit_decode(batch, outputs)
         seen: Request | None = None
         for place, request in enumerate(batch.sampling, len(batch.decoding)):
             if request.status is not Status.RUNNING or request is seen:  # it ended while the step ran
@@ -69,22 +75,6 @@ class Committer:
             if request.status is Status.RUNNING:
                 state.finish(request, Finish("length"))
         checkpoint(state)
-
-    def look(self, batch: Batch, drawn_S: Int32) -> bool:
-        """Between two steps of a burst: has the matchers accept what the first drew, and fill the masks of the second.
-
-        False: one of them needs more than that; the commit sees to it.
-        """
-        if batch.mask_errors or batch.redo:
-            return False
-        tokens = drawn_S.tolist()
-        for place in batch.bound:
-            if not self._taker.goes_on(batch.decoding[place], tokens[place]):
-                return False
-        assert batch.fill_masks is not None
-        batch.looked.append(drawn_S)
-        batch.fill_masks()
-        return True
 
     def fail(self, batch: Batch, finish: Finish) -> None:
         """Its results could not be taken: its requests end, their slots are freed, the rest goes on."""

@@ -197,6 +197,7 @@ class Planner:
         sequences = chain(batch.decoding, (span.request for span in batch.spans))
         adapters, adapters_B = self._state.adapters.of_step(sequences)
         masks, batch.fill_masks = self._grammars.masks(batch)
+        batch.masks_MW = masks
         return StepPlan(
             step=batch.step,
             token_ids_T=token_ids,

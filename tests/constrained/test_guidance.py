@@ -119,3 +119,24 @@ def test_masks_of_text_alone_need_no_sifting(vocabulary, source: str, seed: int)
         assert plain.accept(token_id)
         assert sifted.accept(token_id)
         assert plain.is_finished == sifted.is_finished
+
+
+def test_masks_likely_stay_the_same_behind_plain_text_in_a_string(compiler, vocabulary) -> None:
+    row = mask.allocate(1, vocabulary.words)[0]
+    schema = {
+        "type": "object",
+        "properties": {"a": {"type": "string"}, "b": {"type": "integer"}},
+        "required": ["a", "b"],
+    }
+    matcher = compiler.compile(JsonSchema(json.dumps(schema))).matcher()
+    kept = 0
+    for token_id in ids(vocabulary, '{"a": "hello the world", "b": 12'):
+        matcher.fill(row)
+        before, may_keep = row.copy(), matcher.may_keep(token_id)
+        assert matcher.accept(token_id)
+        matcher.fill(row)
+        is_same = bool((before == row).all())
+        assert is_same or not may_keep
+        kept += may_keep
+    assert kept >= 3
+    assert not matcher.may_keep(ids(vocabulary, "1")[0])

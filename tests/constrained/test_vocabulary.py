@@ -37,3 +37,13 @@ def test_a_vocabulary_that_cannot_be_is_refused(fields: dict) -> None:
     good = {"eos_token_ids": frozenset({0}), "special_token_ids": frozenset({0}), "size": 2}
     with pytest.raises(ConfigError):
         Vocabulary([b"</s>", b"a"], **{**good, **fields})
+
+
+def test_plain_tokens_are_whole_characters_that_end_nothing(vocabulary: Vocabulary) -> None:
+    plain = [t for t in range(vocabulary.size) if vocabulary.plain_table[t]]
+    texts = {vocabulary.token_bytes[t].decode() for t in plain}
+    assert {"a", " the", "中文", "😀"} <= texts
+    assert not any(set('"\\<>{}[]\n') & set(text) for text in texts)
+    assert all(vocabulary.is_text(t) for t in plain)
+    assert vocabulary.longest_plain_id in plain
+    assert len(vocabulary.token_bytes[vocabulary.longest_plain_id].decode()) == max(map(len, texts))

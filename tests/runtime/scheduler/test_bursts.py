@@ -6,10 +6,13 @@ import itertools
 
 import pytest
 
+from radixlang.constrained import mask
 from radixlang.constrained.constraint import Regex
+from radixlang.constrained.matcher import Steady
 from radixlang.runtime.messages import Abort, LogprobRequest
 
 STEP_S = 1e-3
+VOCAB = 61
 
 
 @pytest.fixture
@@ -217,6 +220,106 @@ def test_a_matcher_that_breaks_within_a_burst_ends_its_request_alone(harness_of,
     assert harness.token_ids["free"] == harness.expected([1], 30)
     assert harness.stats["num_failed_steps"] == 0
     assert harness.stats["num_used_tokens"] == 0
+
+
+GUESSES = {
+    "never": lambda taken, token: False,
+    "right": lambda taken, token: token % 20 > 0,
+    "often right": lambda taken, token: token % 20 > 0 or (token + len(taken)) % 3 == 0,
+    "always": lambda taken, token: True,
+}
+
+
+class PlateauMatcher(Steady):
+    """What may follow stays the same up to a token that 20 divides; behind each second of those a token is forced."""
+
+    error = None
+
+    def __init__(self, length, guess, steps) -> None:
+        self.length, self.guess, self.steps, self.taken, self.accepted_at = length, guess, steps, [], []
+
+    def allowed(self):
+        if self.is_finished:
+            return []
+        ends = [place for place, token in enumerate(self.taken) if token % 20 == 0]
+        if len(ends) % 2 and ends[-1] == len(self.taken) - 1:
+            return [len(self.taken) % VOCAB]
+        return [(13 * len(ends) + 3 * k) % VOCAB for k in range(30)]
+
+    def fill(self, mask_W):
+        mask_W[:] = mask.from_ids(self.allowed(), len(mask_W))
+
+    def accept(self, token_id):
+        if token_id not in self.allowed():
+            return False
+        self.taken.append(token_id)
+        self.accepted_at.append(self.steps())
+        return True
+
+    def may_keep(self, token_id):
+        return self.guess(self.taken, token_id)
+
+    def forced(self):
+        allowed = self.allowed()
+        return allowed if len(allowed) == 1 else []
+
+    @property
+    def is_finished(self):
+        return len(self.taken) >= self.length
+
+    is_accepting = is_finished
+
+
+def under_plateaus(harness, guess, step_s) -> list[PlateauMatcher]:
+    harness.executor.seconds_per_step = step_s
+    learn(harness)
+    made = []
+
+    def matcher_of(widths, length):
+        made.append(PlateauMatcher(length, GUESSES[guess], lambda: harness.executor.num_steps))
+        return made[-1]
+
+    harness.scheduler._grammars._compiler.matcher_type = matcher_of
+    for at, fields in enumerate([{}, {"temperature": 1.0, "sampling_seed": 3}, {"presence_penalty": 0.5}]):
+        more = {"stop": ("DG",), "echo_steps": True} if at == 1 else {}
+        constraint = Regex(f"1:{90 - 20 * at}")
+        harness.submit(f"bound {at}", [at], max_new_tokens=80, constraint=constraint, **fields, **more)
+    return made
+
+
+@pytest.mark.parametrize("no_jump", [True, False])
+def test_draws_under_masks_that_were_kept_are_those_of_masks_that_were_filled(
+    harness_of, make_grammars, no_jump
+) -> None:
+    found, steps, waited = {}, {}, {}
+    for guess in ("never", *GUESSES):
+        harness = harness_of(grammars=make_grammars(), disable_jump_forward=no_jump)
+        made = under_plateaus(harness, guess, STEP_S if found else 0.0)
+        harness.run()
+        found[guess, len(found)] = harness.token_ids, harness.finish, harness.stats["generation_tokens_total"]
+        steps[guess] = harness.executor.num_steps
+        waited[guess] = sum(len(matcher.accepted_at) - len(set(matcher.accepted_at)) for matcher in made)
+        assert harness.stats["num_used_tokens"] == 0
+    first = next(iter(found.values()))
+    assert all(one == first for one in found.values())
+    assert waited["right"] > waited["never"] + 40
+    assert steps["right"] < steps["never"] + 3 * 7  # at most: a constraint's end is not foreseen
+    assert steps["never"] < steps["always"] < 2 * steps["never"]  # wrong guesses cost steps, and are given up
+
+
+@pytest.mark.parametrize("failed_at", [3, 5, 8, 12])
+def test_kept_masks_survive_a_step_that_fails(harness_of, make_grammars, failed_at) -> None:
+    found = []
+    for fails in (False, True):
+        harness = harness_of(grammars=make_grammars(), disable_jump_forward=True)
+        under_plateaus(harness, "often right", STEP_S)
+        harness.step()
+        if fails:
+            harness.executor.fail_at = harness.executor.num_steps + failed_at
+        harness.run()
+        assert harness.stats["num_failed_steps"] == fails
+        found.append((harness.token_ids, harness.finish))
+    assert found[0] == found[1]
 
 
 def test_nobody_waits_for_a_call_of_many_steps(harness_of) -> None:
