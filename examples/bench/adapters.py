@@ -7,8 +7,8 @@ Processor time of this process (all threads) a step, the best of the rounds, whi
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -48,7 +48,9 @@ def step_ms(engine: sgl.Engine, adapter: str | None, batch: int) -> float:
 
 
 def main() -> None:
-    ranks = [int(rank) for rank in sys.argv[1:]] or [8, 16, 64]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("ranks", metavar="RANK", type=int, nargs="*", default=[8, 16, 64])
+    ranks = parser.parse_args().ranks
     with tempfile.TemporaryDirectory() as folder:
         for rank in ranks:
             write(Path(folder) / f"rank-{rank}", rank)

@@ -8,6 +8,7 @@ memory of that GPU, ends with status 1.
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import subprocess
@@ -137,6 +138,9 @@ def registers(compiled: triton.compiler.CompiledKernel) -> str:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("capabilities", metavar="CAPABILITY", type=int, nargs="*", default=[80, 90])
+    capabilities = parser.parse_args().capabilities
     launch = JITFunction.run
 
     def compile_only(self, *args, grid, warmup, **options):
@@ -155,7 +159,7 @@ def main() -> int:
 
     JITFunction.run = compile_only
     too_large: list[str] = []
-    for capability in map(int, sys.argv[1:] or ("80", "90")):
+    for capability in capabilities:
         seen: dict[tuple[str, str], triton.compiler.CompiledKernel] = {}
         triton.runtime.driver.set_active(Elsewhere(capability))
         has_large_memory.cache_clear()

@@ -1,10 +1,10 @@
-"""Writes the default model as a Hugging Face directory (bfloat16), for peers that read nothing else.
+"""Writes the default model as a Hugging Face directory (float16), for peers that read nothing else.
 
 python examples/bench/export_hf.py OUT_DIR
 """
 
+import argparse
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,9 @@ from radixlang.runtime.weights.open import open_checkpoint
 
 
 def main() -> None:
-    out = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", metavar="OUT_DIR", type=Path)
+    out: Path = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = open_checkpoint(resolve_model("smollm2-135m-instruct"))
     tokenizer = open_tokenizer(checkpoint)

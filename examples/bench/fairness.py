@@ -11,6 +11,7 @@ thrash: outputs of 600 tokens where 20 were expected, in a pool that holds a thi
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 from unittest import mock
 
@@ -158,6 +159,7 @@ def thrash(name, rule):
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     starvation("in order of arrival", "fcfs", contextlib.nullcontext)
     starvation("longest prefix first", "lpm", endless_patience)
     starvation("ours", "lpm", contextlib.nullcontext)

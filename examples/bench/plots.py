@@ -13,11 +13,15 @@ import argparse
 import json
 from pathlib import Path
 
-import matplotlib as mpl
-import matplotlib.pyplot as plt
-from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 from workloads import REUSE
+
+try:
+    import matplotlib as mpl
+    import matplotlib.pyplot as plt
+    from matplotlib.axes import Axes
+    from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
+except ImportError:
+    raise SystemExit("plots.py draws with matplotlib: pip install 'radixlang[bench]'") from None
 
 RESULTS = Path("bench-results")
 COLOURS = {

@@ -8,6 +8,7 @@ spread). Prints what, the limit, median and 99th percentile in microseconds; exi
 
 from __future__ import annotations
 
+import argparse
 import gc
 import sys
 import time
@@ -91,6 +92,7 @@ def evicting(num_leaves, policy):
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     print(f"{'what':52} {'limit':>6} {'median / p99':>20}")
     walking()
     for policy in (POLICY, "lru"):

@@ -8,6 +8,7 @@ the same (which a busy machine disturbs less).
 
 from __future__ import annotations
 
+import argparse
 import gc
 import time
 import zlib
@@ -182,6 +183,7 @@ def stop_at_the_end(scheduler, encoder):
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     gc.freeze()
     print(f"{'us':48} {'limit':>10} {'wall p50 / p99':>24} {'processor p50 / p99':>24}")
     decode_batch()
