@@ -21,7 +21,7 @@ from .vocabulary import Vocabulary
 
 EVERY = 8  # tokens at most between two looks, which may all be taken back
 MAX_COMPLETION = 256  # tokens; what takes more is not closed
-TRIED = 16  # tokens looked at for the next one of a completion
+TRIED = 21  # tokens looked at for the next one of a completion
 LATE, WORN = 40, 3  # a token that came 3 times among the last 40 makes room for others
 
 
@@ -254,7 +254,10 @@ def _next(ahead: Matcher, vocabulary: Vocabulary, mask_W: NDArray[np.uint32], wo
 
 
 _BITS = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
-_CLOSERS = (b'"', b"}", b"]", b")", b">", b",", b", ", b"0", b"1", b"@", b".", b"-", b":", b"/", b"null", b"a")
+_CLOSERS = (
+    b'"', b"}", b"]", b")", b">", b"\n", b";", b" ", b"=", b"<", b",", b", ", b"0", b"1", b"@", b".", b"-", b":", b"/",
+    b"null", b"a",
+)  # fmt: skip
 _closers: dict[str, list[int]] = {}
 
 

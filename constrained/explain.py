@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from ..errors import GrammarError
+from .closing import completion
 from .compiler import GrammarCompiler
 from .constraint import Constraint, Grammar, JsonSchema, StructuralTag, Xml
 from .fsm.index import FsmGrammar
@@ -23,15 +24,15 @@ from .grammar.reader import read
 from .grammar.writer import write
 from .grammar.xml import rules_of
 from .json_schema.normalise import normalise
-from .matcher import CompiledGrammar
+from .matcher import CompiledGrammar, Matcher
 from .tags.reader import to_lark as tags_to_lark
 from .vocabulary import Vocabulary
 
 EXAMPLE_TOKENS = 200
-ENDING_TOKENS = 64  # from here on an example prefers what ends
+ENDING_TOKENS = 64  # from here on an example is ended, where an end is found
+LOOK_EVERY = 32  # tokens between two looks for one
+MAX_TRIED = 256  # pieces that could stand where a text fails
 TRIES = 4  # drawings for each of several examples
-_CLOSING = frozenset({b'"', b"}", b"]", b")", b'"}', b'"]', b"<", b"</", b">", b"/>"})
-"""Brackets, quotes and tags that close end an answer that grows too long."""
 
 
 class Acceptance(msgspec.Struct, frozen=True):
@@ -97,27 +98,32 @@ def sample(grammar: CompiledGrammar, vocabulary: Vocabulary, seed: int = 0) -> s
     matcher = grammar.matcher()
     mask_W = np.zeros(vocabulary.words, np.uint32)
     token_ids: list[int] = []
-    while len(token_ids) < EXAMPLE_TOKENS:
+    look_at = ENDING_TOKENS
+    for _ in range(2 * EXAMPLE_TOKENS):
+        if taken := matcher.take_back:
+            matcher.rollback(taken)
+            del token_ids[len(token_ids) - taken :]
         matcher.fill(mask_W)
-        if matcher.error is not None:
+        if matcher.error is not None or len(token_ids) >= EXAMPLE_TOKENS:
             return None
         if matcher.is_accepting and (len(token_ids) >= ENDING_TOKENS or matcher.is_finished or rng.random() < 0.3):
             return vocabulary.join(token_ids).decode(errors="replace")
+        if len(token_ids) >= look_at:
+            look_at = len(token_ids) + LOOK_EVERY
+            ending = completion(matcher, vocabulary, EXAMPLE_TOKENS)
+            if ending is not None:
+                return vocabulary.join([*token_ids, *ending]).decode(errors="replace")
         bits = np.unpackbits((mask_W & vocabulary.text_mask_W).view(np.uint8), bitorder="little")
         allowed = np.flatnonzero(bits).tolist()
-        if not allowed:
-            break
-        # Printable ASCII reads best.
+        # Letters and digits read best; now and then something else, or no word and no number would end.
         plain = [t for t in allowed if vocabulary.token_bytes[t].isascii() and vocabulary.token_bytes[t].isalnum()]
-        closing = [t for t in allowed if vocabulary.token_bytes[t] in _CLOSING]
-        if closing and len(token_ids) >= ENDING_TOKENS // 2:
-            token_id = rng.choice(closing)
-        else:
-            token_id = rng.choice(plain or allowed)
-        if not matcher.accept(token_id):
+        if plain and rng.random() < 0.2:
+            rest = set(allowed).difference(plain)
+            plain = [t for t in rest if b" " <= vocabulary.token_bytes[t] <= b"~"] or plain
+        if not allowed or not matcher.accept(token_id := rng.choice(plain or allowed)):
             return None
         token_ids.append(token_id)
-    return vocabulary.join(token_ids).decode(errors="replace") if matcher.is_accepting else None
+    return None
 
 
 def samples(grammar: CompiledGrammar, vocabulary: Vocabulary, count: int, seed: int = 0) -> list[str]:
@@ -131,21 +137,32 @@ def accepts(grammar: CompiledGrammar, vocabulary: Vocabulary, text: str) -> Acce
     data = text.encode()
     matcher = grammar.matcher()
     position = 0
+    is_watched = False
     while position < len(data):
+        before = matcher.copy()
         for token_id in reversed(vocabulary.trie.tokens_along(data[position : position + vocabulary.trie.max_len])):
             if matcher.accept(token_id):
-                position += len(vocabulary.token_bytes[token_id])
-                break
+                if not matcher.take_back:
+                    break
+                matcher, is_watched = before.copy(), True
         else:
             break
+        position += len(vocabulary.token_bytes[token_id])
     if position == len(data) and matcher.is_accepting:
         return Acceptance(True, position, ())
     mask_W = np.zeros(vocabulary.words, np.uint32)
     matcher.fill(mask_W)
     bits = np.unpackbits((mask_W & vocabulary.text_mask_W).view(np.uint8), bitorder="little")
     pieces = sorted((vocabulary.token_bytes[t] for t in np.flatnonzero(bits)[:4096].tolist()), key=len)
+    if is_watched:  # the mask says what is well formed, the judge what else may be
+        pieces = [piece for piece in pieces[:MAX_TRIED] if _goes_on(matcher, vocabulary, piece)]
     expected = tuple(dict.fromkeys(piece.decode(errors="replace") for piece in pieces[:20]))
     return Acceptance(False, position, expected)
+
+
+def _goes_on(matcher: Matcher, vocabulary: Vocabulary, piece: bytes) -> bool:
+    ahead = matcher.copy()
+    return all(ahead.accept(token_id) for token_id in vocabulary.tokenize(piece)) and not ahead.take_back
 
 
 def explain(constraint: Constraint) -> str:

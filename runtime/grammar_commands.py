@@ -58,17 +58,15 @@ def add_grammar_options(parser: argparse.ArgumentParser) -> None:
 
 def grammar(options: argparse.Namespace) -> int:
     """The command: 0 where the constraint is served and the text accepted, 1 where not."""
-    from ..constrained.constraint import Constraint, JsonObject, JsonSchema, Xml
+    from ..constrained.constraint import JsonObject
     from ..constrained.fields import find_constraint
 
     source, value = next((s, v) for s in _SOURCES if (v := getattr(options, s.replace("-", "_"))) is not None)
     try:
-        found = find_constraint(_fields(source, value))
+        found = find_constraint({**_fields(source, value), "whitespace": options.whitespace})
         if found is None:
             raise RequestError(f"--{source}: there is nothing in it")
-        constraint: Constraint = found.constraint
-        if options.whitespace and isinstance(constraint, JsonSchema | Xml):
-            constraint = msgspec.structs.replace(constraint, whitespace=options.whitespace)
+        constraint = found.constraint
         if options.action == "explain":
             return _explain(constraint)
         compiler = _compiler(options.model)
@@ -87,7 +85,7 @@ def _fields(source: str, value: str) -> dict[str, Any]:
         return {"regex": value}
     if source == "choices":
         return {"choices": value.split("|")}
-    return {"format": {"gbnf": _read(value)}} if source == "gbnf" else {_FIELDS.get(source, source): _read(value)}
+    return {_FIELDS.get(source, source): _read(value)}
 
 
 def _read(name: str) -> str:

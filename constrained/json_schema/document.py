@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from ...errors import GrammarSyntaxError, GrammarTooLarge
@@ -15,7 +16,7 @@ def parse(text: str) -> Any:
     if len(text) > MAX_CHARS:
         raise GrammarTooLarge(f"the schema has {len(text)} characters, at most {MAX_CHARS} are taken")
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return json.loads(text, parse_constant=_no_constant, parse_float=_finite)
     except RecursionError:
         raise GrammarTooLarge("the schema is nested too deeply") from None
     except json.JSONDecodeError as error:
@@ -26,6 +27,13 @@ def parse(text: str) -> Any:
         ) from None
     except ValueError as error:  # numbers of thousands of digits; NaN
         raise GrammarSyntaxError(f"the schema is not JSON: {error}") from None
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"the number {text[:40]} is larger than readers of JSON take")
+    return value
 
 
 def _no_constant(name: str) -> Any:

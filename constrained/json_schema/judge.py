@@ -21,12 +21,9 @@ import regex
 from .complement import canonical
 from .cursor import Value
 from .inside import inner_schemas
-from .marks import CONTAINS, HOLDS, LEAST, MARKS, REFUSES, UNIQUE, Places, first_mark
+from .marks import BOUNDS, CONTAINS, HOLDS, LEAST, MARKS, REFUSES, UNIQUE, Places, first_mark
 
 PATTERN_TIMEOUT_S = 0.05
-
-
-_BOUNDS = frozenset(["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"])
 
 
 class SchemaJudge:
@@ -224,7 +221,7 @@ def _scalar(schema: dict[str, Any], value: Value, lenient: bool) -> bool:
 def _number(schema: dict[str, Any], number: float, lenient: bool) -> bool:
     step = schema.get("multipleOf")
     if isinstance(number, float) and math.isinf(number):  # larger than Python's floats
-        return lenient or (step is None and not schema.keys() & _BOUNDS)
+        return lenient or (step is None and not schema.keys() & BOUNDS)
     return (
         number >= schema.get("minimum", number)
         and number <= schema.get("maximum", number)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from .cursor import Path
 from .inside import DATA, NAMED, inner_schemas
+from .numbers import is_exact
 
 UNIQUE = "x-radixlang-unique"
 """The items are distinct."""
@@ -20,6 +21,7 @@ REFUSES = "x-radixlang-refuses"
 """The value does not satisfy `schema`. In a schema as written: that schema itself, of which no user's can hold one."""
 HOLDS = "x-radixlang-holds"
 """The value satisfies `schema`, which would be too much for the engine beside the rest."""
+BOUNDS = frozenset(["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"])
 MARKS = {UNIQUE: "uniqueItems", CONTAINS: "contains", LEAST: "minProperties", REFUSES: "not", HOLDS: "allOf"}
 """Each mark, and the keyword that it stands for."""
 
@@ -64,7 +66,7 @@ def _stripped(node: Any) -> Any:
     for key, value in node.items():
         if key in NAMED:
             out[key] = {name: _stripped(inner) for name, inner in value.items()}
-        elif key not in MARKS:
+        elif key not in MARKS and not (key in BOUNDS and not is_exact(value)):
             out[key] = value if key in DATA else _stripped(value)
     return out
 

@@ -16,9 +16,9 @@ from .complement import ASSERTIONS, FORMATS, Schema, canonical
 from .counts import contained, property_counts, unique_items
 from .definitions import Definitions, Place
 from .disjoint import beside_node
-from .marks import REFUSES
+from .marks import HOLDS, REFUSES
 from .names import apart, property_names, with_listed_names
-from .numbers import open_bound
+from .numbers import MAX_COUNT, check_multiple, holds_inexact, is_exact, open_bound
 from .patterns import engine_pattern
 from .references import escape
 from .refusal import invalid, may_both_match, too_large, unsupported
@@ -34,7 +34,6 @@ HOISTED_DEPTH = 16  # what is nested deeper moves to $defs: the engine's reader 
 MAX_MIN_ITEMS = 4096  # items that must be there: the engine writes them out
 MAX_PROPERTIES = 3000  # of one object: the engine's compile time grows with the square
 MAX_WRITTEN = 400  # schemas whose complement is written out; others are marked
-PLAIN = checks.COUNTS | {"minimum", "maximum", "multipleOf", "exclusiveMinimum", "exclusiveMaximum", "required"}
 _KNOWN = ASSERTIONS | checks.ANNOTATIONS
 OBJECT_KEYWORDS = ("properties", "patternProperties", "additionalProperties", "minProperties", "maxProperties")
 
@@ -137,6 +136,9 @@ class _Normaliser:
                 beside.append(self.definitions.reference(key, value, place))
             case "type":
                 out["type"] = value
+            case "const" | "enum" if holds_inexact(value):
+                message = f"a number in {key} is beyond what is served, which is 2^53 and round ones below 10^18"
+                raise unsupported(f"{message}; write it as a string", key, f"{place.pointer}/{key}")
             case "const":
                 out["const"] = _canonical_value(value)
             case "enum":
@@ -145,13 +147,21 @@ class _Normaliser:
                 self.keyword(f"exclusive{key.capitalize()}", value, node, out, beside, place)
             case "exclusiveMinimum" | "exclusiveMaximum":
                 if not isinstance(value, bool):
-                    out[key] = open_bound(key, value) if self.source.has_fractions else value
+                    self.bound(key, open_bound(key, value) if self.source.has_fractions else value, out, beside, place)
+            case "minimum" | "maximum":
+                self.bound(key, value, out, beside, place)
+            case "multipleOf":
+                check_multiple(value, f"{place.pointer}/multipleOf")
+                out["multipleOf"] = value
             case "minItems" if value > MAX_MIN_ITEMS:
                 message = f"minItems of {value:.0f}; at most {MAX_MIN_ITEMS} are served"
                 raise too_large(message, "minItems", f"{place.pointer}/minItems")
             case _ if key in checks.COUNTS:
-                out[key] = int(value)
-            case _ if key in PLAIN:
+                if value <= MAX_COUNT:
+                    out[key] = int(value)
+                elif key.startswith("min"):
+                    raise too_large(f"{key} of {value}; at most {MAX_COUNT} are served", key, f"{place.pointer}/{key}")
+            case "required":
                 out[key] = value
             case "pattern":
                 first, *others = string_patterns(value, f"{place.pointer}/pattern")
@@ -195,6 +205,13 @@ class _Normaliser:
             case "dependentRequired" | "dependentSchemas" | "dependencies":
                 for name, demand in value.items():
                     self.dependency(name, demand, beside, place.down(key, name, is_closable=False))
+
+    @staticmethod
+    def bound(key: str, value: float, out: dict[str, Any], beside: list[Any], place: Place) -> None:
+        """A bound of numbers; one that the engine would round is left to a judge."""
+        out[key] = value
+        if not is_exact(value):
+            beside.append({HOLDS: {"schema": {key: value}, "pointer": f"{place.pointer}/{key}"}})
 
     def case(self, demands: list[Demand], place: Place) -> Schema:
         """What one case of a switch demands."""

@@ -1,14 +1,54 @@
-"""Open bounds of numbers.
+"""Numbers that the engine does not take as they are.
 
 llguidance 1.9.1 takes 1 for a number above 1 and below 1.5: an open bound that is a whole number is lost where the
 other one lies in the same unit. So it is moved by less than any answer writes, where a schema holds fractions at all.
+It keeps numbers as doubles, so that 2^53 passes for 2^53 + 1, and it ends the process over bounds near -2^63.
 """
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
+from .refusal import too_large
+
 STEP = 1e-9
+LARGEST = 10**18
+"""Of what the engine counts in; larger ones it refuses, rounds or dies of."""
+MAX_COUNT = 2**31 - 1
+"""Characters, items and properties: more than any answer has."""
+MAX_MULTIPLE = 100_000
+"""Of what numbers are multiples, without its decimal places, twos and fives: states of an automaton."""
+MAX_MULTIPLE_DIGITS = 8
+
+
+def is_exact(value: float) -> bool:
+    """Whether the engine reads and writes this number, and no other in its place."""
+    if abs(value) >= LARGEST:
+        return False
+    return not isinstance(value, int) or abs(value) <= 2**53 or int(Decimal(repr(float(value)))) == value
+
+
+def holds_inexact(value: Any) -> bool:
+    """Whether some number in a constant is not exact."""
+    if isinstance(value, dict):
+        return any(map(holds_inexact, value.values()))
+    if isinstance(value, list):
+        return any(map(holds_inexact, value))
+    return isinstance(value, int | float) and not is_exact(value)
+
+
+def check_multiple(value: float, pointer: str) -> None:
+    """Raises GrammarTooLarge for a `multipleOf` that the engine counts in too many digits or states."""
+    scaled = value
+    while scaled < 10**MAX_MULTIPLE_DIGITS and scaled != int(scaled):  # as the engine does it
+        scaled *= 10
+    core = int(scaled)
+    for factor in (2, 5):
+        while core % factor == 0:
+            core //= factor
+    if scaled >= 10**MAX_MULTIPLE_DIGITS or core > MAX_MULTIPLE:
+        raise too_large(f"multipleOf {value} has too many digits to be enforced", "multipleOf", pointer)
 
 
 def holds_fraction(node: Any) -> bool:

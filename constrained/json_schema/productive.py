@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import Any
 
 from .complement import TYPES, types_of
@@ -127,6 +128,15 @@ def _number(schema: dict[str, Any], pointer: str, productive: set[str]) -> _Caus
         is_empty = bottom > top or (bottom == top and is_open and bottom in (low_open, high_open))
     if is_empty:
         return _Cause(f"no number is at least {bottom} and at most {top}", keyword, f"{pointer}/{keyword}")
+    step = schema.get("multipleOf")
+    if step is not None and bottom != -math.inf and top != math.inf:
+        exact = Fraction(str(step))
+        multiple = math.ceil(Fraction(str(bottom)) / exact) * exact
+        left_out = [Fraction(str(bound)) for bound in (low_open, high_open) if abs(bound) != math.inf]
+        multiple += exact if multiple in left_out else 0
+        if multiple > Fraction(str(top)) or multiple in left_out:
+            message = f"no multiple of {step} is at least {bottom} and at most {top}"
+            return _Cause(message, "multipleOf", f"{pointer}/multipleOf")
     return None
 
 

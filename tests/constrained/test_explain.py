@@ -5,7 +5,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from radixlang.constrained.constraint import Choice, Grammar, JsonObject, JsonSchema, Regex, StructuralTag
-from radixlang.constrained.explain import accepts, check, explain, sample
+from radixlang.constrained.explain import accepts, check, explain, sample, samples
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "string"}}, "required": ["a"]}
 
@@ -54,3 +54,45 @@ def test_what_is_enforced_can_be_read() -> None:
     assert "root" in explain(Grammar('root ::= "x"'))
     assert "choices" in explain(Choice(("a",)))
     assert "whitespace" in explain(JsonObject())
+
+
+@pytest.mark.parametrize(
+    ("schema", "text", "num_bytes", "expected"),
+    [
+        ({"type": "array", "items": {"type": "integer"}, "uniqueItems": True}, "[1, 1]", 5, "2"),
+        ({"type": "array", "contains": {"type": "integer"}}, '["a"]', 4, ","),
+    ],
+)
+def test_where_a_judge_refuses_a_text_is_found(compiler, vocabulary, schema, text, num_bytes, expected) -> None:
+    found = accepts(compiler.compile(JsonSchema(json.dumps(schema))), vocabulary, text)
+    assert (found.is_accepted, found.num_bytes) == (False, num_bytes)
+    assert expected in found.expected
+    assert "]" not in found.expected
+
+
+LINES = 'root ::= item+\nitem ::= "- " [^\\r\\n]+ "\\n"'
+SUMS = """root  ::= (expr "=" ws term "\\n")+
+expr  ::= term ([-+*/] term)*
+term  ::= ident | num | "(" ws expr ")" ws
+ident ::= [a-z] [a-z0-9_]* ws
+num   ::= [0-9]+ ws
+ws    ::= [ \\t\\n]*"""
+QUERY = 'start: "SELECT " name ("," name)* " FROM " name\nname: /[a-z]+/'
+
+
+@pytest.mark.parametrize(
+    "constraint",
+    [
+        Grammar(LINES),
+        Grammar(SUMS),
+        Grammar(QUERY, "lark"),
+        JsonSchema('{"type": "array", "items": {"type": "integer"}, "uniqueItems": true}'),
+        JsonSchema('{"type": "array", "contains": {"type": "integer"}}'),
+    ],
+    ids=["lines", "sums", "query", "unique", "contains"],
+)
+def test_examples_of_what_closes_by_more_than_brackets_are_found(compiler, vocabulary, constraint) -> None:
+    grammar = compiler.compile(constraint)
+    drawn = samples(grammar, vocabulary, 4)
+    assert len(drawn) == 4
+    assert all(accepts(grammar, vocabulary, text).is_accepted for text in drawn)
