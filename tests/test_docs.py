@@ -53,6 +53,16 @@ def test_a_page_includes_examples_that_exist(page):
         assert path.startswith("examples/")
 
 
+def test_every_variable_that_is_read_stands_in_the_guide():
+    ours = {"RADIXLANG_ENDS_WITH_STDIN"}  # from one process of ours to another
+    rooms = ("constrained", "kernels", "lang", "radix_cache", "runtime")
+    sources = [*ROOT.glob("*.py"), *(path for room in rooms for path in (ROOT / room).rglob("*.py"))]
+    read = {name for path in sources for name in re.findall(r'"(RADIXLANG_[A-Z_]+)"', path.read_text())}
+    assert read >= {"RADIXLANG_CACHE", "RADIXLANG_ISA"}
+    guide = "".join(path.read_text() for path in (ROOT / "docs").glob("*.md"))
+    assert {name for name in read - ours if f"`{name}`" not in guide} == set()
+
+
 def test_names_in_the_guide_exist():
     for page in PAGES:
         for name in re.findall(r"\bsgl\.([A-Za-z_]\w*)", page.read_text(encoding="utf-8")):
