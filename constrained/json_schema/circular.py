@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from .inside import inner_schemas
+from .inside import inner_schemas, parts_of
 from .refusal import unsupported
 
 MAX_MADE = 400
@@ -40,7 +40,7 @@ class _Unroller:
 
     def rewrite(self, schema: Any) -> Any:
         """The schema, its combinations with circular references replaced."""
-        parts = _parts(schema)
+        parts = parts_of(schema)
         if len(parts) < 2 or not any(self.leads_round(part) for part in parts):
             return self.below(schema)
         if not any(self.target(part) for part in parts):
@@ -60,8 +60,8 @@ class _Unroller:
         """What holds when all parts do; alternatives of which one leads round in a circle stand outside."""
         for i, part in enumerate(parts):
             if len(parts) > 1 and self.leads_round(part):
-                others = [*parts[:i], *parts[i + 1 :]]
-                return {"anyOf": [self.rewrite({"allOf": [*others, option]}) for option in part["anyOf"]]}
+                before, after = parts[:i], parts[i + 1 :]
+                return {"anyOf": [self.rewrite({"allOf": [*before, option, *after]}) for option in part["anyOf"]]}
         return {"allOf": [self.below(part) for part in parts]}
 
     def leads_round(self, part: Any) -> bool:
@@ -69,7 +69,7 @@ class _Unroller:
         if self.target(part) is not None:
             return True
         options = part.get("anyOf", []) if isinstance(part, dict) else []
-        return any(self.leads_round(inner) for option in options for inner in _parts(option))
+        return any(self.leads_round(inner) for option in options for inner in parts_of(option))
 
     def written_out(self, parts: list[Any], taken: frozenset[str]) -> list[Any]:
         """The parts with circular references replaced by what they lead to, which stands in the same place."""
@@ -81,7 +81,7 @@ class _Unroller:
                 continue
             if name in taken:
                 raise unsupported("the reference leads to itself", "$ref", f"{self.origins[name]}/$ref")
-            flat += self.written_out(_parts(self.definitions[name]), taken | {name})
+            flat += self.written_out(parts_of(self.definitions[name]), taken | {name})
         return flat
 
     def target(self, part: Any) -> str | None:
@@ -106,16 +106,6 @@ class _Unroller:
             else:
                 out[key] = value
         return out
-
-
-def _parts(schema: Any) -> list[Any]:
-    """Schemas that together say the same: references and alternatives stand by themselves."""
-    if not isinstance(schema, dict):
-        return [schema]
-    found = [part for inner in schema.get("allOf", []) for part in _parts(inner)]
-    found += [{key: schema[key]} for key in ("$ref", "anyOf") if key in schema]
-    rest = {key: value for key, value in schema.items() if key not in ("allOf", "$ref", "anyOf")}
-    return [*found, rest] if rest else found
 
 
 def _circular(definitions: dict[str, Any]) -> set[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .inside import DATA, NAMED
+from .inside import DATA, NAMED, parts_of
 from .marks import HOLDS, MARKS
 
 
@@ -32,7 +32,7 @@ class _Lightener:
         out = {key: value if key in DATA or key in MARKS else self.below(key, value) for key, value in node.items()}
         if self.without_merging and len(out.get("patternProperties", {})) > 1:
             return self.with_one_pattern(out)
-        parts = _parts(out)
+        parts = parts_of(out)
         heavy = [part for part in parts if self.is_heavy(part)]
         if len(parts) < 2 or len(heavy) < (1 if self.without_merging else 2):
             return out
@@ -78,13 +78,3 @@ class _Lightener:
             known = self.refers[id(node)] = "$ref" in node or any(map(self.has_reference, node.values()))
             self.kept.append(node)
         return known
-
-
-def _parts(schema: Any) -> list[Any]:
-    """Schemas that together say the same; each set of alternatives and each reference stands by itself."""
-    if not isinstance(schema, dict):
-        return [schema]
-    found = [part for inner in schema.get("allOf", []) for part in _parts(inner)]
-    rest = {key: value for key, value in schema.items() if key not in ("allOf", "$ref", "anyOf", "$defs")}
-    found += [{key: schema[key]} for key in ("$ref", "anyOf") if key in schema]
-    return [*found, rest] if rest else found

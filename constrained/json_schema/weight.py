@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from .inside import BESIDE
+
 MAX_WEIGHT = 5000
 """Of what the engine is given at first; above, a part is left to a judge."""
 MAX_NESTED = 12  # references that lead to references
 _MOST = 10**9
 _NAMED = ("properties", "patternProperties")
 _SINGLE = ("items", "additionalProperties")
-_BESIDE = frozenset(["allOf", "anyOf", "$ref", "$defs"])
 
 
 def weight(schema: Any) -> int:
@@ -52,7 +53,7 @@ class _Scales:
         self.known[id(schema)] = 1
         if schema.keys() == {"anyOf"}:
             found = sum(map(self.alone, schema["anyOf"]))
-        elif schema.keys() & _BESIDE:
+        elif schema.keys() & BESIDE:
             found = self.merged(schema, ()).units
         else:
             found = self.inside(schema)
