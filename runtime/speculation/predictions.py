@@ -1,7 +1,7 @@
 """Guesses within bursts: what an executor's predictors know, and what it costs to try what they say.
 
 Where one request runs alone, its steps are short and read every weight for one row: a second row is nearly free there,
-so that even a guess is worth a row that is right one time in five. Drafters in Python cost more than such guesses
+so that even a guess is worth a row that is right one time in eight. Drafters in Python cost more than such guesses
 bring, and so the executor guesses by itself, between the steps of a burst. What is kept here is one predictor for each
 namespace, which learns from whatever was prompted and answered there, and how far each running request was learned.
 """
