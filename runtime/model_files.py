@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from .config import EngineConfig
-from .model.foreign_config import PREFIX
+from .model.config import FOREIGN
 from .sampling_defaults import sampling_defaults_of
 from .store.resolve import resolve_model
 from .tokenizer.interface import Tokenizer
@@ -40,8 +40,8 @@ class ModelFiles:
             "preferred_sampling_params": None,
             "sampling_defaults": sampling_defaults_of(self.checkpoint),
             "weight_version": "default",
-            "model_type": model.architecture.removeprefix(PREFIX),
-            "architectures": [model.architecture.removeprefix(PREFIX)],
+            "model_type": model.architecture.removeprefix(FOREIGN),
+            "architectures": [model.architecture.removeprefix(FOREIGN)],
             "max_context": self.max_context,
             "vocab_size": model.vocab_size,
             "chat_template": _chat_template(config, tokenizer),

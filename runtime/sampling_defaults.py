@@ -14,7 +14,7 @@ from ..errors import InvalidSampling
 from .sampling_params import SamplingParams
 from .weights.checkpoint import Checkpoint
 from .weights.gguf import GgufCheckpoint
-from .weights.safetensors import read_json_if_there
+from .weights.json_files import read_json_if_there
 
 logger = logging.getLogger(__name__)
 

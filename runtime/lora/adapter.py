@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import BadAdapter, BadCheckpoint, ModelNotFound
+from ..weights.canonical_names import canonical_name
 from ..weights.checkpoint import Checkpoint
-from ..weights.safetensors import canonical_name
 from ..weights.safetensors_header import StoredTensor, read_header
 from .adapter_config import CONFIG, AdapterConfig, read_adapter_config
 

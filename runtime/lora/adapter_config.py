@@ -15,7 +15,7 @@ from typing import Any
 
 from ...errors import BadAdapter, BadCheckpoint, ModelNotFound
 from ..model.facts import is_finite
-from ..weights.safetensors import read_json
+from ..weights.json_files import read_json
 
 CONFIG = "adapter_config.json"
 _MAX_RANK = 1 << 16

@@ -8,6 +8,9 @@ from typing import Literal
 NormPlacement = Literal["pre", "post", "sandwich"]
 QkNorm = Literal["none", "head", "full"]
 
+FOREIGN = "transformers:"
+"""Begins the architecture of a model that only transformers' modelling code runs; its model type follows."""
+
 
 _NORM_NAMES: dict[NormPlacement, tuple[str, str, str, str]] = {
     "pre": ("input_layernorm", "", "post_attention_layernorm", ""),

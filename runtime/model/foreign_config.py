@@ -11,13 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .config import ModelConfig
+from .config import FOREIGN, ModelConfig
 from .facts import MAX_EXTENT, MAX_LAYERS, Facts
 from .families import is_known
 from .hf_config import refuse_code, token_ids
 
-PREFIX = "transformers:"
-"""Begins `ModelConfig.architecture` of such a model; the model type follows."""
 _NAME = re.compile(r"[\w.-]{1,60}", re.ASCII)
 _GENERATES = ("ForCausalLM", "LMHeadModel")
 
@@ -52,7 +50,7 @@ def foreign_config(values: Mapping[str, Any], path: Path, generation: Mapping[st
     eos = token_ids(Facts(generation or {}, path), "eos_token_id") or token_ids(facts, "eos_token_id")
     bos = facts.integer("bos_token_id", low=0) if facts.has("bos_token_id") else None
     return ModelConfig(
-        architecture=PREFIX + facts.text("model_type"),
+        architecture=FOREIGN + facts.text("model_type"),
         vocab_size=vocab,
         hidden_size=hidden,
         intermediate_size=first(("intermediate_size", "n_inner", "ffn_dim"), 4 * hidden),

@@ -13,8 +13,7 @@ from typing import NamedTuple
 from ...errors import ConfigError, UnsupportedModel
 from ..config import EngineConfig
 from ..lora.names import SlotSize
-from ..model.config import ModelConfig
-from ..model.foreign_config import PREFIX
+from ..model.config import FOREIGN, ModelConfig
 from ..weights.checkpoint import Checkpoint
 from .memory import check_weights, free_memory, plan_slots
 from .plan import Executor
@@ -40,7 +39,7 @@ def load_executor(config: EngineConfig, checkpoint: Checkpoint, *, lora: SlotSiz
     on_gpu = config.device == "cuda" or (config.device == "auto" and config.executor == "auto" and _has_cuda())
     if config.kv_cache_dtype == "fp8" and (not on_gpu or config.executor != "auto"):
         raise ConfigError("--kv-cache-dtype fp8 is for a GPU's Triton kernels; here: int8", param="kv_cache_dtype")
-    foreign = checkpoint.config.architecture.startswith(PREFIX)
+    foreign = checkpoint.config.architecture.startswith(FOREIGN)
     if lora is not None and (foreign or config.executor == "transformers"):
         raise ConfigError(
             "--enable-lora: adapters are computed by radixlang's own decoders, not by transformers' code; merge the "
@@ -84,7 +83,7 @@ def _torch_or_transformers(
 
 
 def _foreign(config: EngineConfig, checkpoint: Checkpoint) -> Executor:
-    kind = checkpoint.config.architecture.removeprefix(PREFIX)
+    kind = checkpoint.config.architecture.removeprefix(FOREIGN)
     if config.quantize != "none":
         raise ConfigError(
             f"--quantize {config.quantize}: {kind} models run on transformers' code only; drop the option",

@@ -10,8 +10,8 @@ from typing import Any
 from tokenizers import Tokenizer as Library
 
 from ...errors import BadCheckpoint, ModelNotFound, UnsupportedModel
+from ..weights.json_files import read_json_if_there
 from ..weights.pages import unreadable
-from ..weights.safetensors import read_json_if_there
 from .tokenizer import Specials, TextTokenizer
 
 MAX_BYTES = 1 << 26

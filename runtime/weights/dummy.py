@@ -13,7 +13,7 @@ from ..model.config import ModelConfig
 from ..model.hf_config import config_from_hf
 from .checkpoint import PackedTensor
 from .dequant import dequantise
-from .safetensors import read_json, read_json_if_there
+from .json_files import read_json, read_json_if_there
 from .shapes import expected_shapes
 
 _BLOCK = 1_048_573

@@ -16,9 +16,10 @@ from ..model.config import ModelConfig
 from ..model.foreign_config import foreign_config
 from .checkpoint import PackedTensor
 from .dequant import dequantise
+from .json_files import bad, read_json, read_json_if_there
 from .pages import map_file
-from .safetensors import read_json, read_json_if_there, weight_files
-from .safetensors_header import StoredTensor, bad, read_header
+from .safetensors import weight_files
+from .safetensors_header import StoredTensor, read_header
 
 
 class ForeignCheckpoint:

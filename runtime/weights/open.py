@@ -26,7 +26,8 @@ def open_checkpoint(path: Path, *, dummy: bool = False) -> Checkpoint:
         return DummyCheckpoint(path)
     if path.is_dir():
         from ..model.foreign_config import is_foreign
-        from .safetensors import SafetensorsCheckpoint, read_json
+        from .json_files import read_json
+        from .safetensors import SafetensorsCheckpoint
 
         if is_foreign(read_json(path / "config.json")):
             from .foreign import ForeignCheckpoint

@@ -19,22 +19,18 @@ from numpy.typing import NDArray
 from ...errors import BadCheckpoint, ModelNotFound, UnsupportedModel
 from ..model.config import ModelConfig
 from ..model.hf_config import config_from_hf
+from .canonical_names import canonical_name
 from .checkpoint import Eights, PackedTensor
 from .dequant import dequantise
-from .pages import SampledFile, forget_pages, map_file, unreadable
+from .json_files import bad, read_json, read_json_if_there
+from .pages import SampledFile, forget_pages, map_file
 from .quantised import SUFFIXES, Compact, QuantisedLinear, is_ignored, scheme_of
-from .safetensors_header import StoredTensor, bad, parse_json, read_header
+from .safetensors_header import StoredTensor, read_header
 from .shapes import check_shapes
 
-MAX_JSON = 1 << 24
-"""Bytes of config.json and of a shard index."""
 _INDEX = "model.safetensors.index.json"
 _SHARD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}\.safetensors")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
-_PREFIXES = (("model.language_model.", "model."), ("language_model.model.", "model."), ("language_model.", ""))
-"""How multimodal checkpoints begin the names of their language part."""
-_MIXTRAL = re.compile(r"(model\.layers\.\d{1,6}\.)block_sparse_moe\.(gate|experts\.\d{1,4})\.(w[123]\.)?(.*)")
-_MIXTRAL_PARTS = {"w1.": "gate_proj.", "w2.": "down_proj.", "w3.": "up_proj.", None: ""}
 _LAYER_FUSED = re.compile(r"(model\.layers\.\d{1,6}\.)(self_attn\.qkv_proj|mlp\.gate_up_proj)\.(weight|bias)")
 
 
@@ -264,39 +260,6 @@ class SafetensorsCheckpoint:
                 for name, tensor in stored.items():
                     digest.update(f"{name} {tensor}".encode() + file.samples(tensor.start, tensor.nbytes))
         return digest.hexdigest()
-
-
-def canonical_name(name: str) -> str | None:
-    """None for what a decoder does not read: vision towers, stored rotary tables."""
-    for prefix, replacement in _PREFIXES:
-        if name.startswith(prefix):
-            name = replacement + name[len(prefix) :]
-            break
-    if match := _MIXTRAL.fullmatch(name):
-        layer, part, which, rest = match.groups()
-        name = f"{layer}mlp.{part}.{_MIXTRAL_PARTS[which]}{rest}"
-    if name.endswith("rotary_emb.inv_freq") or not name.startswith(("model.", "lm_head.")):
-        return None
-    return name if name.startswith(("model.layers.", "model.embed_tokens.", "model.norm.", "lm_head.")) else None
-
-
-def read_json(path: Path) -> dict[str, object]:
-    """A JSON object of a model's directory. Raises ModelNotFound where there is none, BadCheckpoint for a bad one."""
-    found = read_json_if_there(path)
-    if found is None:
-        raise ModelNotFound(f"{path.parent} has no {path.name}: not a model's directory", param="model")
-    return found
-
-
-def read_json_if_there(path: Path) -> dict[str, object] | None:
-    try:
-        if not path.is_file():
-            return None
-        if path.stat().st_size > MAX_JSON:
-            raise bad(path, f"more than {MAX_JSON} bytes")
-        return parse_json(path, path.read_bytes(), path.name)
-    except OSError as error:
-        raise unreadable(path, error) from None
 
 
 def weight_files(folder: Path) -> list[Path]:

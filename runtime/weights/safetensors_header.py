@@ -5,12 +5,11 @@ Format: 8 bytes, the length of the header; the header, JSON; the data. Source: h
 
 from __future__ import annotations
 
-import json
 import struct
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from ...errors import BadCheckpoint
+from .json_files import bad, parse_json
 
 WIDTHS = {
     "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I64": 8, "I32": 4, "I16": 2, "I8": 1,
@@ -30,33 +29,6 @@ class StoredTensor(NamedTuple):
     shape: tuple[int, ...]
     start: int
     nbytes: int
-
-
-def bad(path: Path, what: str) -> BadCheckpoint:
-    return BadCheckpoint(f"{path}: {what}. The file is damaged or not a model; download it again")
-
-
-def parse_json(path: Path, text: bytes, what: str) -> dict[str, Any]:
-    """A JSON object in UTF-8 without repeated keys and half surrogate pairs; BadCheckpoint for anything else, however
-    deep."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            raise bad(path, f"{what} names a key twice")
-        return found
-
-    try:
-        found = json.loads(str(text, "utf-8-sig"), object_pairs_hook=unique)
-        if b"\\ud" in text or b"\\uD" in text:
-            json.dumps(found, ensure_ascii=False).encode()
-    except RecursionError:
-        raise bad(path, f"{what} is nested too deeply") from None
-    except ValueError as error:
-        raise bad(path, f"{what} is not JSON ({error})") from None
-    if not isinstance(found, dict):
-        raise bad(path, f"{what} is not an object")
-    return found
 
 
 def read_header(data: memoryview, path: Path) -> dict[str, StoredTensor]:

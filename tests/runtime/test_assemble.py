@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -26,3 +28,19 @@ def test_where_memory_ends_one_line_says_what_to_lower(monkeypatch) -> None:
     monkeypatch.setattr(assemble, "open_model", too_much)
     with pytest.raises(ConfigError, match=r"373\. GiB.*lower --max-running-requests"):
         assemble.assemble(EngineConfig(), lambda message: None)
+
+
+def test_a_gguf_is_loaded_without_the_readers_of_other_formats(tiny_gguf_path) -> None:
+    program = (
+        "import sys, radixlang.runtime.engine_process\n"
+        "from radixlang.runtime.assemble import assemble\n"
+        "from radixlang.runtime.config import EngineConfig\n"
+        f"config = EngineConfig(model_path={str(tiny_gguf_path)!r}, max_total_tokens=512, executor='native')\n"
+        "assemble(config, lambda message: None, late_tokenizer=True).close()\n"
+        "rooms = {'weights.safetensors', 'weights.quantised', 'model.hf_config', 'tokenizer.hf_tokenizer'}\n"
+        "print(sorted(r for r in rooms if f'radixlang.runtime.{r}' in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    if "NativeUnavailable" in done.stderr or "cannot be built" in done.stderr:
+        pytest.skip("no native step here")
+    assert done.stdout.strip() == "[]", done.stderr
