@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from radixlang.errors import UnsupportedModel
+from radixlang.runtime.config import EngineConfig
+from radixlang.runtime.model_runner.native import NativeExecutor
 from radixlang.runtime.model_runner.plan import Executor, SamplePlan, ScorePlan, StepPlan
 
 NONE = np.zeros(0, np.int32)
@@ -248,6 +251,35 @@ class Family:
     name: str
     peer: Any
     path: Path
+
+    def logprobs(self, ids: list[int]) -> np.ndarray:
+        """[len(ids), V] log-probabilities by transformers."""
+        import torch
+
+        with torch.no_grad():
+            logits = self.peer(torch.tensor([ids]), use_cache=False).logits[0]
+        return np.asarray(logits.double().log_softmax(-1).float().numpy())
+
+
+@pytest.fixture
+def native_divergence(driver: type[Driver]) -> Callable[[Any, list[int]], np.ndarray]:
+    """native_divergence(checkpoint, ids): of the native step from the torch one, nats for each row."""
+
+    def measure(checkpoint: Any, ids: list[int]) -> np.ndarray:
+        from radixlang.runtime.model_runner.torch_executor import TorchExecutor
+
+        try:
+            native = NativeExecutor(checkpoint, EngineConfig(num_threads=1, weight_cache=False), 256)
+        except UnsupportedModel as error:
+            pytest.skip(f"no native step here: {error}")
+        found, wanted = (
+            ours.logprobs([(ours.new(), ids)])[0]
+            for ours in (driver(native), driver(TorchExecutor(checkpoint, num_slots=256)))
+        )
+        native.close()
+        return (np.exp(wanted.astype(np.float64)) * (wanted - found)).sum(-1)
+
+    return measure
 
 
 @pytest.fixture(scope="session")
