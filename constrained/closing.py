@@ -205,8 +205,9 @@ def completion(matcher: Matcher, vocabulary: Vocabulary, max_tokens: int) -> lis
     ahead = matcher.copy()
     mask_W = np.zeros(vocabulary.words, np.uint32)
     token_ids: list[int] = []
+    seen: set[bytes] = set()
     while not ahead.is_accepting:
-        step = ahead.forced()[: max_tokens - len(token_ids)] or _next(ahead, vocabulary, mask_W, _worn(token_ids))
+        step = ahead.forced()[: max_tokens - len(token_ids)] or _next(ahead, vocabulary, mask_W, _worn(token_ids), seen)
         if not step or len(token_ids) + len(step) > max_tokens:
             return None
         for token_id in step:
@@ -221,12 +222,16 @@ def _worn(token_ids: list[int]) -> set[int]:
     return {token_id for token_id, count in Counter(token_ids[-LATE:]).items() if count >= WORN}
 
 
-def _next(ahead: Matcher, vocabulary: Vocabulary, mask_W: NDArray[np.uint32], worn: set[int]) -> list[int]:
+def _next(
+    ahead: Matcher, vocabulary: Vocabulary, mask_W: NDArray[np.uint32], worn: set[int], seen: set[bytes]
+) -> list[int]:
     """The token that most likely brings the end nearer: after which the answer is complete, or the choice smallest.
 
-    Inside a string everything may follow, behind it little: so the choice says where the way out is.
+    Inside a string everything may follow, behind it little: so the choice says where the way out is. Choices that were
+    `seen` on the way lead round in circles, unless there is nothing else.
     """
     ahead.fill(mask_W)
+    seen.add(mask_W.tobytes())
     allowed_W = mask_W & vocabulary.text_mask_W
     if ahead.error is not None or not allowed_W.any():
         return []
@@ -239,7 +244,7 @@ def _next(ahead: Matcher, vocabulary: Vocabulary, mask_W: NDArray[np.uint32], wo
     if b"]" in first_bytes.values() and b'"' not in first_bytes.values():  # behind an item, not inside a string
         candidates = [t for t in candidates if first_bytes[t] != b","]
     candidates = [t for t in candidates if t not in worn] or candidates
-    best, fewest = candidates[0], vocabulary.size + 1
+    best, fewest = candidates[0], (True, vocabulary.size + 1)
     for token_id in candidates:
         tried = ahead.copy()
         if not tried.accept(token_id) or tried.take_back:
@@ -248,8 +253,8 @@ def _next(ahead: Matcher, vocabulary: Vocabulary, mask_W: NDArray[np.uint32], wo
             return [token_id]
         tried.fill(mask_W)
         count = int(_BITS[mask_W.view(np.uint8)].sum(dtype=np.int64))
-        if 0 < count < fewest:
-            best, fewest = token_id, count
+        if count and (found := (mask_W.tobytes() in seen, count)) < fewest:
+            best, fewest = token_id, found
     return [best]
 
 

@@ -36,6 +36,7 @@ from .fsm.fallback import to_engine
 from .fsm.index import FsmGrammar
 from .fsm.pattern import Node, char_sets, parse
 from .fsm.utf8 import to_bytes
+from .grammar.lark_json import with_read_json
 from .grammar.lexemes import as_pattern, check_productive, to_lark
 from .grammar.reader import Rules, read
 from .grammar.xml import rules_of
@@ -70,7 +71,9 @@ def check_constraint(constraint: Constraint) -> tuple[str, ...]:
             parse(pattern)
         case JsonSchema() as asked:
             return _normalised(asked).ignored
-        case Grammar(source, syntax) if syntax != "lark":
+        case Grammar(source, "lark"):
+            with_read_json(source)
+        case Grammar(source, _):
             _rules(source)
         case Choice(choices) if not choices:
             raise UnsatisfiableGrammar("there is no choice to choose from")
@@ -103,9 +106,11 @@ def compile_constraint(constraint: Constraint | Healed, vocabulary: Vocabulary) 
         case JsonObject(whitespace):
             return _schema_grammar({"type": "object"}, whitespace, vocabulary)
         case Grammar(source, "lark"):
-            named = _named_tokens(source, vocabulary)
-            lark = source if is_surely_finite(source) else f"{source}\n{UNFORCED}\n"
-            return _lark_grammar(lark, vocabulary, special_token_ids=named)
+            lark = with_read_json(source)
+            named = _named_tokens(lark, vocabulary)
+            if not is_surely_finite(lark):
+                lark = f"{lark}\n{UNFORCED}\n"
+            return _lark_grammar(lark, vocabulary, special_token_ids=named, shown=source)
         case Grammar(source, _):
             return _rules_grammar(_rules(source), vocabulary)
         case Xml(spec, whitespace):
@@ -257,7 +262,9 @@ def _lark_grammar(
     *,
     special_token_ids: frozenset[int] = frozenset(),
     ignored: tuple[str, ...] = (),
+    shown: str | None = None,
 ) -> GuidanceGrammar:
+    """`shown`: what the user wrote, line by line; None: the grammar is ours."""
     try:
         return GuidanceGrammar(
             llguidance.LLMatcher.grammar_from_lark(lark),
@@ -267,10 +274,23 @@ def _lark_grammar(
             ignored=ignored,
         )
     except GrammarSyntaxError as error:
-        place = re.search(r"(?:^|\D)(\d+)\((\d+)\)", error.message)
-        if place is not None:
-            error.line, error.column = int(place.group(1)), int(place.group(2))
-        raise
+        place = re.search(r"(?:^|at )(\d+)\((\d+)\)(: )?", error.message)
+        if place is None:
+            raise
+        if shown is None:  # a place in it would tell nobody anything
+            raise GrammarTooLarge(f"the grammar cannot be built: {error.message[place.end() :].strip()}") from None
+        raise _pointed_at(shown, int(place[1]), int(place[2]), _SHOWN.sub("", error.message)) from None
+
+
+_SHOWN = re.compile(r"^(?:at )?\d+\(\d+\): | \(at \".*$", re.DOTALL)
+"""What the engine says of the place, which is told with a caret instead."""
+
+
+def _pointed_at(text: str, line: int, column: int, message: str) -> GrammarSyntaxError:
+    written = (text.splitlines() or [""])[min(line, len(text.splitlines()) or 1) - 1]
+    start = max(0, column - 41)
+    caret = f"{written[start : start + 80]}\n{' ' * min(column - 1 - start, 80)}^"
+    return GrammarSyntaxError(f"{message} (line {line}, column {column})\n{caret}", line=line, column=column)
 
 
 def _named_tokens(lark: str, vocabulary: Vocabulary) -> frozenset[int]:

@@ -19,6 +19,12 @@ PERSON = {
     "required": ["name", "age", "tags"],
     "additionalProperties": False,
 }
+SUMS = r"""root ::= (expr "=" ws term "\n")+
+expr ::= term ([-+*/] term)*
+term ::= ident | num | "(" ws expr ")" ws
+ident ::= [a-z] [a-z0-9_]* ws
+num ::= [0-9]+ ws
+ws ::= [ \t\n]*"""
 CASES = [
     (JsonSchema(json.dumps(PERSON)), 48),
     (JsonSchema(json.dumps({"type": "array", "items": PERSON})), 24),
@@ -27,6 +33,7 @@ CASES = [
     (Regex(r"[a-z]{3,200}, [0-9]+\."), 12),
     (Choice(("yes", "no, " + "never " * 20 + "!")), 60),
     (Grammar('root ::= expr\nexpr ::= [0-9]+ | "(" expr ("+" | "-") expr ")"'), 40),
+    (Grammar(SUMS), 24),
 ]
 
 
