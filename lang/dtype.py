@@ -8,11 +8,13 @@ import json
 import types
 import typing
 import warnings
+from functools import lru_cache
 from typing import Any, Literal, Union, get_args, get_origin
 
 from ..errors import ProgramError
 from .closed_schema import closed_text
 from .ir import REGEX_BOOL, REGEX_FLOAT, REGEX_INT, REGEX_STR
+from .pydantic_types import adapter_of
 from .sampling import SglSamplingParams
 
 _NUMBER_STOPS = (" ", "\n")
@@ -23,6 +25,7 @@ _SIMPLE: dict[Any, tuple[str, tuple[str, ...]]] = {
     str: (REGEX_STR, ()),
 }
 _NAMES: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str, "string": str}
+_MARKS = tuple(mark for name in ("Required", "NotRequired", "ReadOnly") if (mark := getattr(typing, name, None)))
 _JSON_TYPES: dict[Any, str] = {int: "integer", float: "number", bool: "boolean", str: "string", type(None): "null"}
 
 
@@ -30,7 +33,7 @@ def apply_dtype(params: SglSamplingParams, *, native: bool) -> SglSamplingParams
     """`params` with dtype turned into a constraint; backends of SGLang's kind get the four simple types as they are."""
     if params.dtype is None:
         return params
-    kind = _NAMES.get(params.dtype, params.dtype) if isinstance(params.dtype, str) else params.dtype
+    kind = _NAMES.get(params.dtype, params.dtype) if isinstance(params.dtype, str) else _unnoted(params.dtype)
     if kind in (int, float, bool, str):
         if native:
             if params.regex is not None:
@@ -56,25 +59,82 @@ def literal_options(kind: Any) -> list[str] | None:
     """The texts of a Literal or Enum of strings; None for other types."""
     values: list[Any] = []
     if get_origin(kind) is Literal:
-        values = list(get_args(kind))
+        values = list(map(_plain, get_args(kind)))
     elif isinstance(kind, type) and issubclass(kind, enum.Enum):
         values = [member.value for member in kind]
     return values if values and all(isinstance(value, str) for value in values) else None
 
 
+def is_plain(kind: Any) -> bool:
+    """Whether a type is read here, and not by pydantic."""
+    if isinstance(kind, dict):
+        return True
+    try:
+        return _is_plain(kind, ())
+    except TypeError:  # no hash, as with notes that are lists
+        return False
+
+
+@lru_cache(maxsize=1024)
+def _is_plain(kind: Any, outer: tuple[Any, ...]) -> bool:
+    """`outer`: the classes that it is a part of."""
+    if kind in _JSON_TYPES or kind is Any:
+        return True
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return not issubclass(kind, enum.Flag)
+    origin, args = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return all(_is_json(_plain(arg)) for arg in args)
+    if origin is typing.Annotated:
+        return all(isinstance(note, str) for note in args[1:]) and _is_plain(args[0], outer)
+    if origin is dict:
+        return args[0] is str and _is_plain(args[1], outer)
+    if origin in (Union, types.UnionType, list, tuple) and args:
+        return all(_is_plain(arg, outer) for arg in args if arg is not Ellipsis)
+    if kind in (list, dict):
+        return True
+    is_class = isinstance(kind, type) and (dataclasses.is_dataclass(kind) or typing.is_typeddict(kind))
+    if not is_class or kind in outer or hasattr(kind, "__pydantic_validator__") or get_origin(kind) is not None:
+        return False
+    if dataclasses.is_dataclass(kind) and any(not f.init for f in dataclasses.fields(kind)):
+        return False
+    try:
+        hints = typing.get_type_hints(kind, include_extras=True)
+    except NameError:  # pydantic says which
+        return False
+    parts = [get_args(hint)[0] if get_origin(hint) in _MARKS else hint for hint in hints.values()]
+    return not getattr(kind, "__parameters__", ()) and all(_is_plain(part, (*outer, kind)) for part in parts)
+
+
+def _plain(value: Any) -> Any:
+    """A member of an Enum as its value."""
+    return value.value if isinstance(value, enum.Enum) else value
+
+
+def _is_json(value: Any) -> bool:
+    return value is None or type(value) in (bool, int, str)
+
+
 def json_schema_of(kind: Any) -> dict[str, Any]:
-    """The JSON schema of a pydantic model, dataclass, TypedDict, Enum, Literal, list, dict, tuple or union."""
+    """The JSON schema of a dataclass, TypedDict, Enum, Literal, list, dict, tuple or union, or of what pydantic knows.
+
+    TypeError for a type of which none is known.
+    """
     if isinstance(kind, dict):
         return kind
-    if hasattr(kind, "model_json_schema"):
-        schema: dict[str, Any] = kind.model_json_schema()
-        return schema
+    if isinstance(kind, str):
+        raise TypeError(f"dtype={kind!r} is no type; names that are known are {', '.join(_NAMES)}")
+    if not is_plain(kind):
+        return adapter_of(kind).schema
     if kind in _JSON_TYPES:
         return {"type": _JSON_TYPES[kind]}
     if kind is Any:
         return {}
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        return {"enum": [member.value for member in kind]}
+        values = [member.value for member in kind]
+        if not values or not all(isinstance(value, bool | int | float | str | None) for value in values):
+            raise TypeError(f"dtype={kind!r}: no JSON schema is known; an Enum's values must be text or numbers")
+        return {"enum": values}
     if dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
         names = [field.name for field in dataclasses.fields(kind)]
@@ -97,9 +157,9 @@ def _object(hints: dict[str, Any], required: list[str]) -> dict[str, Any]:
 def _generic_schema(kind: Any) -> dict[str, Any]:
     origin, args = get_origin(kind), get_args(kind)
     if origin is typing.Annotated:
-        return json_schema_of(args[0])
+        return json_schema_of(_unnoted(kind))
     if origin is Literal:
-        return {"enum": list(args)}
+        return {"enum": list(map(_plain, args))}
     if origin in (Union, types.UnionType):
         return {"anyOf": [json_schema_of(arg) for arg in args]}
     if origin is list or kind is list:
@@ -116,10 +176,9 @@ def _generic_schema(kind: Any) -> dict[str, Any]:
 
 def parse_value(text: str, kind: Any) -> Any:
     """The text as a value of type `kind`. ProgramError if it is not one: mostly, because max_tokens cut it."""
-    if isinstance(kind, str):
-        kind = _NAMES.get(kind, kind)
+    kind = _NAMES.get(kind, kind) if isinstance(kind, str) else _unnoted(kind)
     try:
-        if kind is None or kind is Any:
+        if kind is None:
             return text
         if kind is bool:
             return {"true": True, "false": False}[text.strip().lower()]
@@ -129,11 +188,27 @@ def parse_value(text: str, kind: Any) -> Any:
             return json.loads(text, strict=False) if text.startswith('"') else text
         if literal_options(kind) is not None:
             return convert(text, kind)
-        if hasattr(kind, "model_validate_json"):
-            return kind.model_validate_json(text)
+        if not is_plain(kind):
+            return adapter_of(kind).read(text)
         return convert(json.loads(text), kind)
     except (ValueError, KeyError, TypeError) as error:
-        raise ProgramError(f"{text!r} is not a {_name(kind)}; was it cut by max_tokens?") from error
+        raise ProgramError(f"{text!r} is not a {_name(kind)}{_why(text, error)}") from error
+
+
+def _why(text: str, error: Exception) -> str:
+    """What of a whole document is wrong, or that it is none."""
+    try:
+        json.loads(text)
+    except ValueError:
+        return "; was it cut by max_tokens?"
+    return ": " + "; ".join(str(error).splitlines()[:3])
+
+
+def _unnoted(kind: Any) -> Any:
+    """Without what Annotated says to readers."""
+    while get_origin(kind) is typing.Annotated and is_plain(kind):
+        kind = get_args(kind)[0]
+    return kind
 
 
 def _name(kind: Any) -> str:
@@ -142,10 +217,11 @@ def _name(kind: Any) -> str:
 
 def convert(data: Any, kind: Any) -> Any:
     """JSON data as a value of type `kind`. ValueError if it does not fit."""
+    kind = _unnoted(kind)
     if isinstance(kind, dict) or kind is Any:
         return data
-    if hasattr(kind, "model_validate"):
-        return kind.model_validate(data)
+    if not is_plain(kind):
+        return adapter_of(kind).read(json.dumps(data))
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return kind(data)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
@@ -156,9 +232,10 @@ def convert(data: Any, kind: Any) -> Any:
         return {name: convert(value, hints[name]) for name, value in data.items()}
     origin, args = get_origin(kind), get_args(kind)
     if origin is Literal:
-        if data not in args:
-            raise ValueError(f"{data!r} is none of {args}")
-        return data
+        for arg in args:
+            if _plain(arg) == data and isinstance(data, bool) == isinstance(_plain(arg), bool):
+                return arg
+        raise ValueError(f"{data!r} is none of {args}")
     if origin in (Union, types.UnionType):
         return _convert_union(data, args)
     if origin is list and args:
@@ -177,7 +254,8 @@ def convert(data: Any, kind: Any) -> Any:
 
 
 def _convert_union(data: Any, kinds: tuple[Any, ...]) -> Any:
-    for kind in kinds:
+    exact = type(data)  # 3 is an int before it is a float
+    for kind in sorted(kinds, key=lambda kind: kind is not exact):
         try:
             return convert(data, kind)
         except (ValueError, TypeError, KeyError):

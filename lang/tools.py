@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ProgramError
-from .dtype import convert, json_schema_of
+from .arguments import arguments_schema
+from .dtype import convert
 
 BEGIN, END = "<tool_call>", "</tool_call>"
 """Around a call where the model is free to write none."""
@@ -27,21 +28,14 @@ class Tool:
         self.__doc__ = func.__doc__
         self.description = inspect.cleandoc(func.__doc__ or "")
         self.signature = inspect.signature(func)
-        self.hints = typing.get_type_hints(func)
-        properties: dict[str, Any] = {}
+        self.hints = typing.get_type_hints(func, include_extras=True)
         for name, parameter in self.signature.parameters.items():
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
                 raise TypeError(f"{self.name}: a tool's parameters have names; {parameter} has none")
             if name not in self.hints:
                 raise TypeError(f"{self.name}: the parameter {name!r} needs a type")
-            properties[name] = json_schema_of(self.hints[name])
         required = [n for n, p in self.signature.parameters.items() if p.default is p.empty]
-        self.parameters: dict[str, Any] = {
-            "type": "object",
-            "properties": properties,
-            "required": required,
-            "additionalProperties": False,
-        }
+        self.parameters = arguments_schema({n: self.hints[n] for n in self.signature.parameters}, required)
         """JSON schema of the arguments."""
 
     def __repr__(self) -> str:
@@ -56,9 +50,12 @@ class Tool:
 
     def call_schema(self) -> dict[str, Any]:
         """What the JSON of a call looks like."""
+        arguments = self.parameters
+        if "$defs" in arguments:  # references in them go on meaning these
+            arguments = {"$id": f"tool:{self.name}", **arguments}
         return {
             "type": "object",
-            "properties": {"name": {"const": self.name}, "arguments": self.parameters},
+            "properties": {"name": {"const": self.name}, "arguments": arguments},
             "required": ["name", "arguments"],
             "additionalProperties": False,
         }

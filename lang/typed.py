@@ -23,7 +23,7 @@ class TypedFunction(Generic[R]):
         if not text:
             raise TypeError(f"{func.__name__} needs a docstring: it is the prompt")
         signature = inspect.signature(func)
-        kind = typing.get_type_hints(func).get("return")
+        kind = typing.get_type_hints(func, include_extras=True).get("return")
         if kind is None:
             raise TypeError(f"{func.__name__} needs a return type: it is what the model must answer")
         names = list(signature.parameters)

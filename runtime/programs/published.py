@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ConfigError, ModelNotFound, ProgramError, RequestError, TraceError
-from ...lang.dtype import convert, json_schema_of
+from ...lang.arguments import arguments_schema
+from ...lang.dtype import convert
 from ...lang.graph import ProgramGraph
 from ...lang.program import SglFunction
 from ...lang.symbols import Symbol
@@ -41,13 +42,12 @@ class Published:
         """Of the arguments, as one JSON object. A parameter without a type is text."""
         parameters = list(self.program.signature.parameters.values())[1:]
         known = [p for p in parameters if p.name in self._types]
-        properties: dict[str, Any] = {}
-        for parameter in known:
-            properties[parameter.name] = dict(json_schema_of(self._types[parameter.name]))
-            if parameter.default is not parameter.empty and _is_json(parameter.default):
-                properties[parameter.name]["default"] = parameter.default
         required = [p.name for p in known if p.default is p.empty and p.name not in self.program.bind_arguments]
-        return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+        schema = arguments_schema({p.name: self._types[p.name] for p in known}, required)
+        for parameter in known:
+            if parameter.default is not parameter.empty and _is_json(parameter.default):
+                schema["properties"][parameter.name]["default"] = parameter.default
+        return schema
 
     def arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments as the program's types say. Raises RequestError naming the one that is wrong."""
@@ -145,7 +145,7 @@ def published_of(programs: Mapping[str, Published], name: str) -> Published:
 def _types_of(program: SglFunction) -> dict[str, Any]:
     """Of each parameter but `s`; str where none is said."""
     try:
-        hints = typing.get_type_hints(program.func)
+        hints = typing.get_type_hints(program.func, include_extras=True)
     except (NameError, TypeError):  # annotations that only a type checker can see
         hints = {}
     return {name: hints.get(name, Any if name == "messages" else str) for name in program.arg_names}
