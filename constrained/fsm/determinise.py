@@ -8,6 +8,7 @@ beside the whole. So lookarounds work anywhere, inside repetitions too.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -78,9 +79,10 @@ class Nfa:
         self.moves.append([])
         return len(self.moves) - 1
 
-    def without_text(self, state: int) -> set[int]:
-        """All states that are reached from one without text, itself included; no guards are passed."""
-        seen, stack = {state}, [state]
+    def without_text(self, states: Iterable[int]) -> set[int]:
+        """All states that are reached from these without text, themselves included; no guards are passed."""
+        seen = set(states)
+        stack = list(seen)
         while stack:
             for after in self.moves[stack.pop()]:
                 if after not in seen:

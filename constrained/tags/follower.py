@@ -19,8 +19,9 @@ Item = tuple[int, int]
 """A place, and how far it is written: characters of a text, a state of a pattern's automaton, or _UNBEGUN."""
 
 _UNBEGUN = -1
-MAX_SPOTS = 10_000
-"""That are remembered."""
+MAX_ITEMS = 200_000
+"""In the states that are remembered: 30 MB."""
+_SPOT_ITEMS = 5  # that weigh as much as a state without any
 _SCALAR = r'"(?:[^"\\]|\\.)*"|-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|true|false|null'
 
 
@@ -52,6 +53,7 @@ class Follower:
         trees = {atom.tree for atom in self._places.atoms if isinstance(atom, Lexeme)}
         self._automata = {tree: _Automaton(tree) for tree in trees}
         self._spots: dict[tuple[frozenset[Item], bytes], Spot] = {}
+        self._num_items = 0
         self.start = self._spot(self._begun(self._places.start))
 
     def move(self, spot: Spot, byte: int) -> Spot:
@@ -65,10 +67,11 @@ class Follower:
         key = frozenset(items), pending
         found = self._spots.get(key)
         if found is None:
-            if len(self._spots) >= MAX_SPOTS:
+            self._num_items += len(key[0]) + _SPOT_ITEMS
+            if self._num_items > MAX_ITEMS:
                 for old in list(self._spots.values()):
                     old.moves = {}
-                self._spots = {}
+                self._spots, self._num_items = {}, 0
             found = self._spots[key] = Spot(*key)
         return found
 
@@ -88,31 +91,30 @@ class Follower:
                 found.after = self._spot(self._begun(self._places.after(opened)))
                 found.watch = next((watch for p in opened if (watch := self._document(p).watch) is not None), None)
                 return found
-        return self._spot(item for one in spot.items for item in self._step(one, char))
+        written: dict[int, set[int]] = {}
+        for place, state in spot.items:
+            written.setdefault(place, set()).add(state)
+        return self._spot(item for place, states in written.items() for item in self._step(place, states, char))
 
     def _document(self, place: int) -> Document:
         atom = self._places.atoms[place]
         assert isinstance(atom, Document)
         return atom
 
-    def _step(self, item: Item, char: str) -> Iterable[Item]:
-        place, written = item
+    def _step(self, place: int, states: set[int], char: str) -> list[Item]:
         atom = self._places.atoms[place]
         if isinstance(atom, Document | Lexeme):
             automaton = self._automata[atom.tree] if isinstance(atom, Lexeme) else self._scalar
-            if written == _UNBEGUN:
+            if _UNBEGUN in states:
                 assert isinstance(atom, Document)
-                if ord(char) not in atom.first or char in "{[":
-                    return ()
-                states, has_ended = automaton.step_all(automaton.start, char)
-            else:
-                states, has_ended = automaton.step(written, char)
+                begins = ord(char) in atom.first and char not in "{["
+                states = states - {_UNBEGUN} | (automaton.start if begins else set())
+            following, has_ended = automaton.step(states, char)
         else:
-            if atom.text[written : written + 1] != char:
-                return ()
-            has_ended = written + 1 == len(atom.text)
-            states = frozenset() if has_ended else frozenset({written + 1})
-        items = [(place, state) for state in states]
+            matched = {state + 1 for state in states if atom.text[state : state + 1] == char}
+            has_ended = len(atom.text) in matched
+            following = frozenset(matched - {len(atom.text)})
+        items = [(place, state) for state in following]
         return [*items, *self._begun(self._places.follow[place])] if has_ended else items
 
     def _begun(self, places: Iterable[int]) -> list[Item]:
@@ -137,27 +139,17 @@ class _Automaton:
         self._nfa = Nfa(self._alphabet)
         first = self._nfa.state()
         self._end = self._nfa.build(tree, first)
-        self._closures: dict[int, tuple[frozenset[int], bool]] = {}
-        self.start = self._closure(first)[0]
+        self.start = self._reading(self._nfa.without_text([first]))
 
-    def step(self, state: int, char: str) -> tuple[frozenset[int], bool]:
+    def step(self, states: Iterable[int], char: str) -> tuple[frozenset[int], bool]:
         """The states after a character, and whether the pattern may be over there."""
-        edge = self._nfa.edges[state]
-        assert edge is not None
-        if self._alphabet.class_of(ord(char)) not in edge[0]:
-            return frozenset(), False
-        return self._closure(edge[1])
+        found, after = self._alphabet.class_of(ord(char)), []
+        for state in states:
+            edge = self._nfa.edges[state]
+            if edge is not None and found in edge[0]:
+                after.append(edge[1])
+        reached = self._nfa.without_text(after)
+        return self._reading(reached), self._end in reached
 
-    def step_all(self, states: Iterable[int], char: str) -> tuple[frozenset[int], bool]:
-        """As `step`, from any of these."""
-        stepped = [self.step(state, char) for state in states]
-        return frozenset().union(*(found for found, _ in stepped)), any(has_ended for _, has_ended in stepped)
-
-    def _closure(self, state: int) -> tuple[frozenset[int], bool]:
-        """What can be reached without text and reads some, and whether the end can."""
-        known = self._closures.get(state)
-        if known is None:
-            reached = self._nfa.without_text(state)
-            reading = frozenset(s for s in reached if self._nfa.edges[s] is not None)
-            known = self._closures[state] = reading, self._end in reached
-        return known
+    def _reading(self, states: set[int]) -> frozenset[int]:
+        return frozenset(state for state in states if self._nfa.edges[state] is not None)

@@ -179,7 +179,7 @@ class _Lexer:
         known = self.closures.get(state)
         if known is None:
             # only states that read or end something are told apart
-            reached = self.nfa.without_text(state)
+            reached = self.nfa.without_text([state])
             known = frozenset(s for s in reached if self.nfa.edges[s] is not None or s in self.ended_at)
             self.closures[state] = known
         return known
