@@ -1,5 +1,5 @@
-"""The native step on GGUF files of every family says what transformers says. Files as llama.cpp's converter writes them,
-with the gguf package's names. Source of what is rearranged: convert_hf_to_gguf.py."""
+"""The native step on GGUF files of every family beside transformers. Files as llama.cpp's converter writes them, with
+the gguf package's names. Source of what is rearranged: convert_hf_to_gguf.py."""
 
 from __future__ import annotations
 
