@@ -125,7 +125,7 @@ class ShadowExecutor:
             guessed=Guessed(len(known), 0, num_steps, num_steps, num_right + num_steps, num_right),
         )
 
-    def new_predictor(self):
+    def new_predictor(self, habits=None):
         return self
 
     def learn(self, ids_N, begin) -> None:
