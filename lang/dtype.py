@@ -197,11 +197,13 @@ def parse_value(text: str, kind: Any) -> Any:
 
 def _why(text: str, error: Exception) -> str:
     """What of a whole document is wrong, or that it is none."""
+    cut = "; was it cut by max_tokens?"
     try:
-        json.loads(text)
+        data = json.loads(text)
     except ValueError:
-        return "; was it cut by max_tokens?"
-    return ": " + "; ".join(str(error).splitlines()[:3])
+        return cut
+    is_number = isinstance(data, int | float) and not isinstance(data, bool)  # the beginning of one is one
+    return ": " + "; ".join(str(error).splitlines()[:3]) + (cut if is_number else "")
 
 
 def _unnoted(kind: Any) -> Any:

@@ -27,6 +27,7 @@ REASONING_TAGS: dict[str, ReasoningTags] = {
     "minimax": _THINK_OPEN,
     "kimi": ReasoningTags("◁think▷", "◁/think▷", False),
     "mistral": ReasoningTags("[THINK]", "[/THINK]", False),
+    "gpt-oss": ReasoningTags("<|channel|>analysis<|message|>", "<|end|>", False),
 }
 
 

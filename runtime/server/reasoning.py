@@ -19,8 +19,10 @@ from .http import Answer, Request, json_response
 from .route import Route
 from .service import Service
 
-_BY_TEMPLATE = ("qwen3", "kimi", "mistral")
-"""One format for each pair of tags; what a template names is its model's."""
+_BY_TEMPLATE = {
+    "qwen3": "</think>", "kimi": "◁/think▷", "mistral": "[/THINK]", "gpt-oss": "<|channel|>analysis<|message|>",
+}  # fmt: skip
+"""One format for each pair of tags, and what the templates of its models have."""
 _TAIL = 16
 """Tokens at a prompt's end that a tag and the white space behind it may take."""
 
@@ -49,7 +51,7 @@ def format_of(service: Service) -> str | None:
         return None if asked == "none" else asked
     template = service.front.template
     source = template.source if template is not None else ""
-    return next((name for name in _BY_TEMPLATE if REASONING_TAGS[name].end in source), None)
+    return next((name for name, told in _BY_TEMPLATE.items() if told in source), None)
 
 
 def thinking_of(service: Service, prompt_ids: list[int]) -> Thinking | None:

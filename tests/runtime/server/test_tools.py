@@ -181,6 +181,27 @@ def test_a_named_parser_says_how_calls_are_told_constrained_and_read(serve, byte
     assert choice["message"]["tool_calls"][0]["function"] == {"name": "f", "arguments": '{"a": 1}'}
 
 
+def test_messages_of_channels_are_a_thought_text_and_calls(serve, stop_with):
+    reply = (
+        "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>commentary<|message|>I ask.<|end|>"
+        '<|start|>assistant<|channel|>commentary to=functions.f <|constrain|>json<|message|>{"a": 1}'
+    )
+    parsers = {"tool_call_parser": "gpt-oss", "reasoning_parser": "gpt-oss"}
+    client = serve(reply=reply.encode(), finish=stop_with(), server=parsers)
+    body = {"messages": HI, "tools": TOOLS, "max_tokens": 400}
+    (choice,) = client.post(PATH, body).json()["choices"]
+    message = choice["message"]
+    assert (message["reasoning_content"], message["content"], choice["finish_reason"]) == (
+        "Hm.",
+        "I ask.",
+        "tool_calls",
+    )
+    assert [c["function"] for c in message["tool_calls"]] == [{"name": "f", "arguments": '{"a": 1}'}]
+    told = [c["delta"] for e in client.events(PATH, body) for c in e["choices"]]
+    assert "".join(d.get("reasoning_content", "") for d in told) == "Hm."
+    assert "".join(d.get("content", "") for d in told) == "I ask."
+
+
 def test_every_named_parser_has_a_form_and_a_reader():
     assert {"auto", *FORMS} == set(PARSERS)
     with pytest.raises(ConfigError, match=r"--tool-call-parser must be one of auto, deepseekv3, .*; found 'nonsense'"):
