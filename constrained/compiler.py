@@ -45,6 +45,8 @@ class GrammarCompiler:
         self.max_bytes = max_bytes
         self.cache_bytes = cache_bytes
         self._pool = CompilePool(num_workers)
+        self._suspects = CompilePool(1)
+        """For what the child tries first, one at a time: others do not wait behind it."""
         self._trial = TrialChild(timeout_s=timeout_s, max_bytes=max_bytes)
         self._pool.submit(partial(tokenizer_for, vocabulary))
         self._is_warm = False
@@ -73,7 +75,8 @@ class GrammarCompiler:
                     return answer
                 self._running[constraint] = [answer]
                 self.num_compiles += 1
-                self._pool.submit(partial(self._work, constraint))
+                pool = self._suspects if is_suspect(constraint) else self._pool
+                pool.submit(partial(self._work, constraint))
                 return answer
         if known is not None:
             answer.set_result(known)
@@ -110,6 +113,7 @@ class GrammarCompiler:
     def close(self) -> None:
         """Ends the pool; compiles under way are abandoned."""
         self._pool.close()
+        self._suspects.close()
         self._trial.close()
 
     def _build_alphabet(self, then: Callable[[], None]) -> None:
@@ -122,6 +126,8 @@ class GrammarCompiler:
 
     def _work(self, constraint: Constraint | Healed) -> None:
         """Compiles in a worker thread; a deadline answers in its place when it takes too long."""
+        if self._is_abandoned(constraint):
+            return
         deadline = Deadline(self.timeout_s, partial(self._time_out, constraint, threading.get_ident()))
         try:
             if is_suspect(constraint):
@@ -148,12 +154,22 @@ class GrammarCompiler:
         finally:
             deadline.cancel()
 
+    def _is_abandoned(self, constraint: Constraint | Healed) -> bool:
+        """Whether nobody waits for a compile any more; it is then forgotten."""
+        with self._lock:
+            is_abandoned = all(answer.cancelled() for answer in self._running[constraint])
+            if is_abandoned:
+                del self._running[constraint]
+                self.num_compiles -= 1
+        return is_abandoned
+
     def _time_out(self, constraint: Constraint | Healed, thread_id: int) -> None:
         with self._lock:
             if constraint not in self._running:
                 return
             self.num_timeouts += 1
-        self._pool.give_up(thread_id)
+        pool = self._suspects if is_suspect(constraint) else self._pool
+        pool.give_up(thread_id)
         self._finish(constraint, GrammarTooLarge(f"the grammar did not compile within {self.timeout_s:g} s"))
 
     def _finish(self, constraint: Constraint | Healed, outcome: CompiledGrammar | GrammarError) -> None:

@@ -23,7 +23,7 @@ from typing import IO
 import msgspec
 
 from ..errors import GrammarError, GrammarTooLarge
-from .constraint import Closing, Constraint, Grammar, Healed, JsonSchema, Regex, StructuralTag
+from .constraint import Closing, Constraint, Grammar, Healed, JsonSchema, Regex, Sequence, StructuralTag
 from .pool import WALL_FACTOR
 
 SUSPECT_CHARS = 512 * 1024  # of a schema or tag; the engine's memory grows with these
@@ -50,13 +50,15 @@ def is_suspect(constraint: Constraint | Healed) -> bool:
         case Closing(inner):
             return is_suspect(inner)
         case Regex(pattern):
-            return _repeats(pattern) > SUSPECT_REPEATS or len(pattern) > SUSPECT_PATTERN
+            return len(pattern) > SUSPECT_PATTERN or _repeats(pattern) > SUSPECT_REPEATS
         case Grammar(source, syntax):
-            return syntax == "lark" or _repeats(source) > SUSPECT_REPEATS or len(source) > SUSPECT_PATTERN
+            return syntax == "lark" or len(source) > SUSPECT_PATTERN or _repeats(source) > SUSPECT_REPEATS
         case JsonSchema(schema):
             return len(schema) > SUSPECT_CHARS
         case StructuralTag(spec):
             return len(spec) > SUSPECT_CHARS
+        case Sequence(parts):
+            return any(is_suspect(part.constraint) for part in parts)
     return False
 
 

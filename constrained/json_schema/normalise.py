@@ -18,7 +18,7 @@ from .definitions import Definitions, Place
 from .disjoint import beside_node
 from .marks import HOLDS, REFUSES
 from .names import apart, property_names, with_listed_names
-from .numbers import MAX_COUNT, check_multiple, holds_inexact, is_exact, open_bound
+from .numbers import MAX_COUNT, check_multiple, check_reach, holds_inexact, is_exact, open_bound
 from .patterns import engine_pattern
 from .references import escape
 from .refusal import invalid, may_both_match, too_large, unsupported
@@ -211,6 +211,7 @@ class _Normaliser:
         """A bound of numbers; one that the engine would round is left to a judge."""
         out[key] = value
         if not is_exact(value):
+            check_reach(key, value, f"{place.pointer}/{key}")
             beside.append({HOLDS: {"schema": {key: value}, "pointer": f"{place.pointer}/{key}"}})
 
     def case(self, demands: list[Demand], place: Place) -> Schema:

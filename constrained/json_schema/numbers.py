@@ -15,6 +15,10 @@ from .refusal import too_large
 STEP = 1e-9
 LARGEST = 10**18
 """Of what the engine counts in; larger ones it refuses, rounds or dies of."""
+MAX_BOUND_DIGITS = 308
+_LOWER = frozenset(["minimum", "exclusiveMinimum"])
+_ROUND = 128
+"""Multiples of it are doubles, up to LARGEST."""
 MAX_COUNT = 2**31 - 1
 """Characters, items and properties: more than any answer has."""
 MAX_MULTIPLE = 100_000
@@ -26,7 +30,22 @@ def is_exact(value: float) -> bool:
     """Whether the engine reads and writes this number, and no other in its place."""
     if abs(value) >= LARGEST:
         return False
-    return not isinstance(value, int) or abs(value) <= 2**53 or int(Decimal(repr(float(value)))) == value
+    if not isinstance(value, int) or abs(value) <= 2**53:
+        return True
+    return int(float(value)) == int(Decimal(repr(float(value)))) == value  # as it counts, and as it writes
+
+
+def check_reach(keyword: str, value: float, pointer: str) -> None:
+    """Raises GrammarTooLarge for a bound of more digits than doubles have."""
+    if abs(value) >= 10**MAX_BOUND_DIGITS:
+        raise too_large(f"{keyword} has more than {MAX_BOUND_DIGITS} digits", keyword, pointer)
+
+
+def looser(keyword: str, value: float) -> float | None:
+    """A bound that the engine takes and that allows a little more than one that is not exact; None: there is none."""
+    if abs(value) >= LARGEST - _ROUND:
+        return None
+    return int(value) - int(value) % _ROUND if keyword in _LOWER else int(value) + -int(value) % _ROUND
 
 
 def holds_inexact(value: Any) -> bool:

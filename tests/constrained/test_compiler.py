@@ -140,3 +140,43 @@ def test_checking_needs_no_compile(own) -> None:
         own.check(Regex("([a"))
     assert own.check(JsonSchema('{"type":"string","format":"zip"}')) == ("#/format",)
     assert own.num_compiles == 0
+
+
+def held_up(monkeypatch) -> tuple[threading.Event, list]:
+    """Compiles wait for the event; the constraints whose compile began."""
+    gate, begun, real = threading.Event(), [], module.compile_constraint
+
+    def slow(constraint, vocabulary):
+        begun.append(constraint)
+        gate.wait(20)
+        return real(constraint, vocabulary)
+
+    monkeypatch.setattr(module, "compile_constraint", slow)
+    return gate, begun
+
+
+def test_what_nobody_waits_for_any_more_is_not_begun(own, monkeypatch) -> None:
+    gate, begun = held_up(monkeypatch)
+    under_way = [own.submit(Regex(f"{letter}+")) for letter in "ab"]  # as many as there are workers
+    left = own.submit(Regex("c+"))
+    asked_again = own.submit(Regex("d+"))
+    assert left.cancel()
+    assert asked_again.cancel()
+    again, last = own.submit(Regex("d+")), own.submit(Regex("e+"))
+    gate.set()
+    for future in (*under_way, again, last):
+        assert future.result(20).matcher() is not None
+    assert Regex("c+") not in begun
+    assert begun.count(Regex("d+")) == 1
+    assert own.compile(Regex("c+")).matcher() is not None
+
+
+def test_others_do_not_wait_behind_what_is_tried_first(own, monkeypatch) -> None:
+    gate = threading.Event()
+    monkeypatch.setattr(own._trial, "check", lambda constraint: gate.wait(20))
+    suspects = [own.submit(Grammar(f'start: "{letter}"', "lark")) for letter in "abc"]
+    assert own.submit(Regex("f+")).result(20).matcher() is not None
+    assert not any(future.done() for future in suspects)
+    gate.set()
+    for future in suspects:
+        assert future.result(20).matcher() is not None

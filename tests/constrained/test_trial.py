@@ -4,7 +4,17 @@ import time
 import pytest
 
 from radixlang.constrained.compiler import GrammarCompiler
-from radixlang.constrained.constraint import Choice, Closing, Grammar, Healed, JsonObject, JsonSchema, Regex
+from radixlang.constrained.constraint import (
+    Choice,
+    Closing,
+    Grammar,
+    Healed,
+    JsonObject,
+    JsonSchema,
+    Regex,
+    Sequence,
+    SequencePart,
+)
 from radixlang.constrained.trial import TrialChild, is_suspect
 from radixlang.errors import GrammarError, GrammarTooLarge
 
@@ -17,6 +27,7 @@ SUSPECT = [
     LARGE,
     Closing(Regex("a{3000}")),
     Healed("x", Regex("a{3000}")),
+    Sequence((SequencePart(Regex("a")), SequencePart(Grammar("start: /a/", "lark")))),
 ]
 PLAIN = [
     Regex(r"\d{4}-\d{2}"),
@@ -25,6 +36,7 @@ PLAIN = [
     Grammar('root ::= "a" root | "b"'),
     Healed("x"),
     Regex("a{}"),
+    Sequence((SequencePart(Regex("a")),)),
 ]
 
 

@@ -19,7 +19,9 @@ LEAST, MOST = -(2**63), 2**63 - 1
         ({"minimum": 2**53 + 1}, [2**53 + 1], [2**53]),
         ({"maximum": 2**53 + 3}, [0, 2**53 + 3], [2**53 + 4]),
         ({"exclusiveMinimum": 2**53 + 1, "exclusiveMaximum": 2**53 + 3}, [2**53 + 2], [2**53 + 1, 2**53 + 3]),
-        ({"minimum": 10**30}, [10**30], [10**30 - 1]),
+        ({"minimum": 10**18 - 1}, [10**18 - 1, 10**18], [10**18 - 2]),
+        ({"maximum": -(2**53) - 1}, [-(2**53) - 1], [-(2**53)]),
+        ({"minimum": 10**17 + 1, "maximum": 10**17 + 300}, [10**17 + 1, 10**17 + 300], [10**17, 10**17 + 301]),
         ({"minimum": 10**17}, [10**17], [10**17 - 1]),
     ],
     ids=str,
@@ -32,11 +34,20 @@ def test_bounds_hold_to_the_last_digit(check_schema, bounds, valid, invalid):
     check_schema({"type": "array", "items": schema}, [valid], [[*valid, n] for n in invalid], seeds=())
 
 
+@pytest.mark.parametrize(
+    ("keyword", "value"), [("minimum", 10**4000), ("exclusiveMaximum", -(10**400))], ids=["low", "high"]
+)
+def test_bounds_of_hundreds_of_digits_are_refused(compiler, keyword, value):
+    with pytest.raises(GrammarTooLarge) as caught:
+        compiler.compile(JsonSchema(json.dumps({"type": "integer", keyword: value})))
+    assert caught.value.pointer == f"#/{keyword}"
+
+
 def test_complements_of_far_bounds_hold_too(check_schema):
     check_schema({"type": "integer", "not": {"minimum": LEAST}}, [LEAST - 1], [LEAST, 0], seeds=())
 
 
-@pytest.mark.parametrize("value", [2**53 + 1, LEAST, -LEAST, 2**64, 10**18, -(10**18), 1e300], ids=str)
+@pytest.mark.parametrize("value", [2**53 + 1, 10**17 + 300, LEAST, -LEAST, 2**64, 10**18, -(10**18), 1e300], ids=str)
 @pytest.mark.parametrize("holder", ['{"const": %s}', '{"enum": [1, %s]}', '{"const": {"a": [%s]}}'])
 def test_constants_that_the_engine_would_round_are_refused(compiler, value, holder):
     with pytest.raises(UnsupportedGrammar) as caught:
@@ -66,7 +77,7 @@ def test_steps_of_many_digits_are_refused_with_their_place(compiler, step):
         {"type": "number", "minimum": 0.1, "maximum": 0.4, "multipleOf": 0.5},
         {"type": "number", "exclusiveMinimum": 0.1, "exclusiveMaximum": 0.2, "multipleOf": 0.1},
         {"type": "integer", "exclusiveMinimum": 3, "exclusiveMaximum": 6, "multipleOf": 3},
-        {"type": "integer", "minimum": MOST, "maximum": LEAST},
+        {"type": "integer", "minimum": 2**53 + 1, "maximum": 2**53},
     ],
     ids=str,
 )
