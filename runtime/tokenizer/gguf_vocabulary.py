@@ -18,6 +18,8 @@ from .pre_tokenizers import merges_are_skipped_for_whole_tokens, normalizer_json
 
 _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 2, 3, 4, 5, 6
 _SPACE = "▁"
+_MOST_CUT = 1 << 28
+"""Characters of all ways to cut tokens in two: twenty times those of Gemma's vocabulary, some seconds."""
 
 
 def tokenizer_json(checkpoint: GgufCheckpoint) -> str:
@@ -113,7 +115,7 @@ def _sentencepiece(checkpoint: GgufCheckpoint, tokens: list[str], types: list[in
             raise BadCheckpoint(
                 f"{checkpoint.path}: a vocabulary with neither merges nor scores; convert the model again"
             )
-        merges = _merges_by_rank(tokens, types, vocab, ranks)
+        merges = _merges_by_rank(checkpoint, tokens, types, vocab, ranks)
     prefix = metadata.get("tokenizer.ggml.add_space_prefix", not is_gemma) is True
     replace = {"type": "Replace", "pattern": {"String": " "}, "content": _SPACE}
     prepend = {"type": "Prepend", "prepend": _SPACE}
@@ -141,15 +143,28 @@ def _sentencepiece(checkpoint: GgufCheckpoint, tokens: list[str], types: list[in
 
 
 def _merges_by_rank(
-    tokens: Sequence[str], types: Sequence[int], vocab: dict[str, int], ranks: Sequence[float]
+    checkpoint: GgufCheckpoint,
+    tokens: Sequence[str],
+    types: Sequence[int],
+    vocab: dict[str, int],
+    ranks: Sequence[float],
 ) -> list[tuple[str, str]]:
-    """Every way to make a token of two others, the token of the highest rank first, then longer left parts."""
+    """Every way to make a token of two others, the token of the highest rank first, then longer left parts.
+
+    Raises BadCheckpoint where there are endlessly many.
+    """
+    lengths = {len(token) for token in tokens if token}
 
     def ways() -> Iterator[tuple[float, int, int, int, str, str]]:
+        left_to_cut = _MOST_CUT
         for index, token in enumerate(tokens):
             if types[index] != 1 and types[index] != _USER_DEFINED:
                 continue
-            for cut in range(1, len(token)):
+            cuts = [cut for cut in lengths if len(token) - cut in lengths]
+            left_to_cut -= len(token) * len(cuts)
+            if left_to_cut < 0:
+                raise BadCheckpoint(f"{checkpoint.path}: a vocabulary of overlong tokens; convert the model again")
+            for cut in cuts:
                 left, right = token[:cut], token[cut:]
                 if left in vocab and right in vocab:
                     yield -ranks[index], -cut, cut - len(token), index, left, right

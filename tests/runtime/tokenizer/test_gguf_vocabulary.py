@@ -6,6 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from radixlang.errors import BadCheckpoint, UnsupportedModel
+from radixlang.runtime.tokenizer import gguf_vocabulary
 from radixlang.runtime.tokenizer.pre_tokenizers import pre_tokenizer_json
 
 
@@ -159,3 +160,22 @@ def test_the_default_models_tokens_concatenate_to_the_text(default_model_path, o
     assert tokenizer.encode("<|im_start|>user\n1. x<|im_end|>") == [1, 4093, 198, 33, 30, 1792, 2]
     for text in odd_texts:
         assert b"".join(map(tokenizer.token_bytes, tokenizer.encode(text))) == text.encode()
+
+
+def test_an_overlong_token_is_cut_only_where_others_end(open_gguf, sentencepiece_metadata):
+    """Every cut of it, and nobody would wait for the end."""
+    metadata, tensors = sentencepiece_metadata
+    tokens = list(metadata["tokenizer.ggml.tokens"])
+    tokens[-1] = "a" * (1 << 21)
+    assert open_gguf(metadata | {"tokenizer.ggml.tokens": tokens}, tensors).encode("the")
+
+
+def test_tokens_that_are_made_in_endlessly_many_ways_are_refused(open_gguf, sentencepiece_metadata, monkeypatch):
+    metadata, tensors = sentencepiece_metadata
+    open_gguf(metadata, tensors)
+    tokens = list(metadata["tokenizer.ggml.tokens"])
+    tokens[-20:] = ["a" * i for i in range(1000, 1020)]
+    tokens[-40:-20] = ["a" * i for i in range(500, 520)]
+    monkeypatch.setattr(gguf_vocabulary, "_MOST_CUT", 100_000)
+    with pytest.raises(BadCheckpoint, match="overlong tokens"):
+        open_gguf(metadata | {"tokenizer.ggml.tokens": tokens}, tensors)
