@@ -73,7 +73,7 @@ class References:
     def _enter(self, node: dict[str, Any], pointer: str, base: str) -> str:
         own = self._own_id(node)
         if own is not None:
-            uri, fragment = urldefrag(self._joined(base, own))
+            uri, fragment = (base, own[1:]) if own.startswith("#") else urldefrag(self._joined(base, own))
             if fragment:
                 self._anchors[(uri, fragment)] = Target(node, pointer, base)
             elif uri:

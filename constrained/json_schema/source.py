@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from . import checks
@@ -13,6 +14,9 @@ from .numbers import holds_fraction
 from .references import References, Target, id_keys
 from .refusal import invalid
 from .twins import Twins
+
+_FRACTION = re.compile(r"[0-9][.eE]")
+"""Without which no number is a fraction."""
 
 
 class Source:
@@ -29,7 +33,7 @@ class Source:
         uri = str(document.get("$schema", "")) if isinstance(document, dict) else ""
         self.siblings_count = not any(f"draft-0{n}" in uri for n in (3, 4, 6, 7))
         """Keywords beside `$ref` mean something."""
-        self.has_fractions = holds_fraction(document)
+        self.has_fractions = _FRACTION.search(text) is not None and holds_fraction(document)
         self.references = References(document, siblings_count=self.siblings_count, id_keys=id_keys(uri))
         self.twins = Twins(document)
         self._rivals: dict[tuple[int, int], tuple[Any, Any, dict[int, list[int]] | None]] = {}  # by identity
