@@ -42,6 +42,7 @@ class Request:
         "bucket",
         "cached_len",
         "call",
+        "calm_needed",
         "charged",
         "client",
         "deadline_s",
@@ -60,12 +61,12 @@ class Request:
         "is_straggler",
         "logprobs",
         "mask_s",
+        "masked_fields",
         "matcher",
         "max_new_tokens",
         "namespace",
         "num_ahead",
         "num_calm",
-        "calm_needed",
         "num_correct",
         "num_passed",
         "num_proposed",
@@ -172,6 +173,8 @@ class Request:
         """Temperature … seed of its SamplePlan."""
         self.sample_fields: list[object] | None = None
         """All fields of its SamplePlan, where only `row` (0) and `counter` (6) ever change."""
+        self.masked_fields: list[object] | None = None
+        """The same where `mask_row` (7) changes, too."""
         self.scored_len = 0
         """Prompt positions whose log-probability is known end here."""
         self.logprobs: list[TokenLogprobs] = []

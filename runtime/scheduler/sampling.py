@@ -36,8 +36,12 @@ def prepare(request: Request, state: State, *, index: int) -> None:
         float(sampling.min_p),
         request.seed,
     )
-    if request.submit.constraint is None and request.ban_bias is None and request.penalties is None:
-        request.sample_fields = [0, *request.sample_head, 0, *_tail(request, -1, request.bias, EMPTY, EMPTY)]
+    if request.ban_bias is None and request.penalties is None:
+        fields = [0, *request.sample_head, 0, *_tail(request, -1, request.bias, EMPTY, EMPTY)]
+        if request.submit.constraint is None:
+            request.sample_fields = fields
+        else:
+            request.masked_fields = fields
 
 
 def sample_plan(request: Request, row: int, output_len: int, mask_row: int, *, drafted: Int32 = EMPTY) -> SamplePlan:
@@ -48,6 +52,10 @@ def sample_plan(request: Request, row: int, output_len: int, mask_row: int, *, d
     fields = request.sample_fields
     if fields is not None:
         fields[0], fields[6] = row, output_len
+        return tuple.__new__(SamplePlan, fields)
+    fields = request.masked_fields
+    if fields is not None:
+        fields[0], fields[6], fields[7] = row, output_len, mask_row
         return tuple.__new__(SamplePlan, fields)
     bias = request.bias
     if request.ban_bias is not None and output_len < request.submit.sampling.min_new_tokens:
