@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from .cursor import Path
 from .inside import DATA, NAMED, inner_schemas
-from .numbers import is_exact, looser
+from .numbers import is_exact_bound, looser
 
 UNIQUE = "x-radixlang-unique"
 """The items are distinct."""
@@ -66,7 +66,7 @@ def _stripped(node: Any) -> Any:
     for key, value in node.items():
         if key in NAMED:
             out[key] = {name: _stripped(inner) for name, inner in value.items()}
-        elif key in BOUNDS and not is_exact(value):
+        elif key in BOUNDS and not is_exact_bound(key, value):
             bound = looser(key, value)
             out |= {} if bound is None else {key: bound}
         elif key not in MARKS:

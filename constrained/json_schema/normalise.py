@@ -18,7 +18,7 @@ from .definitions import Definitions, Place
 from .disjoint import beside_node
 from .marks import HOLDS, REFUSES
 from .names import apart, property_names, with_listed_names
-from .numbers import MAX_COUNT, check_multiple, check_reach, holds_inexact, is_exact, open_bound
+from .numbers import MAX_COUNT, check_multiple, check_reach, holds_inexact, is_exact_bound, open_bound
 from .patterns import engine_pattern
 from .references import escape
 from .refusal import invalid, may_both_match, too_large, unsupported
@@ -210,7 +210,7 @@ class _Normaliser:
     def bound(key: str, value: float, out: dict[str, Any], beside: list[Any], place: Place) -> None:
         """A bound of numbers; one that the engine would round is left to a judge."""
         out[key] = value
-        if not is_exact(value):
+        if not is_exact_bound(key, value):
             check_reach(key, value, f"{place.pointer}/{key}")
             beside.append({HOLDS: {"schema": {key: value}, "pointer": f"{place.pointer}/{key}"}})
 

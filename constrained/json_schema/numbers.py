@@ -17,8 +17,8 @@ LARGEST = 10**18
 """Of what the engine counts in; larger ones it refuses, rounds or dies of."""
 MAX_BOUND_DIGITS = 308
 _LOWER = frozenset(["minimum", "exclusiveMinimum"])
-_ROUND = 128
-"""Multiples of it are doubles, up to LARGEST."""
+_ROUND = 16_000
+"""Multiples of it are doubles of at most 15 digits and zeros, up to LARGEST."""
 MAX_COUNT = 2**31 - 1
 """Characters, items and properties: more than any answer has."""
 MAX_MULTIPLE = 100_000
@@ -33,6 +33,11 @@ def is_exact(value: float) -> bool:
     if not isinstance(value, int) or abs(value) <= 2**53:
         return True
     return int(float(value)) == int(Decimal(repr(float(value)))) == value  # as it counts, and as it writes
+
+
+def is_exact_bound(keyword: str, value: float) -> bool:
+    """As `is_exact`; open bounds of integers are moved by one, which must be a double too."""
+    return is_exact(value) and (keyword in ("minimum", "maximum") or abs(value) < 2**53)
 
 
 def check_reach(keyword: str, value: float, pointer: str) -> None:
