@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -18,6 +18,8 @@ from .tool_keywords import keywords_format
 
 Format = dict[str, Any]
 """A structural tag's `format`."""
+_FLAGS = re.compile(r"\(\?[a-zA-Z]+\)")
+"""What a pattern may begin with that holds for all of it."""
 
 
 class CallGrammar(NamedTuple):
@@ -44,9 +46,12 @@ class CallGrammar(NamedTuple):
         A thought is free but for what begins a call: nothing in it could be taken for one. Raises GrammarError where
         `answer` cannot be told from calls or is none that stands beside them.
         """
-        text = None if self.answer is None else answer_format(self.answer)
+        taken = [one for one in self.form.openings if one] if self.form.channels is None else []
+        if thought is not None:
+            taken.append(thought.start)
+        text = None if self.answer is None else answer_format(self.answer, taken)
         if self.answer is not None and not self.form.openings[0]:
-            raise _conflict(self.answer, "its answers cannot be told from calls, which are JSON")
+            raise _conflict(self.answer, "such answers could be taken for calls, which are JSON by themselves")
         if self.form.channels is not None:
             form = self._in_channels(self.form.channels, text)
         else:
@@ -133,24 +138,34 @@ class CallGrammar(NamedTuple):
         return {"begin": self.form.begin(name, opening), "content": content, "end": self.form.tail + end}
 
 
-def answer_format(found: FoundConstraint) -> Format:
-    """A request's own constraint as one of the things that an answer may be. Raises GrammarError."""
+def answer_format(found: FoundConstraint, taken: Sequence[str]) -> Format:
+    """A request's own constraint as one of the things that an answer may be. Raises GrammarError.
+
+    `taken`: what begins the others, which a text that it allows does not begin with.
+    """
+    try:
+        check_constraint(found.constraint)
+    except GrammarError as error:
+        raise locate(error, found.param) from None
     match found.constraint:
         case JsonSchema(schema, "fixed", strict, "error"):
-            form: Format = {"type": "json_schema", "json_schema": json.loads(schema)}
+            form: Format = {"type": "json_schema", "json_schema": schema}
             return {**form, "strict": True} if strict else form
         case JsonObject("fixed"):
             return {"type": "json_schema", "json_schema": {"type": "object"}}
         case Regex(pattern):
-            return {"type": "regex", "pattern": pattern}
-        case Choice(choices):
+            flags = _FLAGS.match(pattern)
+            at = flags.end() if flags is not None else 0
+            others = "|".join(map(re.escape, taken)) or "(?!)"
+            return {"type": "regex", "pattern": rf"{pattern[:at]}(?!\s*(?:{others}))(?:{pattern[at:]})"}
+        case Choice(choices) if not any(choice.lstrip().startswith(tuple(taken)) for choice in choices):
             return {"type": "or", "elements": [{"type": "const_string", "value": choice} for choice in choices]}
     raise _conflict(found, "give a JSON schema without options")
 
 
 def _conflict(found: FoundConstraint, why: str) -> GrammarError:
     return GrammarError(
-        f'{found.param} cannot be combined with tools that may be called: {why}, or tool_choice: "none"',
+        f'{found.param} cannot be combined with tools that may be called: {why}; or take tool_choice: "none"',
         code="conflicting_constraints",
         param=found.param,
     )

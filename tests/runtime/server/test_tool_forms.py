@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radixlang.constrained.constraint import JsonSchema, Regex
+from radixlang.constrained.constraint import Choice, JsonSchema, Regex
 from radixlang.constrained.fields import FoundConstraint
 from radixlang.constrained.translate import compile_constraint
 from radixlang.constrained.vocabulary import Vocabulary
@@ -175,6 +175,22 @@ def test_a_constraint_that_cannot_stand_beside_calls_is_refused(grammar_of):
         with pytest.raises(GrammarError) as told:
             grammar_of(HERMES, answer=FoundConstraint(asked, "response_format.json_schema.schema"))
         assert told.value.param == "response_format.json_schema.schema"
+
+
+@pytest.mark.parametrize(
+    ("form", "thought"), [(HERMES, None), (HERMES, THINK), (MISTRAL_ARGS, None), (PYTHONIC, None), (PYTHONIC, THINK)]
+)
+def test_an_answer_of_a_pattern_is_never_taken_for_a_call_or_a_thought(grammar_of, form, thought):
+    for pattern in (r"[\s\S]*", r"(?i)[^Q]*"):
+        grammar = grammar_of(form, thought=thought, answer=FoundConstraint(Regex(pattern), "regex"))
+        wrong = with_arguments(form, 'a="x"' if form is PYTHONIC else '{"a": "x"}')
+        assert accepts(grammar, "free <text")
+        assert accepts(grammar, ONE[form])
+        for text in (wrong, "\n" + wrong):
+            assert not accepts(grammar, text), text
+        assert accepts(grammar, "<think>hm") == (thought is None)
+    with pytest.raises(GrammarError, match="cannot be combined"):
+        grammar_of(form, answer=FoundConstraint(Choice(("yes", form.openings[0])), "choices"))
 
 
 def test_special_tokens_may_write_what_opens_calls(grammar_of):

@@ -253,13 +253,25 @@ def test_a_format_beside_tools_is_what_answers_without_a_call_have(serve, tools,
     assert choice["message"]["tool_calls"][0]["function"] == {"name": "f", "arguments": '{"a": "}"}'}
     calls, answer = json.loads(client.submits[-1].constraint.spec)["format"]["elements"]
     assert calls["tags"][0]["content"]["json_schema"] == (SCHEMA if tools is STRICT else {"type": "object"})
-    assert answer["json_schema"] == SCHEMA
+    assert json.loads(answer["json_schema"]) == SCHEMA
     client.post(PATH, {**body, "tool_choice": "none"})
     assert client.submits[-1].constraint == JsonSchema(json.dumps(SCHEMA))
     refused = client.post(PATH, {**body, "tool_choice": "required"})
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "conflicting_constraints")
     refused = client.post(PATH, {"messages": HI, "tools": tools, "ebnf": 'root ::= "a"'})
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "ebnf")
+
+
+def test_a_format_that_is_none_is_refused_in_its_place_beside_tools(serve):
+    client = serve(reply=b"x", info={"max_context": 4096})
+    for field, value, param in (
+        ("json_schema", "{nonsense", "json_schema"),
+        ("json_schema", '{"type": "nonsense"}', "json_schema.type"),
+        ("regex", "(", "regex"),
+    ):
+        refused = client.post(PATH, {"messages": HI, "tools": TOOLS, field: value})
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, param)
+    assert not client.submits
 
 
 @pytest.mark.parametrize("choice", ["auto", "required"])
