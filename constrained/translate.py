@@ -78,7 +78,7 @@ def check_constraint(constraint: Constraint) -> tuple[str, ...]:
         case Choice(choices) if not choices:
             raise UnsatisfiableGrammar("there is no choice to choose from")
         case Xml(spec, whitespace):
-            check_productive(rules_of(spec, whitespace))
+            check_productive(rules_of(spec, whitespace), "the root element")
         case Closing(inner):
             return check_constraint(inner)
         case Sequence(parts):
@@ -115,7 +115,7 @@ def compile_constraint(constraint: Constraint | Healed, vocabulary: Vocabulary) 
             return _rules_grammar(_rules(source), vocabulary)
         case Xml(spec, whitespace):
             rules = rules_of(spec, whitespace)
-            check_productive(rules)
+            check_productive(rules, "the root element")
             return _rules_grammar(rules, vocabulary)
         case StructuralTag(spec):
             tag = tags_to_lark(spec, special_tokens=vocabulary.special_names)
@@ -166,7 +166,11 @@ def regex_grammar(tree: Node, vocabulary: Vocabulary) -> CompiledGrammar:
 
 def engine_regex(tree: Node, vocabulary: Vocabulary) -> GuidanceGrammar:
     """A pattern on the engine, whatever its size."""
-    return GuidanceGrammar(llguidance.LLMatcher.grammar_from_regex(to_engine(without_edges(tree))), vocabulary)
+    source = llguidance.LLMatcher.grammar_from_regex(to_engine(without_edges(tree)))
+    try:
+        return GuidanceGrammar(source, vocabulary)
+    except GrammarSyntaxError:  # it is well formed, Python has read it
+        raise GrammarTooLarge("the pattern is nested too deeply") from None
 
 
 def _rules_grammar(rules: Rules, vocabulary: Vocabulary) -> CompiledGrammar:

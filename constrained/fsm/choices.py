@@ -15,8 +15,9 @@ MAX_STATES = 60_000  # of 256 columns each while building: 60 MiB
 def of_strings(strings: Sequence[bytes], absent: frozenset[int] = frozenset()) -> ByteDfa:
     """Accepts exactly these; those that hold a byte in `absent` are left out. Raises GrammarTooLarge."""
     words = sorted({s for s in strings if not absent.intersection(s)})
-    if max(map(len, words), default=0) >= MAX_STATES:
-        raise GrammarTooLarge("a choice is too long")
+    longest = max(map(len, words), default=0)
+    if longest >= MAX_STATES:
+        raise GrammarTooLarge(f"a choice has {longest} bytes; fewer than {MAX_STATES} are served")
     rows: dict[tuple[bool, tuple[tuple[int, int], ...]], int] = {}
     order: list[tuple[bool, tuple[tuple[int, int], ...]]] = []
 

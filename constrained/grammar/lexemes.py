@@ -39,8 +39,11 @@ def as_pattern(rules: Rules) -> Node | None:
         return None
 
 
-def check_productive(rules: Rules) -> None:
-    """Raises UnsatisfiableGrammar if no string can be derived from `root`, GrammarTooLarge if only very long ones."""
+def check_productive(rules: Rules, start: str = "root") -> None:
+    """Raises UnsatisfiableGrammar if no string can be derived from `root`, GrammarTooLarge if only very long ones.
+
+    `start`: what the user knows it as.
+    """
     lengths: dict[str, float] = dict.fromkeys(rules, math.inf)
     order = _leaves_first(rules)
     for _ in range(MAX_ROUNDS):
@@ -54,7 +57,7 @@ def check_productive(rules: Rules) -> None:
     else:
         raise GrammarTooLarge("the grammar's rules depend on each other in too many ways")
     if lengths[START_RULE] == math.inf:
-        raise UnsatisfiableGrammar("no text can be derived from root: its rules contain themselves without end")
+        raise UnsatisfiableGrammar(f"no text can be derived from {start}: it contains itself without end")
     if lengths[START_RULE] > MAX_SHORTEST:
         raise GrammarTooLarge(f"the shortest answer has more than {MAX_SHORTEST} characters")
 

@@ -6,7 +6,7 @@ import pytest
 
 from radixlang.constrained import compiler as module
 from radixlang.constrained.compiler import GrammarCompiler
-from radixlang.constrained.constraint import Choice, Grammar, JsonSchema, Regex, StructuralTag
+from radixlang.constrained.constraint import Choice, Grammar, JsonSchema, Regex, StructuralTag, Xml
 from radixlang.errors import (
     GrammarError,
     GrammarSyntaxError,
@@ -180,3 +180,19 @@ def test_others_do_not_wait_behind_what_is_tried_first(own, monkeypatch) -> None
     gate.set()
     for future in suspects:
         assert future.result(20).matcher() is not None
+
+
+@pytest.mark.parametrize(
+    ("constraint", "code", "told"),
+    [
+        (Xml("<!ELEMENT a (a)>"), "unsatisfiable_schema", "root element"),
+        (Grammar('root ::= "a" root'), "unsatisfiable_schema", "from root"),
+        (Choice(("x" * 70_000, "y")), "grammar_too_large", "70000 bytes"),
+        (Regex("(?:" * 90 + "[ab]{1,9}" + "c?)*" * 90 + "[a-z]{1,900}"), "grammar_too_large", "nested too deeply"),
+    ],
+    ids=["xml", "grammar", "choice", "regex"],
+)
+def test_refusals_speak_of_what_the_user_wrote(own, constraint, code, told) -> None:
+    with pytest.raises(GrammarError, match=told) as caught:
+        own.compile(constraint)
+    assert caught.value.code == code
