@@ -260,7 +260,7 @@ class GuidanceMatcher(Steady):
         return self._error
 
 
-_TOO_LARGE = ("too large", "too big", "fuel", "limit", "too many", "too complex", "; max is ")
+_TOO_LARGE = ("too large", "too big", "fuel", "limit", "too many", "too complex", "; max is ", "too deeply")
 
 
 def error_of(message: str) -> GrammarError:
@@ -269,6 +269,8 @@ def error_of(message: str) -> GrammarError:
     lowered = message.lower()
     if "unsatisfiable" in lowered:
         return UnsatisfiableGrammar(text)
+    if "symbols.len()" in lowered:  # it counts to 65,535
+        return GrammarTooLarge("the grammar has too many parts; ask for fewer or smaller schemas at once")
     if any(word in lowered for word in _TOO_LARGE):
         return GrammarTooLarge(text)
     return GrammarSyntaxError(text)

@@ -76,6 +76,8 @@ def test_a_matcher_over_the_engines_limits_says_so_and_stays_quiet(vocabulary) -
         ("Parser Error: Current row has 5207 items; max is 5000; consider", GrammarTooLarge),
         ("lexer error: too many expressions", GrammarTooLarge),
         ("unknown name", GrammarSyntaxError),
+        ("panic: assertion failed: grammar.symbols.len() < u16::MAX as usize - 10", GrammarTooLarge),
+        ("lark grammar too deeply nested (at T23)", GrammarTooLarge),
     ],
 )
 def test_the_engines_words_become_our_errors(message: str, kind: type) -> None:
