@@ -222,7 +222,7 @@ class ServerConfig:
                 told = f"--reasoning-parser must be one of {known}; found {self.reasoning_parser!r}"
                 raise ConfigError(told, param="reasoning_parser")
         if self.tool_call_parser != "auto":
-            from .server.tool_forms import FORMS  # rarely asked for
+            from .server.tools.forms import FORMS  # rarely asked for
 
             if self.tool_call_parser not in FORMS:
                 known = ", ".join(("auto", *sorted(FORMS)))

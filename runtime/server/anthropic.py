@@ -21,8 +21,8 @@ from .http import Answer, EventStream, Request, json_response
 from .messages import prompt_ids, template_messages
 from .route import Handler, Route
 from .service import Service
-from .tool_stream import ToolStream
-from .tools import ToolPlan, plan_tools, read
+from .tools.plan import ToolPlan, plan_tools, read
+from .tools.stream import ToolStream
 
 _encode = msgspec.json.Encoder().encode
 _NAMES = {"max_new_tokens": "max_tokens", "stop": "stop_sequences"}

@@ -24,8 +24,8 @@ from .reasoning import Thinking, Thoughts
 from .route import Route
 from .service import Service
 from .streaming import DONE, event
-from .tool_stream import ToolStream
-from .tools import ToolPlan, call_object, plan_tools, read
+from .tools.plan import ToolPlan, call_object, plan_tools, read
+from .tools.stream import ToolStream
 
 _encode = msgspec.json.Encoder().encode
 

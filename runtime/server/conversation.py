@@ -17,7 +17,7 @@ from .messages import prompt_ids
 from .openai_fields import client_of
 from .reasoning import Thinking, thinking_of, told_apart
 from .service import Service
-from .tools import ToolPlan
+from .tools.plan import ToolPlan
 
 
 def obliged(

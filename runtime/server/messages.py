@@ -13,8 +13,8 @@ from ...lang.jinja_sandbox import MAX_OUTPUT
 from ..front import Front
 from .openai_fields import text_of_parts
 from .service import Service
-from .tool_text import with_tool_text
-from .tools import ToolPlan
+from .tools.plan import ToolPlan
+from .tools.text import with_tool_text
 
 MAX_MESSAGES = 4096
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")

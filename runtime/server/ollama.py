@@ -26,8 +26,8 @@ from .openai_logprobs import chat_logprobs
 from .reasoning import Thinking
 from .route import Route
 from .service import Service
-from .tool_stream import ToolStream
-from .tools import ToolPlan, plan_tools, read
+from .tools.plan import ToolPlan, plan_tools, read
+from .tools.stream import ToolStream
 
 _encode = msgspec.json.Encoder().encode
 _OPTIONS = {

@@ -10,8 +10,8 @@ from ...errors import RequestError
 from .http import Answer, Request, json_response
 from .route import Route
 from .service import Service
-from .tool_parsers import PARSERS, parse
-from .tools import plan_tools
+from .tools.parsers import PARSERS, parse
+from .tools.plan import plan_tools
 
 
 class ParseBody(msgspec.Struct):

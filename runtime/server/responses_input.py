@@ -8,8 +8,8 @@ from ...constrained.fields import FoundConstraint, response_format
 from ...constrained.wire import ConstraintFields, asked_in, constraint_in
 from ...errors import GrammarError, RequestError
 from .messages import template_messages
-from .tool_forms import ToolForm
-from .tools import ToolPlan, plan_tools
+from .tools.forms import ToolForm
+from .tools.plan import ToolPlan, plan_tools
 
 _IGNORED_ITEMS = frozenset({"reasoning", "item_reference", "web_search_call", "file_search_call", "computer_call"})
 

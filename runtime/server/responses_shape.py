@@ -16,8 +16,8 @@ from .errors import error_object
 from .generation import Tally, gather
 from .http import Answer, json_response
 from .responses_input import ResponsesBody
-from .tool_stream import ToolStream
-from .tools import ToolPlan, call_object, read
+from .tools.plan import ToolPlan, call_object, read
+from .tools.stream import ToolStream
 
 _encode = msgspec.json.Encoder().encode
 

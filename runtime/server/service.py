@@ -19,7 +19,7 @@ from .responses_store import ResponsesStore
 from .shelf import Shelf
 from .streaming import Sweeper
 from .tenants import Tenants
-from .tool_forms import ToolForm, form_of
+from .tools.forms import ToolForm, form_of
 
 if TYPE_CHECKING:
     from ..programs.published import Published

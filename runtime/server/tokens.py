@@ -14,7 +14,7 @@ from .http import Answer, Request, json_response
 from .messages import prompt_ids, render, template_messages
 from .route import Route
 from .service import Service
-from .tools import plan_tools
+from .tools.plan import plan_tools
 
 
 class TokenizeBody(msgspec.Struct):

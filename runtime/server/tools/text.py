@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from .tool_forms import ToolForm
-from .tools import ToolPlan
+from .forms import ToolForm
+from .plan import ToolPlan
 
 
 def with_tool_text(messages: list[dict[str, Any]], plan: ToolPlan) -> list[dict[str, Any]]:

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from radixlang.constrained.constraint import JsonSchema, StructuralTag
 from radixlang.errors import ConfigError, GrammarError, RequestError
 from radixlang.runtime.config import ServerConfig
-from radixlang.runtime.server.tool_forms import FORMS, PYTHONIC
-from radixlang.runtime.server.tool_parsers import PARSERS, parse
-from radixlang.runtime.server.tool_stream import ToolStream
-from radixlang.runtime.server.tools import plan_tools, read
+from radixlang.runtime.server.tools.forms import FORMS, PYTHONIC
+from radixlang.runtime.server.tools.parsers import PARSERS, parse
+from radixlang.runtime.server.tools.plan import plan_tools, read
+from radixlang.runtime.server.tools.stream import ToolStream
 
 PATH = "/v1/chat/completions"
 HI = [{"role": "user", "content": "hi"}]

@@ -13,7 +13,7 @@ from radixlang.constrained.vocabulary import Vocabulary
 from radixlang.errors import GrammarError
 from radixlang.lang.jinja import JinjaChatTemplate
 from radixlang.lang.reasoning import REASONING_TAGS
-from radixlang.runtime.server.tool_forms import (
+from radixlang.runtime.server.tools.forms import (
     DEEPSEEK_V3,
     DEEPSEEK_V31,
     GPT_OSS,
@@ -27,8 +27,8 @@ from radixlang.runtime.server.tool_forms import (
     QWEN,
     form_of,
 )
-from radixlang.runtime.server.tool_stream import ToolStream
-from radixlang.runtime.server.tools import plan_tools, read
+from radixlang.runtime.server.tools.plan import plan_tools, read
+from radixlang.runtime.server.tools.stream import ToolStream
 
 SCHEMA = {
     "type": "object",

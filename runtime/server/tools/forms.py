@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal, NamedTuple
 
-from ...lang.jinja import JinjaChatTemplate
+from ....lang.jinja import JinjaChatTemplate
 
 NAME = "NAME"
 """Where a form's head has the tool's name."""

@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ...constrained.json_schema.cursor import JsonCursor
-from ...lang.reasoning import ReasoningTags
-from .tool_forms import NAME
-from .tool_grammar import CallGrammar
-from .tool_keywords import KeywordsEnd, keywords_to_json
+from ....constrained.json_schema.cursor import JsonCursor
+from ....lang.reasoning import ReasoningTags
+from .forms import NAME
+from .grammar import CallGrammar
+from .keywords import KeywordsEnd, keywords_to_json
 
 BETWEEN = " \t\n;"
 """What may stand between calls and is no text."""

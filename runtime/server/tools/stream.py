@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .tool_parsers import MARKERS, ToolCall, parse
-from .tool_reader import BETWEEN, CallReader, Piece, open_end
-from .tools import ToolPlan, call_object
+from .parsers import MARKERS, ToolCall, parse
+from .plan import ToolPlan, call_object
+from .reader import BETWEEN, CallReader, Piece, open_end
 
 _TAG, _END = "<tool_call>", "</tool_call>"
 _STARTS = (_TAG, *MARKERS)

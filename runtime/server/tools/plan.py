@@ -12,13 +12,13 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from ...constrained.fields import FoundConstraint
-from ...errors import RequestError
-from ...lang.reasoning import ReasoningTags
-from .tool_forms import HERMES, ToolForm
-from .tool_grammar import CallGrammar, check_schema
-from .tool_parsers import Parsed, ToolCall, parse
-from .tool_reader import BETWEEN, CallReader
+from ....constrained.fields import FoundConstraint
+from ....errors import RequestError
+from ....lang.reasoning import ReasoningTags
+from .forms import HERMES, ToolForm
+from .grammar import CallGrammar, check_schema
+from .parsers import Parsed, ToolCall, parse
+from .reader import BETWEEN, CallReader
 
 MAX_TOOLS = 4096
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")

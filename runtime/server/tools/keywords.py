@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ...errors import UnsupportedGrammar
+from ....errors import UnsupportedGrammar
 
 _SERVED = frozenset({
     "$defs", "$schema", "additionalProperties", "definitions", "description", "properties", "required", "title", "type",

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from ...constrained.constraint import Choice, JsonObject, JsonSchema, Regex, StructuralTag
-from ...constrained.fields import FoundConstraint, locate
-from ...constrained.translate import check_constraint
-from ...errors import GrammarError
-from ...lang.reasoning import ReasoningTags
-from .tool_forms import Channels, ToolForm
-from .tool_keywords import keywords_format
+from ....constrained.constraint import Choice, JsonObject, JsonSchema, Regex, StructuralTag
+from ....constrained.fields import FoundConstraint, locate
+from ....constrained.translate import check_constraint
+from ....errors import GrammarError
+from ....lang.reasoning import ReasoningTags
+from .forms import Channels, ToolForm
+from .keywords import keywords_format
 
 Format = dict[str, Any]
 """A structural tag's `format`."""

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from .tool_keywords import KeywordsEnd, keywords_to_json
+from .keywords import KeywordsEnd, keywords_to_json
 
 MARKERS = ("<|python_tag|>", "[TOOL_CALLS]", "<｜tool▁calls▁begin｜>")
 """What begins calls that are read when the answer is whole."""
