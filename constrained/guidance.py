@@ -85,13 +85,15 @@ def tokenizer_for(vocabulary: Vocabulary) -> llguidance.LLTokenizer:
 def _slices() -> list[str]:
     """Sets of tokens that the engine allows at once where a lexeme takes all of a set's texts.
 
-    Its own are of the texts in JSON strings, of up to 10 characters and more; those of words, before them, serve names
-    and the like, those of fewer characters strings that are nearly full. With them the masks of our sample's documents
-    take 15 to 20 % less, those of a string of at most ten characters 35 %.
+    Words, which serve names and the like, then texts in JSON strings by their length, for strings that are nearly full.
+    With them the masks of our sample's documents take a third less than with the engine's own. They are written as a
+    character and more of it: the engine then finds their room in one of several alternatives too, as in the host of a
+    URI, whose masks take a seventh of what they do with `[a-z]{1,10}`.
     """
-    space, *strings = llguidance.LLTokenizer.general_slices()
-    short = [rf'[^"\\\x00-\x1F\x7F]{{1,{most}}}' for most in (4, 7)]
-    return [space, "[a-z]{1,10}", "[a-z]+", "[a-zA-Z0-9]{1,10}", *short, *strings]
+    space, *_ = llguidance.LLTokenizer.general_slices()
+    words = [("[a-z]", 10), ("[a-z]", None), ("[a-zA-Z]", 10), ("[a-zA-Z0-9]", 10)]
+    texts = [(r'[^"\\\x00-\x1F\x7F]', most) for most in (4, 7, 10, 14, 19, None)]
+    return [space, *(f"{one}{one}{'*' if most is None else f'{{0,{most - 1}}}'}" for one, most in words + texts)]
 
 
 class GuidanceGrammar:
