@@ -54,8 +54,15 @@ Body = Lexeme | Text | Document | Token | Seq | Alt | Repeat
 
 
 def seq(*parts: Body) -> Body:
-    """One after the other."""
-    return parts[0] if len(parts) == 1 else Seq(parts)  # type: ignore[arg-type]
+    """One after the other; texts that are neighbours are one text."""
+    found: list[Any] = []
+    for part in parts:
+        for one in part.parts if isinstance(part, Seq) else (part,):
+            if found and isinstance(one, Text) and isinstance(found[-1], Text):
+                found[-1] = Text(found[-1].text + one.text)
+            else:
+                found.append(one)
+    return found[0] if len(found) == 1 else Seq(tuple(found))
 
 
 def alt(*options: Body) -> Body:

@@ -257,16 +257,21 @@ class _Writer:
     def one_of(self, tags: list[tuple[Any, str]], begun: str) -> Body:
         """One of these tags, each with its pointer; `begun`: how much of their begins has been read.
 
-        Those that end alike share their end: many are told apart in less time.
+        Those with the same content share it, those that end alike their end: many are told apart in less time.
         """
-        by_end: dict[Body, list[Body]] = {}
+        by_end: dict[Body, dict[Body, list[Body]]] = {}
         for spec, pointer in tags:
-            inside, end = self.tag(spec, pointer, begun)
-            by_end.setdefault(end, []).append(inside)
-        return alt(*(alt(*some) if end == seq() else seq(alt(*some), end) for end, some in by_end.items()))
+            head, inside, end = self.tag(spec, pointer, begun)
+            by_end.setdefault(end, {}).setdefault(inside, []).append(head)
+        return alt(
+            *(
+                seq(alt(*(seq(alt(*heads), inside) for inside, heads in some.items())), end)
+                for end, some in by_end.items()
+            )
+        )
 
-    def tag(self, spec: Any, pointer: str, begun: str) -> tuple[Body, Body]:
-        """begin and content, and end, if that is apart; `begun`: how much of begin has been read."""
+    def tag(self, spec: Any, pointer: str, begun: str) -> tuple[Body, Body, Body]:
+        """begin, content, and end, if that is apart; `begun`: how much of begin has been read."""
         if not isinstance(spec, dict):
             raise invalid("a tag is an object with begin, content and end", "tags", pointer)
         check_keys(spec, KEYS["tag"] | {"type"}, pointer)
@@ -285,19 +290,19 @@ class _Writer:
             options: list[Body] = [Lexeme(until(end, stops)) for end in ends]
             inside = repeat(Lexeme(some_text(stops)), 0, 1)
             options += [seq(inside, self.token(e)) for e in ends if e in self.special_tokens]
-            return seq(head, alt(*options)), seq()
+            return head, alt(*options), seq()
         if kind == "regex":
             assert isinstance(content, dict)
             check_keys(content, KEYS["regex"] | {"type"}, f"{pointer}/content")
             tree = self.regex(content, f"{pointer}/content")
-            return seq(head, alt(*(Lexeme(Seq((tree, literal(end)))) for end in ends))), seq()
+            return head, alt(*(Lexeme(Seq((tree, literal(end)))) for end in ends)), seq()
         if kind == "json_schema":
             assert isinstance(content, dict)
             check_keys(content, KEYS["json_schema"] | {"type"}, f"{pointer}/content")
             document = self.schema(content, f"{pointer}/content")
             self.may_run_on |= any(end and end.encode()[0] in document.more for end in ends)
-            return seq(head, document), alt(*map(self.text, ends))
-        return seq(head, self.format(content, f"{pointer}/content")), alt(*map(self.text, ends))
+            return head, document, alt(*map(self.text, ends))
+        return head, self.format(content, f"{pointer}/content"), alt(*map(self.text, ends))
 
     def regex(self, spec: dict[str, Any], pointer: str) -> Node:
         return sparse(parse_regex(as_text(spec.get("pattern"), f"{pointer}/pattern")), f"{pointer}/pattern")
