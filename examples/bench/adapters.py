@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from command import run_main
 from safetensors.numpy import save_file
 
 import radixlang as sgl
@@ -68,4 +69,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

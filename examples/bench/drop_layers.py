@@ -13,6 +13,8 @@ import re
 import struct
 from pathlib import Path
 
+from command import run_main
+
 from radixlang.runtime.store.resolve import resolve_model
 from radixlang.runtime.weights.gguf_header import HeaderReader
 
@@ -75,4 +77,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -18,6 +18,7 @@ import threading
 import time
 
 import numpy as np
+from command import run_main
 
 import radixlang as sgl
 from radixlang.runtime.config import EngineConfig
@@ -226,4 +227,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -19,6 +19,8 @@ from pathlib import Path
 import httpx
 from workloads import Request
 
+from radixlang.runtime.store.resolve import resolve_model
+
 PEERS = Path(os.environ.get("RADIXLANG_PEERS", Path.home() / ".cache" / "radixlang" / "peers"))
 
 
@@ -27,15 +29,15 @@ class Missing(Exception):
 
 
 def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """The options, with those that every comparison of engines has: rounds, threads, model (a path)."""
+    """The options, with those that every comparison of engines has: rounds, threads, model (a path).
+
+    Raises ModelNotFound.
+    """
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--model", type=Path, default=None, help="a GGUF file (default: the default model)")
+    parser.add_argument("--model", default="smollm2-135m-instruct", help="a GGUF file, or a name of the store")
     options = parser.parse_args()
-    if options.model is None:
-        from radixlang.runtime.store.resolve import resolve_model
-
-        options.model = resolve_model("smollm2-135m-instruct")
+    options.model = resolve_model(options.model)
     return options
 
 

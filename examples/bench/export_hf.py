@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from command import run_main
 from safetensors.numpy import save_file
 
 from radixlang.runtime.store.resolve import resolve_model
@@ -55,4 +56,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

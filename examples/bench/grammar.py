@@ -24,6 +24,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from command import run_main
 from grammar_answers import judge, sample_cases, schemas_to_ask
 from numpy.typing import NDArray
 
@@ -387,4 +388,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import httpx
 import jsonschema
+from command import run_main
 from engines import HttpEngine, LlamaCpp, Missing, Radixlang
 from json_schemas import TASKS
 
@@ -186,4 +187,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 import httpx
+from command import run_main
 from engines import HttpEngine, LlamaCpp, Missing, Radixlang, Vllm, parsed
 from workloads import words
 
@@ -110,4 +111,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

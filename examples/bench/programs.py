@@ -27,6 +27,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
+from command import run_main
 
 import radixlang as sgl
 from radixlang.lang.backend.base_backend import NativeBackend
@@ -365,4 +366,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

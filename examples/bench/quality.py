@@ -14,16 +14,14 @@ torch executor (extra `torch`). One table is printed; JSON goes to bench-results
 import argparse
 import itertools
 import json
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from command import run_main
 
-from radixlang.errors import RadixlangError
-from radixlang.runtime.args import fail
 from radixlang.runtime.config import EngineConfig
 from radixlang.runtime.model_runner.load import load_executor
 from radixlang.runtime.model_runner.plan import Executor, ScorePlan, StepPlan
@@ -168,7 +166,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except RadixlangError as error:
-        sys.exit(fail(error))
+    run_main(main)

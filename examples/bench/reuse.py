@@ -18,6 +18,7 @@ import statistics
 import time
 from pathlib import Path
 
+from command import run_main
 from workloads import REUSE, PerfectCache
 
 import radixlang as sgl
@@ -194,4 +195,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    run_main(main)

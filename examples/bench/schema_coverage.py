@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from command import run_main
 from grammar import percentile, read_vocabulary
 from grammar_answers import URIS
 from schema_documents import byte_compiler, compare, is_accepted
@@ -130,4 +131,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

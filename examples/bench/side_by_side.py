@@ -21,6 +21,7 @@ import statistics
 import time
 from pathlib import Path
 
+from command import run_main
 from engines import ENGINES as WHOLE
 from engines import Missing, parsed
 from llama_bench import LlamaBench
@@ -169,4 +170,4 @@ def report(values: dict, starts: dict, memory: dict) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

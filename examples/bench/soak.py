@@ -29,6 +29,9 @@ import time
 from pathlib import Path
 
 import httpx
+from command import run_main
+
+from radixlang.runtime.store.resolve import resolve_model
 
 MODEL = "smollm2-135m-instruct"
 TEXTS = ["The harbour town kept a ledger of every ship. " * n for n in (1, 4, 12)]
@@ -225,6 +228,7 @@ def main() -> int:
     options.add_argument("--model-path", default=MODEL)
     options.add_argument("--seed", type=int, default=1)
     given = options.parse_args()
+    resolve_model(given.model_path)  # a wrong name is told here
     url = f"http://127.0.0.1:{given.port}"
     command = [sys.executable, "-m", "radixlang.launch_server", "--port", str(given.port)]
     command += ["--model-path", given.model_path, "--max-total-tokens", "8192", "--log-level", "warning"]
@@ -284,4 +288,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    run_main(main)

@@ -20,6 +20,8 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from command import run_main
+
 import radixlang as sgl
 
 TOKENS = 96
@@ -186,4 +188,4 @@ def report(results: dict[str, dict[str, list[Run]]]) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

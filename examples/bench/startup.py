@@ -24,6 +24,9 @@ import time
 from pathlib import Path
 
 import httpx
+from command import run_main
+
+from radixlang.runtime.store.resolve import resolve_model
 
 IN_PROCESS = """
 import time; t0 = time.perf_counter(); marks = {}
@@ -119,6 +122,7 @@ def main() -> None:
     parser.add_argument("--against", type=Path, help="another checkout, measured in the same rounds")
     parser.add_argument("--json", type=Path, default=Path("bench-results/startup.json"))
     options = parser.parse_args()
+    resolve_model(options.model_path)  # a wrong name is told here
     print(f"load average {os.getloadavg()[0]:.2f}; one round first, uncounted, warms the page cache")
     with tempfile.TemporaryDirectory() as folder:
         sides = {"this": environment_of(None, Path(folder))}
@@ -141,4 +145,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

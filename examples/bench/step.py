@@ -20,15 +20,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from command import run_main
 
 from radixlang.runtime.config import EngineConfig
 from radixlang.runtime.model_runner.native import NativeExecutor
 from radixlang.runtime.model_runner.plan import SamplePlan, SharedPrefix, StepPlan
+from radixlang.runtime.store.resolve import resolve_model
 from radixlang.runtime.weights.open import open_checkpoint
 
 _NO_IDS = np.zeros(0, np.int32)
 _NO_VALUES = np.zeros(0, np.float32)
-DEFAULT_MODEL = "~/.cache/radixlang/models/smollm2-135m-instruct/SmolLM2-135M-Instruct.Q4_1.gguf"
+DEFAULT_MODEL = "smollm2-135m-instruct"
 
 
 RUN = 16  # slots that the scheduler gives a request at once
@@ -148,7 +150,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-    checkpoint = open_checkpoint(Path(options.model).expanduser())
+    checkpoint = open_checkpoint(resolve_model(options.model))
     executors = {
         kv: NativeExecutor(
             checkpoint,
@@ -207,4 +209,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

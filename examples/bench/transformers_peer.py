@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from command import run_main
 
 DEFAULT = Path.home() / ".cache/radixlang/models/smollm2-135m-instruct/SmolLM2-135M-Instruct.Q4_1.gguf"
 NONE = np.zeros(0, np.int32)
@@ -200,4 +201,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)
