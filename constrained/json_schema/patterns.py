@@ -15,6 +15,7 @@ from ..fsm.edges import without_edges
 from ..fsm.fallback import to_engine
 from ..fsm.pattern import END, START, Alt, Look, Node, Seq, char_sets, has_look, read_tree, strip_anchors
 from ..fsm.regex_of import regex_of
+from .controls import writable
 from .strings import ANYTHING, listed, outside
 from .unicode_sets import members_text
 
@@ -66,8 +67,8 @@ def _found_tree(pattern: str) -> Node:
 
 
 def engine_pattern(tree: Node) -> str:
-    """The tree as the text of a `pattern` that llguidance takes."""
-    return f"^(?:{to_engine(tree)})$"
+    """The tree, without what strings are not written with, as the text of a `pattern` that llguidance takes."""
+    return f"^(?:{to_engine(writable(tree))})$"
 
 
 def flatten(tree: Node) -> Node:

@@ -9,6 +9,7 @@ import llguidance
 
 from ...errors import GrammarError, GrammarSyntaxError, GrammarTooLarge
 from .complement import OtherStrings
+from .controls import may_spell
 from .patterns import REMEMBERED, engine_pattern, search_trees
 from .refusal import invalid, too_large, unsupported
 from .strings import outside
@@ -28,6 +29,8 @@ def string_patterns(value: Any, pointer: str) -> list[str]:
         grammar = llguidance.LLMatcher.grammar_from_regex(str(value))
         if llguidance.LLMatcher.validate_grammar(grammar):
             raise invalid(f"{value!r} is {error.message}", "pattern", pointer) from None
+        if may_spell(str(value)):
+            raise unsupported("control characters beside such sets are not served", "pattern", pointer) from None
         return [str(value)]
     except GrammarTooLarge as error:
         raise too_large(error.message, "pattern", pointer) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..constraint import WhiteSpace
+from .controls import escapes
 
 if TYPE_CHECKING:
     from llguidance._lib import JsonCompileOptions
@@ -19,10 +20,9 @@ ENGINE_OPTIONS: dict[WhiteSpace, JsonCompileOptions] = {
 
 
 def engine_options(whitespace: WhiteSpace, text: str) -> JsonCompileOptions:
-    """The options for a schema written as `text`.
+    """The options for a normalised schema, written as `text` in ASCII. Raises as `escapes`.
 
-    Strings are written without `\\uXXXX`: an escaped letter would let a key repeat one that is listed, and half a
-    surrogate pair is no character. Schemas that hold control characters themselves need them.
+    Strings are written without `\\uXXXX` where that can be: an escaped letter would let a key repeat a listed one, and
+    half a surrogate pair is no character.
     """
-    has_controls = any(f"\\u00{high}" in text.lower() for high in "01")
-    return {**ENGINE_OPTIONS[whitespace], "json_allowed_escapes": 'nrbtf\\"u' if has_controls else 'nrbtf\\"'}
+    return {**ENGINE_OPTIONS[whitespace], "json_allowed_escapes": escapes(text)}
