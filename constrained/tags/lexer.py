@@ -97,18 +97,23 @@ class _Lexer:
             if more & self._begins(after - self.free):
                 return None
             found.add(after)
-        if all(isinstance(self.things[n], Text) for n in places):
-            return self._after_texts(places, found)
-        if len(places) == 1:
-            ((number, group),) = places.items()
+        texts = {n: group for n, group in places.items() if isinstance(self.things[n], Text)}
+        patterns = {n: group for n, group in places.items() if n not in texts}
+        begun = self._begins(p for group in patterns.values() for p in group)
+        # Texts that begin with other bytes than the patterns never meet them.
+        patterns |= {n: texts.pop(n) for n in list(texts) if self._begins(texts[n]) & begun}
+        if not self._read_texts(texts, found):
+            return None
+        if len(patterns) == 1:
+            ((number, group),) = patterns.items()
             after = self._next(group)
             if not self._bytes_in(self.things[number]) & self._begins(after):
                 return found | {after}
-        if places and not self._walk(places, found):
+        if patterns and not self._walk(patterns, found):
             return None
         return found
 
-    def _after_texts(self, places: dict[int, set[int]], found: set[frozenset[int]]) -> set[frozenset[int]] | None:
+    def _read_texts(self, places: dict[int, set[int]], found: set[frozenset[int]]) -> bool:
         """As `_walk`, where texts alone may stand: each goes on only where another has ended that begins it."""
         after = {self.things[n].text: self._next(group) for n, group in places.items()}
         ordered = sorted(after)
@@ -117,8 +122,9 @@ class _Lexer:
                 if not longer.startswith(text):
                     break
                 if 1 << longer[len(text)].encode()[0] & self._begins(after[text]):
-                    return None
-        return found.union(after.values())
+                    return False
+        found.update(after.values())
+        return True
 
     def _bytes_in(self, tree: Node) -> int:
         """Bytes with which characters begin that the pattern has anywhere, as bits."""
@@ -129,6 +135,7 @@ class _Lexer:
         return bits
 
     def _walk(self, places: dict[int, set[int]], found: set[frozenset[int]]) -> bool:
+        """Adds to `found` what comes after these patterns and texts; False: something may go on where one has ended."""
         start = self._close(map(self._begin_of, places))
         seen, waiting = set[frozenset[int]](), [start]
         is_first = True

@@ -32,10 +32,21 @@ def rx(pattern: str) -> Lexeme:
         (alt(OBJECT, INTEGER, Text("a")), True),
         (seq(rx("a*"), Token(5, "<x>"), rx("a*")), True),
         (repeat(seq(rx("a*"), repeat(Token(5, "<x>"), 0, 1)), 0, None), False),
+        # texts beside a pattern, those that may meet it and those that cannot
+        (seq(alt(rx("[a-c]x*"), Text("de")), Text("x")), False),
+        (seq(alt(rx("[a-c]x"), Text("bxy"), Text("de")), Text("y")), False),
+        (seq(alt(rx("[a-c]x"), Text("bxy"), Text("de")), Text("z")), True),
+        (seq(alt(rx("[a-c]x"), Text("de"), Text("dey")), Text("y")), False),
+        (seq(alt(rx("[a-c]x"), Text("de"), Text("dey")), Text("z")), True),
     ],
 )
 def test_whether_greed_is_harmless(body: Body, is_harmless: bool) -> None:
     assert is_greed_harmless(body) is is_harmless
+
+
+def test_thousands_of_texts_may_stand_beside_a_pattern_that_they_cannot_meet() -> None:
+    texts = [seq(Text(f"<tool number {n} of several thousand>"), INTEGER) for n in range(3000)]
+    assert is_greed_harmless(alt(rx(r"[^<](?:.|\n)*"), *texts))
 
 
 def test_what_takes_too_long_to_say_is_refused() -> None:

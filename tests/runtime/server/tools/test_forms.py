@@ -346,11 +346,29 @@ def test_what_the_constraint_did_not_see_is_no_call():
         assert streamed(plan, list(text)) == (text, [])
 
 
-@pytest.mark.parametrize("form", [HERMES, DEEPSEEK_V31, GPT_OSS, PYTHONIC], ids=lambda form: form.name)
-def test_hundreds_of_tools_are_served(vocabulary, form):
-    tools = [{"type": "function", "function": {"name": f"f{i}", "parameters": SCHEMA}} for i in range(400)]
-    grammar = plan_tools(tools, "required", form=form).grammar.constraint(None, is_open=False).constraint
+@pytest.mark.parametrize("choice", ["auto", "required"])
+@pytest.mark.parametrize("form", [HERMES, DEEPSEEK_V31, GPT_OSS, LLAMA3, JSON, PYTHONIC], ids=lambda form: form.name)
+def test_a_thousand_tools_are_served(vocabulary, form, choice):
+    tools = [
+        {"type": "function", "function": {"name": f"f{i}", "parameters": SCHEMA, "strict": True}} for i in range(1000)
+    ]
+    grammar = plan_tools(tools, choice, form=form).grammar.constraint(None, is_open=False).constraint
     compiled = compile_constraint(grammar, vocabulary)
-    for name, is_one in (("f0", True), ("f399", True), ("f400", False)):
+    for name, is_one in (("f0", True), ("f999", True), ("f1000", False)):
         arguments = "a=1" if form is PYTHONIC else '{"a": 1}'
         assert accepts(compiled, form.begin(name, form.openings[0]) + arguments + form.tail + form.end) == is_one
+
+
+def test_tools_with_the_same_arguments_keep_their_own(vocabulary):
+    others = {**SCHEMA, "properties": {"c": {"type": "null"}}, "required": ["c"]}
+    given = {"f": SCHEMA, "g": others, "h": SCHEMA, "i": others}
+    tools = [{"type": "function", "function": {"name": n, "parameters": given[n], "strict": True}} for n in given]
+    for form in (HERMES, PYTHONIC):
+        grammar = plan_tools(tools, "required", form=form).grammar.constraint(None, is_open=False).constraint
+        compiled = compile_constraint(grammar, vocabulary)
+        for name, schema in given.items():
+            written = {"a": ("a=1", '{"a": 1}'), "c": ("c=null", '{"c": null}')}
+            for key, (keywords, document) in written.items():
+                arguments = keywords if form is PYTHONIC else document
+                call = form.begin(name, form.openings[0]) + arguments + form.tail + form.end
+                assert accepts(compiled, call) == (key in schema["required"]), call
