@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from . import mask
 from .json_schema.complement import types_of
 from .json_schema.inside import inner_schemas
+from .json_schema.names_left import NamesLeft
 from .matcher import CompiledGrammar, Matcher, Steady
 from .tags.follower import Follower, Spot
 from .vocabulary import Vocabulary
@@ -30,6 +31,8 @@ class Frame(NamedTuple):
     parent: Frame | None
     names: frozenset[bytes] | None
     """Those that an object holds, as they are spelled; None: an array."""
+    key: bytes | None = None
+    """The name under which it stands; None: it has none."""
 
 
 def _may_repeat_one(frame: Frame | None) -> bool:
@@ -51,16 +54,26 @@ class Place(NamedTuple):
     """The next string is a name."""
     spot: Spot | None = None
     """In a text with tags."""
+    key: bytes | None = None
+    """The last name of the container that is open."""
 
 
 class DistinctGrammar:
     """What `inner`, a grammar of JSON or of text with JSON in its tags, allows, without repeated names."""
 
-    def __init__(self, inner: CompiledGrammar, vocabulary: Vocabulary, tags: Follower | None = None) -> None:
-        """`tags`: None where the whole is a document."""
+    def __init__(
+        self,
+        inner: CompiledGrammar,
+        vocabulary: Vocabulary,
+        tags: Follower | None = None,
+        left: NamesLeft | None = None,
+    ) -> None:
+        """`tags`: None where the whole is a document; `left`: of the document's names, where they may run out."""
         self.inner = inner
         self.vocabulary = vocabulary
         self.tags = tags
+        self.left = left
+        self.beginning = mask.Few(vocabulary.beginning if left is not None else ())
         self.ignored = inner.ignored
         # Here in the pool, not when a mask is wanted.
         self.pieces = vocabulary.pieces
@@ -111,10 +124,27 @@ class DistinctMatcher(Steady):
         for token_id in self._grammar.suspects(place).in_row(mask_W):
             if after(place, self._vocabulary.token_bytes[token_id], self._grammar.tags) is None:
                 banned.append(token_id)
+        if self._grammar.left is not None and _may_repeat_one(place.frame):
+            banned += [t for t in self._beginning(place, mask_W) if self._after(place, t) is None]
         for token_id in banned:
             mask_W[token_id // 32] &= ~np.uint32(1 << (token_id % 32))
         if banned and mask.is_empty(mask_W):
             self._error = "every name that may stand here is in the object already"
+
+    def _beginning(self, place: Place, mask_W: NDArray[np.uint32]) -> list[int]:
+        """Tokens after which a name may have begun of which there are no more, if the row allows them."""
+        found = self._grammar.beginning.in_row(mask_W)
+        if place.name is not None and place.frame is not None:
+            begun = len(place.name)
+            pieces = self._grammar.pieces
+            rests = {
+                name[begun:end]
+                for name in place.frame.names or ()
+                if name.startswith(place.name)
+                for end in range(begun + 1, len(name) + 1)
+            }
+            found += [t for rest in rests for t in pieces.ids_of(rest) if mask.allows(mask_W, t)]
+        return found
 
     def accept(self, token_id: int) -> bool:
         following = self._after(self._places[-1], token_id)
@@ -173,12 +203,29 @@ class DistinctMatcher(Steady):
     def _after(self, place: Place, token_id: int) -> Place | None:
         if not 0 <= token_id < len(self._vocabulary.token_bytes) or token_id in self._vocabulary.eos_token_ids:
             return place
-        return after(place, self._vocabulary.token_bytes[token_id], self._grammar.tags)
+        following = after(place, self._vocabulary.token_bytes[token_id], self._grammar.tags)
+        return following if following is None or self._may_go_on(following) else None
+
+    def _may_go_on(self, place: Place) -> bool:
+        """Whether the name that is being written, or comes next, may become one that the object does not hold."""
+        left, frame = self._grammar.left, place.frame
+        if left is None or frame is None or not frame.names or not (place.wants_name or place.name is not None):
+            return True
+        return left.may_begin(_path(frame), place.name or b"", frame.names)
+
+
+def _path(frame: Frame) -> tuple[bytes | None, ...]:
+    """The names under which a container stands, from the root."""
+    path: list[bytes | None] = []
+    while frame.parent is not None:
+        path.append(frame.key)
+        frame = frame.parent
+    return tuple(path[::-1])
 
 
 def after(place: Place, data: bytes, tags: Follower | None = None) -> Place | None:
     """The place after some bytes of a JSON text, or of a text with `tags`; None: a name is repeated."""
-    frame, in_string, escaped, name, wants_name, spot = place
+    frame, in_string, escaped, name, wants_name, spot, key = place
     if in_string and not escaped and b'"' not in data and b"\\" not in data:
         return place if name is None else Place(frame, True, False, name + data, False, spot)
     for byte in data:
@@ -195,7 +242,7 @@ def after(place: Place, data: bytes, tags: Follower | None = None) -> Place | No
                     assert frame.names is not None
                     if name in frame.names:
                         return None
-                    frame, name = Frame(frame.parent, frame.names | {name}), None
+                    frame, key, name = Frame(frame.parent, frame.names | {name}, frame.key), name, None
                 continue
             escaped = byte == 0x5C and not escaped
             if name is not None:
@@ -204,16 +251,21 @@ def after(place: Place, data: bytes, tags: Follower | None = None) -> Place | No
             in_string = True
             name, wants_name = (b"" if wants_name else None), False
         elif byte == 0x7B:
-            frame, wants_name = Frame(frame, frozenset()), True
+            frame, key, wants_name = Frame(frame, frozenset(), _key(frame, key)), None, True
         elif byte == 0x5B:
-            frame, wants_name = Frame(frame, None), False
+            frame, key, wants_name = Frame(frame, None, _key(frame, key)), None, False
         elif byte in b"]}":
             frame, wants_name = (frame.parent if frame is not None else None), False
             if frame is None and spot is not None:
                 spot = spot.after
         elif byte == 0x2C:
             wants_name = frame is not None and frame.names is not None
-    return Place(frame, in_string, escaped, name, wants_name, spot)
+    return Place(frame, in_string, escaped, name, wants_name, spot, key)
+
+
+def _key(frame: Frame | None, last: bytes | None) -> bytes | None:
+    """The name of a container that begins in another one, of which `last` is the last name if it is an object."""
+    return last if frame is not None and frame.names is not None else None
 
 
 def may_repeat(schema: Any) -> bool:

@@ -29,5 +29,11 @@ class Pieces:
 
     def id_of(self, text: bytes) -> int | None:
         """A token that is exactly `text`."""
+        return next(self.ids_of(text), None)
+
+    def ids_of(self, text: bytes) -> Iterator[int]:
+        """The tokens that are exactly `text`."""
         place = bisect_left(self._texts, text)
-        return self._ids[place] if place < len(self._texts) and self._texts[place] == text else None
+        while place < len(self._texts) and self._texts[place] == text:
+            yield self._ids[place]
+            place += 1

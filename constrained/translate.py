@@ -46,6 +46,7 @@ from .json_schema.complement import ASSERTIONS
 from .json_schema.judge import watch_of
 from .json_schema.lighter import lighter
 from .json_schema.marks import first_mark, without_marks
+from .json_schema.names_left import names_left
 from .json_schema.normalise import MAX_WRITTEN, NormalisedSchema, normalise
 from .json_schema.source import Source
 from .json_schema.verify import Widened, verdict_of, widen
@@ -257,7 +258,7 @@ def _schema_grammar(
         keyword = next((key for key in sorted(ASSERTIONS, key=len, reverse=True) if key in error.message), None)
         message = f"{error.message.rstrip('.')}; simplify the schema, or take on_unsupported: verify"
         raise UnsupportedGrammar(message, keyword=keyword, pointer="#") from None
-    return DistinctGrammar(grammar, vocabulary) if may_repeat(schema) else grammar
+    return DistinctGrammar(grammar, vocabulary, left=names_left(schema)) if may_repeat(schema) else grammar
 
 
 def _lark_grammar(

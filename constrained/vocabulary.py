@@ -125,6 +125,12 @@ class Vocabulary:
         return [(t, count) for t, count in counts if count > 1]
 
     @cached_property
+    def beginning(self) -> list[int]:
+        """Text tokens after which a name may have begun, or come next: with a quotation mark or a comma."""
+        pieces = enumerate(self.token_bytes)
+        return [t for t, piece in pieces if (b'"' in piece or b"," in piece) and self.is_text(t)]
+
+    @cached_property
     def special_names(self) -> dict[str, int]:
         """Special tokens that do not end an answer, by their text; longer ones first."""
         ids = [t for t in self.special_token_ids - self.eos_token_ids if t < len(self.token_bytes)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import cached_property
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_FORCED_BYTES = 1024  # at once; the rest is forced after these
+MAX_COUNTED = 1_000_000  # strings
 
 
 class ByteDfa:
@@ -100,6 +102,30 @@ class ByteDfa:
                     if target:
                         after[int(target)] = after.get(int(target), 0) + n * int(widths[c])
             now = after
+        return counts
+
+    @cached_property
+    def num_after(self) -> list[float]:
+        """How many strings each state accepts; more than MAX_COUNTED are infinite."""
+        widths = np.bincount(self.byte_class, minlength=self.table.shape[1])
+        edges = [[(int(row[c]), int(widths[c])) for c in np.flatnonzero(row)] for row in self.table]
+        before: list[list[int]] = [[] for _ in edges]
+        waiting = [0] * len(edges)
+        for state, following in enumerate(edges):
+            targets = {target for target, _ in following}
+            waiting[state] = len(targets)
+            for target in targets:
+                before[target].append(state)
+        counts = [math.inf] * len(edges)  # of what lies on a cycle, or before one
+        ready = [state for state, count in enumerate(waiting) if not count]
+        while ready:
+            state = ready.pop()
+            count = int(self.accepting[state]) + sum(width * counts[target] for target, width in edges[state])
+            counts[state] = count if count <= MAX_COUNTED else math.inf
+            for source in before[state]:
+                waiting[source] -= 1
+                if not waiting[source]:
+                    ready.append(source)
         return counts
 
     @cached_property

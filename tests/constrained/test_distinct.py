@@ -167,11 +167,12 @@ def test_names_of_a_small_pattern_do_not_run_out(compiler, draw):
         assert not is_over or json.loads(text).keys() <= {"a", "b"}
 
 
-def test_a_grammar_whose_names_run_out_ends_with_an_error(compiler, vocabulary):
+def test_a_tag_whose_names_run_out_ends_with_an_error(compiler, vocabulary):
     schema = {"type": "object", "patternProperties": {"^[a-z]$": {"type": "integer"}}, "additionalProperties": False}
-    matcher = compiler.compile(JsonSchema(json.dumps(schema))).matcher()
+    spec = {"triggers": ["<f"], "structures": [{"begin": "<f", "schema": schema, "end": "</f"}]}
+    matcher = compiler.compile(StructuralTag(json.dumps(spec))).matcher()
     members = ", ".join(f'"{name}": 1' for name in "abcdefghijklmnopqrstuvwxyz")
-    for token in vocabulary.tokenize(f'{{{members}, "a'.encode()):
+    for token in vocabulary.tokenize(f'<f{{{members}, "a'.encode()):
         assert matcher.accept(token)
     mask_W = np.zeros(vocabulary.words, np.uint32)
     matcher.fill(mask_W)
