@@ -137,7 +137,7 @@ class _Normaliser:
             case "type":
                 out["type"] = value
             case "const" | "enum" if holds_inexact(value):
-                message = f"a number in {key} is beyond what is served, which is 2^53 and round ones below 10^18"
+                message = f"a number in {key} is beyond what is served: 15 digits, 2^53, and round ones below 10^18"
                 raise unsupported(f"{message}; write it as a string", key, f"{place.pointer}/{key}")
             case "const":
                 out["const"] = _canonical_value(value)

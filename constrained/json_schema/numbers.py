@@ -2,11 +2,13 @@
 
 llguidance 1.9.1 takes 1 for a number above 1 and below 1.5: an open bound that is a whole number is lost where the
 other one lies in the same unit. So it is moved by less than any answer writes, where a schema holds fractions at all.
-It keeps numbers as doubles, so that 2^53 passes for 2^53 + 1, and it ends the process over bounds near -2^63.
+It keeps numbers as doubles, so that 2^53 passes for 2^53 + 1, and it ends the process over bounds near -2^63. It reads
+decimals of many digits as a neighbour: of 0.09059673990867223 it makes 0.09059673990867224.
 """
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 from typing import Any
 
@@ -30,7 +32,12 @@ def is_exact(value: float) -> bool:
     """Whether the engine reads and writes this number, and no other in its place."""
     if abs(value) >= LARGEST:
         return False
-    if not isinstance(value, int) or abs(value) <= 2**53:
+    if not isinstance(value, int):
+        _, digits, exponent = Decimal(repr(value)).as_tuple()
+        whole = int("".join(map(str, digits)))
+        # It multiplies or divides the digits by a power of ten, as doubles: exact where both of them are.
+        return isinstance(exponent, int) and abs(exponent) <= 22 and int(float(whole)) == whole
+    if abs(value) <= 2**53:
         return True
     return int(float(value)) == int(Decimal(repr(float(value)))) == value  # as it counts, and as it writes
 
@@ -50,7 +57,9 @@ def looser(keyword: str, value: float) -> float | None:
     """A bound that the engine takes and that allows a little more than one that is not exact; None: there is none."""
     if abs(value) >= LARGEST - _ROUND:
         return None
-    return int(value) - int(value) % _ROUND if keyword in _LOWER else int(value) + -int(value) % _ROUND
+    if keyword in _LOWER:
+        return math.floor(value) - math.floor(value) % _ROUND
+    return math.ceil(value) + -math.ceil(value) % _ROUND
 
 
 def holds_inexact(value: Any) -> bool:

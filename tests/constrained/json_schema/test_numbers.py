@@ -1,6 +1,7 @@
 """Numbers that the engine would round, refuse without a place, or die of."""
 
 import json
+from decimal import Decimal
 
 import pytest
 
@@ -115,3 +116,32 @@ def test_counts_that_no_answer_reaches(compiler):
     with pytest.raises(GrammarTooLarge) as caught:
         compiler.compile(JsonSchema('{"type": "string", "minLength": 1e30}'))
     assert caught.value.pointer == "#/minLength"
+
+
+DECIMALS = [0.09059673990867223, 123456789.12345679, -96559.96065535299, 1.8230687000260783e-15, 5e-324, 1e-300]
+
+
+@pytest.mark.parametrize("value", DECIMALS)
+def test_decimals_that_the_engine_would_read_as_a_neighbour_are_refused(compiler, value):
+    with pytest.raises(UnsupportedGrammar, match="15 digits"):
+        compiler.compile(JsonSchema(json.dumps({"enum": [1, value]})))
+
+
+@pytest.mark.parametrize("value", [0.5, -0.134, 1e-7, 123456.123456789, 0.30000000000000, 1.5e-20, 9007199254.740991])
+def test_other_decimals_are_written_as_they_are(compiler, accepts, value):
+    grammar = compiler.compile(JsonSchema(json.dumps({"const": value})))
+    assert accepts(grammar, repr(value)) or accepts(grammar, f"{Decimal(repr(value)):f}")
+    assert is_exact(value)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "valid", "invalid"),
+    [
+        ({"maximum": 0.09059673990867223}, [0.09059673990867223, -1], [0.09059673990867224, 0.1]),
+        ({"exclusiveMinimum": 123456789.12345679}, [123456789.1234568, 200000000], [123456789.12345679, 0]),
+        ({"minimum": -0.09059673990867223, "maximum": 2}, [-0.09059673990867223, 0, -0.05], [-0.0905967399086723, -1]),
+    ],
+    ids=str,
+)
+def test_bounds_of_many_digits_hold_to_the_last(check_schema, bounds, valid, invalid):
+    check_schema({"type": "number", **bounds}, valid, invalid, seeds=())
