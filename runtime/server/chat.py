@@ -78,7 +78,7 @@ async def chat(service: Service, request: Request) -> Answer:
     shape = _Shape(service, body, plan, num_top, thinking, request.ignored)
     call = GenerateRequest(
         prompt=[ids],
-        sampling=shown(sampling, plan),
+        sampling=shown(sampling, plan, thinking),
         constraint=found.constraint if found else None,
         logprobs=LogprobRequest(output=True, num_top=num_top) if body.logprobs else None,
         rid=body.rid or body.request_id or shape.id,

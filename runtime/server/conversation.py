@@ -17,6 +17,7 @@ from .messages import prompt_ids
 from .openai_fields import client_of
 from .reasoning import Thinking, thinking_of, told_apart
 from .service import Service
+from .tools.forms import GPT_OSS
 from .tools.plan import ToolPlan
 
 
@@ -42,18 +43,20 @@ def obliged(
     elif found is not None:
         return found, None
     thinking = thinking_of(service, ids)
-    told_apart = None if shows_thoughts else thinking
+    if plan is None and thinking is not None and thinking.format == GPT_OSS.name:
+        thinking = thinking._replace(channels=GPT_OSS.channels)
+    untold = None if shows_thoughts else thinking
     if plan is None or plan.grammar is None:
-        return None, told_apart
+        return None, untold
     tags, is_open = (thinking.tags, thinking.is_open) if thinking is not None else (None, False)
     if shows_thoughts:
         plan.shown_thought, plan.is_thinking = tags, is_open
-    return plan.grammar.constraint(tags, is_open=is_open), told_apart
+    return plan.grammar.constraint(tags, is_open=is_open), untold
 
 
-def shown(sampling: SamplingParams, plan: ToolPlan | None) -> SamplingParams:
-    """The sampling with which calls can be read: a special token may open one."""
-    if plan is None:
+def shown(sampling: SamplingParams, plan: ToolPlan | None, thinking: Thinking | None) -> SamplingParams:
+    """The sampling with which calls and thoughts can be read: special tokens may open them."""
+    if plan is None and (thinking is None or not thinking.is_special):
         return sampling
     return msgspec.structs.replace(sampling, skip_special_tokens=False)
 
@@ -88,7 +91,7 @@ async def converse(
         raise InvalidSampling(error.message.replace(error.param or "\0", told or "", 1), param=told) from None
     call = GenerateRequest(
         prompt=[ids],
-        sampling=shown(params, plan),
+        sampling=shown(params, plan, thinking),
         constraint=found.constraint if found else None,
         stream=stream,
         client=client_of(request.client, user),

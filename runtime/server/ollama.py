@@ -251,7 +251,7 @@ async def _answer(
     streams = body.stream is not False
     call = GenerateRequest(
         prompt=[ids],
-        sampling=shown(sampling, plan),
+        sampling=shown(sampling, plan, thinking),
         constraint=found.constraint if found else None,
         logprobs=LogprobRequest(output=True, num_top=num_top) if body.logprobs else None,
         stream=streams,

@@ -15,9 +15,11 @@ import msgspec
 from ...errors import RequestError
 from ...lang.reasoning import REASONING_TAGS, ReasoningSplitter, ReasoningTags, split_reasoning
 from ..generate_request import GenerateChunk
+from .channels import ChannelSplitter
 from .http import Answer, Request, json_response
 from .route import Route
 from .service import Service
+from .tools.forms import Channels
 
 _BY_TEMPLATE = {
     "qwen3": "</think>", "kimi": "◁/think▷", "mistral": "[/THINK]", "gpt-oss": "<|channel|>analysis<|message|>",
@@ -33,6 +35,10 @@ class Thinking(NamedTuple):
     format: str
     is_open: bool
     """The prompt ends within a thought."""
+    is_special: bool = False
+    """Special tokens enclose thoughts: text without them tells none apart."""
+    channels: Channels | None = None
+    """Of an answer in messages that nothing else reads."""
 
     @property
     def tags(self) -> ReasoningTags:
@@ -60,16 +66,22 @@ def thinking_of(service: Service, prompt_ids: list[int]) -> Thinking | None:
     if name is None:
         return None
     tags = REASONING_TAGS[name]
-    tail = service.front.tokenizer.decode(prompt_ids[-_TAIL:], skip_special_tokens=False).rstrip()
+    tokenizer = service.front.tokenizer
+    tail = tokenizer.decode(prompt_ids[-_TAIL:], skip_special_tokens=False).rstrip()
     is_named = service.config.reasoning_parser != "auto"
-    return Thinking(name, tail.endswith(tags.start) or (is_named and tags.begins_inside))
+    is_special = not tokenizer.decode(tokenizer.encode(tags.end, add_bos=False)).strip()
+    return Thinking(name, tail.endswith(tags.start) or (is_named and tags.begins_inside), is_special)
 
 
 class Thoughts:
     """Splits one answer as it comes, without the blanks around a thought. `text`: what was thought so far."""
 
     def __init__(self, thinking: Thinking, *, is_held: bool = False) -> None:
-        self._splitter = ReasoningSplitter(thinking.format, begins_inside=thinking.is_open)
+        self._splitter: ReasoningSplitter | ChannelSplitter
+        if thinking.channels is not None:
+            self._splitter = ChannelSplitter(thinking.channels, is_open=thinking.is_open)
+        else:
+            self._splitter = ReasoningSplitter(thinking.format, begins_inside=thinking.is_open)
         self._is_held = is_held
         self._blank = self._waiting = ""
         self._has_said = False

@@ -27,6 +27,11 @@ class Channels(NamedTuple):
     mark: str
     """In the beginning of every message, and nowhere in their texts."""
 
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What messages without calls begin and end with: no text."""
+        return self.thought, self.said, self.final, self.end, self.again
+
 
 class ToolForm(NamedTuple):
     """One family's calls: blocks of an opening, one or more calls, and an end."""

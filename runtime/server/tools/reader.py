@@ -63,10 +63,7 @@ class CallReader:
         self._longest += len(form.tail) + len(form.end)
         channels = form.channels
         self._final = channels.final if channels is not None else ""
-        self._untold = (
-            (channels.thought, channels.said, channels.final, channels.end, channels.again) if channels else ()
-        )
-        """What a message in channels begins and ends with: no text."""
+        self._untold = channels.marks if channels is not None else ()
         self._held = ""
         self._looked_at = 0  # characters of what is held, by what finds the end of keywords
         self._end: _JsonEnd | KeywordsEnd | None = None
