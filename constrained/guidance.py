@@ -86,7 +86,7 @@ def _slices() -> list[str]:
     """Sets of tokens that the engine allows at once where a lexeme takes all of a set's texts.
 
     Words, which serve names and the like, then texts in JSON strings by their length, for strings that are nearly full.
-    With them the masks of our sample's documents take a third less than with the engine's own. They are written as a
+    With them the masks of our sample's documents take a quarter less than with the engine's own. They are written as a
     character and more of it: the engine then finds their room in one of several alternatives too, as in the host of a
     URI, whose masks take a seventh of what they do with `[a-z]{1,10}`.
     """

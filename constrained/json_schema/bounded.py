@@ -7,17 +7,13 @@ mask, which takes five times as long.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from ...errors import GrammarError
-from ..fsm.fallback import from_engine, to_engine
+from ..fsm.fallback import to_engine
 from ..fsm.pattern import Chars, Node, Repeat, Seq
 from .inside import DATA, NAMED
-
-_WRITTEN = re.compile(r"\^\(\?:(.*)\)\$")
-"""With what `engine_pattern` writes: in that, Python and the engine agree."""
-_OTHER = re.compile(r"\\(?!x\{)")
+from .roomy import roomy_pattern, written_tree
 
 
 def bounded(schema: Any) -> Any:
@@ -35,17 +31,19 @@ def bounded(schema: Any) -> Any:
         within = _within(pattern, out.get("minLength", 0), most)
         if within is not None:
             out = {key: value for key, value in out.items() if key not in ("minLength", "maxLength")}
-            out["pattern"] = within
+            out["pattern"] = pattern = within
+    if isinstance(pattern, str):
+        out["pattern"] = roomy_pattern(pattern)
     return out
 
 
 def _within(pattern: str, least: int, most: int) -> str | None:
     """The pattern's texts of `least` to `most` characters; None: it has more than one place that may grow, or none."""
-    written = _WRITTEN.fullmatch(pattern)
-    if written is None or _OTHER.search(written[1]):
+    tree = written_tree(pattern)
+    if tree is None:
         return None
     try:
-        parts = _flat(from_engine(written[1]))
+        parts = _flat(tree)
         growing = [i for i, part in enumerate(parts) if isinstance(part, Repeat) and part.low != part.high]
         if len(growing) != 1 or not all(map(_is_plain, parts)):
             return None

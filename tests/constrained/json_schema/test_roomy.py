@@ -1,0 +1,98 @@
+import json
+import random
+import re
+
+import pytest
+from hypothesis import given, reject, settings
+from hypothesis import strategies as st
+
+from radixlang.constrained import mask
+from radixlang.constrained.constraint import JsonSchema
+from radixlang.constrained.fsm.determinise import alphabet_of, determinise
+from radixlang.constrained.fsm.pattern import Alt, Node, Repeat, Seq, char_sets, parse
+from radixlang.constrained.json_schema.patterns import engine_pattern
+from radixlang.constrained.json_schema.roomy import roomy, roomy_pattern
+from radixlang.errors import GrammarTooLarge
+
+SETS = st.sampled_from(["[a-z]", "[a-z0-9]", "[a-z0-9-]", "[0-9]", "[b-y]", "[a-zA-Z_-]", "-"])
+COUNTS = st.sampled_from([(0, None), (1, None), (2, 9), (0, 9), (0, 8), (0, 1), (3, 3)])
+
+
+def same_texts(one: Node, other: Node) -> bool:
+    alphabet = alphabet_of(char_sets(one) | char_sets(other))
+    a, b = determinise(one, alphabet), determinise(other, alphabet)
+    seen, left = {(1, 1)}, [(1, 1)]
+    while left:
+        p, q = left.pop()
+        if a.accepting[p] != b.accepting[q]:
+            return False
+        new = set(zip(a.table[p].tolist(), b.table[q].tolist(), strict=True)) - seen
+        seen |= new
+        left += new
+    return True
+
+
+def trees() -> st.SearchStrategy[Node]:
+    one = SETS.map(parse)
+    many = st.builds(lambda node, counts: Repeat(node, *counts), one, COUNTS)
+    label = st.builds(lambda more, last: Repeat(Seq((more, last)), 0, 1), many, one)
+    row = st.lists(st.one_of(one, many, label), min_size=1, max_size=3).map(lambda parts: Seq(tuple(parts)))
+    return st.one_of(row, st.lists(row, min_size=2, max_size=2).map(lambda options: Alt(tuple(options))))
+
+
+@given(trees())
+@settings(deadline=None, max_examples=60)
+def test_the_texts_stay_the_same(tree: Node) -> None:
+    try:
+        determinise(tree, alphabet_of(char_sets(tree)))
+    except GrammarTooLarge:
+        reject()
+    assert same_texts(tree, roomy(tree))
+
+
+ROOMIER = [
+    "[a-z][a-z0-9-]*",
+    "[a-z][a-z0-9]+",
+    "[a-zA-Z_][a-zA-Z0-9_]{0,62}",
+    r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*",
+    "(?:[a-z][a-z0-9]{2,30}|[0-9]+)",
+]
+
+
+@pytest.mark.parametrize("pattern", ROOMIER)
+def test_words_that_begin_with_one_letter_get_a_repetition(pattern: str) -> None:
+    tree = parse(pattern)
+    assert roomy(tree) != tree
+    assert same_texts(tree, roomy(tree))
+
+
+@pytest.mark.parametrize("pattern", ["[a-z][0-9]*", "[a-z][a-z0-9]{0,8}", "[0-9][a-z0-9]*", "[a-z][b-z]*", "abc*"])
+def test_others_are_left(pattern: str) -> None:
+    written = engine_pattern(parse(pattern))
+    assert roomy_pattern(written) == written
+
+
+def test_what_the_engine_alone_reads_is_left() -> None:
+    assert roomy_pattern(r"^\p{L}[a-z][a-z0-9]*$") == r"^\p{L}[a-z][a-z0-9]*$"
+
+
+@pytest.mark.parametrize("pattern", ROOMIER)
+def test_a_schemas_masks_allow_what_may_go_on(compiler, vocabulary, pattern: str) -> None:
+    grammar = compiler.compile(JsonSchema(json.dumps({"type": "string", "pattern": f"^(?:{pattern})$"})))
+    row = mask.allocate(1, vocabulary.words)[0]
+    rng = random.Random(5)
+    for _ in range(5):
+        matcher, ids = grammar.matcher(), []
+        while not matcher.is_accepting:
+            matcher.fill(row)
+            allowed = set(mask.to_ids(row))
+            assert allowed == {t for t in range(vocabulary.size) if matcher.would_accept([t]) == 1}
+            quotes = [t for t in allowed if vocabulary.token_bytes[t] == b'"']
+            ids.append(quotes[0] if quotes and len(ids) > 8 else rng.choice(sorted(allowed)))
+            assert matcher.accept(ids[-1])
+        assert re.fullmatch(pattern, json.loads(vocabulary.join(ids)))
+
+
+def test_a_repetition_of_one_set_is_as_it_was() -> None:
+    letters = parse("[a-z]")
+    assert same_texts(roomy(Seq((letters, Repeat(letters, 0, None)))), Repeat(letters, 1, None))
