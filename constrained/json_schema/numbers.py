@@ -8,8 +8,7 @@ decimals of many digits as a neighbour: of 0.09059673990867223 it makes 0.090596
 
 from __future__ import annotations
 
-import math
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Any
 
 from .refusal import too_large
@@ -21,6 +20,9 @@ MAX_BOUND_DIGITS = 308
 _LOWER = frozenset(["minimum", "exclusiveMinimum"])
 _ROUND = 16_000
 """Multiples of it are doubles of at most 15 digits and zeros, up to LARGEST."""
+_FINE = Decimal("1e-6")
+_FINEST = Decimal("1e-20")
+"""Bounds below _FINE are rounded to so many places, which the engine reads exactly."""
 MAX_COUNT = 2**31 - 1
 """Characters, items and properties: more than any answer has."""
 MAX_MULTIPLE = 100_000
@@ -57,9 +59,11 @@ def looser(keyword: str, value: float) -> float | None:
     """A bound that the engine takes and that allows a little more than one that is not exact; None: there is none."""
     if abs(value) >= LARGEST - _ROUND:
         return None
-    if keyword in _LOWER:
-        return math.floor(value) - math.floor(value) % _ROUND
-    return math.ceil(value) + -math.ceil(value) % _ROUND
+    if value != int(value):
+        rounding = ROUND_FLOOR if keyword in _LOWER else ROUND_CEILING
+        rounded = Context(prec=15, rounding=rounding).create_decimal(repr(value))
+        return float(rounded.quantize(_FINEST, rounding) if abs(rounded) < _FINE else rounded)
+    return int(value) - int(value) % _ROUND if keyword in _LOWER else int(value) + -int(value) % _ROUND
 
 
 def holds_inexact(value: Any) -> bool:

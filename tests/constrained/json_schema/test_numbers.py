@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from radixlang.constrained.constraint import JsonSchema
-from radixlang.constrained.json_schema.numbers import is_exact
+from radixlang.constrained.json_schema.numbers import is_exact, looser
 from radixlang.errors import GrammarError, GrammarTooLarge, UnsatisfiableGrammar, UnsupportedGrammar
 
 LEAST, MOST = -(2**63), 2**63 - 1
@@ -145,3 +145,23 @@ def test_other_decimals_are_written_as_they_are(compiler, accepts, value):
 )
 def test_bounds_of_many_digits_hold_to_the_last(check_schema, bounds, valid, invalid):
     check_schema({"type": "number", **bounds}, valid, invalid, seeds=())
+
+
+@pytest.mark.parametrize(
+    "value", [*DECIMALS, -5e-324, -1.8230687000260783e-15, 0.9999999999999999, -7.841374758118003e-11]
+)
+def test_the_bound_that_the_engine_gets_is_a_little_wider_and_exact(value):
+    low, high = looser("minimum", value), looser("maximum", value)
+    assert low is not None
+    assert high is not None
+    assert low < value < high
+    assert high - low < 1e-6
+    assert is_exact(low)
+    assert is_exact(high)
+
+
+def test_integers_below_a_tiny_bound_are_told_by_the_mask(compiler, accepts):
+    grammar = compiler.compile(JsonSchema('{"type": "integer", "maximum": 5e-324}'))
+    assert accepts(grammar, "0")
+    assert accepts(grammar, "-7")
+    assert not accepts(grammar, "1")
