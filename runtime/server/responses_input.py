@@ -69,7 +69,10 @@ def _item(item: Any, path: str) -> list[dict[str, Any]]:
 
 
 def tools_of(body: ResponsesBody, form: ToolForm) -> ToolPlan | None:
-    """Function tools; other types are skipped, as clients send them unasked. `form`: how the model writes calls."""
+    """Function tools; other types are skipped, as clients send them unasked. `form`: how the model writes calls.
+
+    Raises RequestError for a tool whose input a grammar constrains.
+    """
     tools = None
     if body.tools is not None:
         tools = []
@@ -81,6 +84,9 @@ def tools_of(body: ResponsesBody, form: ToolForm) -> ToolPlan | None:
                     k: v for k, v in tool.items() if k in ("name", "description", "parameters") and v is not None
                 }
                 tools.append({"type": "function", "function": function, "strict": tool.get("strict")})
+            elif isinstance(told := tool.get("format"), dict) and told.get("type") != "text":
+                message = f"tools.{index} asks for a grammar, which only text.format does here; make it a function"
+                raise RequestError(message, param=f"tools.{index}.format")
     choice = body.tool_choice
     if isinstance(choice, dict) and choice.get("type") == "function":
         choice = {"type": "function", "function": {"name": choice.get("name")}}

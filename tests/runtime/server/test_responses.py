@@ -66,6 +66,15 @@ def test_calls_whole_and_streamed(serve, stop_with):
     assert [t["output_index"] for t in streamed if t["type"] == "response.output_item.done"] == [0, 1]
 
 
+def test_a_tool_with_a_grammar_is_refused_rather_than_left_out(serve):
+    grammar = {"type": "grammar", "syntax": "lark", "definition": 'start: "a"'}
+    told = serve().post(PATH, {"input": "hi", "tools": [{"type": "custom", "name": "f", "format": grammar}]})
+    assert told.status_code == 400
+    assert told.json()["error"]["param"] == "tools.0.format"
+    text = {"type": "custom", "name": "f", "format": {"type": "text"}}
+    assert serve().post(PATH, {"input": "hi", "tools": [text]}).status_code == 200
+
+
 def test_a_conversation_goes_on_from_a_kept_response(serve, byte_tokenizer, stop_with):
     client = serve(reply=b"one", finish=stop_with())
     first = client.post(PATH, {"input": "A", "instructions": "S"}).json()
