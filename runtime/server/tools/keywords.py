@@ -14,7 +14,7 @@ _SERVED = frozenset({
     "$defs", "$schema", "additionalProperties", "definitions", "description", "properties", "required", "title", "type",
 })  # fmt: skip
 """What a schema of arguments may hold where they are keywords, each with a value of its own."""
-_ARGUMENT = re.compile(r"\s*([^\W\d]\w*)\s*=\s*(.*\S)\s*", re.DOTALL)
+_NAME = re.compile(r"[^\W\d]\w*")
 _CLOSES = {"(": ")", "[": "]", "{": "}"}
 
 
@@ -92,16 +92,17 @@ class KeywordsEnd:
         self._quote = ""
         self._is_escaped = False
 
-    def find(self, text: str) -> int | None:
-        """The index of the parenthesis behind them, which go on with `text`; None: not in it."""
-        for at, _ in self.outside(text):
+    def find(self, text: str, start: int = 0) -> int | None:
+        """The index of the parenthesis behind them, which go on with `text[start:]`; None: not in it."""
+        for at, _ in self.outside(text, start):
             if not self._closers and text[at] == ")":
                 return at
         return None
 
-    def outside(self, text: str) -> Iterator[tuple[int, bool]]:
-        """Places outside of strings, and whether they are outside of all brackets."""
-        for at, char in enumerate(text):
+    def outside(self, text: str, start: int = 0) -> Iterator[tuple[int, bool]]:
+        """Places from `start` on outside of strings, and whether they are outside of all brackets."""
+        for at in range(start, len(text)):
+            char = text[at]
             if self._is_escaped:
                 self._is_escaped = False
             elif self._quote:
@@ -125,11 +126,11 @@ def keywords_to_json(text: str) -> str | None:
         piece = text[start:end]
         if not piece.strip() and end == len(text):  # no arguments, or a comma behind the last
             continue
-        found = _ARGUMENT.fullmatch(piece)
-        if found is None:
+        name, _, value = (part.strip() for part in piece.partition("="))
+        if not value or _NAME.fullmatch(name) is None:
             return None
         try:
-            values[found[1]] = _read(found[2])
+            values[name] = _read(value)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             return None
     try:

@@ -13,6 +13,14 @@ MARKERS = ("<|python_tag|>", "[TOOL_CALLS]", "<｜tool▁calls▁begin｜>")
 """What begins calls that are read when the answer is whole."""
 
 
+_TAGGED = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
+_BETWEEN_VALUES = re.compile(r"[; \n\t]*")
+_COMMA = re.compile(r"\s*(?:,\s*|\Z)")
+_MESSAGE = "<|message|>"
+_MESSAGE_END = re.compile(r"<\|(?:end|call|return|start|channel)\|>")
+_TO = re.compile(r"to=functions\.([\w.-]+)")
+
+
 class ToolCall(NamedTuple):
     name: str
     arguments: str
@@ -35,8 +43,8 @@ def _tagged(text: str, names: frozenset[str] | None) -> Parsed:
     calls: list[ToolCall] = []
     rest: list[str] = []
     at = 0
-    for found in re.finditer(r"<tool_call>\s*(.*?)\s*(?:</tool_call>|\Z)", text, re.DOTALL):
-        read = _calls_of(found.group(1), names)
+    for found in _TAGGED.finditer(text):
+        read = _calls_of(found.group(1).strip(), names)
         if read:
             rest.append(text[at : found.start()])
             calls += read
@@ -69,9 +77,12 @@ def _mistral(text: str, names: frozenset[str] | None) -> Parsed:
 def _deepseek(text: str, names: frozenset[str] | None) -> Parsed:
     """<｜tool▁call▁begin｜>name<｜tool▁sep｜>{…}<｜tool▁call▁end｜> for each call, JSON in a code block for V3."""
     head, tag, body = text.partition("<｜tool▁calls▁begin｜>")
-    pieces = re.findall("<｜tool▁call▁begin｜>(.*?)<｜tool▁sep｜>(.*?)<｜tool▁call▁end｜>", body, re.DOTALL)
     named = []
-    for first, told in pieces:
+    for piece in body.split("<｜tool▁call▁begin｜>")[1:]:
+        first, _, told = piece.partition("<｜tool▁sep｜>")
+        told, end, _ = told.partition("<｜tool▁call▁end｜>")
+        if not end:
+            continue
         name, is_v3, arguments = told.partition("\n```json\n") if first.strip() == "function" else (first, "", told)
         named.append((name, arguments.removesuffix("```") if is_v3 else arguments))
     calls = _named_calls(named, names) if tag else []
@@ -80,12 +91,13 @@ def _deepseek(text: str, names: frozenset[str] | None) -> Parsed:
 
 def _harmony(text: str, names: frozenset[str] | None) -> Parsed:
     """… to=functions.name …<|message|>{…}<|call|> in messages of channels: gpt-oss. Thoughts are not told."""
-    messages = re.findall(
-        r"((?:(?!<\|message\|>).)*)<\|message\|>(.*?)(?=<\|(?:end|call|return|start|channel)\|>|\Z)", text, re.DOTALL
-    )
     named, said = [], []
-    for begin, told in messages:
-        to = re.search(r"to=functions\.([\w.-]+)", begin)
+    at = 0
+    while (message := text.find(_MESSAGE, at)) >= 0:
+        end = _MESSAGE_END.search(text, message)
+        begin, at = text[at:message], end.start() if end is not None else len(text)
+        told = text[message + len(_MESSAGE) : at]
+        to = _TO.search(begin)
         if to is not None:
             named.append((to[1], told))
         elif "analysis" not in begin:
@@ -100,16 +112,18 @@ def _pythonic(text: str, names: frozenset[str] | None) -> Parsed:
     if not (body.startswith("[") and body.endswith("]")):
         return Parsed(text, [])
     calls: list[ToolCall] = []
-    rest = body[1:-1].strip()
-    while rest:
-        name, _, behind = rest.partition("(")
-        end = KeywordsEnd().find(behind)
-        arguments = None if end is None else keywords_to_json(behind[:end])
-        rest = "" if end is None else behind[end + 1 :].lstrip(" \t\r\n")
-        if arguments is None or (names is not None and name not in names) or (rest and not rest.startswith(",")):
+    inner, at = body[1:-1].strip(), 0
+    while at < len(inner):
+        begin = inner.find("(", at)
+        end = KeywordsEnd().find(inner, begin + 1) if begin >= 0 else None
+        name, arguments = inner[at:begin], None if end is None else keywords_to_json(inner[begin + 1 : end])
+        if end is None or arguments is None or (names is not None and name not in names):
             return Parsed(text, [])
         calls.append(ToolCall(name, arguments))
-        rest = rest.removeprefix(",").lstrip()
+        comma = _COMMA.match(inner, end + 1)
+        if comma is None:
+            return Parsed(text, [])
+        at = comma.end()
     return Parsed("", calls) if calls else Parsed(text, [])
 
 
@@ -136,7 +150,8 @@ def _json_values(text: str) -> list[str]:
         except (ValueError, RecursionError):
             return []
         values.append(text[at:end])
-        at = end + len(text[end:]) - len(text[end:].lstrip("; \n\t"))
+        between = _BETWEEN_VALUES.match(text, end)
+        at = between.end() if between is not None else end
     return values
 
 

@@ -75,6 +75,26 @@ def test_formats_of_calls(parser, text, rest, names):
     assert all(isinstance(json.loads(c.arguments), dict) for c in parsed.calls)
 
 
+@pytest.mark.parametrize(
+    ("parser", "text"),
+    [
+        ("hermes", "<tool_call>x" + " " * 300_000 + "y"),
+        ("gpt-oss", "x" * 300_000),
+        ("deepseekv3", "<｜tool▁calls▁begin｜>" + "<｜tool▁call▁begin｜>" * 15_000),
+        ("pythonic", "[f(a=" + " " * 300_000 + ")]"),
+    ],
+)
+def test_long_texts_that_are_no_calls_are_read_in_one_go(parser, text):
+    """Time in the square of these texts would be minutes."""
+    assert parse(text, parser) == (text, [])
+
+
+def test_many_calls_in_a_list_are_all_read():
+    parsed = parse("[" + "f(a=1) , " * 999 + "g() ]", "pythonic")
+    assert [call.name for call in parsed.calls] == ["f"] * 999 + ["g"]
+    assert parse("[f(a=1) g()]", "pythonic").calls == []
+
+
 def test_calls_of_unknown_tools_stay_text():
     assert parse(CALL, "auto", frozenset({"g"})).text == CALL
 
