@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 
-from ..errors import GrammarError, GrammarTooLarge, InternalError
+from ..errors import GrammarError, GrammarSyntaxError, GrammarTooLarge, InternalError
 from .constraint import Constraint, Healed, Regex
 from .first_steps import check_first_steps
 from .fsm.charset import category, ignore_case
@@ -143,6 +143,8 @@ class GrammarCompiler:
             self._finish(constraint, grammar)
         except GrammarError as error:
             self._finish(constraint, error)
+        except UnicodeEncodeError:
+            self._finish(constraint, GrammarSyntaxError("half a surrogate pair is no character: the text is not UTF-8"))
         except MemoryError:
             self._finish(constraint, GrammarTooLarge("compiling the grammar ran out of memory"))
         except RecursionError:

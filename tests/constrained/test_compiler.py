@@ -196,3 +196,11 @@ def test_refusals_speak_of_what_the_user_wrote(own, constraint, code, told) -> N
     with pytest.raises(GrammarError, match=told) as caught:
         own.compile(constraint)
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    "constraint", [Grammar('start: "\ud800"', "lark"), Grammar('root ::= "\ud800"'), Choice(("\ud800",))]
+)
+def test_half_a_surrogate_pair_is_the_users_error(compiler, constraint) -> None:
+    with pytest.raises(GrammarError):
+        compiler.compile(constraint)
