@@ -269,10 +269,17 @@ def error_of(message: str) -> GrammarError:
     """llguidance's message as one of our errors."""
     text = message.splitlines()[0][:500] if message else "the grammar engine failed"
     lowered = message.lower()
+    if "regex is empty" in lowered:
+        return UnsatisfiableGrammar("no text satisfies a pattern together with what is said beside it")
     if "unsatisfiable" in lowered:
         return UnsatisfiableGrammar(text)
     if "symbols.len()" in lowered:  # it counts to 65,535
         return GrammarTooLarge("the grammar has too many parts; ask for fewer or smaller schemas at once")
+    if "current row has" in lowered:
+        return GrammarTooLarge(
+            "too much may come next at one place, as where an object has more than 1,250 optional properties; "
+            "require some of them, or put them into objects of their own"
+        )
     if any(word in lowered for word in _TOO_LARGE):
         return GrammarTooLarge(text)
     return GrammarSyntaxError(text)

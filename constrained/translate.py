@@ -43,6 +43,7 @@ from .grammar.xml import rules_of
 from .guidance import UNFORCED, GuidanceGrammar
 from .json_schema.bounded import bounded
 from .json_schema.complement import ASSERTIONS
+from .json_schema.crowded import uncrowded
 from .json_schema.judge import watch_of
 from .json_schema.lighter import lighter
 from .json_schema.marks import first_mark, without_marks
@@ -247,6 +248,7 @@ def _marked_grammar(
 def _schema_grammar(
     schema: dict[str, Any] | bool, whitespace: WhiteSpace, vocabulary: Vocabulary, ignored: tuple[str, ...] = ()
 ) -> CompiledGrammar:
+    schema = uncrowded(schema)
     text = json.dumps(bounded(schema))
     try:
         source = llguidance.LLMatcher.grammar_from_json_schema(text, overrides=engine_options(whitespace, text))

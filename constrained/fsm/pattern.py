@@ -115,6 +115,14 @@ def read_tree(pattern: str, *, narrow: bool = False) -> Node:
         raise GrammarTooLarge(f"a repetition is too large: {error}") from None
 
 
+_UNYIELDING = frozenset(
+    getattr(sre, name)
+    for name in ("ATOMIC_GROUP", "POSSESSIVE_REPEAT")
+    if hasattr(sre, name)  # from Python 3.11 on
+)
+"""What never gives back what it took: regular, but not as written without it."""
+
+
 class _Reader:
     """From the parser's operations to our tree."""
 
@@ -151,9 +159,8 @@ class _Reader:
             return NOTHING
         name = str(op).lower()
         what = "a reference to a group" if name.startswith("groupref") else name.replace("_", " ")
-        raise UnsupportedGrammar(
-            f"{what} is not a regular language and cannot be enforced; write out what it may match", keyword=name
-        )
+        why = "is not served" if op in _UNYIELDING else "is not a regular language and cannot be enforced"
+        raise UnsupportedGrammar(f"{what} {why}; write out what it may match", keyword=name)
 
     def _cased(self, ranges: Ranges, flags: int) -> Ranges:
         ranges = charset.ranges_of(ranges)

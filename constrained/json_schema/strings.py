@@ -24,15 +24,38 @@ def literal(text: str) -> Node:
     return Seq(tuple(Chars(((ord(c), ord(c)),)) for c in text))
 
 
+def inside(strings: Iterable[str]) -> Node:
+    """These strings, written along the tree of their beginnings."""
+    return _inside(_tree_of(strings))
+
+
+def _inside(tree: _Tree) -> Node:
+    options: list[Node] = [EMPTY] if _END in tree else []
+    for character, below in tree.items():
+        if character == _END:
+            continue
+        text = character
+        while len(below) == 1 and _END not in below:  # a row of characters with one way on
+            ((character, below),) = below.items()
+            text += character
+        rest = _inside(below)
+        options.append(literal(text) if rest == EMPTY else Seq((literal(text), rest)))
+    return options[0] if len(options) == 1 else Alt(tuple(options))
+
+
 def outside(strings: Iterable[str], *, as_beginnings: bool = False) -> Node:
     """Every string but these; `as_beginnings`: and but those that begin with one of these."""
+    return _outside(_tree_of(strings), as_beginnings)
+
+
+def _tree_of(strings: Iterable[str]) -> _Tree:
     root: _Tree = {}
     for text in strings:
         node = root
         for character in text:
             node = node.setdefault(character, {})
         node[_END] = {}
-    return _outside(root, as_beginnings)
+    return root
 
 
 def _outside(tree: _Tree, as_beginnings: bool) -> Node:
