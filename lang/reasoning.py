@@ -65,7 +65,7 @@ class ReasoningSplitter:
             if tag:
                 thought, self._held, self._inside = thought + before, after, False
                 continue
-            keep = _open_end(self._held, self.tags.end)
+            keep = open_end(self._held, self.tags.end)
             thought, self._held = thought + self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
             break
         return thought, said
@@ -76,7 +76,7 @@ class ReasoningSplitter:
         return (rest, "") if self._inside else ("", rest)
 
 
-def _open_end(text: str, tag: str) -> int:
+def open_end(text: str, tag: str) -> int:
     """How many of the text's last characters may be the beginning of `tag`."""
     return next((n for n in range(min(len(text), len(tag) - 1), 0, -1) if text.endswith(tag[:n])), 0)
 

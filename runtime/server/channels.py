@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ...lang.reasoning import open_end
 from .tools.forms import Channels
-from .tools.reader import open_end
 
 
 class ChannelSplitter:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ....constrained.json_schema.cursor import JsonCursor
-from ....lang.reasoning import ReasoningTags
+from ....lang.reasoning import ReasoningTags, open_end
 from .forms import NAME
 from .grammar import CallGrammar
 from .keywords import KeywordsEnd, keywords_to_json
@@ -182,8 +182,3 @@ class CallReader:
             return []
         self._held = self._held[found.end() :]
         return self._begin(found[1]) if found.lastindex else []
-
-
-def open_end(text: str, start: str) -> int:
-    """How many of the text's last characters may be the beginning of `start`."""
-    return next((n for n in range(min(len(text), len(start) - 1), 0, -1) if text.endswith(start[:n])), 0)

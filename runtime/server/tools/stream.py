@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from ....lang.reasoning import open_end
 from .parsers import MARKERS, ToolCall, parse
 from .plan import ToolPlan, call_object
-from .reader import BETWEEN, CallReader, Piece, open_end
+from .reader import BETWEEN, CallReader, Piece
 
 _TAG, _END = "<tool_call>", "</tool_call>"
 _STARTS = (_TAG, *MARKERS)
