@@ -39,6 +39,7 @@ _BOOL, _STRING, _ARRAY = 7, 8, 9
 MAX_KEYS = 1 << 14
 MAX_TENSORS = 1 << 17
 MAX_STRINGS = 1 << 22
+_SEEN_BYTES = 20  # a string with its length takes fewer, on average
 """Strings in one array: sixteen times the largest vocabulary of today."""
 MAX_DIMENSIONS = 4
 MAX_STRING = 1 << 24
@@ -144,7 +145,8 @@ class HeaderReader:
         data, at, end = self.data, self.at, len(self.data)
         unpack = struct.Struct("<Q").unpack_from
         start = at
-        for index in range(count):
+        known, at = _short_strings(data, start, count)
+        for index in range(known, count):
             if at + 8 > end:
                 raise self.bad(f"string {index} of {key!r} lies past the end of the file")
             at += 8 + unpack(data, at)[0]
@@ -162,6 +164,26 @@ class HeaderReader:
         shape = tuple(self.number("<Q", f"a dimension of tensor {name!r}") for _ in range(rank))
         kind = self.number("<I", f"the type of tensor {name!r}")
         return name, kind, shape[::-1], self.number("<Q", f"the offset of tensor {name!r}")
+
+
+def _short_strings(data: memoryview, start: int, count: int) -> tuple[int, int]:
+    """How many of the `count` strings from `start` on are seen at once, and where they end; the rest must be walked.
+
+    Where seven bytes are zero, a length below 256 stands before them, if each begins where the one before it ends:
+    all of a usual vocabulary, in a third of the time.
+    """
+    size = min(len(data) - start, _SEEN_BYTES * count)
+    raw = np.frombuffer(data, np.uint8, max(size, 0), start)
+    zeros = raw == 0
+    for shift in (1, 2, 3):  # runs of 2, of 4, of 7
+        zeros = zeros[:-shift] & zeros[shift:]
+    places = np.flatnonzero(zeros[1:])
+    if not places.size or places[0]:
+        return 0, start
+    ends = places + 8 + raw[places]
+    breaks = np.flatnonzero(places[1:] != ends[:-1])
+    known = min(count, int(breaks[0]) + 1 if breaks.size else places.size)
+    return known, start + int(ends[known - 1])
 
 
 def _tensor_bytes(reader: HeaderReader, name: str, kind: int, shape: tuple[int, ...]) -> tuple[str, int]:

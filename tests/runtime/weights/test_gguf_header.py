@@ -3,7 +3,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from radixlang.errors import BadCheckpoint, RadixlangError, UnsupportedModel
@@ -42,6 +42,20 @@ def test_what_is_written_is_read(make_gguf_bytes):
     assert read_strings(memoryview(raw), header(raw).metadata["d"], 1, 3) == ["", "żółw"]
 
 
+LONG = st.sampled_from(["\0", "\0" * 8, "a" * 255, "b" * 256, "c" * 600])
+STRINGS = st.lists(st.one_of(st.text(max_size=3), LONG), min_size=1)
+
+
+@settings(max_examples=200, deadline=None)
+@example(strings=["b" * 256, *("x" * 60)], behind="")
+@given(strings=STRINGS, behind=st.sampled_from(["", "\0" * 20, "z" * 40]))
+def test_strings_of_all_lengths_are_walked(strings, behind, make_gguf_bytes):
+    raw = memoryview(make_gguf_bytes({"before": 1, "d": strings, "behind": behind, "n": 7}, {}))
+    found = header(raw).metadata
+    assert (found["behind"], found["n"]) == (behind, 7)
+    assert read_strings(raw, found["d"]) == strings
+
+
 def lies(make):
     """(what it is, bytes, error, what the message must name)"""
     tensor = {"t": (0, (4, 8), bytes(128))}
@@ -58,6 +72,9 @@ def lies(make):
         "2^60 keys": (make({}, {}, num_keys=1 << 60), BadCheckpoint, "keys"),
         "one key too many": (make({"a": 1}, {}, num_keys=9, alignment=1), BadCheckpoint, "past the end"),
         "string of 2^62": (make({"a": (8, u64(1 << 62))}, {}), BadCheckpoint, "'a'"),
+        "string of 2^56 in a list": (
+            make({"a": (9, u32(8) + u64(1) + u64((1 << 56) + 1) + b"y")}, {}), BadCheckpoint, "'a'"
+        ),
         "array of 2^61": (make({"a": (9, u32(4) + u64(1 << 61))}, {}), BadCheckpoint, "'a'"),
         "2^61 strings": (make({"a": (9, u32(8) + u64(1 << 61))}, {}), BadCheckpoint, "'a'"),
         "strings past the end": (make({"a": (9, u32(8) + u64(2) + u64(1 << 40))}, {}), BadCheckpoint, "'a'"),
@@ -86,8 +103,9 @@ def lies(make):
 
 NAMES = [
     "empty", "bad magic", "only magic", "version 99", "version 1", "big-endian", "2^60 tensors", "2^60 keys",
-    "one key too many", "string of 2^62", "array of 2^61", "2^61 strings", "strings past the end",
-    "last string past the end", "nested arrays", "value type", "element type", "not UTF-8", "tensor type",
+    "one key too many", "string of 2^62", "string of 2^56 in a list", "array of 2^61", "2^61 strings",
+    "strings past the end", "last string past the end", "nested arrays", "value type", "element type", "not UTF-8",
+    "tensor type",
     "a type not read here", "9 dimensions", "0 dimensions", "zero rows", "size overflow", "past the end",
     "offset of 2^63", "odd offset", "overlap", "half a block", "alignment 0", "alignment 48",
     "alignment of text", "cut in the data",
