@@ -7,7 +7,9 @@ from itertools import combinations, permutations
 from typing import Any
 
 from .marks import CONTAINS, LEAST, UNIQUE
+from .names_left import counted
 from .refusal import no_object, unsatisfiable, unsupported
+from .roomy import written_tree
 
 MAX_ALTERNATIVES = 400
 MAX_COUNTED = 4096
@@ -151,7 +153,7 @@ def _check_enough(out: dict[str, Any], count: int, pointer: str) -> None:
 
 
 def _num_values(items: Any) -> int | None:
-    """How many values a schema has at most, where its type alone makes them few."""
+    """How many values a schema has at most, where its type or pattern makes them few."""
     if not isinstance(items, dict) or "type" not in items:
         return None
     total = 0
@@ -162,9 +164,19 @@ def _num_values(items: Any) -> int | None:
             total += 1 if name == "null" else 2
         elif name == "string" and items.get("maxLength") == 0:
             total += 1
+        elif name == "string" and (strings := _num_strings(items.get("pattern"))) is not None:
+            total += strings
         else:
             return None
     return total if total <= MAX_COUNTED else None
+
+
+def _num_strings(pattern: str | None) -> int | None:
+    """How many strings a pattern matches, where they are few."""
+    if pattern is None or written_tree(pattern) is None:
+        return None
+    found = counted((pattern,))
+    return int(found[1][1]) if found is not None and found[1][1] <= MAX_COUNTED else None
 
 
 def _listed(out: dict[str, Any]) -> list[Any] | None:

@@ -199,18 +199,18 @@ def _closed(schema: dict[str, Any]) -> _Names | None:
     patterns = schema.get("patternProperties")
     if schema.get("additionalProperties") is not False or not isinstance(patterns, dict) or not patterns:
         return None
-    counted = _counted(tuple(text for text, inner in patterns.items() if inner is not False))
-    if counted is None:
+    automaton = counted(tuple(text for text, inner in patterns.items() if inner is not False))
+    if automaton is None:
         return None
     properties = schema.get("properties", {})
     listed = tuple(name.encode(errors="replace") for name, inner in properties.items() if inner is not False)
     is_ordered = not schema.keys() & BESIDE - {"$defs"}
     refused = frozenset(name.encode(errors="replace") for name, inner in properties.items() if inner is False)
-    return _Names(listed, is_ordered, refused, *counted)
+    return _Names(listed, is_ordered, refused, *automaton)
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _counted(patterns: tuple[str, ...]) -> tuple[ByteDfa, list[float]] | None:
+def counted(patterns: tuple[str, ...]) -> tuple[ByteDfa, list[float]] | None:
     """The automaton of what any of the patterns matches, and how many strings follow each state; None: too large, or
     every beginning has endless many."""
     try:

@@ -163,7 +163,7 @@ def test_what_nothing_satisfies_ends_after_so_many_attempts() -> None:
 
 
 def test_where_no_distinct_item_is_left_the_answer_fails_and_says_so() -> None:
-    two = {"type": "string", "pattern": "^[ab]$"}  # two values, which the schema does not say in so many words
+    two = {"anyOf": [{"type": "string", "pattern": "^[ab]$"}, {"type": "string", "pattern": "^[ba]$"}]}
     schema = {"type": "array", "items": two, "uniqueItems": True, "minItems": 3}
     grammar = compile_constraint(JsonSchema(json.dumps(schema)), VOCABULARY)
     assert drive(grammar.matcher(), 0, 1000)[1] == "constraint_failed"

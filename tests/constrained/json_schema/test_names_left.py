@@ -14,7 +14,9 @@ from radixlang.constrained import mask
 from radixlang.constrained.constraint import JsonSchema
 from radixlang.constrained.fsm.choices import of_strings
 from radixlang.constrained.json_schema import names, names_left
+from radixlang.constrained.json_schema.normalise import normalise
 from radixlang.constrained.translate import compile_constraint
+from radixlang.errors import UnsatisfiableGrammar
 
 DATES = {
     "type": "object",
@@ -153,6 +155,19 @@ def test_states_know_how_many_strings_follow(strings):
     for text in ("", "a", "ab", "c"):
         state = dfa.step(1, text.encode())
         assert dfa.num_after[state] == sum(found.startswith(text) for found in set(strings))
+
+
+def test_distinct_items_of_a_pattern_are_no_more_than_it_matches():
+    def normalised(pattern, **more):
+        items = {"type": "string", "pattern": pattern}
+        return normalise(json.dumps({"type": "array", "uniqueItems": True, "items": items, **more})).schema
+
+    assert normalised("^[ab][1-6]$")["maxItems"] == 12
+    assert normalised("^[ab][1-6]$", maxItems=5)["maxItems"] == 5
+    assert "maxItems" not in normalised("[ab][1-6]$")
+    assert "maxItems" not in normalised("^[a-z]{9}$")
+    with pytest.raises(UnsatisfiableGrammar, match="fewer values"):
+        normalised("^[ab][1-6]$", minItems=13)
 
 
 def test_only_schemas_whose_names_may_run_out_are_watched():
