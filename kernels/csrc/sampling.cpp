@@ -71,6 +71,8 @@ void copy_allowed(const uint32_t* mask, int count, const float* __restrict value
     for (int i = whole * 32; i < count; ++i) out[i] = (mask[whole] >> (i % 32) & 1) != 0 ? values[i] : kNothing;
 }
 
+bool has_top_k(const Sample& sample, int count) { return sample.top_k > 0 && sample.top_k < count; }
+
 // The indices of the k largest values, largest first, lowest index first on ties; what is no number comes last.
 void largest(const float* values, int count, int k, std::vector<int32_t>& found) {
     // A heap whose front is the least of the k best so far.
@@ -183,16 +185,18 @@ void Sampler::draw(const Plan& plan, const Sample& sample, const Logits& logits,
     const float* values = logits.values;
     if (masked || sample.biases.count > 0 || sample.penalties.count > 0) {
         const auto count = static_cast<size_t>(logits.count);
-        if (values_.size() < count) values_.resize(count);
+        // The weights may take their place, one array less to fetch; not where the largest of them are looked for as well.
+        std::vector<float>& changed = has_top_k(sample, logits.count) ? values_ : weights_;
+        if (changed.size() < count) changed.resize(count);
         if (masked) {
             const uint32_t* mask = plan.masks + static_cast<int64_t>(sample.mask_row) * plan.mask_words;
-            copy_allowed(mask, logits.count, logits.values, values_.data());
+            copy_allowed(mask, logits.count, logits.values, changed.data());
         } else {
-            std::copy_n(logits.values, count, values_.data());
+            std::copy_n(logits.values, count, changed.data());
         }
-        apply_bias(plan, sample, logits, values_.data());
-        apply_penalties(plan, sample, logits, values_.data());
-        values = values_.data();
+        apply_bias(plan, sample, logits, changed.data());
+        apply_penalties(plan, sample, logits, changed.data());
+        values = changed.data();
     }
     float maximum;
     int best = kernels.argmax(values, logits.count, &maximum);
@@ -215,10 +219,10 @@ void Sampler::draw(const Plan& plan, const Sample& sample, const Logits& logits,
 int Sampler::filter_and_pick(const Sample& sample, const float* values, int count, int best) {
     const float* weights = weights_.data();
     const double u = uniform(sample.seed, sample.counter);
-    const bool has_top_k = sample.top_k > 0 && sample.top_k < count;
-    if (!has_top_k && sample.top_p >= 1 && sample.min_p <= 0) return pick_of_all(weights, count, u);
+    const bool is_cut = has_top_k(sample, count);
+    if (!is_cut && sample.top_p >= 1 && sample.min_p <= 0) return pick_of_all(weights, count, u);
     double total = 0;
-    if (has_top_k) {
+    if (is_cut) {
         largest(values, count, sample.top_k, kept_);
         std::sort(kept_.begin(), kept_.end());
         for (const int32_t i : kept_) total += static_cast<double>(weights[i]);

@@ -325,7 +325,12 @@ void Step::add_to_residual(const Weight& weight, const Activations& input, const
 
 void Step::multiply(const Weight& weight, const Activations& input, int rows, Epilogue epilogue, float multiplier, float* out,
                     int64_t stride, int thread) {
-    const Range strips = split(weight.packed_columns / kStrip, pool_.size(), thread);
+    multiply_strips(weight, input, rows, split(weight.packed_columns / kStrip, pool_.size(), thread), epilogue, multiplier, out,
+                    stride);
+}
+
+void Step::multiply_strips(const Weight& weight, const Activations& input, int rows, Range strips, Epilogue epilogue,
+                           float multiplier, float* out, int64_t stride) {
     if (strips.empty() || rows == 0) return;
     LinearCall call{};
     call.weight = &weight;

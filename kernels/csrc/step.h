@@ -146,6 +146,8 @@ private:
     void add_to_residual(const Weight& weight, const Activations& input, const Norm& post, int thread);
     void multiply(const Weight& weight, const Activations& input, int rows, Epilogue epilogue, float multiplier, float* out,
                   int64_t stride, int thread);
+    void multiply_strips(const Weight& weight, const Activations& input, int rows, Range strips, Epilogue epilogue,
+                         float multiplier, float* out, int64_t stride);
     void expand(const Weight& weight, float multiplier, float* out, int64_t stride, int thread);
     // Of given rows and strips; `out` begins at the first row.
     void multiply_inner(const Weight& weight, const Activations& input, Range rows, Range strips, float* out, int thread);

@@ -134,17 +134,8 @@ void Step::add_rows_to_residual(const Weight& weight, const Activations& input, 
 // `out` begins at the first row.
 void Step::multiply_rows(const Weight& weight, const Activations& input, Range rows, Epilogue epilogue, float multiplier,
                          float* out, int64_t stride) {
-    LinearCall call{};
-    call.weight = &weight;
-    call.input = &input;
-    call.row_end = rows.end - rows.begin;
-    call.column_end = weight.packed_columns;
-    call.epilogue = epilogue;
-    call.activation = model_.activation;
-    call.multiplier = multiplier;
-    call.out = out;
-    call.out_stride = stride;
-    linear_.linear(call);
+    const Range strips{0, weight.packed_columns / kStrip};
+    multiply_strips(weight, input, rows.end - rows.begin, strips, epilogue, multiplier, out, stride);
     if (!adapters_.any()) return;
     for (int r = rows.begin; r < rows.end; ++r, out += stride) {
         adapters_.expand(weight, r, r, 0, weight.packed_columns, multiplier, out, -1);
