@@ -8,6 +8,8 @@ namespace {
 // Counts of a kind fade to half in so many trials; as many as this are what is supposed of it at first.
 constexpr double kFade = 0.995;
 constexpr double kPriorWeight = 4;
+// The same of guesses of any kind, in tokens of text.
+constexpr double kFadeLately = 0.97, kLatelyWeight = 1.5;
 // Of answers to 160 questions of a chat, greedy: by order, and what trust and a streak add.
 constexpr std::array<double, 4> kPrior = {0.13, 0.26, 0.4, 0.55};
 constexpr double kPerTrust = 0.06, kPerStreak = 0.08, kSampled = 0.7;
@@ -46,15 +48,19 @@ Predictor::Guess Predictor::guess(const int32_t* text, int64_t length, int32_t s
         const Entry* entry = found[static_cast<size_t>(order)].of(habits_);
         if (entry == nullptr) continue;
         const Guess habit = {entry->token, kNumLearned + order * kNumLevels + entry->trust};
-        if (best.token < 0 || chance(habit, greedy) > chance(best, greedy)) best = habit;
+        if (best.token < 0 || rate(habit, greedy) > rate(best, greedy)) best = habit;
         break;
     }
     return best;
 }
 
-double Predictor::chance(Guess guess, bool greedy) const {
-    const Rate& rate = rates_[greedy ? 1 : 0][static_cast<size_t>(guess.kind)];
-    return rate.right / rate.tried;
+double Predictor::rate(Guess guess, bool greedy) const {
+    const Rate& kind = rates_[greedy ? 1 : 0][static_cast<size_t>(guess.kind)];
+    return kind.right / kind.tried;
+}
+
+double Predictor::fit() const {
+    return std::min(1.0, (lately_right_ + kLatelyWeight) / (lately_expected_ + kLatelyWeight));
 }
 
 void Predictor::learn(const int32_t* text, int64_t length) {
@@ -78,9 +84,11 @@ void Predictor::learn(const int32_t* text, int64_t length) {
 }
 
 void Predictor::count(Guess guess, bool greedy, bool right) {
-    Rate& rate = rates_[greedy ? 1 : 0][static_cast<size_t>(guess.kind)];
-    rate.right = rate.right * kFade + (right ? 1 : 0);
-    rate.tried = rate.tried * kFade + 1;
+    lately_right_ = lately_right_ * kFadeLately + (right ? 1 : 0);
+    lately_expected_ = lately_expected_ * kFadeLately + rate(guess, greedy);
+    Rate& kind = rates_[greedy ? 1 : 0][static_cast<size_t>(guess.kind)];
+    kind.right = kind.right * kFade + (right ? 1 : 0);
+    kind.tried = kind.tried * kFade + 1;
 }
 
 }  // namespace rx

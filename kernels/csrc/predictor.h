@@ -47,8 +47,9 @@ public:
     // What may follow text[: length], the last `streak` tokens of which were all guessed right. Greedy draws and others
     // are counted apart.
     Guess guess(const int32_t* text, int64_t length, int32_t streak, bool greedy) const;
-    // How likely it is right: old counts fade.
-    double chance(Guess guess, bool greedy) const;
+    // How likely it is right: how often its kind was, old counts fading, and whether guesses of any kind were right as often
+    // as that lately; of text that nobody foresees none is.
+    double chance(Guess guess, bool greedy) const { return rate(guess, greedy) * fit(); }
     // text[length] followed text[: length].
     void learn(const int32_t* text, int64_t length);
     void count(Guess guess, bool greedy, bool right);
@@ -59,6 +60,9 @@ public:
     RowCosts<kMostGuessed + 1> costs;
 
 private:
+    double rate(Guess guess, bool greedy) const;
+    double fit() const;
+
     static constexpr int kMostTrust = 3;   // how often it was seen again, at most
     static constexpr int kNumStreaks = 4;  // 0, 1.., 3.., 8..
     static constexpr int kNumLearned = kNumOrders * (kMostTrust + 1) * kNumStreaks;  // kinds of what was learned
@@ -68,6 +72,7 @@ private:
     std::vector<Entry> entries_;
     const Entry* habits_ = nullptr;
     std::array<std::array<Rate, kNumKinds>, 2> rates_{};
+    double lately_right_ = 0, lately_expected_ = 0;
 };
 
 }  // namespace rx

@@ -124,6 +124,21 @@ def test_habits_take_few_steps_before_anything_is_learned(
     assert without.steps > found.steps
 
 
+def test_habits_that_do_not_fit_are_soon_left_alone(llama: Any, checkpoint: Any, run_model: Callable[..., Any]) -> None:
+    executor = run_model(checkpoint(llama), slots=1024)
+    single = Alone(executor, GREEDY)
+    single.single(110)
+    said = habits_of(single.ids)
+    wrong = said.entries_N.copy()
+    wrong["token"][wrong["token"] >= 0] = (wrong["token"][wrong["token"] >= 0] + 1) % VOCAB
+    found = Alone(executor, GREEDY, predictor=executor.new_predictor(said._replace(entries_N=wrong)), most=1)
+    found.bursts(50, 4, 20)
+    before = found.guessed
+    found.bursts(60, 4, 20)
+    assert found.ids == single.ids
+    assert found.guessed - before < 20  # of 60 steps
+
+
 def test_habits_of_other_sizes_are_refused(llama: Any, checkpoint: Any, run_model: Callable[..., Any]) -> None:
     executor = run_model(checkpoint(llama), slots=1024)
     good = habits_of(range(50))
