@@ -1,6 +1,5 @@
 """A real pair: the default model, and the same without two of its layers to draft for it."""
 
-import importlib.util
 import os
 import signal
 import socket
@@ -40,11 +39,9 @@ class Eager:
 
 @pytest.fixture(scope="module")
 def draft_path(tmp_path_factory):
-    spec = importlib.util.spec_from_file_location("drop_layers", SCRIPT)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
     path = tmp_path_factory.mktemp("draft") / "draft.gguf"
-    script.drop_layers(Path(resolve_model(MODEL)), path, script.layers_of("0-13,15-28"))
+    command = [sys.executable, SCRIPT, path, "--model", resolve_model(MODEL), "--keep", "0-13,15-28"]
+    subprocess.run(command, check=True)
     return path
 
 
