@@ -91,7 +91,7 @@ def measure(engine, name: str, seed: int) -> dict[str, float]:
 def run_all(engine, workloads: list[str], seed: int, values: dict) -> None:
     """All that the engine can run, each into values[workload][engine]."""
     if not isinstance(engine, LlamaBench):
-        run_waves(engine, plain(2, 64, 4), seed)  # warm-up
+        run_waves(engine, plain(2, 64, 4), seed - 1)  # warm-up, of other tokens than what follows
     for workload in workloads:
         if not isinstance(engine, LlamaBench) or engine.can_measure(workload):
             got = measure(engine, workload, seed + 10 * NAMES.index(workload))
