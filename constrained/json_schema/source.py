@@ -19,6 +19,9 @@ _FRACTION = re.compile(r"[0-9][.eE]")
 """Without which no number is a fraction."""
 
 
+_OLD_DRAFT = re.compile(r"http://json-schema\.org/draft-0[3467]/(hyper-)?schema#?")
+
+
 class Source:
     """One schema's text, read once, however often it is normalised."""
 
@@ -31,8 +34,9 @@ class Source:
             raise invalid(f"{REFUSES} is a name of our own", REFUSES, "#")
         self.document = document
         uri = str(document.get("$schema", "")) if isinstance(document, dict) else ""
-        self.siblings_count = not any(f"draft-0{n}" in uri for n in (3, 4, 6, 7))
-        """Keywords beside `$ref` mean something."""
+        self.siblings_count = _OLD_DRAFT.fullmatch(uri) is None
+        """Keywords beside `$ref` mean something. So too where a draft's URI is spelled otherwise, which validators read
+        as the latest draft: what obeys them is valid in every reading."""
         self.has_fractions = _FRACTION.search(text) is not None and holds_fraction(document)
         self.references = References(document, siblings_count=self.siblings_count, id_keys=id_keys(uri))
         self.twins = Twins(document)

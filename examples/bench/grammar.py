@@ -337,7 +337,8 @@ def model_limits(name: str, folder: Path | None, num_answers: int) -> None:
 def answer_limits(engine, folder: Path | None, num_answers: int) -> None:
     asked = schemas_to_ask(folder, num_answers)
     verdict = judge(engine, asked, (0.0, 1.0))
-    told = f"{len(verdict.invalid)}  (ended: {dict(verdict.ended)}, refused: {dict(verdict.refused)})"
+    ended = f"ended: {dict(verdict.ended)}, refused: {dict(verdict.refused)}, unjudged: {verdict.unjudged}"
+    told = f"{len(verdict.invalid)}  ({ended})"
     line(f"invalid answers to {len(asked)} schemas, 2 each", "0", told, is_kept=not verdict.invalid)
 
 

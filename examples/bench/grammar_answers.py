@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +39,8 @@ class Verdict:
     ended: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     invalid: list[str] = field(default_factory=list)
+    unjudged: list[str] = field(default_factory=list)
+    """Whose schema the validator cannot read."""
 
 
 def sample_cases() -> list[dict[str, Any]]:
@@ -120,7 +123,12 @@ def judge(engine: radixlang.Engine, asked: list[tuple[str, str]], temperatures: 
         verdict.ended[reason] += 1
         if reason == "constraint_failed":
             print(f"  constraint_failed: {name} at {temperature}: {answer['text'][:200]}", flush=True)
-        if reason == "stop" and not is_valid(json.loads(text, parse_float=number), answer["text"]):
+        try:
+            is_wrong = reason == "stop" and not is_valid(json.loads(text, parse_float=number), answer["text"])
+        except re.error:  # a pattern of ECMAScript's that Python does not read
+            verdict.unjudged.append(name)
+            return
+        if is_wrong:
             verdict.invalid.append(f"{name} at {temperature}: {answer['text']}")
             print(f"INVALID {verdict.invalid[-1]}\n  {text[:2000]}", flush=True)
 

@@ -123,3 +123,18 @@ def test_a_recursive_reference_without_anchors_is_a_reference(check_schema) -> N
         },
     }
     check_schema(schema, valid=[{"a": "x"}, {"a": [["x"]]}, 1], invalid=[{"a": 1}, {"a": [1]}, {"a": [{}]}, "x"])
+
+
+@pytest.mark.parametrize(
+    ("uri", "counts"),
+    [
+        ("http://json-schema.org/draft-07/schema#", False),
+        ("http://json-schema.org/draft-04/schema", False),
+        ("https://json-schema.org/draft-07/schema", True),  # no validator knows it: read as the latest draft
+        ("https://json-schema.org/draft/2020-12/schema", True),
+    ],
+)
+def test_beside_a_reference_keywords_count_unless_the_draft_says_not(check_schema, uri, counts) -> None:
+    named = {"$ref": "#/definitions/s", "pattern": "^b"}
+    schema = {"$schema": uri, "definitions": {"s": {"type": "string"}}, "properties": {"v": named}, "type": "object"}
+    check_schema(schema, valid=[{"v": "b"}, *([] if counts else [{"v": "a"}])], invalid=[{"v": "a"}] if counts else [])
