@@ -7,6 +7,7 @@ is all it is given (Magpie, Xu et al. 2024); so no data is needed. Others go on 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -51,6 +52,7 @@ def habits(options: argparse.Namespace) -> int:
     started, learned = time.perf_counter(), 0
     with Engine(model_path=options.model, speculative_algorithm="none", max_running_requests=_AT_ONCE) as engine:
         path = options.output or habit_file(engine.tokenizer.digest)
+        _check_writable(path)  # now, not when minutes have passed
         for text in _texts(engine):
             texts.append(text)
             learned += text.ids_N.size - text.begin
@@ -65,6 +67,18 @@ def habits(options: argparse.Namespace) -> int:
     right = share_right(tables, held_back)
     print(f"{path}: {path.stat().st_size / 1000:.0f} kB, {right:.0%} of the tokens of other answers guessed right")
     return 0
+
+
+def _check_writable(path: Path) -> None:
+    """Raises RequestError where no file can be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir() or not os.access(path.parent, os.W_OK):
+            raise PermissionError("it cannot be written")
+    except OSError as error:
+        raise RequestError(
+            f"--output {path}: {error.strerror or error}; name a file that can be", param="output"
+        ) from None
 
 
 def _texts(engine: Engine) -> Iterator[Text]:

@@ -41,6 +41,15 @@ def test_a_model_without_a_template_goes_on_from_nothing(few, tiny_model_dir, tm
     assert find_habits(path.stem, 1 << 20) is not None
 
 
+@pytest.mark.parametrize("name", ["", "file/h.habits"])
+def test_where_nothing_can_be_written_nothing_is_learned(few, tiny_model_dir, tmp_path, capsys, name) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["habits", str(tiny_model_dir), "--tokens", "1000", "--output", str(tmp_path / name)]) != 0
+    told = capsys.readouterr().err
+    assert "--output" in told
+    assert "tokens," not in told
+
+
 def test_too_few_tokens_are_refused(capsys) -> None:
     assert main(["habits", "--tokens", "10"]) != 0
     assert "--tokens is 10" in capsys.readouterr().err
