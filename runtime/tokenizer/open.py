@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-BUILDER_VERSION = 1
+BUILDER_VERSION = 2
 """Of gguf_vocabulary.py, part of the name of cached files: to be raised when what is built changes."""
 
 

@@ -47,6 +47,18 @@ def test_a_sentencepiece_vocabulary_merges_by_score(text, sentencepiece, sentenc
     assert sentencepiece.encode(text, add_bos=False) == merge_by_score(spelled, *sentencepiece_parts)
 
 
+@pytest.mark.parametrize(("left", "right"), [("he", " "), (" ", "he"), ("#version", "he")])
+def test_merges_that_cannot_be_written_as_two_words_are_kept(build_library, sentencepiece_metadata, left, right):
+    metadata, tensors = sentencepiece_metadata
+    key = "tokenizer.ggml.tokens"
+    given = [*metadata[key], *{left, right, left + right}.difference(metadata[key])]
+    metadata |= {key: given, "tokenizer.ggml.token_type": [*metadata["tokenizer.ggml.token_type"], 1, 1][: len(given)]}
+    metadata["tokenizer.ggml.scores"] = [*metadata["tokenizer.ggml.scores"], -9.0, -9.0][: len(given)]
+    kept = json.loads(build_library(metadata, tensors).to_str())["model"]["merges"]
+    assert [left, right] in kept
+    assert ["t", "he"] in kept
+
+
 def test_gemma_spells_runs_of_spaces_with_spaces_and_adds_none(open_gguf, sentencepiece_metadata):
     metadata, tensors = sentencepiece_metadata
     metadata = {k.replace("llama.", "gemma.") if k.startswith("llama.") else k: v for k, v in metadata.items()}
