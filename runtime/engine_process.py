@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 _IDLE_S = 0.25
 """Without a request for so long, a part of what the first constraints will need is built."""
+_NEW_S = 1.0
+"""The same before the first request: until then the API's process may still load, and the request be on its way."""
 
 
 def run_child() -> None:
@@ -75,15 +77,15 @@ def main(config: EngineConfig, socket: EngineSocket) -> None:
     stopping = threading.Event()
 
     def read() -> None:
-        worked = time.monotonic()
+        worked, patience = time.monotonic(), _NEW_S
         while not stopping.is_set():
             for message in socket.receive(_IDLE_S):
                 scheduler.post(message)
                 if isinstance(message, Control) and message.action == "shutdown":
                     return
             if not scheduler.is_idle:
-                worked = time.monotonic()
-            elif time.monotonic() - worked > _IDLE_S:
+                worked, patience = time.monotonic(), _IDLE_S
+            elif time.monotonic() - worked > patience:
                 assembled.grammars.warm()
 
     socket.send(Ready(info={**assembled.facts, "scheduler_pid": os.getpid()}))
