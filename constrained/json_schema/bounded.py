@@ -7,12 +7,14 @@ mask, which takes five times as long.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from ...errors import GrammarError
 from ..fsm.fallback import to_engine
 from ..fsm.pattern import Chars, Node, Repeat, Seq
 from .inside import DATA, NAMED
+from .patterns import REMEMBERED
 from .roomy import roomy_pattern, written_tree
 
 
@@ -37,6 +39,7 @@ def bounded(schema: Any) -> Any:
     return out
 
 
+@lru_cache(maxsize=REMEMBERED)
 def _within(pattern: str, least: int, most: int) -> str | None:
     """The pattern's texts of `least` to `most` characters; None: it has more than one place that may grow, or none."""
     tree = written_tree(pattern)

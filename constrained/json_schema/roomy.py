@@ -7,11 +7,13 @@ tries each word of the vocabulary; with `[a-z]+` beside it, as one of two altern
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from ...errors import GrammarError
 from ..fsm.charset import Ranges, ranges_of
 from ..fsm.fallback import from_engine, to_engine
 from ..fsm.pattern import Alt, Chars, Node, Repeat, Seq
+from .patterns import REMEMBERED
 
 LETTERS: Ranges = ((ord("a"), ord("z")),)
 """Of each of the engine's sets of words."""
@@ -19,9 +21,10 @@ MIN_MORE = 9
 """Characters after the first that a set of words needs room for."""
 _WRITTEN = re.compile(r"\^\(\?:(.*)\)\$")
 """With what `engine_pattern` writes: in that, Python and the engine agree."""
-_OTHER = re.compile(r"\\(?!x\{)")
+_OTHER = re.compile(r"\\(?!x)")
 
 
+@lru_cache(maxsize=REMEMBERED)
 def written_tree(pattern: str) -> Node | None:
     """The tree that `engine_pattern` wrote; None: it did not, or it is too large."""
     written = _WRITTEN.fullmatch(pattern)
@@ -33,6 +36,7 @@ def written_tree(pattern: str) -> Node | None:
         return None
 
 
+@lru_cache(maxsize=REMEMBERED)
 def roomy_pattern(pattern: str) -> str:
     """The same texts, of a `pattern` in the engine's words."""
     tree = written_tree(pattern)
