@@ -187,5 +187,8 @@ class ByteDfa:
 
 def pack(table: NDArray[np.int32], accepting: NDArray[np.bool_]) -> ByteDfa:
     """From table[state, byte]: bytes that no state tells apart share a column."""
-    columns, byte_class = np.unique(table, axis=1, return_inverse=True)
-    return ByteDfa(np.ascontiguousarray(columns), byte_class.reshape(256).astype(np.uint8), accepting)
+    columns = np.ascontiguousarray(table.T)
+    ids: dict[bytes, int] = {}
+    byte_class = np.array([ids.setdefault(column.tobytes(), len(ids)) for column in columns], np.uint8)
+    first = np.unique(byte_class, return_index=True)[1]
+    return ByteDfa(np.ascontiguousarray(columns[first].T), byte_class, accepting)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,7 +29,7 @@ class _Decoder:
 
     def __init__(self, alphabet: Alphabet) -> None:
         self.runs = list(zip(alphabet.starts, [*alphabet.starts[1:], 0x110000], alphabet.class_ids, strict=True))
-        self.starts = np.array(alphabet.starts)
+        self.starts = alphabet.starts
         self.memo: dict[Runs, Runs] = {}
 
     def root(self) -> Runs:
@@ -45,7 +47,7 @@ class _Decoder:
         if low > high:
             return None
         if continuation == 0:
-            i = int(np.searchsorted(self.starts, low, side="right")) - 1
+            i = bisect_right(self.starts, low) - 1
             return self.runs[i][2] if self.runs[i][2] >= 0 else None
         step = width >> 6
         uniform = self._uniform(low, high) if low == first and high == first + width - 1 else None
@@ -65,7 +67,7 @@ class _Decoder:
         return self.memo.setdefault(runs, runs) if runs else None
 
     def _uniform(self, low: int, high: int) -> int | None:
-        i = int(np.searchsorted(self.starts, low, side="right")) - 1
+        i = bisect_right(self.starts, low) - 1
         return self.runs[i][2] if self.runs[i][1] > high else None
 
     @staticmethod
@@ -148,8 +150,10 @@ def trim(table: NDArray[np.int32], accepting: NDArray[np.bool_]) -> tuple[NDArra
     frontier = np.array([1])
     while len(frontier):
         reached[frontier] = True
-        following = np.unique(table[frontier])
-        frontier = following[~reached[following] & (following > 0)]
+        following = np.zeros(len(table), np.bool_)
+        following[table[frontier]] = True
+        following[0] = False
+        frontier = np.flatnonzero(following & ~reached)
     kept = np.flatnonzero(reached)
     kept = np.concatenate([[1], kept[kept != 1]])
     names = np.zeros(len(table), np.int32)

@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 from radixlang.constrained import mask
 from radixlang.constrained.constraint import JsonSchema
 from radixlang.constrained.fsm.choices import of_strings
+from radixlang.constrained.fsm.determinise import alphabet_of, determinise
+from radixlang.constrained.fsm.pattern import char_sets, parse
+from radixlang.constrained.fsm.utf8 import to_bytes
 from radixlang.constrained.json_schema import names, names_left
 from radixlang.constrained.json_schema.normalise import normalise
 from radixlang.constrained.translate import compile_constraint
@@ -179,3 +182,22 @@ def test_only_schemas_whose_names_may_run_out_are_watched():
     assert names_left.names_left({"type": "array", "items": few}) is not None
     assert names_left.names_left(True) is None
     assert math.inf not in of_strings([b"a"]).num_after
+
+
+PARTS = st.sampled_from(["a", "[ab]*", "b+", "(?:ab)*", "(?:a|b+)", "(?:a*)*", "c?", "(?:[ab]*|c+)", "(?:c{2}|a)+"])
+
+
+@given(st.lists(PARTS, min_size=1, max_size=3), st.lists(PARTS, max_size=2))
+@settings(max_examples=150, deadline=None)
+def test_where_names_are_not_counted_every_beginning_has_endless_many(one: list[str], other: list[str]) -> None:
+    pattern = f"(?:{''.join(one)}|{''.join(other)})" if other else "".join(one)
+    if names_left.counted((pattern,)) is None:
+        tree = parse(pattern)
+        alphabet = alphabet_of(char_sets(tree))
+        assert all(left in (0, math.inf) for left in to_bytes(determinise(tree, alphabet), alphabet).num_after)
+
+
+@pytest.mark.parametrize("pattern", ["^[a-z]+$", "(en|de)", "^(?:x-.+|[a-z]+(?:-[a-z]+)*)$"])
+def test_names_that_never_run_out_are_not_counted(pattern: str) -> None:
+    schema = {"type": "object", "patternProperties": {pattern: {}}, "additionalProperties": False}
+    assert names_left.names_left(normalise(json.dumps(schema)).schema) is None
