@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, get_args
 
@@ -69,10 +68,18 @@ def white_space_of(pattern: Any, param: str) -> WhiteSpace:
     text = text_at(pattern, param)
     if len(text) > MAX_PATTERN_CHARS:
         raise GrammarTooLarge(f"a pattern of white space has at most {MAX_PATTERN_CHARS} characters", param=param)
+    from .fsm.determinise import alphabet_of, determinise  # not before somebody asks: they take a while to import
+    from .fsm.pattern import char_sets, parse
+    from .fsm.utf8 import to_bytes
+
     try:
-        allows_none, allows_one = (re.fullmatch(text, white) is not None for white in ("", " "))
-    except (re.error, RecursionError, OverflowError) as error:
-        raise GrammarError(f"not a regular expression: {error}", param=param) from None
+        tree = parse(text)
+        alphabet = alphabet_of(char_sets(tree))
+        dfa = to_bytes(determinise(tree, alphabet), alphabet)
+    except GrammarError as error:
+        error.param = param
+        raise
+    allows_none, allows_one = dfa.accepts(b""), dfa.accepts(b" ")
     if not allows_none:
         raise UnsupportedGrammar(
             "white space that must be there everywhere is not supported; use a pattern that may be empty",

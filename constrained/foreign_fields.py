@@ -12,11 +12,11 @@ from typing import Any
 from .fields import FIELD_NAMES
 
 _OTHERS = frozenset({
-    "bnf", "cfg", "choice", "constraint", "constraints", "grammar_lazy", "grammar_triggers", "grammar_type", "json",
-    "jsonMode", "jsonSchema", "json_mode", "json_object", "outputSchema", "output_schema", "pattern", "regexp",
-    "responseFormat", "responseJsonSchema", "responseSchema", "response_json_schema", "response_schema", "schema",
-    "structuralTag", "structural_tags", "structuredOutput", "structuredOutputs", "structured_decoding",
-    "structured_output",
+    "bnf", "cfg", "choice", "constraint", "constraints", "dtype", "grammar_lazy", "grammar_triggers",
+    "grammar_type", "json", "jsonMode", "jsonSchema", "json_mode", "json_object", "outputSchema", "output_schema",
+    "pattern", "regexp", "responseFormat", "responseJsonSchema", "responseSchema", "response_json_schema",
+    "response_schema", "schema", "structuralTag", "structural_tags", "structuredOutput", "structuredOutputs",
+    "structured_decoding", "structured_output",
 })  # fmt: skip
 _HOLDERS = frozenset({
     "config", "extra_args", "extra_body", "extra_json", "gen_kwargs", "generationConfig", "generation_config",

@@ -68,6 +68,13 @@ def check_constraint(constraint: Constraint) -> tuple[str, ...]:
 
     Returns the JSON pointers of what is ignored, such as an unknown `format`.
     """
+    try:
+        return _check(constraint)
+    except RecursionError:
+        raise GrammarTooLarge("the constraint is nested too deeply") from None
+
+
+def _check(constraint: Constraint) -> tuple[str, ...]:
     match constraint:
         case Regex(pattern):
             parse(pattern)
@@ -82,7 +89,7 @@ def check_constraint(constraint: Constraint) -> tuple[str, ...]:
         case Xml(spec, whitespace):
             check_productive(rules_of(spec, whitespace), "the root element")
         case Closing(inner):
-            return check_constraint(inner)
+            return _check(inner)
         case Sequence(parts):
             return _check_parts(parts)
         case StructuralTag(spec):
@@ -308,7 +315,7 @@ def _named_tokens(lark: str, vocabulary: Vocabulary) -> frozenset[int]:
         if t < len(vocabulary.token_bytes) and vocabulary.token_bytes[t].decode(errors="replace") in lark
     }
     for group in re.findall(r"<\[([\d,\- ]+)\]>", lark):
-        for low, high in re.findall(r"(\d+)(?:-(\d+))?", group):
+        for low, high in re.findall(r"\b(\d{1,9})(?:-(\d{1,9}))?\b", group):
             named |= set(range(int(low), min(int(high or low), vocabulary.size - 1) + 1))
     return frozenset(named - vocabulary.eos_token_ids)
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import re
 
-from ...errors import GrammarError, GrammarSyntaxError, UnsupportedGrammar
+from ...errors import GrammarError, GrammarSyntaxError, GrammarTooLarge, UnsupportedGrammar
 from ..json_schema.inline import inline
 from ..json_schema.numbers import holds_inexact
+from .reader import MAX_CHARS
 
 _PIECE = re.compile(r'"(?:[^"\\\n]|\\.)*"|//[^\n]*|/(?:[^/\\\n]|\\.)+/|%json\s*')
 """A string, a comment, a regex, or what a schema follows."""
@@ -21,6 +22,8 @@ _LOOSE = ("lenient", "coerce_one_of")
 
 def with_read_json(lark: str) -> str:
     """The grammar with its schemas in the engine's terms, line by line as before. Raises a GrammarError."""
+    if len(lark) > MAX_CHARS:
+        raise GrammarTooLarge(f"the grammar has {len(lark)} characters; at most {MAX_CHARS} are taken")
     if "%json" not in lark:
         return lark
     out: list[str] = []
@@ -32,9 +35,10 @@ def with_read_json(lark: str) -> str:
             begin = at
             try:
                 schema, at = json.JSONDecoder().raw_decode(lark, begin)
-            except (json.JSONDecodeError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:
                 line, column = _place(lark, getattr(error, "pos", begin))
-                why = f"{getattr(error, 'msg', 'nested too deeply')} (line {line}, column {column})"
+                why = getattr(error, "msg", "nested too deeply, or a number of thousands of digits")
+                why = f"{why} (line {line}, column {column})"
                 raise GrammarSyntaxError(f"what follows %json is not JSON: {why}", line=line, column=column) from None
             out.append(_read(schema, lark[begin:at], _place(lark, begin)[0]))
     return "".join([*out, lark[at:]])

@@ -57,7 +57,10 @@ def check_productive(rules: Rules, start: str = "root") -> None:
     else:
         raise GrammarTooLarge("the grammar's rules depend on each other in too many ways")
     if lengths[START_RULE] == math.inf:
-        raise UnsatisfiableGrammar(f"no text can be derived from {start}: it contains itself without end")
+        raise UnsatisfiableGrammar(
+            f"no text can be derived from {start}: it contains itself without end, or "
+            "demands what cannot be written, as a character of none"
+        )
     if lengths[START_RULE] > MAX_SHORTEST:
         raise GrammarTooLarge(f"the shortest answer has more than {MAX_SHORTEST} characters")
 

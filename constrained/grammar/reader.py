@@ -15,11 +15,14 @@ MAX_REPEAT = 100_000
 START_RULE = "root"
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
-_SPACE = re.compile(r"(?:\s|#[^\n]*)*")
-_RULE_HEAD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*(?:\s|#[^\n]*)*::=")
+_BLANK = r"\s*(?:#[^\n]*(?:\n\s*|\Z))*"
+"""In one way only: what can be read in several takes time without end where it does not match."""
+_SPACE = re.compile(_BLANK)
+_RULE_HEAD = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9_.\-]*{_BLANK}::=")
 _NUMBER = re.compile(r"\d+")
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", "v": "\v", "b": "\b", "a": "\a", "0": "\0"}
 _HEX_LEN = {"x": 2, "u": 4, "U": 8}
+_HIGH_HALVES, _LOW_HALVES = range(0xD800, 0xDC00), range(0xDC00, 0xE000)
 
 
 class Ref(NamedTuple):
@@ -175,8 +178,11 @@ class _Reader:
         while not self.take(quote):
             if self.at >= len(self.text) or self.text[self.at] == "\n":
                 self.fail("this string is not closed", start)
+            where = self.at
             characters.append(self.character())
-        parts = [Chars(charset.ranges_of([(c, c)])) for c in characters]
+            if characters[-1] in _HIGH_HALVES or characters[-1] in _LOW_HALVES:
+                self.fail("half a surrogate pair is no character", where)
+        parts = [Chars(((c, c),)) for c in characters]
         return parts[0] if len(parts) == 1 else Seq(tuple(parts)) if parts else EMPTY
 
     def character_class(self) -> Part:
@@ -201,11 +207,21 @@ class _Reader:
     def character(self) -> int:
         if self.at >= len(self.text):
             self.fail("the text ends here", self.at)
-        character = self.text[self.at]
+        code = self.code_point()
+        behind = self.at
+        if code in _HIGH_HALVES and self.text.startswith("\\u", behind):
+            low = self.code_point()
+            if low in _LOW_HALVES:
+                return 0x10000 + (code - _HIGH_HALVES.start) * 0x400 + low - _LOW_HALVES.start
+            self.at = behind
+        return code
+
+    def code_point(self) -> int:
+        start = self.at
+        character = self.text[start]
         self.at += 1
         if character != "\\":
             return ord(character)
-        start = self.at - 1
         escape = self.text[self.at : self.at + 1]
         self.at += 1
         if escape in _HEX_LEN:

@@ -14,6 +14,7 @@ from ..constraint import WhiteSpace
 from ..fsm import charset
 from ..fsm.charset import Ranges
 from ..fsm.pattern import EMPTY, Alt, Chars, Look, Node, Repeat, Seq, parse
+from ..json_schema.strings import inside
 from .reader import START_RULE, Part, Ref, Rules
 from .xml_spec import Attribute, Document, Element, Particle, read
 
@@ -105,7 +106,7 @@ def _typed(kind: Any, allowed: Ranges, escapes: dict[str, str]) -> Node:
     if isinstance(kind, str):
         kind = {"type": kind}
     if "enum" in kind:
-        return Alt(tuple(_escape(_literal(value), allowed, escapes) for value in kind["enum"]))
+        return _escape(inside(kind["enum"]), allowed, escapes)
     if "pattern" in kind:
         return _escape(parse(kind["pattern"]), allowed, escapes)
     if kind["type"] in _PATTERNS:

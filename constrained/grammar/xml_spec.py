@@ -25,7 +25,7 @@ SIMPLE = ("string", "integer", "number", "boolean")
 
 _NAME = re.compile(r"[A-Za-z_:][\w:.\-]*")
 _TOKEN = re.compile(r"\s+|#PCDATA|[A-Za-z_:][\w:.\-]*|\{\d{1,6}(?:,\d{0,6})?\}|[(),|?*+]")
-_DECLARATION = re.compile(r"\s+|<!--.*?-->|<!(ELEMENT|ATTLIST|ENTITY|NOTATION)\s+([^<>]*)>|<\?.*?\?>", re.DOTALL)
+_DECLARATION = re.compile(r"\s+|<!--.*?-->|<!(ELEMENT|ATTLIST|ENTITY|NOTATION)\s+(?!\s)([^<>]*)>|<\?.*?\?>", re.DOTALL)
 _DOCTYPE = re.compile(r"\s*<!DOCTYPE\s+([\w:.\-]+)\s*\[(.*)\]\s*>\s*\Z", re.DOTALL)
 _ATTRIBUTE = re.compile(
     r"\s*([A-Za-z_:][\w:.\-]*)\s+(\([^()]*\)|[A-Z]+)\s+"
@@ -300,8 +300,8 @@ def _attributes(text: str, body: str, at: int, into: dict[str, dict[str, Attribu
     name = _NAME.match(body)
     if name is None:
         raise _at(text, "an attribute list begins with its element's name", at)
-    place = name.end()
-    while body[place:].strip():
+    place, end = name.end(), len(body.rstrip())
+    while place < end:
         match = _ATTRIBUTE.match(body, place)
         if match is None:
             raise _at(text, 'an attribute is a name, a type, and #REQUIRED, #IMPLIED or "value"', at + place)

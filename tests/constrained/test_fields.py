@@ -166,6 +166,8 @@ REFUSED = [
         None,
     ),
     ({"json_schema": TEXT, "guided_whitespace_pattern": "a{99999999999}"}, "guided_whitespace_pattern", None),
+    ({"json_schema": TEXT, "guided_whitespace_pattern": "(?: ?| ??){60}x"}, "guided_whitespace_pattern", None),
+    ({"json_schema": TEXT, "guided_whitespace_pattern": r"( )\1"}, "guided_whitespace_pattern", None),
     (
         {"json_schema": TEXT, "guided_whitespace_pattern": "(" * 50_000 + ")" * 50_000},
         "guided_whitespace_pattern",

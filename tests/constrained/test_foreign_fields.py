@@ -21,6 +21,7 @@ SCHEMA = {"type": "integer"}
         ("guided_lark", 'start: "a"', ["guided_lark"]),
         ("response_schema", SCHEMA, ["response_schema"]),
         ("json_mode", True, ["json_mode"]),
+        ("dtype", "int", ["dtype"]),
     ],
 )
 def test_constraints_under_other_names_and_in_other_places_are_found(name, value, paths):

@@ -4,7 +4,7 @@ import pytest
 
 from radixlang.constrained.constraint import Grammar
 from radixlang.constrained.grammar.lark_json import with_read_json
-from radixlang.errors import GrammarError, GrammarSyntaxError, UnsupportedGrammar
+from radixlang.errors import GrammarError, GrammarSyntaxError, GrammarTooLarge, UnsupportedGrammar
 
 OBJECT = (
     '{"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": false}'
@@ -63,6 +63,7 @@ def test_lines_stay_where_they_were():
         ("start: b\nb: foo", 2, 4),
         ('start: %json {"type":', 1, 22),
         ('start: "a"\nb: %json [1', 2, 12),
+        ('start: %json {"maximum": ' + "1" * 5000 + "}", 1, 14),
     ],
 )
 def test_errors_have_their_place_and_a_caret(compiler, source, line, column):
@@ -76,3 +77,8 @@ def test_a_caret_stands_below_the_fault(compiler):
     with pytest.raises(GrammarError) as caught:
         compiler.compile(Grammar("start: b\nb: foo", "lark"))
     assert caught.value.message.endswith("b: foo\n   ^")
+
+
+def test_a_grammar_of_millions_of_characters_is_refused(compiler):
+    with pytest.raises(GrammarTooLarge):
+        compiler.compile(Grammar('start: "a"\n' + "// x\n" * 300_000, "lark"))

@@ -50,6 +50,9 @@ def test_what_is_not_listed_includes_line_ends(text: str) -> None:
         ('root ::= "\\q"', 1, 11),
         ('root ::= "\\xZZ"', 1, 11),
         ('root ::= "a" )', 1, 14),
+        ('root ::= "a" "\\uD83D"', 1, 15),
+        ('root ::= "\\uDE00"', 1, 11),
+        ('root ::= "a\ud83d"', 1, 12),
         ("", 1, 1),
     ],
 )
@@ -70,3 +73,22 @@ def test_what_is_not_served_is_refused(text: str) -> None:
 def test_what_is_too_large_is_refused(text: str) -> None:
     with pytest.raises(GrammarTooLarge):
         read(text)
+
+
+def test_comments_are_read_in_one_way_only():
+    """One that could be cut into several would be tried in all of them, time without end."""
+    banner = "#" * 2000
+    assert read(f'root ::= a {banner}\n{banner}\n\n  # and\n b\na ::= "a" {banner}\nb ::= "b"').keys() == {
+        "root",
+        "a",
+        "b",
+    }
+
+
+def test_a_surrogate_pair_is_one_character():
+    smile = read('root ::= "😀"')["root"]
+    assert read('root ::= "\\uD83D\\uDE00"')["root"] == read("root ::= [\\uD83D\\uDE00]")["root"] == smile
+
+
+def test_halves_of_pairs_may_be_excluded():
+    assert read("root ::= [^\\uD800-\\uDFFF]")["root"] == read("root ::= .")["root"]

@@ -219,3 +219,16 @@ def test_the_rules_can_be_written_as_ebnf(compiler, draw_short, accepts, spec: s
         if document is not None:
             assert accepts(grammar, document)
             assert not accepts(grammar, document + " ")
+
+
+def test_a_declaration_that_does_not_end_is_refused_at_once():
+    """Not after every way of telling its white space apart: 200,000 blanks would take hours."""
+    with pytest.raises(GrammarSyntaxError):
+        rules_of("<!ELEMENT" + " " * 200_000)
+
+
+def test_many_texts_of_an_element_are_served(compiler, accepts):
+    spec = {"elements": {"a": {"text": {"enum": [f"value {n} & more" for n in range(3000)]}}}}
+    grammar = compiler.compile(Xml(json.dumps(spec)))
+    assert accepts(grammar, "<a>value 2999 &amp; more</a>")
+    assert not accepts(grammar, "<a>value 3000 &amp; more</a>")
