@@ -8,16 +8,17 @@ to by `distinct`. Such properties come in any order.
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Any
 
 from .inside import BESIDE
-from .patterns import engine_pattern
+from .patterns import REMEMBERED, engine_pattern
 from .strings import inside
 
 MAX_OPTIONAL = 1200
 """Optional properties that the engine is given one by one."""
-MAX_PATTERNS = 40  # of one object: the engine sees to it that each two are apart
-MAX_NAMES = 200  # of one pattern, for the same reason
+MAX_PATTERNS = 120  # of one object: the engine sees to it that each two are apart
+MAX_NAMES = 50  # of one pattern, for the same reason: of two with a hundred it gives up
 _ALONE = ("items", "additionalProperties")
 _NAMED = ("properties", "patternProperties")
 
@@ -47,9 +48,15 @@ def _by_patterns(schema: dict[str, Any]) -> dict[str, Any]:
     alike: dict[str, list[str]] = {}
     for name, value in optional.items():
         alike.setdefault(json.dumps(value, sort_keys=True), []).append(name)
-    groups = [names[i : i + MAX_NAMES] for names in alike.values() for i in range(0, len(names), MAX_NAMES)]
+    ordered = map(sorted, alike.values())  # names that begin alike in one pattern: two are then apart at a glance
+    groups = [tuple(names[i : i + MAX_NAMES]) for names in ordered for i in range(0, len(names), MAX_NAMES)]
     if len(groups) > MAX_PATTERNS:
         return schema
-    patterns = {engine_pattern(inside(group)): properties[group[0]] for group in groups}
+    patterns = {_pattern(group): properties[group[0]] for group in groups}
     listed = {name: value for name, value in properties.items() if name not in optional}
     return {**schema, "properties": listed, "patternProperties": patterns}
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _pattern(names: tuple[str, ...]) -> str:
+    return engine_pattern(inside(names))

@@ -1,6 +1,8 @@
 """Objects of thousands of optional properties are served, quickly, and mean what they say."""
 
 import json
+import random
+from string import ascii_uppercase
 
 import pytest
 
@@ -75,3 +77,17 @@ def test_every_property_of_a_schema_is_still_there():
     found = crowded.uncrowded(many)
     assert found["properties"] == {"p3": {"type": "integer"}}
     assert len(found["patternProperties"]) == -(-2499 // crowded.MAX_NAMES)
+
+
+def test_names_of_many_kinds_that_begin_alike_are_told_apart(vocabulary, accepts):
+    rng = random.Random(0)
+    tools = [
+        f"{''.join(rng.choices(ascii_uppercase, k=6))}_{''.join(rng.choices(ascii_uppercase, k=9))}" for _ in "x" * 250
+    ]
+    kinds = {"ARGUMENTS": {"type": "array"}, "DIRECTORY": {"type": "string"}, "MODE": {"enum": ["file", "list"]}}
+    kinds |= {"DISABLED": {"type": "boolean"}, "LIMIT": {"type": "integer"}, "REGEX": {"type": ["string", "array"]}}
+    properties = {f"{tool}_{kind}": schema for tool in tools for kind, schema in kinds.items()}
+    grammar = compiled(vocabulary, {"type": "object", "properties": properties, "additionalProperties": False})
+    assert accepts(grammar, f'{{"{tools[9]}_LIMIT": 1, "{tools[200]}_MODE": "list", "{tools[9]}_REGEX": "a"}}')
+    assert not accepts(grammar, f'{{"{tools[9]}_LIMIT": "a"}}')
+    assert not accepts(grammar, f'{{"{tools[9]}_LIMITS": 1}}')
