@@ -8,6 +8,7 @@ to by `distinct`. Such properties come in any order.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -17,8 +18,8 @@ from .strings import inside
 
 MAX_OPTIONAL = 1200
 """Optional properties that the engine is given one by one."""
-MAX_PATTERNS = 120  # of one object: the engine sees to it that each two are apart
-MAX_NAMES = 50  # of one pattern, for the same reason: of two with a hundred it gives up
+MAX_PATTERNS = 160  # of one object: the engine sees to it that each two are apart
+MAX_CHARS = 800  # of the names of one pattern: of two with a thousand it cannot tell that they are apart
 _ALONE = ("items", "additionalProperties")
 _NAMED = ("properties", "patternProperties")
 
@@ -48,13 +49,25 @@ def _by_patterns(schema: dict[str, Any]) -> dict[str, Any]:
     alike: dict[str, list[str]] = {}
     for name, value in optional.items():
         alike.setdefault(json.dumps(value, sort_keys=True), []).append(name)
-    ordered = map(sorted, alike.values())  # names that begin alike in one pattern: two are then apart at a glance
-    groups = [tuple(names[i : i + MAX_NAMES]) for names in ordered for i in range(0, len(names), MAX_NAMES)]
+    groups = [group for names in alike.values() for group in _grouped(sorted(names))]
     if len(groups) > MAX_PATTERNS:
         return schema
     patterns = {_pattern(group): properties[group[0]] for group in groups}
     listed = {name: value for name, value in properties.items() if name not in optional}
     return {**schema, "properties": listed, "patternProperties": patterns}
+
+
+def _grouped(names: list[str]) -> Iterator[tuple[str, ...]]:
+    """Those of each pattern; such as begin alike stand together, so that two patterns are apart at a glance."""
+    group: list[str] = []
+    num_chars = 0
+    for name in names:
+        if group and num_chars + len(name) > MAX_CHARS:
+            yield tuple(group)
+            group, num_chars = [], 0
+        group.append(name)
+        num_chars += len(name)
+    yield tuple(group)
 
 
 @lru_cache(maxsize=REMEMBERED)
