@@ -112,33 +112,33 @@ class HeaderReader:
             raise self.bad(f"{what} is not UTF-8") from None
 
     def value(self, key: str) -> Scalar | StringArray | NDArray[np.generic]:
-        kind = self.number("<I", f"the type of {key!r}")
+        kind = self.number("<I", f"the type of {key!r:.90}")
         if kind == _STRING:
-            return self.string(f"key {key!r}")
+            return self.string(f"key {key!r:.90}")
         if kind == _ARRAY:
             return self._array(key)
         layout = _SCALARS.get(kind)
         if layout is None:
-            raise self.bad(f"key {key!r} has the unknown value type {kind}")
-        (found,) = struct.unpack_from(layout, self.data, self._room(struct.calcsize(layout), f"key {key!r}"))
+            raise self.bad(f"key {key!r:.90} has the unknown value type {kind}")
+        (found,) = struct.unpack_from(layout, self.data, self._room(struct.calcsize(layout), f"key {key!r:.90}"))
         return bool(found) if kind == _BOOL else found
 
     def _array(self, key: str) -> StringArray | NDArray[np.generic]:
-        kind = self.number("<I", f"the element type of {key!r}")
-        count = self.number("<Q", f"the length of {key!r}")
+        kind = self.number("<I", f"the element type of {key!r:.90}")
+        count = self.number("<Q", f"the length of {key!r:.90}")
         if kind == _ARRAY:
-            raise self.bad(f"key {key!r} is an array of arrays, which no model needs")
+            raise self.bad(f"key {key!r:.90} is an array of arrays, which no model needs")
         if kind == _STRING:
             if count > MAX_STRINGS or count * 8 > len(self.data) - self.at:
-                raise self.bad(f"key {key!r} claims {count} strings, more than the file can hold")
+                raise self.bad(f"key {key!r:.90} claims {count} strings, more than the file can hold")
             return self._skip_strings(key, count)
         layout = _SCALARS.get(kind)
         if layout is None:
-            raise self.bad(f"key {key!r} has the unknown element type {kind}")
+            raise self.bad(f"key {key!r:.90} has the unknown element type {kind}")
         dtype = np.dtype(layout)
         if count > len(self.data) // dtype.itemsize:
-            raise self.bad(f"key {key!r} claims {count} elements, more than the file can hold")
-        start = self._room(count * dtype.itemsize, f"key {key!r}")
+            raise self.bad(f"key {key!r:.90} claims {count} elements, more than the file can hold")
+        start = self._room(count * dtype.itemsize, f"key {key!r:.90}")
         return np.frombuffer(self.data, dtype, count, start)
 
     def _skip_strings(self, key: str, count: int) -> StringArray:
@@ -148,22 +148,22 @@ class HeaderReader:
         known, at = _short_strings(data, start, count)
         for index in range(known, count):
             if at + 8 > end:
-                raise self.bad(f"string {index} of {key!r} lies past the end of the file")
+                raise self.bad(f"string {index} of {key!r:.90} lies past the end of the file")
             at += 8 + unpack(data, at)[0]
         if at > end:
-            raise self.bad(f"the strings of {key!r} reach past the end of the file")
+            raise self.bad(f"the strings of {key!r:.90} reach past the end of the file")
         self.at = at
         return StringArray(start, at, count)
 
     def tensor(self) -> tuple[str, int, tuple[int, ...], int]:
         """Name, type id, shape rows first, offset from the data's beginning; not yet checked against the file."""
         name = self.string("a tensor's name", 1024)
-        rank = self.number("<I", f"the rank of tensor {name!r}")
+        rank = self.number("<I", f"the rank of tensor {name!r:.90}")
         if not 1 <= rank <= MAX_DIMENSIONS:
-            raise self.bad(f"tensor {name!r} claims {rank} dimensions; 1 to {MAX_DIMENSIONS} are possible")
-        shape = tuple(self.number("<Q", f"a dimension of tensor {name!r}") for _ in range(rank))
-        kind = self.number("<I", f"the type of tensor {name!r}")
-        return name, kind, shape[::-1], self.number("<Q", f"the offset of tensor {name!r}")
+            raise self.bad(f"tensor {name!r:.90} claims {rank} dimensions; 1 to {MAX_DIMENSIONS} are possible")
+        shape = tuple(self.number("<Q", f"a dimension of tensor {name!r:.90}") for _ in range(rank))
+        kind = self.number("<I", f"the type of tensor {name!r:.90}")
+        return name, kind, shape[::-1], self.number("<Q", f"the offset of tensor {name!r:.90}")
 
 
 def _short_strings(data: memoryview, start: int, count: int) -> tuple[int, int]:
@@ -189,17 +189,19 @@ def _short_strings(data: memoryview, start: int, count: int) -> tuple[int, int]:
 def _tensor_bytes(reader: HeaderReader, name: str, kind: int, shape: tuple[int, ...]) -> tuple[str, int]:
     if kind in UNSUPPORTED_TYPES:
         known = ", ".join(BLOCKS)
-        raise UnsupportedModel(f"{reader.path}: tensor {name!r} is {UNSUPPORTED_TYPES[kind]}; types read here: {known}")
+        raise UnsupportedModel(
+            f"{reader.path}: tensor {name!r:.90} is {UNSUPPORTED_TYPES[kind]}; types read here: {known}"
+        )
     if kind not in TENSOR_TYPES:
-        raise reader.bad(f"tensor {name!r} has the unknown type {kind}")
+        raise reader.bad(f"tensor {name!r:.90} has the unknown type {kind}")
     format_, block, size = TENSOR_TYPES[kind]
     values = 1
     for extent in shape:  # Python's integers do not overflow
         values *= extent
     if min(shape) < 1 or values > len(reader.data) * 8:
-        raise reader.bad(f"tensor {name!r} of shape {list(shape)} cannot lie in {len(reader.data)} bytes")
+        raise reader.bad(f"tensor {name!r:.90} of shape {list(shape)} cannot lie in {len(reader.data)} bytes")
     if shape[-1] % block:
-        raise reader.bad(f"tensor {name!r} has rows of {shape[-1]} values, not a multiple of {format_}'s {block}")
+        raise reader.bad(f"tensor {name!r:.90} has rows of {shape[-1]} values, not a multiple of {format_}'s {block}")
     return format_, values // block * size
 
 
@@ -234,7 +236,7 @@ def read_header(data: memoryview, path: Path) -> Header:
         begin = reader.at
         key = reader.string("a key", 65535)
         if key in metadata:
-            raise reader.bad(f"key {key!r} appears twice")
+            raise reader.bad(f"key {key!r:.90} appears twice")
         metadata[key] = reader.value(key)
         if key.startswith("tokenizer."):
             first, last = first or begin, reader.at
@@ -245,17 +247,17 @@ def read_header(data: memoryview, path: Path) -> Header:
     for name, kind, shape, offset in entries:
         format_, nbytes = _tensor_bytes(reader, name, kind, shape)
         if name in tensors:
-            raise reader.bad(f"tensor {name!r} appears twice")
+            raise reader.bad(f"tensor {name!r:.90} appears twice")
         if offset % alignment:
-            raise reader.bad(f"tensor {name!r} begins at {offset}, not a multiple of the alignment {alignment}")
+            raise reader.bad(f"tensor {name!r:.90} begins at {offset}, not a multiple of the alignment {alignment}")
         if data_start + offset + nbytes > len(data):
             end = data_start + offset + nbytes
-            raise reader.bad(f"tensor {name!r} ends at byte {end}, past the end of the file ({len(data)} bytes)")
+            raise reader.bad(f"tensor {name!r:.90} ends at byte {end}, past the end of the file ({len(data)} bytes)")
         tensors[name] = TensorInfo(name, format_, shape, data_start + offset, nbytes)
     end, previous = data_start, ""
     for info in sorted(tensors.values(), key=lambda tensor: tensor.start):
         if info.start < end:
-            raise reader.bad(f"tensors {previous!r} and {info.name!r} overlap")
+            raise reader.bad(f"tensors {previous!r:.90} and {info.name!r:.90} overlap")
         end, previous = info.start + info.nbytes, info.name
     return Header(version, metadata, tensors, data_start, (first, last))
 

@@ -47,31 +47,31 @@ def read_header(data: memoryview, path: Path) -> dict[str, StoredTensor]:
     end, previous = begin, ""
     for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].nbytes)):
         if tensor.start < end:
-            raise bad(path, f"tensors {previous!r} and {name!r} overlap")
+            raise bad(path, f"tensors {previous!r:.90} and {name!r:.90} overlap")
         end, previous = tensor.start + tensor.nbytes, name
     return tensors
 
 
 def _tensor(name: str, entry: object, path: Path, begin: int, available: int) -> StoredTensor:
     if not isinstance(entry, dict):
-        raise bad(path, f"tensor {name!r} is not described by an object")
+        raise bad(path, f"tensor {name!r:.90} is not described by an object")
     dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
     if not isinstance(dtype, str) or dtype not in WIDTHS:
-        raise bad(path, f"tensor {name!r} has the unknown dtype {str(dtype)[:40]!r}")
+        raise bad(path, f"tensor {name!r:.90} has the unknown dtype {str(dtype)[:40]!r}")
     if not _naturals(shape) or len(shape) > _MAX_RANK:  # type: ignore[arg-type]
-        raise bad(path, f"tensor {name!r} has no possible shape")
+        raise bad(path, f"tensor {name!r:.90} has no possible shape")
     if not _naturals(offsets) or len(offsets) != 2:  # type: ignore[arg-type]
-        raise bad(path, f"tensor {name!r} has no possible data_offsets")
+        raise bad(path, f"tensor {name!r:.90} has no possible data_offsets")
     assert isinstance(shape, list)
     assert isinstance(offsets, list)
     first, last = offsets
     if not first <= last <= available:
-        raise bad(path, f"tensor {name!r} claims bytes {first} to {last} of {available}")
+        raise bad(path, f"tensor {name!r:.90} claims bytes {first} to {last} of {available}")
     nbytes = WIDTHS[dtype]
     for extent in shape:  # Python's integers do not overflow
         nbytes *= extent
     if nbytes != last - first:
-        raise bad(path, f"tensor {name!r}, {dtype} {str(shape)[:80]}, needs {nbytes} bytes and has {last - first}")
+        raise bad(path, f"tensor {name!r:.90}, {dtype} {str(shape)[:80]}, needs {nbytes} bytes and has {last - first}")
     return StoredTensor(dtype, tuple(shape), begin + first, nbytes)
 
 

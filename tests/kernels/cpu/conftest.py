@@ -3,6 +3,7 @@
 import ctypes
 import hashlib
 import os
+import platform
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -80,7 +81,7 @@ def build_linears(folder: Path) -> Path:
 
     The product's own library, when it is built at first use, has only the set that this machine prefers.
     """
-    digest = hashlib.sha256(repr(build._FLAGS).encode())
+    digest = hashlib.sha256(repr((build._FLAGS, platform.machine())).encode())
     for pattern in ("linear*", "pack*", "isa*", "simd/*"):
         for path in sorted(build.SOURCES.glob(pattern)):
             digest.update(path.read_bytes())

@@ -129,6 +129,13 @@ def test_a_header_that_lies_is_refused_at_once(make_gguf_bytes, name, tmp_path):
         assert named in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["k" * 60_000, "\n\x08" * 500])
+def test_a_long_name_is_told_by_its_beginning(name):
+    with pytest.raises(BadCheckpoint, match="unknown value type 77") as caught:
+        header(b"GGUF" + u32(3) + u64(0) + u64(1) + text(name) + u32(77))
+    assert len(str(caught.value)) < 300
+
+
 def test_names_may_not_repeat():
     def entry(name, offset):
         return text(name) + u32(1) + u64(8) + u32(0) + u64(offset)
