@@ -29,6 +29,7 @@ from .tags.reader import to_lark as tags_to_lark
 from .vocabulary import Vocabulary
 
 EXAMPLE_TOKENS = 200
+EXAMPLE_S = 1.0  # of computing, after which an example is given up
 ENDING_TOKENS = 64  # from here on an example is ended, where an end is found
 LOOK_EVERY = 32  # tokens between two looks for one
 MAX_TRIED = 256  # pieces that could stand where a text fails
@@ -99,12 +100,14 @@ def sample(grammar: CompiledGrammar, vocabulary: Vocabulary, seed: int = 0) -> s
     mask_W = np.zeros(vocabulary.words, np.uint32)
     token_ids: list[int] = []
     look_at = ENDING_TOKENS
+    deadline_s = time.thread_time() + EXAMPLE_S
     for _ in range(2 * EXAMPLE_TOKENS):
         if taken := matcher.take_back:
             matcher.rollback(taken)
             del token_ids[len(token_ids) - taken :]
         matcher.fill(mask_W)
-        if matcher.error is not None or len(token_ids) >= EXAMPLE_TOKENS:
+        is_late = len(token_ids) >= EXAMPLE_TOKENS or time.thread_time() > deadline_s
+        if matcher.error is not None or is_late:
             return None
         if matcher.is_accepting and (len(token_ids) >= ENDING_TOKENS or matcher.is_finished or rng.random() < 0.3):
             return vocabulary.join(token_ids).decode(errors="replace")

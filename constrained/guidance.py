@@ -273,6 +273,8 @@ def error_of(message: str) -> GrammarError:
         return UnsatisfiableGrammar("no text satisfies a pattern together with what is said beside it")
     if "unsatisfiable" in lowered:
         return UnsatisfiableGrammar(text)
+    if "too many expressions" in lowered:
+        return GrammarTooLarge("repetitions within repetitions, or choices in them, multiply beyond what is served")
     if "symbols.len()" in lowered:  # it counts to 65,535
         return GrammarTooLarge("the grammar has too many parts; ask for fewer or smaller schemas at once")
     if "current row has" in lowered:

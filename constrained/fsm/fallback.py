@@ -7,9 +7,8 @@ from functools import lru_cache
 
 from ...errors import GrammarTooLarge
 from .charset import Ranges, complement
-from .pattern import Alt, Chars, Look, Node, Repeat, Seq, parse
+from .pattern import MAX_COUNT, Alt, Chars, Look, Node, Repeat, Seq, parse
 
-MAX_REPEAT = 100_000
 MAX_NODES = 40_000
 MAX_LENGTH = 4000  # parts one after the other: the engine's masks take 5 µs for each
 _NOTHING = r"[^\x{0}-\x{10FFFF}]"
@@ -58,8 +57,8 @@ def _write(node: Node) -> str:
         case Alt(options):
             return "(?:" + "|".join(map(_write, options)) + ")" if options else _NOTHING
         case Repeat(inner, low, high):
-            if max(low, high or 0) > MAX_REPEAT:
-                raise GrammarTooLarge(f"a repetition of more than {MAX_REPEAT} is not served")
+            if max(low, high or 0) > MAX_COUNT:
+                raise GrammarTooLarge(f"a repetition of more than {MAX_COUNT} is not served")
             once = _write(inner)
             counted = f"{{{low}}}" if low == high else f"{{{low},{'' if high is None else high}}}"
             return (once if isinstance(inner, Chars) else f"(?:{once})") + _COUNTS.get((low, high), counted)

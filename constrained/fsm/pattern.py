@@ -21,6 +21,10 @@ else:
     import sre_parse
 
 MAX_PATTERN_CHARS = 20_000
+MAX_COUNT = 100_000
+"""Of one repetition: engines take no more."""
+_WIDEST = 1 << 20
+"""Characters up to which Python tells widths apart."""
 MAX_SHORTEST = 100_000
 """Characters of the shortest text that matches: an engine would write it down before anything is drawn."""
 
@@ -115,12 +119,8 @@ def read_tree(pattern: str, *, narrow: bool = False) -> Node:
         raise GrammarTooLarge(f"a repetition is too large: {error}") from None
 
 
-_UNYIELDING = frozenset(
-    getattr(sre, name)
-    for name in ("ATOMIC_GROUP", "POSSESSIVE_REPEAT")
-    if hasattr(sre, name)  # from Python 3.11 on
-)
-"""What never gives back what it took: regular, but not as written without it."""
+_ATOMIC, _POSSESSIVE = (getattr(sre, name, None) for name in ("ATOMIC_GROUP", "POSSESSIVE_REPEAT"))
+"""What never gives back what it took, from Python 3.11 on."""
 
 
 class _Reader:
@@ -149,7 +149,9 @@ class _Reader:
             return self.sequence(inner, (flags | added) & ~removed)
         if op in (sre.MAX_REPEAT, sre.MIN_REPEAT):
             low, high, inner = value
-            return Repeat(self.sequence(inner, flags), low, None if high is sre.MAXREPEAT else high)
+            return repeated(self.sequence(inner, flags), low, None if high is sre.MAXREPEAT else high)
+        if op in (_ATOMIC, _POSSESSIVE) and (node := self._kept(op, value, flags)) is not None:
+            return node
         if op in (sre.ASSERT, sre.ASSERT_NOT):
             direction, inner = value
             return Look(self.sequence(inner, flags), behind=direction < 0, negate=op is sre.ASSERT_NOT)
@@ -159,8 +161,36 @@ class _Reader:
             return NOTHING
         name = str(op).lower()
         what = "a reference to a group" if name.startswith("groupref") else name.replace("_", " ")
-        why = "is not served" if op in _UNYIELDING else "is not a regular language and cannot be enforced"
-        raise UnsupportedGrammar(f"{what} {why}; write out what it may match", keyword=name)
+        if op in (_ATOMIC, _POSSESSIVE):
+            why = "of what may have several lengths is not served; write it without what keeps it whole"
+        else:
+            why = "is not a regular language and cannot be enforced; write out what it may match"
+        raise UnsupportedGrammar(f"{what} {why}", keyword=name)
+
+    def _kept(self, op: Any, value: Any, flags: int) -> Node | None:
+        """What never gives back what it took, as what demands that nothing more could have been taken.
+
+        None: it cannot be said so. It can where all that is repeated has one length: how often it stands here, no
+        choice within it changes.
+        """
+        if op is _ATOMIC:
+            shortest, longest = value.getwidth()
+            if shortest == longest < _WIDEST:
+                return self.sequence(value, flags)
+            if len(value) != 1 or value[0][0] is not sre.MAX_REPEAT:
+                return None
+            value = value[0][1]
+        low, high, inner = value
+        shortest, longest = inner.getwidth()
+        if not 0 < shortest == longest < _WIDEST:
+            return None
+        node = self.sequence(inner, flags)
+        no_more = Look(node, behind=False, negate=True)
+        if high is sre.MAXREPEAT:
+            return Seq((repeated(node, low, None), no_more))
+        if low == high:
+            return repeated(node, low, high)
+        return Alt((repeated(node, high, high), Seq((repeated(node, low, high - 1), no_more))))
 
     def _cased(self, ranges: Ranges, flags: int) -> Ranges:
         ranges = charset.ranges_of(ranges)
@@ -212,6 +242,23 @@ class _Reader:
         if value is not sre.AT_BOUNDARY:  # before Python 3.14 no place of the empty string is one
             sides[-1].append(Alt((Look(ANY, behind=True, negate=False), Look(ANY, behind=False, negate=False))))
         return Alt(tuple(Seq(tuple(side)) for side in sides))
+
+
+def repeated(node: Node, low: int, high: int | None) -> Node:
+    """`low` to `high` times the node; a repetition of a repetition as one, where every count between can be had."""
+    if (low, high) == (1, 1):
+        return node
+    if not isinstance(node, Repeat) or not (low > 0 or node.low <= 1):
+        return Repeat(node, low, high)
+    # After n times: n·node.low to n·node.high of what it repeats; the next begins no later than one behind that.
+    if node.high is not None and high != low and (max(low, 1) + 1) * node.low > max(low, 1) * node.high + 1:
+        return Repeat(node, low, high)
+    most = None if None in (high, node.high) else (high or 0) * (node.high or 0)
+    if high == 0 or node.high == 0:
+        most = 0
+    if max(low * node.low, most or 0) > MAX_COUNT:
+        return Repeat(node, low, high)
+    return Repeat(node.node, low * node.low, most)
 
 
 def strip_anchors(node: Node) -> Node:

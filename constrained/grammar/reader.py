@@ -7,7 +7,7 @@ from typing import NamedTuple, NoReturn
 
 from ...errors import GrammarSyntaxError, GrammarTooLarge, UnsupportedGrammar
 from ..fsm import charset
-from ..fsm.pattern import ANY, EMPTY, Alt, Chars, Node, Repeat, Seq
+from ..fsm.pattern import ANY, EMPTY, Alt, Chars, Node, Seq, repeated
 
 MAX_CHARS = 1_000_000
 MAX_DEPTH = 200
@@ -143,7 +143,7 @@ class _Reader:
                 bounds = self.bounds()
             else:
                 break
-            part = Repeat(part, *bounds)  # type: ignore[arg-type]
+            part = repeated(part, *bounds)  # type: ignore[arg-type]
         return part
 
     def bounds(self) -> tuple[int, int | None]:

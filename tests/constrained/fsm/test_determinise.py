@@ -1,4 +1,5 @@
 import re
+import sys
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from radixlang.errors import GrammarTooLarge, UnsupportedGrammar
 
 ATOMS = ["a", "b", "ab", "é", "中", ".", r"\d", r"\w", r"\s", "[a-c]", "[^a]", r"[\w-]", r"\W", "[中-丽]", "1", r"\n"]
 LOOKS = ["(?=a)", "(?!ab)", "(?=.*b)", "(?<=a)", "(?<!b)", r"\b", r"\B", "^", "$", "(?!$)"]
+KEPT = ["a*+", "a?+", "(?:ab)++", "[ab]{1,2}+", "(?:a|b){2,}+", "(?>a+)", "(?>ab|ba)", "(?>[ab]{1,3})", "(?>)"]
 TEXTS = st.text(st.sampled_from("ab1 cé中丽\nAÉß²٣_-"), max_size=7)
 
 
@@ -54,6 +56,33 @@ def test_lookarounds_and_anchors_mean_what_re_says(pattern: str, texts: list[str
     for text in texts:
         if text or r"\B" not in pattern:  # whether \B matches in "" differs between Python's versions
             assert dfa.accepts(text.encode()) == (re.fullmatch(pattern, text) is not None), text
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="not Python's syntax before")
+@settings(max_examples=100, deadline=None)
+@given(patterns(["a", "b", "é", *KEPT]), st.lists(st.text(st.sampled_from("aaabbé"), max_size=8), max_size=12))
+def test_what_never_gives_back_what_it_took_means_what_re_says(pattern: str, texts: list[str]) -> None:
+    try:
+        dfa = dfa_of(pattern)
+    except GrammarTooLarge:
+        return
+    for text in texts:
+        assert dfa.accepts(text.encode()) == (re.fullmatch(pattern, text) is not None), text
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.none() | st.integers(0, 3)), min_size=2, max_size=3),
+    st.sampled_from(["a", "ab", "[ab]", "a|b"]),
+    st.lists(st.text("ab", max_size=12), max_size=12),
+)
+def test_nested_repetitions_mean_what_re_says(bounds, inner: str, texts: list[str]) -> None:
+    pattern = inner
+    for low, more in bounds:
+        pattern = f"(?:{pattern}){{{low},{'' if more is None else low + more}}}"
+    dfa = dfa_of(pattern)
+    for text in [*texts, *("a" * n for n in range(20))]:
+        assert dfa.accepts(text.encode()) == (re.fullmatch(pattern, text) is not None), text
 
 
 @settings(max_examples=50, deadline=None)

@@ -1,4 +1,5 @@
 import re
+import sys
 
 import pytest
 
@@ -9,6 +10,7 @@ from radixlang.constrained.fsm.pattern import (
     START,
     Alt,
     Chars,
+    Repeat,
     Seq,
     has_look,
     parse,
@@ -53,6 +55,36 @@ def test_what_is_not_regular_is_refused(pattern: str) -> None:
 def test_what_is_too_large_is_refused(pattern: str) -> None:
     with pytest.raises(GrammarTooLarge):
         parse(pattern)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "plain"),
+    [
+        ("(?:a{2}){3}", "a{6}"),
+        ("(?:[ab]{1,40}){10,40}", "[ab]{10,1600}"),
+        ("(?:(?:a*)+)?", "a*"),
+        ("(?:a+){0}", "a{0}"),
+        ("(?:a{2,3}){2,}", "a{4,}"),
+        ("(?:ab){1}", "ab"),
+    ],
+)
+def test_a_repetition_of_a_repetition_is_one(pattern: str, plain: str) -> None:
+    assert parse(pattern) == parse(plain)
+
+
+@pytest.mark.parametrize("pattern", ["(?:a{2}){1,3}", "(?:a{4,5}){2,3}", "(?:a{2,3})?", "(?:a{2,})*"])
+def test_but_not_where_a_count_between_cannot_be_had(pattern: str) -> None:
+    tree = parse(pattern)
+    assert isinstance(tree, Repeat)
+    assert isinstance(tree.node, Repeat)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="not Python's syntax before")
+@pytest.mark.parametrize("pattern", ["(?:a|ab)*+c", "(?>a|ab)c", "(?>a+b|a)c", "(?>a*?)b"])
+def test_what_stays_whole_but_has_several_lengths_is_refused(pattern: str) -> None:
+    with pytest.raises(UnsupportedGrammar) as caught:
+        parse(pattern)
+    assert "write it without" in caught.value.message
 
 
 @pytest.mark.parametrize(
