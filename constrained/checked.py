@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from .json_schema.cursor import Ended, JsonCursor
 from .json_schema.judge import Watch
 from .json_schema.marks import CONTAINS, LEAST, UNIQUE, Places
-from .mask import is_empty
 from .matcher import CompiledGrammar, Matcher
 from .tags.cursor import TagCursor
 from .tags.follower import Follower
@@ -94,10 +93,11 @@ class CheckedMatcher:
         place = len(self._tokens)
         for token_id in self._banned.get(place, ()):
             mask_W[token_id // 32] &= ~np.uint32(1 << (token_id % 32))
-        if self._inner.is_accepting and self._fault() is not None:
+        if self._may_be_faulty and self._inner.is_accepting and self._fault() is not None:
             mask_W &= ~self._grammar.vocabulary.eos_mask_W
-        self._note_choice(place, mask_W)
-        if is_empty(mask_W):
+        largest = mask_W.item(mask_W.argmax())
+        self._note_choice(place, largest & (largest - 1) != 0 or int(np.count_nonzero(mask_W)) > 1)
+        if not largest:
             self._decide_again(place - 1, "no way on is left that keeps the document valid")
 
     def accept(self, token_id: int) -> bool:
@@ -232,6 +232,11 @@ class CheckedMatcher:
                 return bisect_right(self._ends, start) + 1
         return len(self._tokens)
 
+    @property
+    def _may_be_faulty(self) -> bool:
+        """Without asking a validator."""
+        return self._grammar.verdict is not None or self._cursor.is_faulty_here
+
     def _fault(self) -> int | None:
         """Where the document is bad if it ends here; None: it is good, or nobody asks."""
         if self._grammar.verdict is None:
@@ -242,11 +247,7 @@ class CheckedMatcher:
 
     # ---- taking back
 
-    def _note_choice(self, place: int, mask_W: NDArray[np.uint32]) -> None:
-        is_choice = int(np.count_nonzero(mask_W)) > 1
-        if not is_choice:  # the bits of the one word
-            word = mask_W.item(mask_W.argmax())
-            is_choice = word & (word - 1) != 0
+    def _note_choice(self, place: int, is_choice: bool) -> None:
         while len(self._had_choice) <= place:
             self._had_choice.append(None)
         self._had_choice[place] = is_choice

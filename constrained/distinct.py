@@ -73,23 +73,23 @@ class DistinctGrammar:
         self.vocabulary = vocabulary
         self.tags = tags
         self.left = left
-        self.beginning = mask.Few(vocabulary.beginning if left is not None else ())
         self.ignored = inner.ignored
         # Here in the pool, not when a mask is wanted.
-        self.pieces = vocabulary.pieces
-        self._quoting = {
-            least: mask.Few([t for t, count in vocabulary.quoting if count >= least]) for least in (2, 3, 4)
-        }
+        self.pieces, self.name_tokens = vocabulary.pieces, vocabulary.name_tokens
 
-    def suspects(self, place: Place) -> mask.Few:
-        """Tokens that may repeat a name, other than one that begins with the rest of the name that is being written.
-
-        By their quotation marks: a name has two, with the end of a string before it three; in a token that also holds
-        the name that it repeats there are four, or three where the first ends that name.
-        """
+    def repeating(self, place: Place) -> mask.Few:
+        """Tokens that may repeat a name, other than one that begins with the rest of the name that is being written."""
         if place.in_string:
-            return self._quoting[3]
-        return self._quoting[2 if _may_repeat_one(place.frame) else 4]
+            return self.name_tokens.repeating_in_string
+        if not _may_repeat_one(place.frame):
+            return self.name_tokens.repeating_first
+        return self.name_tokens.repeating_wanted if place.wants_name else self.name_tokens.repeating
+
+    def beginning(self, place: Place) -> mask.Few:
+        """Tokens behind which a name may have begun, or comes next, other than one that goes on with a name."""
+        if place.wants_name or place.name is not None:
+            return self.name_tokens.beginning_wanted
+        return self.name_tokens.beginning_in_string if place.in_string else self.name_tokens.beginning
 
     @property
     def num_bytes(self) -> int:
@@ -110,30 +110,41 @@ class DistinctMatcher(Steady):
         start = grammar.tags.start if grammar.tags is not None else None
         self._places = places or [Place(spot=start)]  # before each token, and now
         self._error: str | None = None
+        self._sifted_at: Place | None = None
+        self._is_over: dict[int, bool] = {}
+        """By token, whether no name is left behind it at that place."""
 
     def fill(self, mask_W: NDArray[np.uint32]) -> None:
         self._inner.fill(mask_W)
-        place = self._places[-1]
+        grammar, place = self._grammar, self._places[-1]
+        frame = place.frame
         banned: list[int] = []
         if place.name is not None:
-            assert place.frame is not None
-            pieces = self._grammar.pieces
-            for name in place.frame.names or ():
+            assert frame is not None
+            for name in frame.names or ():
                 if name.startswith(place.name):
-                    banned += [t for _, t in pieces.beginning_with(name[len(place.name) :] + b'"')]
-        for token_id in self._grammar.suspects(place).in_row(mask_W):
-            if after(place, self._vocabulary.token_bytes[token_id], self._grammar.tags) is None:
+                    banned += grammar.name_tokens.ending(name[len(place.name) :])
+        for token_id in grammar.repeating(place).in_row(mask_W):
+            name_of = grammar.name_tokens.name_of.get(token_id) if place.wants_name else None
+            if name_of is None:
+                is_repeated = after(place, self._vocabulary.token_bytes[token_id], grammar.tags) is None
+            else:
+                is_repeated = frame is not None and frame.names is not None and name_of in frame.names
+            if is_repeated:
                 banned.append(token_id)
-        if self._grammar.left is not None and _may_repeat_one(place.frame):
-            banned += [t for t in self._beginning(place, mask_W) if self._after(place, t) is None]
+        if grammar.left is not None and _may_repeat_one(frame):
+            banned += self._running_out(place, mask_W)
         for token_id in banned:
             mask_W[token_id // 32] &= ~np.uint32(1 << (token_id % 32))
         if banned and mask.is_empty(mask_W):
             self._error = "every name that may stand here is in the object already"
 
-    def _beginning(self, place: Place, mask_W: NDArray[np.uint32]) -> list[int]:
-        """Tokens after which a name may have begun of which there are no more, if the row allows them."""
-        found = self._grammar.beginning.in_row(mask_W)
+    def _running_out(self, place: Place, mask_W: NDArray[np.uint32]) -> list[int]:
+        """Tokens that the row allows behind which a name has begun, or comes next, of which there are no more."""
+        if place is not self._sifted_at:  # inside of a string it stays the same
+            self._sifted_at, self._is_over = place, {}
+        is_over = self._is_over
+        found = self._grammar.beginning(place).in_row(mask_W)
         if place.name is not None and place.frame is not None:
             begun = len(place.name)
             pieces = self._grammar.pieces
@@ -144,7 +155,10 @@ class DistinctMatcher(Steady):
                 for end in range(begun + 1, len(name) + 1)
             }
             found += [t for rest in rests for t in pieces.ids_of(rest) if mask.allows(mask_W, t)]
-        return found
+        for token_id in found:
+            if token_id not in is_over:
+                is_over[token_id] = self._after(place, token_id) is None
+        return [token_id for token_id in found if is_over[token_id]]
 
     def accept(self, token_id: int) -> bool:
         following = self._after(self._places[-1], token_id)

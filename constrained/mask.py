@@ -28,7 +28,7 @@ def to_ids(mask_W: NDArray[np.uint32]) -> list[int]:
     return [int(i) for i in np.flatnonzero(np.unpackbits(mask_W.view(np.uint8), bitorder="little"))]
 
 
-_FEW_WORDS = 16
+_FEW_WORDS = 32
 """That are looked at one by one sooner than together."""
 
 

@@ -22,6 +22,9 @@ class Pieces:
                 return
             yield self._texts[place], self._ids[place]
 
+    def __iter__(self) -> Iterator[tuple[bytes, int]]:
+        return zip(self._texts, self._ids, strict=True)
+
     def has_longer(self, prefix: bytes) -> bool:
         """Whether a token begins with `prefix` and goes on."""
         place = bisect_left(self._texts, prefix + b"\0")

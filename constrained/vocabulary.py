@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError
+from .name_tokens import NameTokens
 from .pieces import Pieces
 from .token_trie import TokenTrie
 
@@ -119,16 +120,9 @@ class Vocabulary:
         return max(plain, key=lambda t: len(self.token_bytes[t].decode()), default=min(self.eos_token_ids))
 
     @cached_property
-    def quoting(self) -> list[tuple[int, int]]:
-        """Text tokens with more than one quotation mark: id and how many."""
-        counts = ((t, piece.count(b'"')) for t, piece in enumerate(self.token_bytes) if self.is_text(t))
-        return [(t, count) for t, count in counts if count > 1]
-
-    @cached_property
-    def beginning(self) -> list[int]:
-        """Text tokens after which a name may have begun, or come next: with a quotation mark or a comma."""
-        pieces = enumerate(self.token_bytes)
-        return [t for t, piece in pieces if (b'"' in piece or b"," in piece) and self.is_text(t)]
+    def name_tokens(self) -> NameTokens:
+        """The text tokens that matter where names of a JSON text must not repeat."""
+        return NameTokens(self.pieces)
 
     @cached_property
     def special_names(self) -> dict[str, int]:

@@ -16,11 +16,11 @@ from ...errors import GrammarError
 from ..fsm.automaton import ByteDfa
 from ..fsm.determinise import alphabet_of, determinise
 from ..fsm.fallback import from_engine
-from ..fsm.pattern import Alt, Chars, Node, Repeat, Seq, char_sets, strip_anchors
+from ..fsm.pattern import Alt, Node, Repeat, Seq, char_sets, shortest_len, strip_anchors
 from ..fsm.utf8 import to_bytes
 from .inside import BESIDE, inner_schemas
 
-REMEMBERED = 256  # patterns and, of one schema, places
+REMEMBERED = 256  # patterns and, of one schema, places and names asked for
 MAX_DEPTH = 64  # containers around a place that is looked up
 
 Path = tuple[bytes | None, ...]
@@ -66,10 +66,21 @@ class NamesLeft:
         self._definitions: dict[str, Any] = schema.get("$defs", {})
         self._root = self._spread([schema])
         self._known: dict[Path, tuple[_Names, ...] | None] = {}
+        self._may_begin: dict[tuple[Path, bytes, frozenset[bytes]], bool] = {}
 
     def may_begin(self, path: Path, prefix: bytes, used: frozenset[bytes]) -> bool:
         """Whether a name that is not in `used` may begin with `prefix` in the object at `path`; True where nobody
         knows. Names as they are spelled; errs towards True."""
+        asked = path, prefix, used
+        known = self._may_begin.get(asked)
+        if known is None:
+            known = self._finds(path, prefix, used)
+            if len(self._may_begin) >= REMEMBERED:
+                self._may_begin.clear()
+            self._may_begin[asked] = known
+        return known
+
+    def _finds(self, path: Path, prefix: bytes, used: frozenset[bytes]) -> bool:
         names = self._at(path)
         if names is None:
             return True
@@ -82,8 +93,9 @@ class NamesLeft:
 
     def _at(self, path: Path) -> tuple[_Names, ...] | None:
         """The names of each schema that the object at `path` may be of; None: not all of them are known."""
-        if path in self._known:
-            return self._known[path]
+        known = self._known.get(path, ())
+        if known != ():
+            return known
         here = self._root
         for step in path[:MAX_DEPTH]:
             here = self._spread(self._below(here, step))
@@ -227,9 +239,14 @@ def counted(patterns: tuple[str, ...]) -> tuple[ByteDfa, list[float]] | None:
 
 def _is_endless(tree: Node) -> bool:
     """Whether every text that begins what matches goes on in endless many ways, as it can be seen at its end."""
-    if isinstance(tree, Seq):
-        return bool(tree.parts) and _is_endless(tree.parts[-1])
-    return isinstance(tree, Repeat) and tree.high is None and isinstance(tree.node, Chars) and bool(tree.node.ranges)
+    match tree:
+        case Alt(options):
+            return all(map(_is_endless, options))
+        case Seq(parts):
+            return bool(parts) and _is_endless(parts[-1])
+        case Repeat(inner, _, None):
+            return 0 < shortest_len(inner) < math.inf
+    return False
 
 
 def _read(name: bytes) -> bytes | None:
