@@ -56,6 +56,9 @@ def serve(options: argparse.Namespace, model: str | None = None) -> int:
             shutil.rmtree(folder, ignore_errors=True)
     except RadixlangError as error:
         return fail(error)
+    except OSError as error:
+        told = f"the system refuses what a server needs ({error}); look at TMPDIR, free space and limits (ulimit -a)"
+        return fail(ConfigError(told))
     except KeyboardInterrupt:
         return 130
     return 0

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import resource
+import subprocess
+import sys
+
 import pytest
 
 from radixlang.errors import ConfigError
@@ -25,3 +29,15 @@ def test_a_file_without_a_first_key_is_refused(tmp_path, content) -> None:
         _with_key(ServerConfig(api_key_file=str(path)))
     assert raised.value.param == "api_key_file"
     assert str(path) in raised.value.message
+
+
+def test_a_system_that_refuses_files_is_told_in_one_line() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "radixlang.launch_server", "--model-path", "none", "--port", "0"],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),  # no folder for the socket
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("radixlang: configuration error: the system refuses what a server needs (")
+    assert done.stderr.count("\n") == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 from pathlib import Path
 
 from ...errors import ConfigError
@@ -18,8 +19,13 @@ MIN_CONTEXT = 512
 
 
 def free_memory() -> int:
-    """What the machine has free, or less where a control group allows less. Swap is not counted."""
-    allowed = [_headroom(folder) for folder in limit_folders("memory")]
+    """What the machine has free, or less where a control group or this process's limits (ulimit -v, -d) allow less.
+    Swap is not counted."""
+    allowed = [
+        *map(_headroom, limit_folders("memory")),
+        _below_limit(resource.RLIMIT_AS),
+        _below_limit(resource.RLIMIT_DATA),
+    ]
     return min([_available(Path("/proc/meminfo")), *(size for size in allowed if size is not None)])
 
 
@@ -29,6 +35,16 @@ def _available(meminfo: Path) -> int:
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _below_limit(limit: int) -> int | None:
+    """How far this process's address space is below its limit of that kind; None: there is no limit."""
+    allowed, _ = resource.getrlimit(limit)
+    used = Path("/proc/self/statm")
+    if allowed == resource.RLIM_INFINITY or not used.exists():
+        return None
+    column = 0 if limit == resource.RLIMIT_AS else 5  # all of it, or what is private and can be written
+    return max(0, allowed - int(used.read_text().split()[column]) * os.sysconf("SC_PAGE_SIZE"))
 
 
 def _headroom(folder: Path) -> int | None:

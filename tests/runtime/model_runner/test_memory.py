@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -79,3 +81,18 @@ def test_a_control_groups_headroom(tmp_path: Path, files: dict[str, str], wanted
 
 def test_this_machine_has_some_memory() -> None:
     assert MIB < free_memory() < 1 << 50
+
+
+@pytest.mark.parametrize("limit", ["RLIMIT_AS", "RLIMIT_DATA"])
+def test_a_limit_of_the_process_counts(limit: str) -> None:
+    code = (
+        "import resource; from radixlang.runtime.model_runner.memory import free_memory\n"
+        f"hard = resource.getrlimit(resource.{limit})[1]; before = free_memory()\n"
+        f"resource.setrlimit(resource.{limit}, (600 << 20, hard)); first = free_memory()\n"
+        "kept = bytearray(100 << 20); print(before >= first, first >> 20, first - free_memory() >> 20)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    is_less, free, taken = done.stdout.split()
+    assert is_less == "True"
+    assert 0 < int(free) < 600
+    assert 95 <= int(taken) <= 105
