@@ -269,6 +269,8 @@ def error_of(message: str) -> GrammarError:
     """llguidance's message as one of our errors."""
     text = message.splitlines()[0][:500] if message else "the grammar engine failed"
     lowered = message.lower()
+    if "unable to determine if regex is empty" in lowered:
+        return GrammarTooLarge("whether a pattern and what is said beside it exclude each other cannot be told")
     if "regex is empty" in lowered:
         return UnsatisfiableGrammar("no text satisfies a pattern together with what is said beside it")
     if "unsatisfiable" in lowered:

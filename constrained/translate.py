@@ -44,6 +44,7 @@ from .guidance import UNFORCED, GuidanceGrammar
 from .json_schema.bounded import bounded
 from .json_schema.complement import ASSERTIONS
 from .json_schema.crowded import uncrowded
+from .json_schema.empty_parts import without_empty_definitions
 from .json_schema.judge import watch_of
 from .json_schema.lighter import lighter
 from .json_schema.marks import first_mark, without_marks
@@ -263,6 +264,11 @@ def _schema_grammar(
         raise UnsupportedGrammar(f"the schema cannot be read by the engine: {error}", pointer="#") from None
     try:
         grammar = GuidanceGrammar(source, vocabulary, ignored=ignored)
+    except UnsatisfiableGrammar:
+        left = without_empty_definitions(schema) if isinstance(schema, dict) else schema
+        if left is schema or left is False:
+            raise
+        return _schema_grammar(left, whitespace, vocabulary, ignored)
     except GrammarSyntaxError as error:  # the schema is one, but the engine does not serve it
         keyword = next((key for key in sorted(ASSERTIONS, key=len, reverse=True) if key in error.message), None)
         message = f"{error.message.rstrip('.')}; simplify the schema, or take on_unsupported: verify"

@@ -10,7 +10,7 @@ from ..fsm.pattern import Alt, Chars, Look, Repeat, Seq
 from .complement import OtherStrings
 from .inside import NAMED
 from .references import escape
-from .refusal import invalid, too_large, unsatisfiable
+from .refusal import invalid, too_large
 
 MAX_STRING = 20_000
 TYPE_NAMES = frozenset(["null", "boolean", "object", "array", "number", "integer", "string"])
@@ -143,7 +143,7 @@ _HOLD_SCHEMAS = frozenset(key for key, check in CHECKS.items() if check in (_SCH
 
 
 def check_values(node: dict[str, Any], pointer: str) -> None:
-    """Raises GrammarError (invalid_schema) for a keyword whose value cannot be; an empty enum is unsatisfiable."""
+    """Raises GrammarError (invalid_schema) for a keyword whose value cannot be."""
     for key, value in node.items():
         check = CHECKS.get(key)
         if check is not None and not check[0](value):
@@ -158,9 +158,6 @@ def check_values(node: dict[str, Any], pointer: str) -> None:
         if any(isinstance(value, str) and len(value) > MAX_STRING for value in values):
             message = f"a string of more than {MAX_STRING} characters is not served as a constant"
             raise too_large(message, key, f"{pointer}/{key}")
-    if node.get("enum") == [] or node.get("type") == []:
-        key = "enum" if node.get("enum") == [] else "type"
-        raise unsatisfiable(f"an empty {key} allows nothing", key, f"{pointer}/{key}")
 
 
 def check_all(schema: Any, pointer: str, checked: set[int], *, siblings_count: bool) -> None:

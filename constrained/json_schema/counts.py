@@ -8,7 +8,7 @@ from typing import Any
 
 from .marks import CONTAINS, LEAST, UNIQUE
 from .names_left import counted
-from .refusal import no_object, unsatisfiable, unsupported
+from .refusal import no_array, no_object, unsupported
 from .roomy import written_tree
 
 MAX_ALTERNATIVES = 400
@@ -121,11 +121,13 @@ def unique_items(node: dict[str, Any], out: dict[str, Any], pointer: str) -> lis
         out[UNIQUE] = {"pointer": f"{pointer}/uniqueItems"}
         count = None if out.get("prefixItems") else _num_values(out.get("items"))
         if count is not None:
-            _check_enough(out, count, pointer)
+            if count < out.get("minItems", 0):
+                return [_too_few(pointer)]
             out["maxItems"] = count if most is None else min(most, count)
         return []
     low, high = out.get("minItems", 0), min(len(values), len(values) if most is None else most)
-    _check_enough(out, len(values), pointer)
+    if len(values) < low:
+        return [_too_few(pointer)]
     if sum(math.perm(len(values), n) for n in range(low, high + 1)) > MAX_ORDERS:
         out[UNIQUE] = {"pointer": f"{pointer}/uniqueItems"}
         out["maxItems"] = high
@@ -147,9 +149,8 @@ def unique_items(node: dict[str, Any], out: dict[str, Any], pointer: str) -> lis
     ]
 
 
-def _check_enough(out: dict[str, Any], count: int, pointer: str) -> None:
-    if out.get("minItems", 0) > count:
-        raise unsatisfiable("there are fewer values than minItems demands", "minItems", f"{pointer}/minItems")
+def _too_few(pointer: str) -> dict[str, Any]:
+    return no_array("there are fewer values than minItems demands", "minItems", f"{pointer}/minItems")
 
 
 def _num_values(items: Any) -> int | None:

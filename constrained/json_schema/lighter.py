@@ -1,7 +1,8 @@
 """A normalised schema that is too much for the engine, made lighter: a part is left to a judge.
 
 The engine multiplies alternatives that hold at once, and merges what several schemas say of one value. First one of
-several sets of alternatives is kept for it; if that is not enough, one of several schemas that refer to others.
+several sets of alternatives is kept for it; if that is not enough, one of several schemas that refer to others or have
+patterns.
 """
 
 from __future__ import annotations
@@ -56,7 +57,9 @@ class _Lightener:
         return self.schema(value)
 
     def is_heavy(self, part: Any) -> bool:
-        return isinstance(part, dict) and ("anyOf" in part or (self.without_merging and self.has_reference(part)))
+        if not isinstance(part, dict) or "anyOf" in part or not self.without_merging:
+            return isinstance(part, dict) and "anyOf" in part
+        return "pattern" in part or self.has_reference(part)
 
     def size(self, node: Any) -> int:
         """How many parts it has."""

@@ -21,7 +21,7 @@ from .names import apart, property_names, with_listed_names
 from .numbers import MAX_COUNT, check_multiple, check_reach, holds_inexact, is_exact_bound, open_bound
 from .patterns import engine_pattern
 from .references import escape
-from .refusal import invalid, may_both_match, too_large, unsupported
+from .refusal import WHY, invalid, may_both_match, too_large, unsupported
 from .relative import Room, refused
 from .settled import settled
 from .source import Source
@@ -134,6 +134,8 @@ class _Normaliser:
         match key:
             case "$ref" | "$dynamicRef" | "$recursiveRef":
                 beside.append(self.definitions.reference(key, value, place))
+            case "type" | "enum" if value == []:
+                out |= {key: [], WHY: [f"an empty {key} allows nothing", key, f"{place.pointer}/{key}"]}
             case "type":
                 out["type"] = value
             case "const" | "enum" if holds_inexact(value):

@@ -35,7 +35,12 @@ def unsatisfiable(message: str, keyword: str | None, pointer: str) -> Unsatisfia
 
 def no_object(message: str, keyword: str, pointer: str) -> dict[str, Any]:
     """A schema that no object fits, and why: other types still may."""
-    return {"type": ["null", "boolean", "array", "number", "string"], WHY: [f"{message}", keyword, pointer]}
+    return {"type": ["null", "boolean", "array", "number", "string"], WHY: [message, keyword, pointer]}
+
+
+def no_array(message: str, keyword: str, pointer: str) -> dict[str, Any]:
+    """As `no_object`, of arrays."""
+    return {"type": ["null", "boolean", "object", "number", "string"], WHY: [message, keyword, pointer]}
 
 
 def too_large(message: str, keyword: str | None, pointer: str) -> GrammarTooLarge:
