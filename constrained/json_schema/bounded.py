@@ -12,7 +12,7 @@ from typing import Any
 
 from ...errors import GrammarError
 from ..fsm.fallback import to_engine
-from ..fsm.pattern import Chars, Node, Repeat, Seq
+from ..fsm.pattern import EMPTY, Chars, Node, Repeat, Seq
 from .inside import DATA, NAMED
 from .patterns import REMEMBERED
 from .roomy import roomy_pattern, written_tree
@@ -48,19 +48,35 @@ def _within(pattern: str, least: int, most: int) -> str | None:
     try:
         parts = _flat(tree)
         growing = [i for i, part in enumerate(parts) if isinstance(part, Repeat) and part.low != part.high]
-        if len(growing) != 1 or not all(map(_is_plain, parts)):
+        if len(growing) != 1:
             return None
-        one = parts[growing[0]]
-        assert isinstance(one, Repeat)
-        fixed = sum(part.low if isinstance(part, Repeat) else 1 for part in parts) - one.low
-        low = max(one.low, least - fixed)
-        high = most - fixed if one.high is None else min(one.high, most - fixed)
-        if high < low:
+        place = growing[0]
+        others = parts[:place] + parts[place + 1 :]
+        if not all(map(_is_plain, others)):
             return None
-        parts[growing[0]] = Repeat(one.node, low, high)
+        fixed = sum(part.low if isinstance(part, Repeat) else 1 for part in others)
+        within = _grown(parts[place], least - fixed, most - fixed)
+        if within is None:
+            return None
+        parts[place] = within
         return f"^(?:{to_engine(Seq(tuple(parts)))})$"
     except GrammarError:
         return None
+
+
+def _grown(part: Node, least: int, most: int) -> Node | None:
+    """The texts of what grows that have `least` to `most` characters; None: there are none, or it is not known how."""
+    match part:
+        case Repeat(Chars() as inner, low, high):
+            low, high = max(low, least), most if high is None else min(high, most)
+            return None if high < low else Repeat(inner, low, high)
+        case Repeat(Seq((Repeat(Chars(), _, _) as more, Chars() as last)), 0, 1):  # as in `\w(?:[\w-]*\w)?`
+            ended = _grown(more, least - 1, most - 1)
+            if ended is None:
+                return EMPTY if least <= 0 <= most else None
+            both = Seq((ended, last))
+            return Repeat(both, 0, 1) if least <= 0 else both
+    return None
 
 
 def _flat(tree: Node) -> list[Node]:

@@ -13,8 +13,18 @@ def without_lengths(schema: dict) -> bool:
     return "maxLength" not in json.dumps(bounded(normalise(json.dumps(schema)).schema))
 
 
-GROWING = [r"^[ab]c*$", "^[ab]+$", "^a{2}[bc]*c$", "^(ab)[bc]{0,9}$", "^[ab]{2,}$", "^c(?:[ab]*)$", "^(a*)?b$"]
-OTHERS = ["^a*b*$", "^(ab)*$", "^a|b+$", "a+", "^abc$", "^(a{2})?b$"]
+GROWING = [
+    r"^[ab]c*$",
+    "^[ab]+$",
+    "^a{2}[bc]*c$",
+    "^(ab)[bc]{0,9}$",
+    "^[ab]{2,}$",
+    "^c(?:[ab]*)$",
+    "^(a*)?b$",
+    "^a([ab]*c)?$",
+    "^b(?:[bc]{1,2}a)?c$",
+]
+OTHERS = ["^a*b*$", "^(ab)*$", "^a|b+$", "a+", "^abc$", "^(a{2})?b$", "^(a*b)?c*$"]
 
 
 @pytest.mark.parametrize("pattern", GROWING)
