@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import lru_cache
-from itertools import combinations, product
+from itertools import product
 from typing import Any
 
 from ...errors import GrammarError, UnsupportedGrammar
 from ..fsm.pattern import ANY, END, NOTHING, Alt, Look, Node, Repeat, Seq
 from .complement import ASSERTIONS, FORMATS, Resolve
-from .patterns import REMEMBERED, are_apart, are_disjoint, engine_pattern, flatten, matcher_of, search_tree
+from .patterns import REMEMBERED, are_apart, engine_pattern, flatten, matcher_of, search_tree
 from .refusal import no_object, unsupported
 from .strings import ANYTHING, listed, literal
 
@@ -35,25 +35,26 @@ def apart(patterns: dict[str, Any], pointer: str) -> dict[str, Any]:
         regions = _regions(tuple(patterns))
     except GrammarError as error:
         raise unsupported(error.message, "patternProperties", f"{pointer}/patternProperties") from None
-    result: dict[str, Any] = {}
-    for region, inside in regions:
-        schemas = [patterns[text] for text in inside]
-        result[region] = schemas[0] if len(schemas) == 1 else {"allOf": schemas}
-    return result
+    return {engine_pattern(region): _all_of(patterns, inside) for region, inside in regions}
+
+
+def _all_of(patterns: dict[str, Any], texts: tuple[str, ...]) -> Any:
+    """What is said of names that the patterns `texts` match."""
+    return patterns[texts[0]] if len(texts) == 1 else {"allOf": [patterns[text] for text in texts]}
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _regions(patterns: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Patterns that are disjoint, in the engine's words, and of each those of `patterns` that it matches."""
+def _regions(patterns: tuple[str, ...]) -> tuple[tuple[Node, tuple[str, ...]], ...]:
+    """Sets of names that are disjoint, and of each those of `patterns` that match its names."""
     trees = {text: _tree(text) for text in patterns}
     groups: list[list[str]] = []
     for text in patterns:
         touching = [g for g in groups if any(not are_apart(text, other) for other in g)]
         groups = [g for g in groups if g not in touching] + [[text, *(t for g in touching for t in g)]]
-    result: list[tuple[str, tuple[str, ...]]] = []
+    result: list[tuple[Node, tuple[str, ...]]] = []
     for group in groups:
         if len(group) == 1:
-            result.append((engine_pattern(trees[group[0]]), (group[0],)))
+            result.append((trees[group[0]], (group[0],)))
             continue
         if len(group) > MAX_OVERLAPPING:
             raise UnsupportedGrammar("too many patternProperties overlap; make them disjoint")
@@ -67,7 +68,7 @@ def _regions(patterns: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ..
                 message = f"the patterns {group} overlap and are too large to take apart; make them disjoint"
                 raise UnsupportedGrammar(message) from None
             if region != NOTHING:
-                result.append((engine_pattern(region), inside))
+                result.append((region, inside))
     return tuple(result)
 
 
@@ -110,9 +111,10 @@ def property_names(node: dict[str, Any], pointer: str, resolve: Resolve) -> dict
         return result
     properties = result.get("properties", {})
     patterns = result.get("patternProperties", {})
-    additional = result.get("additionalProperties", True)
+    additional = result.get("additionalProperties", result.pop("unevaluatedProperties", True))
     try:
-        trees = {text: search_tree(text) for text in patterns}
+        regions = _regions(tuple(patterns))
+        trees = [search_tree(text) for text in patterns]
         names = _listed_names(resolve(node["propertyNames"]))
         required = result.get("required", [])
         is_allowed = _judge(allowed, names) if properties or required else None
@@ -123,19 +125,15 @@ def property_names(node: dict[str, Any], pointer: str, resolve: Resolve) -> dict
                 why = no_object(f"propertyNames refuses the required {name!r}", "propertyNames", where)
                 return {"allOf": [{k: v for k, v in node.items() if k != "propertyNames"}, why]}
         narrowed: dict[Any, Any] = {}
-        for text, tree in trees.items():
-            narrowed[both([tree, allowed], [])] = patterns[text]
+        for region, inside in regions:
+            narrowed[both([region, allowed], [])] = _all_of(patterns, inside)
         if additional is not False and names is not None and not trees:
             free = {name: additional for name in names if name not in properties}
             result["properties"] = {**result.get("properties", {}), **free}
         elif additional is not False:
             says_more = properties and additional is not True and additional != {}
             listed = [Alt(tuple(map(literal, properties)))] if says_more else []
-            narrowed[both([allowed], [*trees.values(), *listed])] = additional
-        if len(trees) > 1 and any(not are_disjoint(a, b) for a, b in combinations(narrowed, 2)):
-            raise unsupported(
-                "propertyNames beside overlapping patternProperties is not served", "propertyNames", where
-            )
+            narrowed[both([allowed], [*trees, *listed])] = additional
         result["patternProperties"] = {tree: schema for tree, schema in narrowed.items() if tree != NOTHING}
     except GrammarError as error:
         if getattr(error, "keyword", None) == "propertyNames":

@@ -104,18 +104,13 @@ class _Normaliser:
                 self.ignored.append(f"{place.pointer}/{escape(key)}")
         if "$ref" in node and not self.source.siblings_count:
             return self.definitions.reference("$ref", node["$ref"], place)
-        if "propertyNames" in node:
-            if "unevaluatedProperties" in node:
-                where = f"{place.pointer}/unevaluatedProperties"
-                raise unsupported(
-                    "unevaluatedProperties beside propertyNames is not served", "unevaluatedProperties", where
-                )
-            node = property_names(node, place.pointer, self.source.resolve)
-        if node.get("patternProperties"):
-            node = with_listed_names(node)
         for key, besides in UNEVALUATED.items():
             if node.get(key, True) is not True and node.keys() & besides:
                 node = self.without_unevaluated(key, node, place)
+        if "propertyNames" in node:
+            node = property_names(node, place.pointer, self.source.resolve)
+        if node.get("patternProperties"):
+            node = with_listed_names(node)
         out: dict[str, Any] = {}
         beside: list[Any] = []  # what must hold too
         for key, value in node.items():

@@ -98,17 +98,9 @@ def found_nowhere(pattern: str) -> Node | None:
         return None
 
 
-def are_disjoint(one: Node, other: Node) -> bool:
-    """Whether no string matches both; False also where that would take too long to say."""
-    try:
-        return not overlap(one, other)
-    except GrammarError:
-        return False
-
-
 @lru_cache(maxsize=8 * REMEMBERED)
 def are_apart(one: str, other: str) -> bool:
-    """As `are_disjoint`, for patterns as written."""
+    """Whether no string matches both patterns; False also where that would take too long to say."""
     try:
         return not overlap(search_tree(one), search_tree(other))
     except GrammarError:
@@ -142,16 +134,16 @@ def matcher_of(tree: Node) -> Callable[[str], bool]:
 
 
 @lru_cache(maxsize=8 * REMEMBERED)
-def is_found(pattern: str, text: str) -> bool | None:
-    """Whether the pattern is found in the text; None: that cannot be said."""
+def is_found(pattern: str | Node, text: str) -> bool | None:
+    """Whether the pattern is found in the text, or a tree made of one matches all of it; None: that cannot be said."""
     matcher = _matcher(pattern)
     return None if matcher is None else matcher(text)
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _matcher(pattern: str) -> Callable[[str], bool] | None:
+def _matcher(pattern: str | Node) -> Callable[[str], bool] | None:
     try:
-        return matcher_of(search_tree(pattern))
+        return matcher_of(search_tree(pattern) if isinstance(pattern, str) else pattern)
     except GrammarError:
         return None
 

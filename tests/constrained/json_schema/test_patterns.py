@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from radixlang.constrained.fsm.determinise import alphabet_of, determinise
 from radixlang.constrained.fsm.pattern import char_sets
 from radixlang.constrained.fsm.utf8 import to_bytes
-from radixlang.constrained.json_schema.patterns import are_disjoint, search_tree, search_trees
+from radixlang.constrained.json_schema.patterns import are_apart, search_tree, search_trees
 from radixlang.constrained.json_schema.strings import listed, outside
 from radixlang.errors import GrammarSyntaxError
 
@@ -81,7 +81,7 @@ def test_sets_of_other_names_are_refused() -> None:
     [("^a", "^b", True), ("^a", "b$", False), ("^ab?$", "^a{2}$", True), ("a", "b", False)],
 )
 def test_disjoint_patterns_are_known(one: str, other: str, expected: bool) -> None:
-    assert are_disjoint(search_tree(one), search_tree(other)) == expected
+    assert are_apart(one, other) == expected
 
 
 @pytest.mark.parametrize(
