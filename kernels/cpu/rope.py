@@ -77,7 +77,7 @@ def _yarn(rope: RopeConfig, inverse_R: Float64, dim: int, original: int) -> Floa
     if rope.truncate:
         low, high = math.floor(low), math.ceil(high)
     low, high = max(low, 0), min(high, dim - 1)
-    ramp_R = np.clip((np.arange(dim // 2) - low) / max(high - low, 0.001), 0.0, 1.0)
+    ramp_R = np.clip((np.arange(dim // 2) - low) / (high - low or 0.001), 0.0, 1.0)
     turned_R: Float64 = inverse_R / rope.factor * ramp_R + inverse_R * (1.0 - ramp_R)
     return turned_R
 

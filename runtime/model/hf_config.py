@@ -257,6 +257,9 @@ def _rope(rope: Facts, facts: Facts, head_dim: int, max_context: int, theta: flo
     original = rope.integer("original_max_position_embeddings", max_context, high=1 << 30)
     original = facts.integer("original_max_position_embeddings", original, high=1 << 30)
     factor = rope.number("factor", max_context / original if kind == "longrope" else 1.0, low=1e-6)
+    attention_factor = rope.number("attention_factor", 1.0) if rope.has("attention_factor") else None
+    if kind == "longrope" and factor <= 1.0 and attention_factor is None:
+        attention_factor = 1.0  # said, and not for the contexts' ratio to tell
     return RopeConfig(
         theta=plain.theta,
         dim=plain.dim,
@@ -268,7 +271,7 @@ def _rope(rope: Facts, facts: Facts, head_dim: int, max_context: int, theta: flo
         beta_fast=rope.number("beta_fast", 32.0) or 32.0,
         beta_slow=rope.number("beta_slow", 1.0) or 1.0,
         truncate=rope.flag("truncate", True),
-        attention_factor=rope.number("attention_factor", 1.0) if rope.has("attention_factor") else None,
+        attention_factor=attention_factor,
         mscale=rope.number("mscale", 0.0),
         mscale_all_dim=rope.number("mscale_all_dim", 0.0),
         short_factor=rope.numbers("short_factor"),

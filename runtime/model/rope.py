@@ -70,7 +70,7 @@ def _yarn(rope: RopeConfig, inverse_R: Tensor, dim: int, original: int) -> Tenso
     if rope.truncate:
         low, high = math.floor(low), math.ceil(high)
     low, high = max(low, 0), min(high, dim - 1)
-    ramp_R = (torch.arange(dim // 2, dtype=torch.float32) - low) / max(high - low, 0.001)
+    ramp_R = (torch.arange(dim // 2, dtype=torch.float32) - low) / (high - low or 0.001)
     ramp_R = ramp_R.clamp(0.0, 1.0)
     return inverse_R / rope.factor * ramp_R + inverse_R * (1.0 - ramp_R)
 

@@ -15,6 +15,7 @@ KINDS = [
     RopeConfig(kind="yarn", factor=4.0, original_max_context=2048),
     RopeConfig(kind="yarn", factor=4.0, original_max_context=2048, mscale=0.7, mscale_all_dim=1.0),
     RopeConfig(kind="yarn", factor=4.0, original_max_context=2048, truncate=False),
+    RopeConfig(kind="yarn", factor=4.0, original_max_context=8, theta=100.0, beta_slow=2.0, truncate=False),
     RopeConfig(kind="dynamic", factor=2.0, original_max_context=1024),
     RopeConfig(kind="longrope", short_factor=(1.1,) * 16, long_factor=(3.0,) * 16, original_max_context=1024),
     RopeConfig(freq_factors=tuple(1.0 + i for i in range(16))),

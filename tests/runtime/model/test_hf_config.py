@@ -49,6 +49,15 @@ def test_scalings_keep_their_numbers():
         rope_scaling={"type": "su", "short_factor": [1.0] * 8, "long_factor": [2.0] * 8},
     )
     assert (long.rope.kind, long.rope.factor, len(long.rope.long_factor)) == ("longrope", 32.0, 8)
+    assert long.rope.attention_factor is None
+    unscaled = read(
+        model_type="phi3",
+        rope_scaling={
+            "type": "longrope", "factor": 1.0, "original_max_position_embeddings": 512, "short_factor": [1.0] * 8,
+            "long_factor": [2.0] * 8,
+        },
+    )  # fmt: skip
+    assert unscaled.rope.attention_factor == 1.0
 
 
 def test_partial_rotation_counts_dimensions():

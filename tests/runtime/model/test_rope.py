@@ -34,6 +34,11 @@ KINDS: list[tuple[RopeConfig, dict[str, Any]]] = [
         {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 64,
          "attention_factor": 1.25},
     ),
+    (  # no pair turns so often in so few tokens: the ramp's end lies before its beginning
+        RopeConfig(kind="yarn", factor=4.0, original_max_context=8, theta=100.0, beta_slow=2.0, truncate=False),
+        {"rope_type": "yarn", "rope_theta": 100.0, "factor": 4.0, "original_max_position_embeddings": 8,
+         "beta_slow": 2.0, "truncate": False},
+    ),
     (
         RopeConfig(kind="longrope", original_max_context=64, short_factor=(1.0,) * 16, long_factor=tuple(LONG)),
         {"rope_type": "longrope", "rope_theta": 10000.0, "original_max_position_embeddings": 64,
