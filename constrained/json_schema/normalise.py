@@ -35,6 +35,7 @@ MAX_MIN_ITEMS = 4096  # items that must be there: the engine writes them out
 MAX_PROPERTIES = 3000  # of one object: the engine's compile time grows with the square
 MAX_WRITTEN = 400  # schemas whose complement is written out; others are marked
 _KNOWN = ASSERTIONS | checks.ANNOTATIONS
+_FREE_NAMES = ("patternProperties", "additionalProperties")
 OBJECT_KEYWORDS = ("properties", "patternProperties", "additionalProperties", "minProperties", "maxProperties")
 
 
@@ -120,6 +121,9 @@ class _Normaliser:
                 out[REFUSES] = {"schema": self.definitions.refusal(value, place), "pointer": place.pointer}
         self.objects(node, out, beside, place)
         self.arrays(node, out, beside, place)
+        if "anyOf" in out and "patternProperties" in out:
+            # The engine reads it keyword by keyword: behind the alternatives, it knows no more what was said of names.
+            out = {**{key: out.pop(key) for key in _FREE_NAMES if key in out}, **out}
         return together(out, [s for s in beside if s is not True])
 
     def keyword(

@@ -36,6 +36,17 @@ SCHEMAS = {
         "propertyNames": {"pattern": "^a"},
         "unevaluatedProperties": False,
     },
+    "before alternatives": {
+        "additionalProperties": False,
+        "anyOf": [{"required": ["a"]}, {"required": ["c"]}],
+        "patternProperties": {"^[ab]$": {"type": "integer"}},
+        "properties": {"c": {"type": "string"}},
+    },
+    "around alternatives": {
+        "patternProperties": {"^[ab]$": {"type": "integer"}},
+        "anyOf": [{"required": ["a"]}, {"maxProperties": 1}],
+        "additionalProperties": {"type": "null"},
+    },
     "beside what another schema refuses": {
         "propertyNames": {"minLength": 2},
         "not": {"required": ["ab", "ba"], "properties": {"ab": {"const": 1}}, "additionalProperties": False},
