@@ -19,7 +19,7 @@ from .closing import completion
 from .compiler import GrammarCompiler
 from .constraint import Constraint, Grammar, JsonSchema, StructuralTag, Xml
 from .fsm.index import FsmGrammar
-from .grammar.lexemes import as_pattern, to_lark
+from .grammar.lexemes import as_pattern, productive, to_lark
 from .grammar.reader import read
 from .grammar.writer import write
 from .grammar.xml import rules_of
@@ -174,7 +174,7 @@ def explain(constraint: Constraint) -> str:
         case JsonSchema(schema, _, strict):
             return json.dumps(normalise(schema, strict=strict).schema, indent=2, ensure_ascii=False)
         case Grammar(source, syntax) if syntax != "lark":
-            rules = read(source)
+            rules = productive(read(source))
             return source if as_pattern(rules) is not None else to_lark(rules)
         case Xml(spec, whitespace):
             return write(rules_of(spec, whitespace))

@@ -15,12 +15,12 @@ STEPS_TRIED = 3
 
 
 def check_first_steps(grammar: CompiledGrammar, vocabulary: Vocabulary) -> None:
-    """Raises UnsatisfiableGrammar where nothing may begin an answer, GrammarTooLarge where its first tokens are too
-    much for the engine."""
+    """Raises UnsatisfiableGrammar where nothing may begin an answer or go on from its first tokens, GrammarTooLarge
+    where these are too much for the engine."""
     matcher = grammar.matcher()
     mask_W = np.zeros(vocabulary.words, np.uint32)
     matcher.fill(mask_W)
-    _raise_limit(matcher)
+    _raise(matcher)
     if not mask_W.any():
         reason = matcher.error or "no token may begin it"
         raise UnsatisfiableGrammar(f"nothing can satisfy this constraint: {reason}")
@@ -29,10 +29,10 @@ def check_first_steps(grammar: CompiledGrammar, vocabulary: Vocabulary) -> None:
         if token_id is None or not matcher.accept(token_id):
             break
         matcher.fill(mask_W)
-    _raise_limit(matcher)
+    _raise(matcher)
 
 
-def _raise_limit(matcher: Matcher) -> None:
+def _raise(matcher: Matcher) -> None:
     error = None if matcher.error is None else error_of(matcher.error)
-    if isinstance(error, GrammarTooLarge):
+    if isinstance(error, GrammarTooLarge | UnsatisfiableGrammar):
         raise error

@@ -275,6 +275,10 @@ def error_of(message: str) -> GrammarError:
         return UnsatisfiableGrammar("no text satisfies a pattern together with what is said beside it")
     if "unsatisfiable" in lowered:
         return UnsatisfiableGrammar(text)
+    if "noextensionbias" in lowered:
+        return UnsatisfiableGrammar("an answer could begin so that nothing may follow: a part of it matches no text")
+    if "ff_tokens" in lowered:
+        return GrammarTooLarge("more is forced at one place than is served, as in a rule that contains itself for ever")
     if "too many expressions" in lowered:
         return GrammarTooLarge("repetitions within repetitions, or choices in them, multiply beyond what is served")
     if "symbols.len()" in lowered:  # it counts to 65,535

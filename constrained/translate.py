@@ -37,7 +37,7 @@ from .fsm.index import FsmGrammar
 from .fsm.pattern import Node, char_sets, parse
 from .fsm.utf8 import to_bytes
 from .grammar.lark_json import with_read_json
-from .grammar.lexemes import as_pattern, check_productive, to_lark
+from .grammar.lexemes import as_pattern, productive, to_lark
 from .grammar.reader import Rules, read
 from .grammar.xml import rules_of
 from .guidance import UNFORCED, GuidanceGrammar
@@ -88,7 +88,7 @@ def _check(constraint: Constraint) -> tuple[str, ...]:
         case Choice(choices) if not choices:
             raise UnsatisfiableGrammar("there is no choice to choose from")
         case Xml(spec, whitespace):
-            check_productive(rules_of(spec, whitespace), "the root element")
+            _xml_rules(spec, whitespace)
         case Closing(inner):
             return _check(inner)
         case Sequence(parts):
@@ -124,9 +124,7 @@ def compile_constraint(constraint: Constraint | Healed, vocabulary: Vocabulary) 
         case Grammar(source, _):
             return _rules_grammar(_rules(source), vocabulary)
         case Xml(spec, whitespace):
-            rules = rules_of(spec, whitespace)
-            check_productive(rules, "the root element")
-            return _rules_grammar(rules, vocabulary)
+            return _rules_grammar(_xml_rules(spec, whitespace), vocabulary)
         case StructuralTag(spec):
             tag = tags_to_lark(spec, special_tokens=vocabulary.special_names)
             named, ignored = tag.special_token_ids, tag.ignored
@@ -327,6 +325,8 @@ def _named_tokens(lark: str, vocabulary: Vocabulary) -> frozenset[int]:
 
 
 def _rules(source: str) -> Rules:
-    rules = read(source)
-    check_productive(rules)
-    return rules
+    return productive(read(source))
+
+
+def _xml_rules(spec: str, whitespace: WhiteSpace) -> Rules:
+    return productive(rules_of(spec, whitespace), "the root element")

@@ -67,12 +67,11 @@ class Grammar:
     def constraint(self) -> dict[str, Any]:
         """Of one that is not regular: a constrained.constraint value. ValueError for what no engine can serve."""
         from ..constrained.grammar.captures import unmarked
-        from ..constrained.grammar.lexemes import as_text, check_productive
+        from ..constrained.grammar.lexemes import as_text, productive
         from .grammar_rules import rules_of
 
         try:
-            rules = unmarked(rules_of(self.tree))
-            check_productive(rules)
+            rules = productive(unmarked(rules_of(self.tree)))
             syntax, source = as_text(rules)
             return {"type": "grammar", "syntax": syntax, "source": source}
         except GrammarError as error:

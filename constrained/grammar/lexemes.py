@@ -10,13 +10,14 @@ inside a grammar are the engine's own; what may stand in the place of one, or be
 from __future__ import annotations
 
 import math
+import operator
 from typing import Literal
 
 from ...errors import GrammarTooLarge, UnsatisfiableGrammar
 from ..fsm.charset import Ranges
 from ..fsm.determinise import Alphabet, alphabet_of
 from ..fsm.fallback import to_engine
-from ..fsm.pattern import MAX_SHORTEST, Alt, Chars, Node, Repeat, Seq, char_sets, shortest_len
+from ..fsm.pattern import EMPTY, MAX_SHORTEST, Alt, Chars, Node, Repeat, Seq, char_sets, shortest_len
 from ..json_schema.inline import inline
 from .reader import START_RULE, Json, Part, Ref, Rules
 from .regular import Body, Lexeme, Lexer, is_nullable
@@ -39,9 +40,10 @@ def as_pattern(rules: Rules) -> Node | None:
         return None
 
 
-def check_productive(rules: Rules, start: str = "root") -> None:
-    """Raises UnsatisfiableGrammar if no string can be derived from `root`, GrammarTooLarge if only very long ones.
+def productive(rules: Rules, start: str = "root") -> Rules:
+    """The rules without what never ends, into which an answer could go and never come out.
 
+    Raises UnsatisfiableGrammar if no string can be derived from `root`, GrammarTooLarge if only very long ones;
     `start`: what the user knows it as.
     """
     lengths: dict[str, float] = dict.fromkeys(rules, math.inf)
@@ -63,6 +65,26 @@ def check_productive(rules: Rules, start: str = "root") -> None:
         )
     if lengths[START_RULE] > MAX_SHORTEST:
         raise GrammarTooLarge(f"the shortest answer has more than {MAX_SHORTEST} characters")
+    return {name: _ending(body, lengths) for name, body in rules.items() if lengths[name] < math.inf}
+
+
+def _ending(part: Part, lengths: dict[str, float]) -> Part:
+    """The part without options and repetitions that never end; itself where it has none."""
+    match part:
+        case Seq(parts):
+            kept = tuple(_ending(p, lengths) for p in parts)
+            return part if all(map(operator.is_, kept, parts)) else Seq(kept)  # type: ignore[arg-type]
+        case Alt(options):
+            kept = tuple(_ending(o, lengths) for o in options if _shortest(o, lengths) < math.inf)
+            is_whole = len(kept) == len(options) and all(map(operator.is_, kept, options))
+            return part if is_whole else Alt(kept)  # type: ignore[arg-type]
+        case Repeat(inner, low, high):
+            if _shortest(inner, lengths) == math.inf:
+                return EMPTY
+            kept_inner = _ending(inner, lengths)
+            return part if kept_inner is inner else Repeat(kept_inner, low, high)  # type: ignore[arg-type]
+        case _:
+            return part
 
 
 def _leaves_first(rules: Rules) -> list[str]:

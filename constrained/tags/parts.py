@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-from ...errors import GrammarTooLarge, UnsupportedGrammar
+from ...errors import GrammarTooLarge, UnsatisfiableGrammar, UnsupportedGrammar
 from ..fsm.pattern import ANY, Node, Repeat, Seq
 from ..json_schema.names import both
 from ..json_schema.patterns import flatten
@@ -20,6 +20,19 @@ def excluded(spec: dict[str, Any], pointer: str) -> list[str]:
     if not all(texts):
         raise invalid("an excluded text must not be empty", "excludes", where)
     return texts
+
+
+def check_reachable(wanted: list[str], excludes: list[str], pointer: str) -> None:
+    """Raises UnsatisfiableGrammar where a trigger or an end holds a text that must not come before it ends."""
+    for text in wanted:
+        for i, other in enumerate(excludes):
+            if other in text:
+                where = f"{pointer}/excludes/{i}"
+                raise UnsatisfiableGrammar(
+                    f"{other!r} is excluded and a part of {text!r}, which could never come (at {where})",
+                    keyword="excludes",
+                    pointer=where,
+                )
 
 
 def is_unambiguous(spec: Any) -> bool:

@@ -9,14 +9,15 @@ then it is written in other lexemes.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from ...errors import GrammarError, GrammarTooLarge, UnsupportedGrammar
+from ...errors import GrammarError, GrammarTooLarge, UnsatisfiableGrammar, UnsupportedGrammar
 from ..constraint import WhiteSpace
 from ..distinct import may_repeat
-from ..fsm.pattern import Node, Seq
+from ..fsm.pattern import Node, Seq, shortest_len
 from ..fsm.pattern import parse as parse_regex
 from ..json_schema.bounded import bounded
 from ..json_schema.document import parse as parse_json
@@ -31,7 +32,7 @@ from .body import Body, Document, LarkWriter, Lexeme, Text, Token, alt, repeat, 
 from .cursor import may_be_scalar
 from .follower import Follower
 from .lexemes import in_lexemes
-from .parts import as_list, as_text, check_apart, excluded, is_unambiguous, some_text, sparse, until
+from .parts import as_list, as_text, check_apart, check_reachable, excluded, is_unambiguous, some_text, sparse, until
 
 MAX_TAGS = 4096
 
@@ -124,6 +125,10 @@ def _legacy(document: dict[str, Any]) -> dict[str, Any]:
     return {"triggers": document.get("triggers"), "tags": tags}
 
 
+def _impossible(message: str, keyword: str, pointer: str) -> UnsatisfiableGrammar:
+    return UnsatisfiableGrammar(f"{message} (at {pointer})", keyword=keyword, pointer=pointer)
+
+
 def _as_legacy(error: GrammarError) -> GrammarError:
     """The pointers of an error in the words of SGLang's form."""
     for attribute in ("pointer", "message"):
@@ -170,6 +175,8 @@ class _Writer:
                 return self.sequence(spec, pointer)
             case "or":
                 elements = as_list(spec.get("elements"), f"{pointer}/elements")
+                if not elements:
+                    raise invalid("or needs something to choose from", "elements", f"{pointer}/elements")
                 options = [self.format(e, f"{pointer}/elements/{i}") for i, e in enumerate(elements)]
                 return alt(*options)
             case "tag":
@@ -212,6 +219,9 @@ class _Writer:
                         f"the trigger {trigger!r} is a part of {other!r}", "triggers", f"{pointer}/triggers/{i}"
                     )
         excludes = excluded(spec, pointer)
+        check_reachable(triggers, excludes, pointer)
+        if spec.get("at_least_one") and not tags:
+            raise _impossible("there is no tag of which one must be there", "tags", f"{pointer}/tags")
         begun: dict[str, list[tuple[str, Any, str]]] = {}
         specials: dict[str, list[tuple[Any, str]]] = {}
         for i, tag in enumerate(tags):
@@ -247,6 +257,8 @@ class _Writer:
             for i, t in enumerate(tags)
         ]
         check_apart(begins, f"{pointer}/tags")
+        if not tags and spec.get("at_least_one"):
+            raise _impossible("there is no tag of which one must be there", "tags", f"{pointer}/tags")
         if not tags:
             return seq()
         one = self.one_of([(tag, f"{pointer}/tags/{i}") for i, tag in enumerate(tags)], "")
@@ -286,7 +298,9 @@ class _Writer:
                 raise invalid("any_text inside a tag needs an end", "end", f"{pointer}/end")
             assert isinstance(content, dict)
             check_keys(content, KEYS["any_text"] | {"type"}, f"{pointer}/content")
-            stops = [*ends, *excluded(content, f"{pointer}/content")]
+            excludes = excluded(content, f"{pointer}/content")
+            check_reachable(ends, excludes, f"{pointer}/content")
+            stops = [*ends, *excludes]
             options: list[Body] = [Lexeme(until(end, stops)) for end in ends]
             inside = repeat(Lexeme(some_text(stops)), 0, 1)
             options += [seq(inside, self.token(e)) for e in ends if e in self.special_tokens]
@@ -305,7 +319,11 @@ class _Writer:
         return head, self.format(content, f"{pointer}/content"), alt(*map(self.text, ends))
 
     def regex(self, spec: dict[str, Any], pointer: str) -> Node:
-        return sparse(parse_regex(as_text(spec.get("pattern"), f"{pointer}/pattern")), f"{pointer}/pattern")
+        where = f"{pointer}/pattern"
+        tree = sparse(parse_regex(as_text(spec.get("pattern"), where)), where)
+        if shortest_len(tree) == math.inf:
+            raise _impossible("nothing matches the pattern", "pattern", where)
+        return tree
 
     def schema(self, spec: dict[str, Any], pointer: str) -> Document:
         """A document."""

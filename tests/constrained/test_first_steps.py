@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from radixlang.constrained.constraint import JsonSchema, Regex
+from radixlang.constrained.constraint import Grammar, JsonSchema, Regex
 from radixlang.constrained.first_steps import check_first_steps
 from radixlang.constrained.matcher import Steady
 from radixlang.constrained.translate import compile_constraint
@@ -40,6 +40,12 @@ def test_what_nothing_may_begin_is_unsatisfiable(vocabulary) -> None:
 def test_limits_are_found_within_a_few_tokens(vocabulary, fails_after) -> None:
     with pytest.raises(GrammarTooLarge):
         check_first_steps(Failing(vocabulary.text_mask_W, fails_after, "too many items"), vocabulary)
+
+
+def test_a_terminal_that_matches_nothing_is_no_way_on(vocabulary) -> None:
+    grammar = compile_constraint(Grammar('start: "x" B | "y"\nB: /[^\\s\\S]/', "lark"), vocabulary)
+    with pytest.raises(UnsatisfiableGrammar, match="nothing may follow"):
+        check_first_steps(grammar, vocabulary)
 
 
 def test_a_way_that_leads_nowhere_is_no_reason_to_refuse(vocabulary) -> None:

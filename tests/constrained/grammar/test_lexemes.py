@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from radixlang.constrained.constraint import Grammar
 from radixlang.constrained.fsm.index import FsmGrammar
 from radixlang.constrained.fsm.pattern import Alt, Chars, Repeat, Seq
-from radixlang.constrained.grammar.lexemes import as_pattern, check_productive
+from radixlang.constrained.grammar.lexemes import as_pattern, productive
 from radixlang.constrained.grammar.reader import Ref, read
 from radixlang.constrained.guidance import GuidanceGrammar
 from radixlang.constrained.translate import compile_constraint
@@ -129,8 +129,25 @@ def test_random_grammars_accept_what_they_derive(accepts, vocabulary, root: str,
 def test_a_chain_of_many_rules_costs_a_pass_a_circle_of_them_no_more() -> None:
     count = 5_000
     chain = "root ::= r0\n" + "".join(f'r{i} ::= "a"? r{i + 1}\n' for i in range(count)) + f'r{count} ::= "b"'
-    check_productive(read(chain))
+    productive(read(chain))
     with pytest.raises(UnsatisfiableGrammar, match="without end"):
-        check_productive(read(chain.replace(f'r{count} ::= "b"', f"r{count} ::= r0")))
+        productive(read(chain.replace(f'r{count} ::= "b"', f"r{count} ::= r0")))
     assert as_pattern(read('root ::= a a\na ::= b\nb ::= "x"')) is not None
     assert as_pattern(read('root ::= a\na ::= "x" b | "y"\nb ::= a')) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "endless", "whole"),
+    [
+        ('root ::= "x" b | "(" root ")" | "y"\nb ::= "z" b', ["x", "(x"], ["y", "((y))"]),
+        ('root ::= "x" b? "(" root? ")"\nb ::= "z" b | c\nc ::= b "q"', ["xz"], ["x()", "x(x())"]),
+        ('root ::= "a" | "b" [] | root "c" ("d" b)*\nb ::= "e" [^\\x00-\\U0010FFFF]', ["b", "acd"], ["a", "acc"]),
+    ],
+)
+def test_nothing_goes_where_there_is_no_end(compiler, accepts, text: str, endless: list[str], whole: list[str]) -> None:
+    grammar = compiler.compile(Grammar(text))
+    for answer in whole:
+        assert accepts(grammar, answer)
+    for begun in endless:
+        token_ids = compiler.vocabulary.tokenize(begun.encode())
+        assert grammar.matcher().would_accept(token_ids) < len(token_ids), begun

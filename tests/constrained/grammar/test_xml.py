@@ -232,3 +232,10 @@ def test_many_texts_of_an_element_are_served(compiler, accepts):
     grammar = compiler.compile(Xml(json.dumps(spec)))
     assert accepts(grammar, "<a>value 2999 &amp; more</a>")
     assert not accepts(grammar, "<a>value 3000 &amp; more</a>")
+
+
+def test_an_element_that_would_hold_itself_for_ever_is_never_begun(compiler, accepts):
+    grammar = compiler.compile(Xml("<!ELEMENT a (b|c)*><!ELEMENT b (a, b)><!ELEMENT c EMPTY>"))
+    assert accepts(grammar, "<a><c/><c/></a>")
+    token_ids = compiler.vocabulary.tokenize(b"<a><b")
+    assert grammar.matcher().would_accept(token_ids) < len(token_ids)

@@ -147,6 +147,18 @@ REFUSED = [
         "#/structures/0/strict",
     ),
     (new(type="const_string", value="a", text="b"), "#/format/text"),
+    (new(type="or", elements=[]), "#/format/elements"),
+    (new(type="tags_with_separator", tags=[], separator=",", at_least_one=True), "#/format/tags"),
+    (new(type="triggered_tags", tags=[], triggers=["<"], at_least_one=True), "#/format/tags"),
+    (new(type="triggered_tags", tags=[], triggers=["<ab"], excludes=["x", "a"]), "#/format/excludes/1"),
+    (
+        new(type="tag", begin="A", content={"type": "any_text", "excludes": ["b"]}, end=["a", "bb"]),
+        "#/format/content/excludes/0",
+    ),
+    (
+        new(type="tag", begin="A", content={"type": "regex", "pattern": r"a^b"}, end="B"),
+        "#/format/content/pattern",
+    ),
     (new(type="tag", begin="A", content={"type": "any_text", "max": 5}, end="B"), "#/format/content/max"),
     (
         new(
