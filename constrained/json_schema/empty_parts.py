@@ -10,7 +10,7 @@ from typing import Any
 
 import llguidance
 
-from .contradictions import without_contradictions
+from .contradictions import types_left, without_contradictions
 from .productive import prune
 
 MAX_TRIES = 300
@@ -26,8 +26,8 @@ def without_empty_definitions(schema: dict[str, Any]) -> Any:
     is_changed = False
     while definitions and (left := left - 2 * len(definitions)) >= 0:
         failing = [name for name, inner in definitions.items() if _is_empty(inner, definitions)]
-        others = {name: True if name in failing else inner for name, inner in definitions.items()}
-        empty = {name for name in failing if _is_empty(definitions[name], others)}  # whatever is made of the others
+        outlines = {name: {"type": sorted(types_left(definitions[name], definitions))} for name in failing}
+        empty = {name for name in failing if _is_empty(definitions[name], definitions | outlines)}  # for itself
         if not empty:
             break
         is_changed = True

@@ -64,6 +64,13 @@ def test_definitions_that_only_lead_to_an_empty_one_stay_where_they_need_not_go_
     assert left["$defs"]["leads"] == {"type": "array", "items": False}
 
 
+def test_an_empty_part_that_leads_round_to_itself_is_found(vocabulary, accepts):
+    patterns = {"b$": {"$ref": "#"}, "^.$": {"enum": [{"ab": 1}, 2]}}
+    grammar = compiled(vocabulary, {"type": "object", "patternProperties": patterns})
+    assert accepts(grammar, '{"a": 2, "ab": {"a": {"ab": 1}}}')
+    assert not accepts(grammar, '{"b": 2}')
+
+
 def test_patterns_of_which_the_engine_cannot_tell_whether_they_exclude_each_other_are_served(vocabulary, accepts):
     both = [{"pattern": r"^.*\$\{name\}.*$"}, {"pattern": r"^.*\$\{parameters\}.*$"}]
     schema = {"properties": {"a": {"type": "string", "minLength": 20, "allOf": both}}, "required": ["a"]}
