@@ -90,6 +90,16 @@ class Nfa:
                     stack.append(after)
         return seen
 
+    def onward(self, states: Iterable[int]) -> dict[int, set[int]]:
+        """For each class of characters that may come next the states right behind it."""
+        found: dict[int, set[int]] = {}
+        for state in states:
+            edge = self.edges[state]
+            if edge is not None:
+                for c in edge[0]:
+                    found.setdefault(c, set()).add(edge[1])
+        return found
+
     def build(self, node: Node, start: int) -> int:
         """Adds `node` from `start`; returns the state after it."""
         match node:

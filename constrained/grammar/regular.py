@@ -177,46 +177,29 @@ class Lexer:
             ends[nfa.build(tree, first)] = i
             firsts.append(first)
             owner.update(dict.fromkeys(range(low, len(nfa.moves)), i))
-        start = _close(nfa, firsts)
+        start = frozenset(nfa.without_text(firsts))
         seen = {start}
         stack = [start]
         found: set[Node] = set()
         while stack:
             states = stack.pop()
             ended = [ends[s] for s in states if s in ends]
-            moved: dict[int, set[int]] = {}
-            for state in states:
+            for state in states if ended and states is not start else ():
                 edge = nfa.edges[state]
-                if edge is None:
-                    continue
-                if ended and states is not start:
-                    onward = self._bytes(edge[0])
-                    for i in ended:
-                        if onward & _fold(self.after[self.trees[i]]):
-                            found.add(self.trees[owner[state]])
-                            if not isinstance(self.trees[i], Chars):
-                                found.add(self.trees[i])
-                for c in edge[0]:
-                    moved.setdefault(c, set()).add(edge[1])
-            for after in moved.values():
-                reached = _close(nfa, after)
+                onward = self._bytes(edge[0]) if edge is not None else 0
+                for i in ended:
+                    if onward & _fold(self.after[self.trees[i]]):
+                        found.add(self.trees[owner[state]])
+                        if not isinstance(self.trees[i], Chars):
+                            found.add(self.trees[i])
+            for after in nfa.onward(states).values():
+                reached = frozenset(nfa.without_text(after))
                 if reached not in seen:
                     if len(seen) > MAX_STATES:
                         raise GrammarTooLarge("the grammar's tokens need too many states")
                     seen.add(reached)
                     stack.append(reached)
         return found
-
-
-def _close(nfa: Nfa, states: Any) -> frozenset[int]:
-    seen = set(states)
-    stack = list(seen)
-    while stack:
-        for after in nfa.moves[stack.pop()]:
-            if after not in seen:
-                seen.add(after)
-                stack.append(after)
-    return frozenset(seen)
 
 
 def lead_bytes(alphabet: Alphabet) -> list[int]:

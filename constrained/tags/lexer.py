@@ -146,21 +146,14 @@ class _Lexer:
                 raise GrammarTooLarge("the texts and patterns of the tags overlap in too many ways")
             ended = [] if is_first else [self.ended_at[s] for s in states if s in self.ended_at]
             is_first = False
-            moved: dict[int, list[int]] = {}
-            onward = 0
-            for state in states:
-                edge = self.nfa.edges[state]
-                if edge is None:
-                    continue
-                for c in edge[0]:
-                    onward |= self.leads[c]
-                    moved.setdefault(c, []).append(edge[1])
+            moved = self.nfa.onward(states)
             if ended:
                 after = self._next(p for n in ended for p in places[n])
-                if onward & self._begins(after):
+                begins = self._begins(after)
+                if any(self.leads[c] & begins for c in moved):
                     return False
                 found.add(after)
-            for reached in {frozenset(states) for states in moved.values()}:
+            for reached in set(map(frozenset, moved.values())):
                 closed = self._close(reached)
                 if closed not in seen:
                     seen.add(closed)
