@@ -76,6 +76,8 @@ class DistinctGrammar:
         self.ignored = inner.ignored
         # Here in the pool, not when a mask is wanted.
         self.pieces, self.name_tokens = vocabulary.pieces, vocabulary.name_tokens
+        self.rests_in_strings = left is None and not self.name_tokens.repeating_in_string
+        """No token matters in strings that are no names."""
 
     def repeating(self, place: Place) -> mask.Few:
         """Tokens that may repeat a name, other than one that begins with the rest of the name that is being written."""
@@ -103,6 +105,8 @@ class DistinctGrammar:
 class DistinctMatcher(Steady):
     """One request's place."""
 
+    __slots__ = ("_error", "_grammar", "_inner", "_is_over", "_places", "_sifted_at", "_vocabulary")
+
     def __init__(self, grammar: DistinctGrammar, inner: Matcher, places: list[Place] | None = None) -> None:
         self._grammar = grammar
         self._vocabulary = grammar.vocabulary
@@ -117,6 +121,8 @@ class DistinctMatcher(Steady):
     def fill(self, mask_W: NDArray[np.uint32]) -> None:
         self._inner.fill(mask_W)
         grammar, place = self._grammar, self._places[-1]
+        if place.in_string and place.name is None and grammar.rests_in_strings:
+            return
         frame = place.frame
         banned: list[int] = []
         if place.name is not None:

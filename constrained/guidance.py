@@ -140,6 +140,8 @@ def _with(vocabulary: Vocabulary, named: frozenset[int]) -> tuple[bytes, NDArray
 class GuidanceMatcher(Steady):
     """One request's place in a grammar."""
 
+    __slots__ = ("_ends", "_error", "_grammar", "_raw", "_row", "_row_W")  # between two steps it has left the caches
+
     def __init__(self, grammar: GuidanceGrammar, raw: llguidance.LLMatcher) -> None:
         self._grammar = grammar
         self._raw = raw
@@ -148,8 +150,6 @@ class GuidanceMatcher(Steady):
         self._row_W: NDArray[np.uint32] | None = None
         """The row filled last, mostly the same: to find its address takes as long as a mask."""
         self._row = 0, 0  # its address and bytes
-        self._is_wide = False
-        """The mask filled last allows the longest of plain tokens: text goes on here, as in a string."""
 
     def fill(self, mask_W: NDArray[np.uint32]) -> None:
         if self._error is not None:
@@ -162,13 +162,10 @@ class GuidanceMatcher(Steady):
                 self._row_W, self._row = mask_W, (address, mask_W.nbytes)
             raw = self._raw
             raw.unsafe_compute_mask_ptr(*self._row)
-            self._is_wide = False
             if raw.is_error():
                 self._fail(mask_W)
-                return
-            if self._grammar.may_name_tokens:
+            elif self._grammar.may_name_tokens:
                 self._keep_named(mask_W)
-            self._is_wide = mask.allows(mask_W, self._grammar.longest_plain_id)
 
     def _keep_named(self, mask_W: NDArray[np.uint32]) -> None:
         """Turns llguidance's own row into ours: named ids only, end of sequence exactly when accepting."""
@@ -197,7 +194,12 @@ class GuidanceMatcher(Steady):
         return False
 
     def may_keep(self, token_id: int) -> bool:
-        return self._is_wide and self._grammar.plain_table[token_id] == 1
+        """Where the row that it filled last, and nobody else has since, allows the longest of plain tokens: text goes on
+        there, as in a string."""
+        grammar, row_W = self._grammar, self._row_W
+        if row_W is None or self._error is not None or self._ends or grammar.plain_table[token_id] != 1:
+            return False
+        return mask.allows(row_W, grammar.longest_plain_id)
 
     def rollback(self, num_tokens: int) -> None:
         ends = min(num_tokens, self._ends)

@@ -44,6 +44,9 @@ class Few:
             by_word[token_id >> 5] = by_word.get(token_id >> 5, 0) | 1 << (token_id & 31)
         self._by_word = list(by_word.items())
 
+    def __len__(self) -> int:
+        return len(self._ids)
+
     def in_row(self, mask_W: NDArray[np.uint32]) -> list[int]:
         """Those of the ids that the row allows, in their order."""
         if len(self._by_word) <= _FEW_WORDS:

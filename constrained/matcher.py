@@ -73,6 +73,7 @@ class Matcher(Protocol):
 class Steady:
     """What matchers say that never take anything back, and of whom nobody knows where their masks stay the same."""
 
+    __slots__ = ()
     take_back = 0
     num_open = 0
     error_code = "grammar_failed"
