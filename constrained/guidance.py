@@ -194,8 +194,8 @@ class GuidanceMatcher(Steady):
         return False
 
     def may_keep(self, token_id: int) -> bool:
-        """Where the row that it filled last, and nobody else has since, allows the longest of plain tokens: text goes on
-        there, as in a string."""
+        """Where the row that it filled last, and nobody else has since, allows the longest of plain tokens: there text
+        goes on, as in a string."""
         grammar, row_W = self._grammar, self._row_W
         if row_W is None or self._error is not None or self._ends or grammar.plain_table[token_id] != 1:
             return False
