@@ -7,9 +7,12 @@ with what follows. So only those tokens are forced that every continuation leave
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from .pieces import Pieces
-from .vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from .vocabulary import Vocabulary  # a server's process heals prompts, without numpy
 
 MAX_CONTINUATIONS = 8  # tried for merges; beyond that the last token is given up unseen
 

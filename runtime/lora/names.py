@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from ...errors import BadAdapter, ConfigError, ModelNotFound, RadixlangError
 from ..weights.checkpoint import Checkpoint
-from .adapter import Adapter, linears_of, read_adapter
+
+if TYPE_CHECKING:
+    from .adapter import Adapter
 
 LEAST_MAX_RANK = 16
 """--max-lora-rank when it is not given and no adapter of the start is larger."""
@@ -90,12 +92,16 @@ class AdapterNames:
 
     def __init__(self, checkpoint: Checkpoint, *, max_rank: int) -> None:
         """max_rank: 0: the largest of those that are loaded first, at least LEAST_MAX_RANK."""
+        from .adapter import linears_of  # here and below: it needs numpy, which a server's process does without
+
         self._linears = linears_of(checkpoint)
         self._named: dict[str, Adapter] = {}
         self.max_rank = max_rank
 
     def read(self, path: Path) -> Adapter:
         """Raises what `read_adapter` raises, and BadAdapter for too large a rank. May be called on any thread."""
+        from .adapter import read_adapter
+
         adapter = read_adapter(path, self._linears)
         if self.max_rank and adapter.rank > self.max_rank:
             raise BadAdapter(

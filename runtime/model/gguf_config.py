@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Literal
 
 from ...errors import UnsupportedModel
 from .config import ModelConfig, RopeConfig
 from .facts import MAX_LAYERS, Facts, checked
 from .families import Family, family_of
 from .gguf_experts import experts_of, family_of_experts
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _ROPE_KINDS: dict[str, Literal["default", "linear", "yarn"]] = {
     "none": "default", "linear": "linear", "yarn": "yarn", "longrope": "default",
@@ -88,10 +89,10 @@ def config_from_gguf(
 def _per_layer(facts: Facts, key: str, default: int | None) -> int:
     """A number that some files give for each layer; it must be the same in all of them."""
     found = facts.raw(key)
-    if isinstance(found, np.ndarray):
-        if found.size == 0 or (found != found[0]).any():
+    if isinstance(found, memoryview):
+        if len(set(found)) != 1:
             raise UnsupportedModel(f"{facts.path}: {facts.prefix}{key} differs between layers, which is not supported")
-        return Facts({key: found[0].item()}, facts.path).integer(key)
+        return Facts({key: found[0]}, facts.path).integer(key)
     return facts.integer(key, default)
 
 
@@ -150,8 +151,8 @@ def _windows(facts: Facts, architecture: str, layers: int) -> tuple[int, ...]:
     if not window:
         return ()
     pattern = facts.raw("attention.sliding_window_pattern")
-    if isinstance(pattern, np.ndarray):
-        if pattern.size != layers:
+    if isinstance(pattern, memoryview):
+        if len(pattern) != layers:
             raise facts.bad("attention.sliding_window_pattern", f"must have {layers} entries")
         return tuple(window if slides else 0 for slides in pattern.tolist())
     period = facts.integer(

@@ -10,8 +10,6 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
 from ...errors import BadCheckpoint, UnsupportedModel
 from ..weights.gguf import GgufCheckpoint
 from .pre_tokenizers import merges_are_skipped_for_whole_tokens, normalizer_json, pre_tokenizer_json
@@ -72,7 +70,7 @@ def _numbers(checkpoint: GgufCheckpoint, key: str, count: int) -> list[Any]:
     found = checkpoint.header.metadata.get(f"tokenizer.ggml.{key}")
     if found is None:
         return []
-    if not isinstance(found, np.ndarray) or len(found) != count:
+    if not isinstance(found, memoryview) or len(found) != count:
         raise BadCheckpoint(
             f"{checkpoint.path}: tokenizer.ggml.{key} must have {count} numbers; convert the model again"
         )

@@ -17,14 +17,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ..model.config import ModelConfig
-from .blocks import BLOCK, block_bytes
 from .gguf_header import BLOCKS
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class Eights(NamedTuple):
@@ -73,8 +73,12 @@ class PackedTensor:
         """Of `data`, which is not made for it."""
         if not callable(self.source):
             return self.source.nbytes
-        values, size = BLOCKS[self.format] if self.format in BLOCKS else (BLOCK, block_bytes(self.format))
-        return math.prod(self.shape) // values * size
+        if self.format in BLOCKS:
+            values, size = BLOCKS[self.format]
+            return math.prod(self.shape) // values * size
+        from .blocks import BLOCK, block_bytes
+
+        return math.prod(self.shape) // BLOCK * block_bytes(self.format)
 
 
 class Checkpoint(Protocol):

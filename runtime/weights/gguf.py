@@ -3,6 +3,9 @@
 llama.cpp's converter permutes the rows of q and k for the families it runs with interleaved rotation, stores Gemma's
 norm weights plus one, and keeps Phi-3's fused projections: all three are undone here, on whole rows, so quantised
 blocks stay as they are. Source: llama.cpp's convert_hf_to_gguf.py.
+
+What reads tensors is imported where they are read: a server's process opens a file for its facts and its vocabulary,
+and numpy would be a tenth of its start.
 """
 
 from __future__ import annotations
@@ -13,21 +16,20 @@ import re
 import struct
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, NamedTuple
 
 from ...errors import BadCheckpoint
 from ..model.config import ModelConfig
 from ..model.gguf_config import config_from_gguf
 from .checkpoint import PackedTensor
-from .dequant import dequantise, row_bytes
 from .gguf_header import Header, StringArray, TensorInfo, read_strings
 from .gguf_parts import open_parts
 from .pages import SampledFile, forget_pages
-from .scales import first_bad_row
 from .shapes import check_shapes
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 PERMUTED_FAMILIES = frozenset({"llama", "mistral", "mixtral", "granite", "smollm3", "olmo"})
 """Families whose q and k rows the converter permutes."""
@@ -94,6 +96,8 @@ class GgufCheckpoint:
         return sorted({info.format for info in self._tensors.values()})
 
     def packed(self, name: str) -> PackedTensor:
+        from .dequant import dequantise, row_bytes
+
         source = self._sources[name]
         info = self._tensors[source.tensor]
         shape = self._shape(source)
@@ -104,14 +108,16 @@ class GgufCheckpoint:
         elif source.last - source.first != info.shape[0]:
             rows = rows[:, row_bytes(info.format, source.first) : row_bytes(info.format, source.last)]
         if self.config.architecture in NORM_PLUS_ONE and name.endswith("norm.weight"):
-            less = dequantise(rows, info.format, shape) - np.float32(1)
-            return PackedTensor(name, "F32", shape, less.view(np.uint8))
+            less = dequantise(rows, info.format, shape) - 1.0
+            return PackedTensor(name, "F32", shape, less.view("u1"))
         if len(shape) == 1 and not source.heads:
             return PackedTensor(name, info.format, shape, rows.reshape(-1))
         return PackedTensor(name, info.format, shape, lambda: self._checked(source, info, rows.reshape(shape[0], -1)))
 
     def _checked(self, source: _Source, info: TensorInfo, rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The rows in canonical order. Raises BadCheckpoint for scales that are not finite."""
+        from .scales import first_bad_row
+
         bad = first_bad_row(info.format, rows)
         if bad is not None:
             raise BadCheckpoint(
@@ -122,6 +128,8 @@ class GgufCheckpoint:
         return ordered if len(self._shape(source)) > 1 else ordered.reshape(-1)
 
     def dense(self, name: str) -> NDArray[np.float32]:
+        from .dequant import dequantise
+
         tensor = self.packed(name)
         return dequantise(tensor.data, tensor.format, tensor.shape)
 
@@ -177,9 +185,13 @@ class GgufCheckpoint:
         return tuple(dict.fromkeys([*told, *(tokens.index(name) for name in present if name in tokens)]))
 
     def _bytes(self, info: TensorInfo) -> NDArray[np.uint8]:
-        return self._part_of[info.name].array[info.start : info.start + info.nbytes]
+        import numpy as np
+
+        return np.frombuffer(self._part_of[info.name].data, np.uint8)[info.start : info.start + info.nbytes]
 
     def _read(self, info: TensorInfo) -> NDArray[np.float32]:
+        from .dequant import dequantise
+
         return dequantise(self._bytes(info), info.format, info.shape)
 
     def _shape(self, source: _Source) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 A GGUF comes from strangers. A count, length, offset or dimension is believed only after it fits the bytes that are left
 in the file; what does not fit is a `BadCheckpoint` that names the key or tensor. Strings of arrays (the vocabulary) are
 walked over, not decoded, so that opening costs milliseconds; `Metadata.strings` decodes them when they are wanted.
+Nothing here needs numpy: a server's process reads headers and no tensor.
 Source: the GGUF specification, ggml/docs/gguf.md.
 """
 
@@ -12,9 +13,6 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ...errors import BadCheckpoint, UnsupportedModel
 
@@ -33,13 +31,13 @@ BLOCKS: dict[str, tuple[int, int]] = {name: (values, size) for name, values, siz
 """Format name -> (values a block, bytes a block)."""
 
 _SCALARS: dict[int, str] = {
-    0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<B", 10: "<Q", 11: "<q", 12: "<d",
+    0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "B", 10: "Q", 11: "q", 12: "d",
 }  # fmt: skip
+"""Layouts of `struct` and of views, in this machine's order of bytes, which is the file's."""
 _BOOL, _STRING, _ARRAY = 7, 8, 9
 MAX_KEYS = 1 << 14
 MAX_TENSORS = 1 << 17
 MAX_STRINGS = 1 << 22
-_SEEN_BYTES = 20  # a string with its length takes fewer, on average
 """Strings in one array: sixteen times the largest vocabulary of today."""
 MAX_DIMENSIONS = 4
 MAX_STRING = 1 << 24
@@ -53,6 +51,10 @@ class StringArray(NamedTuple):
     start: int
     end: int
     length: int
+
+
+Value = Scalar | StringArray | memoryview
+"""Of a key; arrays of numbers are views of the file."""
 
 
 class TensorInfo(NamedTuple):
@@ -70,7 +72,7 @@ class Header:
     """All that precedes the tensor data."""
 
     version: int
-    metadata: dict[str, Scalar | StringArray | NDArray[np.generic]]
+    metadata: dict[str, Value]
     tensors: dict[str, TensorInfo]
     data_start: int
     tokenizer_span: tuple[int, int]
@@ -111,7 +113,7 @@ class HeaderReader:
         except UnicodeDecodeError:
             raise self.bad(f"{what} is not UTF-8") from None
 
-    def value(self, key: str) -> Scalar | StringArray | NDArray[np.generic]:
+    def value(self, key: str) -> Value:
         kind = self.number("<I", f"the type of {key!r:.90}")
         if kind == _STRING:
             return self.string(f"key {key!r:.90}")
@@ -123,7 +125,7 @@ class HeaderReader:
         (found,) = struct.unpack_from(layout, self.data, self._room(struct.calcsize(layout), f"key {key!r:.90}"))
         return bool(found) if kind == _BOOL else found
 
-    def _array(self, key: str) -> StringArray | NDArray[np.generic]:
+    def _array(self, key: str) -> Value:
         kind = self.number("<I", f"the element type of {key!r:.90}")
         count = self.number("<Q", f"the length of {key!r:.90}")
         if kind == _ARRAY:
@@ -135,21 +137,24 @@ class HeaderReader:
         layout = _SCALARS.get(kind)
         if layout is None:
             raise self.bad(f"key {key!r:.90} has the unknown element type {kind}")
-        dtype = np.dtype(layout)
-        if count > len(self.data) // dtype.itemsize:
+        size = struct.calcsize(layout)
+        if count > len(self.data) // size:
             raise self.bad(f"key {key!r:.90} claims {count} elements, more than the file can hold")
-        start = self._room(count * dtype.itemsize, f"key {key!r:.90}")
-        return np.frombuffer(self.data, dtype, count, start)
+        start = self._room(count * size, f"key {key!r:.90}")
+        found = self.data[start : self.at]
+        if count:  # an empty view cannot be cast
+            found = found.cast(layout)  # type: ignore[call-overload]  # one of _SCALARS
+        return found
 
     def _skip_strings(self, key: str, count: int) -> StringArray:
-        data, at, end = self.data, self.at, len(self.data)
+        data, start, end = self.data, self.at, len(self.data)
         unpack = struct.Struct("<Q").unpack_from
-        start = at
-        known, at = _short_strings(data, start, count)
-        for index in range(known, count):
-            if at + 8 > end:
-                raise self.bad(f"string {index} of {key!r:.90} lies past the end of the file")
-            at += 8 + unpack(data, at)[0]
+        at, index = start, 0
+        try:
+            for index in range(count):  # noqa: B007  # told when it fails
+                at += 8 + unpack(data, at)[0]
+        except (struct.error, OverflowError):
+            raise self.bad(f"string {index} of {key!r:.90} lies past the end of the file") from None
         if at > end:
             raise self.bad(f"the strings of {key!r:.90} reach past the end of the file")
         self.at = at
@@ -164,26 +169,6 @@ class HeaderReader:
         shape = tuple(self.number("<Q", f"a dimension of tensor {name!r:.90}") for _ in range(rank))
         kind = self.number("<I", f"the type of tensor {name!r:.90}")
         return name, kind, shape[::-1], self.number("<Q", f"the offset of tensor {name!r:.90}")
-
-
-def _short_strings(data: memoryview, start: int, count: int) -> tuple[int, int]:
-    """How many of the `count` strings from `start` on are seen at once, and where they end; the rest must be walked.
-
-    Where seven bytes are zero, a length below 256 stands before them, if each begins where the one before it ends:
-    all of a usual vocabulary, in a third of the time.
-    """
-    size = min(len(data) - start, _SEEN_BYTES * count)
-    raw = np.frombuffer(data, np.uint8, max(size, 0), start)
-    zeros = raw == 0
-    for shift in (1, 2, 3):  # runs of 2, of 4, of 7
-        zeros = zeros[:-shift] & zeros[shift:]
-    places = np.flatnonzero(zeros[1:])
-    if not places.size or places[0]:
-        return 0, start
-    ends = places + 8 + raw[places]
-    breaks = np.flatnonzero(places[1:] != ends[:-1])
-    known = min(count, int(breaks[0]) + 1 if breaks.size else places.size)
-    return known, start + int(ends[known - 1])
 
 
 def _tensor_bytes(reader: HeaderReader, name: str, kind: int, shape: tuple[int, ...]) -> tuple[str, int]:
@@ -230,7 +215,7 @@ def read_header(data: memoryview, path: Path) -> Header:
         raise reader.bad(
             f"{num_tensors} tensors and {num_keys} keys are claimed; at most {MAX_TENSORS} and {MAX_KEYS} are read"
         )
-    metadata: dict[str, Scalar | StringArray | NDArray[np.generic]] = {}
+    metadata: dict[str, Value] = {}
     first, last = 0, 0
     for _ in range(num_keys):
         begin = reader.at

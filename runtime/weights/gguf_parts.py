@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from ...errors import BadCheckpoint
 from .gguf_header import Header, read_header
 from .pages import map_file
@@ -23,7 +21,6 @@ class GgufPart:
         self.memory = map_file(path)
         self.data = memoryview(self.memory)
         self.header: Header = read_header(self.data, path)
-        self.array = np.frombuffer(self.data, np.uint8)
 
     def number(self, key: str) -> int | None:
         """A whole number of the metadata."""
@@ -32,7 +29,6 @@ class GgufPart:
 
     def close(self) -> None:
         """Lets go of the file; it stays mapped while tensors of it are in use."""
-        self.array = np.empty(0, np.uint8)
         self.data = memoryview(b"")
 
 

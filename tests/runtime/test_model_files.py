@@ -1,5 +1,8 @@
 """What both processes know of a model: whose chat template it is."""
 
+import subprocess
+import sys
+
 import pytest
 
 from radixlang.errors import ConfigError
@@ -27,3 +30,17 @@ def test_a_chat_template_is_a_file_a_source_or_a_known_name(template_told, tmp_p
 def test_another_one_is_refused(template_told, given):
     with pytest.raises(ConfigError, match=f"--chat-template {given}"):
         template_told(given)
+
+
+def test_a_server_opens_a_gguf_without_numpy(tiny_gguf_path) -> None:
+    program = (
+        "import sys, radixlang.launch_server, radixlang.runtime.server.run\n"
+        "from radixlang.runtime.config import EngineConfig\n"
+        "from radixlang.runtime.model_files import open_model\n"
+        f"files = open_model(EngineConfig(model_path={str(tiny_gguf_path)!r}))\n"
+        "files.info, files.tokenizer.encode('Hello')\n"
+        "files.checkpoint.forget_pages()\n"
+        "print('numpy' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "False", done.stderr

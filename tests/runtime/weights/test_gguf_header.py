@@ -42,6 +42,15 @@ def test_what_is_written_is_read(make_gguf_bytes):
     assert read_strings(memoryview(raw), header(raw).metadata["d"], 1, 3) == ["", "żółw"]
 
 
+@pytest.mark.parametrize("kind", ["B", "b", "H", "h", "I", "i", "f", "Q", "q", "d"])
+@pytest.mark.parametrize("numbers", [[], [3], [1, 2, 100]])
+def test_arrays_of_numbers_are_read_wherever_they_begin(kind, numbers, make_gguf_bytes):
+    number = {"B": 0, "b": 1, "H": 2, "h": 3, "I": 4, "i": 5, "f": 6, "Q": 10, "q": 11, "d": 12}[kind]
+    raw = u32(number) + u64(len(numbers)) + struct.pack(f"<{len(numbers)}{kind}", *numbers)
+    found = header(make_gguf_bytes({"odd": "x" * 3, "a": (9, raw), "n": 7}, {})).metadata
+    assert (found["a"].tolist(), found["n"]) == (numbers, 7)
+
+
 LONG = st.sampled_from(["\0", "\0" * 8, "a" * 255, "b" * 256, "c" * 600])
 STRINGS = st.lists(st.one_of(st.text(max_size=3), LONG), min_size=1)
 
