@@ -52,7 +52,7 @@ from .json_schema.names_left import names_left
 from .json_schema.normalise import MAX_WRITTEN, NormalisedSchema, normalise
 from .json_schema.source import Source
 from .json_schema.verify import Widened, verdict_of, widen
-from .json_schema.weight import MAX_WEIGHT, weight
+from .json_schema.weight import is_too_heavy
 from .json_schema.whitespace import engine_options
 from .matcher import CompiledGrammar
 from .prefix import PrefixGrammar
@@ -234,12 +234,12 @@ def _candidates(asked: JsonSchema) -> Iterator[tuple[NormalisedSchema | Widened,
     """
     source = Source(asked.schema)
     normalised = _normalised(asked, source)
-    if weight(normalised.schema) <= MAX_WEIGHT:
+    if not is_too_heavy(normalised.schema):
         yield normalised, False
     if first_mark(normalised.schema) is not None:
         normalised = _normalised(asked, source, 0)
     left = normalised._replace(schema=lighter(normalised.schema, without_merging=False))
-    if weight(left.schema) <= MAX_WEIGHT:
+    if not is_too_heavy(left.schema):
         yield left, False
     yield normalised._replace(schema=lighter(normalised.schema, without_merging=True)), True
 

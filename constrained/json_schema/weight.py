@@ -23,6 +23,14 @@ def weight(schema: Any) -> int:
     return _Scales(schema).all() if isinstance(schema, dict) else 1
 
 
+def is_too_heavy(schema: Any) -> bool:
+    """Whether merging makes the schema more than the engine is given at first: what is only large can not be lighter."""
+    if not isinstance(schema, dict):
+        return False
+    scales = _Scales(schema)
+    return scales.all() > MAX_WEIGHT and scales.has_merged
+
+
 class _Merged(NamedTuple):
     """A schema beside others of the same value."""
 
@@ -38,6 +46,7 @@ class _Scales:
         self.definitions: dict[str, Any] = root.get("$defs", {})
         self.known: dict[int, int] = {}  # by identity; 1 while it is being weighed
         self.merged_known: dict[int, _Merged] = {}
+        self.has_merged = False
 
     def all(self) -> int:
         top = {key: value for key, value in self.root.items() if key != "$defs"}
@@ -54,6 +63,7 @@ class _Scales:
         if schema.keys() == {"anyOf"}:
             found = sum(map(self.alone, schema["anyOf"]))
         elif schema.keys() & BESIDE:
+            self.has_merged = True
             found = self.merged(schema, ()).units
         else:
             found = self.inside(schema)

@@ -1,6 +1,6 @@
 """What is weighed is what the engine makes: alternatives that hold at once multiply, others add up."""
 
-from radixlang.constrained.json_schema.weight import MAX_WEIGHT, weight
+from radixlang.constrained.json_schema.weight import MAX_WEIGHT, is_too_heavy, weight
 
 
 def options(count: int) -> dict:
@@ -32,3 +32,11 @@ def test_references_count_once_by_themselves_and_each_time_beside_others():
 def test_circles_end():
     node = {"anyOf": [{"$ref": "#/$defs/d0"}, {"type": "null"}], "properties": {"next": {"$ref": "#/$defs/d0"}}}
     assert weight({"$ref": "#/$defs/d0", "$defs": {"d0": {"allOf": [node, {"$ref": "#/$defs/d0"}]}}}) < MAX_WEIGHT
+
+
+def test_what_is_only_large_is_not_too_heavy():
+    large = {"anyOf": [{"properties": {f"a{i}": {}, f"b{i}": {}}} for i in range(MAX_WEIGHT)]}
+    assert weight(large) > MAX_WEIGHT
+    assert not is_too_heavy(large)
+    assert is_too_heavy({"allOf": [options(10)] * 5})
+    assert not is_too_heavy({"allOf": [options(10)] * 2})
