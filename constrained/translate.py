@@ -50,6 +50,7 @@ from .json_schema.lighter import lighter
 from .json_schema.marks import first_mark, without_marks
 from .json_schema.names_left import names_left
 from .json_schema.normalise import MAX_WRITTEN, NormalisedSchema, normalise
+from .json_schema.short_numbers import with_short_numbers
 from .json_schema.source import Source
 from .json_schema.verify import Widened, verdict_of, widen
 from .json_schema.weight import is_too_heavy
@@ -255,7 +256,7 @@ def _schema_grammar(
     schema: dict[str, Any] | bool, whitespace: WhiteSpace, vocabulary: Vocabulary, ignored: tuple[str, ...] = ()
 ) -> CompiledGrammar:
     schema = uncrowded(schema)
-    text = json.dumps(bounded(schema))
+    text = json.dumps(bounded(with_short_numbers(schema)))
     try:
         source = llguidance.LLMatcher.grammar_from_json_schema(text, overrides=engine_options(whitespace, text))
     except ValueError as error:  # a number that its reader does not take

@@ -18,7 +18,7 @@ from .definitions import Definitions, Place
 from .disjoint import beside_node
 from .marks import HOLDS, REFUSES
 from .names import apart, property_names, with_listed_names
-from .numbers import MAX_COUNT, check_multiple, check_reach, holds_inexact, is_exact_bound, open_bound
+from .numbers import MAX_COUNT, check_reach, holds_inexact, is_exact_bound, looser_multiple, open_bound
 from .patterns import engine_pattern
 from .references import escape
 from .refusal import WHY, invalid, may_both_match, too_large, unsupported
@@ -152,8 +152,9 @@ class _Normaliser:
             case "minimum" | "maximum":
                 self.bound(key, value, out, beside, place)
             case "multipleOf":
-                check_multiple(value, f"{place.pointer}/multipleOf")
-                out["multipleOf"] = value
+                out["multipleOf"] = looser_multiple(value, f"{place.pointer}/multipleOf")
+                if out["multipleOf"] != value:
+                    beside.append({HOLDS: {"schema": {key: value}, "pointer": f"{place.pointer}/multipleOf"}})
             case "minItems" if value > MAX_MIN_ITEMS:
                 message = f"minItems of {value:.0f}; at most {MAX_MIN_ITEMS} are served"
                 raise too_large(message, "minItems", f"{place.pointer}/minItems")

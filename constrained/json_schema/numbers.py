@@ -28,6 +28,8 @@ MAX_COUNT = 2**31 - 1
 MAX_MULTIPLE = 100_000
 """Of what numbers are multiples, without its decimal places, twos and fives: states of an automaton."""
 MAX_MULTIPLE_DIGITS = 8
+MAX_LOOSER = 100
+"""One in so many multiples of what the engine counts in instead is one of the schema's: a judge finds it."""
 
 
 def is_exact(value: float) -> bool:
@@ -75,8 +77,23 @@ def holds_inexact(value: Any) -> bool:
     return isinstance(value, int | float) and not is_exact(value)
 
 
-def check_multiple(value: float, pointer: str) -> None:
-    """Raises GrammarTooLarge for a `multipleOf` that the engine counts in too many digits or states."""
+def looser_multiple(value: float, pointer: str) -> float:
+    """A `multipleOf` that the engine counts in, of which `value` is a multiple: mostly itself.
+
+    Raises GrammarTooLarge where it would need too many digits or states, or where few of its multiples are `value`'s.
+    """
+    if _is_counted(value):
+        return value
+    decimal = Decimal(repr(value))
+    exponent = decimal.as_tuple().exponent
+    grid = float(Decimal((0, (1,), exponent))) if isinstance(exponent, int) else 1.0
+    if exponent == 0 or decimal / Decimal(repr(grid)) > MAX_LOOSER or not _is_counted(grid):
+        raise too_large(f"multipleOf {value} has too many digits to be enforced", "multipleOf", pointer)
+    return grid
+
+
+def _is_counted(value: float) -> bool:
+    """Whether the engine counts in multiples of it."""
     scaled = value
     while scaled < 10**MAX_MULTIPLE_DIGITS and scaled != int(scaled):  # as the engine does it
         scaled *= 10
@@ -84,8 +101,7 @@ def check_multiple(value: float, pointer: str) -> None:
     for factor in (2, 5):
         while core % factor == 0:
             core //= factor
-    if scaled >= 10**MAX_MULTIPLE_DIGITS or core > MAX_MULTIPLE:
-        raise too_large(f"multipleOf {value} has too many digits to be enforced", "multipleOf", pointer)
+    return scaled < 10**MAX_MULTIPLE_DIGITS and core <= MAX_MULTIPLE
 
 
 def holds_fraction(node: Any) -> bool:

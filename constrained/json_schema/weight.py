@@ -24,7 +24,7 @@ def weight(schema: Any) -> int:
 
 
 def is_too_heavy(schema: Any) -> bool:
-    """Whether merging makes the schema more than the engine is given at first: what is only large can not be lighter."""
+    """Whether merging makes the schema more than the engine is given at first: that alone can be left out."""
     if not isinstance(schema, dict):
         return False
     scales = _Scales(schema)
