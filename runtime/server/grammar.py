@@ -1,23 +1,25 @@
-"""POST /v1/grammar/check: can a constraint be served, what does it allow, where does a text fail it."""
+"""POST /v1/grammar/check: can a constraint be served, what does it allow, where does a text fail it.
+
+What compiles is imported at the first check: no other route of this process needs it, nor numpy.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ...constrained.compiler import GrammarCompiler
 from ...constrained.constraint import JsonObject
-from ...constrained.explain import Report, check, explain, samples
 from ...constrained.fields import FIELD_NAMES, FoundConstraint, find_constraint, locate
-from ...constrained.translate import check_constraint
 from ...errors import GrammarError, RequestError
-from ..tokenizer.vocabulary import vocabulary_of
 from .errors import error_object
 from .http import Answer, Request, json_response
 from .route import Route
 from .service import Service
+
+if TYPE_CHECKING:
+    from ...constrained.compiler import GrammarCompiler
 
 MAX_SAMPLES = 100
 _OWN_FIELDS = frozenset({"model", "text", "explain", "samples", "seed"})
@@ -66,10 +68,13 @@ class Checker:
         return json_response({"ok": True, "kind": type(found.constraint).__name__, **told})
 
     def _check(self, found: FoundConstraint, asked: _Asked) -> dict[str, Any]:
+        from ...constrained.explain import check, explain, samples
+        from ...constrained.translate import check_constraint
+
         try:
             ignored = check_constraint(found.constraint)
             compiler = self._made()
-            report: Report = check(found.constraint, compiler, text=asked.text)
+            report = check(found.constraint, compiler, text=asked.text)
             if not report.is_valid:
                 compiler.compile(found.constraint)  # raises what the report says
         except GrammarError as error:
@@ -87,6 +92,9 @@ class Checker:
 
     def _made(self) -> GrammarCompiler:
         """Two first checks at once build two; one is kept."""
+        from ...constrained.compiler import GrammarCompiler
+        from ..tokenizer.vocabulary import vocabulary_of
+
         if self._compiler is None:
             front = self._service.front
             eos = frozenset(front.info.get("eos_token_ids") or front.tokenizer.eos_token_ids)

@@ -32,15 +32,19 @@ def test_another_one_is_refused(template_told, given):
         template_told(given)
 
 
-def test_a_server_opens_a_gguf_without_numpy(tiny_gguf_path) -> None:
+def test_a_server_needs_neither_numpy_nor_the_libraries_of_grammars(tiny_gguf_path) -> None:
     program = (
-        "import sys, radixlang.launch_server, radixlang.runtime.server.run\n"
-        "from radixlang.runtime.config import EngineConfig\n"
+        "import asyncio, sys, radixlang.launch_server, radixlang.runtime.server.run\n"
+        "from radixlang.runtime.config import EngineConfig, ServerConfig\n"
         "from radixlang.runtime.model_files import open_model\n"
-        f"files = open_model(EngineConfig(model_path={str(tiny_gguf_path)!r}))\n"
+        "from radixlang.runtime.server.service import Service\n"
+        "from radixlang.runtime.server.table import make_app\n"
+        f"config = EngineConfig(model_path={str(tiny_gguf_path)!r})\n"
+        "files = open_model(config)\n"
         "files.info, files.tokenizer.encode('Hello')\n"
         "files.checkpoint.forget_pages()\n"
-        "print('numpy' in sys.modules)"
+        "asyncio.run(make_app(Service(config, ServerConfig())).complete())\n"
+        "print(sorted({'numpy', 'llguidance', 'regex'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
-    assert done.stdout.strip() == "False", done.stderr
+    assert done.stdout.strip() == "[]", done.stderr

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from ....constrained.constraint import Choice, JsonObject, JsonSchema, Regex, StructuralTag
 from ....constrained.fields import FoundConstraint, locate
-from ....constrained.translate import check_constraint
 from ....errors import GrammarError
 from ....lang.reasoning import ReasoningTags
 from .forms import Channels, ToolForm
@@ -143,6 +142,8 @@ def answer_format(found: FoundConstraint, taken: Sequence[str]) -> Format:
 
     `taken`: what begins the others, which a text that it allows does not begin with.
     """
+    from ....constrained.translate import check_constraint  # here and below: its libraries are loaded with a first tool
+
     try:
         check_constraint(found.constraint)
     except GrammarError as error:
@@ -183,4 +184,6 @@ def check_schema(parameters: dict[str, Any], param: str, form: ToolForm, *, is_s
 
 @lru_cache(maxsize=4096)  # clients send the same tools with every request
 def _check(schema: str, is_strict: bool) -> None:
+    from ....constrained.translate import check_constraint
+
     check_constraint(JsonSchema(schema, strict=is_strict))
