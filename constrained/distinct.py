@@ -19,6 +19,7 @@ from .json_schema.complement import types_of
 from .json_schema.inside import inner_schemas
 from .json_schema.names_left import NamesLeft
 from .matcher import CompiledGrammar, Matcher, Steady
+from .name_tokens import Beginning
 from .tags.follower import Follower, Spot
 from .vocabulary import Vocabulary
 
@@ -80,18 +81,22 @@ class DistinctGrammar:
         """No token matters in strings that are no names."""
 
     def repeating(self, place: Place) -> mask.Few:
-        """Tokens that may repeat a name, other than one that begins with the rest of the name that is being written."""
+        """Tokens that may repeat a name, other than one that begins with the rest of the name that is being written, or
+        is a whole one."""
         if place.in_string:
             return self.name_tokens.repeating_in_string
         if not _may_repeat_one(place.frame):
             return self.name_tokens.repeating_first
         return self.name_tokens.repeating_wanted if place.wants_name else self.name_tokens.repeating
 
-    def beginning(self, place: Place) -> mask.Few:
+    def beginning(self, place: Place) -> Beginning:
         """Tokens behind which a name may have begun, or comes next, other than one that goes on with a name."""
+        names = self.name_tokens
         if place.wants_name or place.name is not None:
-            return self.name_tokens.beginning_wanted
-        return self.name_tokens.beginning_in_string if place.in_string else self.name_tokens.beginning
+            return names.beginning_wanted
+        if not place.in_string:
+            return names.beginning
+        return names.beginning_in_escape if place.escaped else names.beginning_in_string
 
     @property
     def num_bytes(self) -> int:
@@ -115,8 +120,8 @@ class DistinctMatcher(Steady):
         self._places = places or [Place(spot=start)]  # before each token, and now
         self._error: str | None = None
         self._sifted_at: Place | None = None
-        self._is_over: dict[int, bool] = {}
-        """By token, whether no name is left behind it at that place."""
+        self._is_over: dict[int | bytes, bool] = {}
+        """By token, or what is begun of a name behind it, whether none is left at that place."""
 
     def fill(self, mask_W: NDArray[np.uint32]) -> None:
         self._inner.fill(mask_W)
@@ -130,13 +135,12 @@ class DistinctMatcher(Steady):
             for name in frame.names or ():
                 if name.startswith(place.name):
                     banned += grammar.name_tokens.ending(name[len(place.name) :])
+        if place.wants_name and frame is not None and frame.names:
+            for name, few in grammar.name_tokens.whole:
+                if name in frame.names:
+                    banned += few.in_row(mask_W)
         for token_id in grammar.repeating(place).in_row(mask_W):
-            name_of = grammar.name_tokens.name_of.get(token_id) if place.wants_name else None
-            if name_of is None:
-                is_repeated = after(place, self._vocabulary.token_bytes[token_id], grammar.tags) is None
-            else:
-                is_repeated = frame is not None and frame.names is not None and name_of in frame.names
-            if is_repeated:
+            if after(place, self._vocabulary.token_bytes[token_id], grammar.tags) is None:
                 banned.append(token_id)
         if grammar.left is not None and _may_repeat_one(frame):
             banned += self._running_out(place, mask_W)
@@ -149,22 +153,30 @@ class DistinctMatcher(Steady):
         """Tokens that the row allows behind which a name has begun, or comes next, of which there are no more."""
         if place is not self._sifted_at:  # inside of a string it stays the same
             self._sifted_at, self._is_over = place, {}
-        is_over = self._is_over
-        found = self._grammar.beginning(place).in_row(mask_W)
+        is_over, beginning = self._is_over, self._grammar.beginning(place)
+        over: list[int] = []
+        for begun, few in beginning.to_next:
+            if begun not in is_over:
+                is_over[begun] = not self._may_go_on(Place(place.frame, name=begun))
+            if is_over[begun]:
+                over += few.in_row(mask_W)
+        found = beginning.others.in_row(mask_W)
         if place.name is not None and place.frame is not None:
-            begun = len(place.name)
+            begun_len = len(place.name)
             pieces = self._grammar.pieces
             rests = {
-                name[begun:end]
+                name[begun_len:end]
                 for name in place.frame.names or ()
                 if name.startswith(place.name)
-                for end in range(begun + 1, len(name) + 1)
+                for end in range(begun_len + 1, len(name) + 1)
             }
             found += [t for rest in rests for t in pieces.ids_of(rest) if mask.allows(mask_W, t)]
         for token_id in found:
             if token_id not in is_over:
                 is_over[token_id] = self._after(place, token_id) is None
-        return [token_id for token_id in found if is_over[token_id]]
+            if is_over[token_id]:
+                over.append(token_id)
+        return over
 
     def accept(self, token_id: int) -> bool:
         following = self._after(self._places[-1], token_id)

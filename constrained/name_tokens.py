@@ -16,8 +16,26 @@ _NAME = re.compile(rb'[,{].*".*"', re.DOTALL)
 _NAME_BEHIND_STRING = re.compile(rb'".*[,{].*".*"', re.DOTALL)
 _NEXT_BEHIND_STRING = re.compile(rb'".*,', re.DOTALL)
 _ONE_NAME = re.compile(rb'[ \t\r\n]*"([^"\\]*)"[^"]*')
+_NEXT = rb',[ \t\r\n]*(?:"([^"\\]*))?'
+_END_AND_NEXT = re.compile(rb'[^"\\]*"[ \t\r\n]*' + _NEXT)
+_REST_AND_NEXT = re.compile(rb'[^",{}\[\]\\]*' + _NEXT)
 MAX_KNOWN = 8192  # rests of names whose tokens are remembered
 MAX_KNOWN_BYTES = 64  # of one of them
+
+
+class Beginning:
+    """Tokens behind which a name may have begun, or comes next."""
+
+    def __init__(self, tokens: list[tuple[bytes, int]], to_next: re.Pattern[bytes] | None = None) -> None:
+        """`to_next`: of the whole text of those that surely lead to the next name of the same container."""
+        by_begun: dict[bytes, list[int]] = {}
+        others: list[int] = []
+        for data, token_id in tokens:
+            match = to_next.fullmatch(data) if to_next is not None else None
+            (others if match is None else by_begun.setdefault(match[1] or b"", [])).append(token_id)
+        self.to_next = [(begun, Few(token_ids)) for begun, token_ids in by_begun.items()]
+        """By what begins of that name with them."""
+        self.others = Few(others)
 
 
 class NameTokens:
@@ -26,23 +44,34 @@ class NameTokens:
     def __init__(self, pieces: Pieces) -> None:
         self._pieces = pieces
         self._ending: dict[bytes, list[int]] = {}
-        found = [(data, token_id, data.count(b'"')) for data, token_id in pieces if b'"' in data or b"," in data]
-        self.repeating_first = Few([t for data, t, quotes in found if quotes >= 4])
+        found = [(data, token_id) for data, token_id in pieces if b'"' in data or b"," in data]
+        self.repeating_first = Few([t for data, t in found if data.count(b'"') >= 4])
         """They hold two names, where no open object holds one."""
-        self.repeating_wanted = Few([t for data, t, quotes in found if quotes >= 2])
-        """They hold a name, where one comes next."""
-        self.repeating = Few([t for data, t, _ in found if _NAME.search(data)])
+        by_name: dict[bytes, list[int]] = {}
+        others: list[int] = []
+        for data, token_id in found:
+            one = _ONE_NAME.fullmatch(data)
+            if one is not None:
+                by_name.setdefault(one[1], []).append(token_id)
+            elif data.count(b'"') >= 2:
+                others.append(token_id)
+        self.whole = [(name, Few(token_ids)) for name, token_ids in by_name.items()]
+        """They hold one name, where one comes next."""
+        self.repeating_wanted = Few(others)
+        """They hold several, or one that is not plain, there."""
+        self.repeating = Few([t for data, t in found if _NAME.search(data)])
         """They hold a name, elsewhere outside of strings."""
-        self.repeating_in_string = Few([t for data, t, _ in found if _NAME_BEHIND_STRING.search(data)])
+        self.repeating_in_string = Few([t for data, t in found if _NAME_BEHIND_STRING.search(data)])
         """They end a string, and hold a name."""
-        self.name_of = {t: one[1] for data, t, _ in found if (one := _ONE_NAME.fullmatch(data))}
-        """The one name that a token holds where one comes next."""
-        self.beginning_wanted = Few([t for _, t, _ in found])
+        self.beginning_wanted = Beginning([(data, t) for data, t in found])
         """A name may have begun behind them, or comes next, where one is written or comes next."""
-        self.beginning = Few([t for data, t, _ in found if b"," in data])
+        self.beginning = Beginning([(data, t) for data, t in found if b"," in data], _REST_AND_NEXT)
         """The same elsewhere outside of strings."""
-        self.beginning_in_string = Few([t for data, t, _ in found if _NEXT_BEHIND_STRING.search(data)])
+        behind_string = [(data, t) for data, t in found if _NEXT_BEHIND_STRING.search(data)]
+        self.beginning_in_string = Beginning(behind_string, _END_AND_NEXT)
         """The same in strings that are no names."""
+        self.beginning_in_escape = Beginning(behind_string)
+        """The same where an escape has begun in them."""
 
     def ending(self, rest: bytes) -> list[int]:
         """Tokens that begin with the rest of a name and its quotation mark; not to be changed."""
