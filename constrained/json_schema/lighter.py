@@ -7,10 +7,17 @@ patterns.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
+from ...errors import GrammarError
+from ..fsm.pattern import Alt
 from .inside import DATA, NAMED, parts_of
 from .marks import HOLDS, MARKS
+from .names import both
+from .patterns import engine_pattern, is_found
+from .roomy import written_tree
+from .strings import inside
 
 
 def lighter(schema: Any, *, without_merging: bool) -> Any:
@@ -31,8 +38,10 @@ class _Lightener:
         if not isinstance(node, dict):
             return node
         out = {key: value if key in DATA or key in MARKS else self.below(key, value) for key, value in node.items()}
-        if self.without_merging and len(out.get("patternProperties", {})) > 1:
-            return self.with_one_pattern(out)
+        if self.without_merging and "patternProperties" in out:
+            out = self.with_one_pattern(out)
+            if HOLDS in out:
+                return out
         parts = parts_of(out)
         heavy = [part for part in parts if self.is_heavy(part)]
         if len(parts) < 2 or len(heavy) < (1 if self.without_merging else 2):
@@ -44,11 +53,20 @@ class _Lightener:
         definitions = {"$defs": out["$defs"]} if "$defs" in out else {}
         return {"allOf": [*left, *held], **definitions}
 
-    def with_one_pattern(self, node: dict[str, Any]) -> Any:
-        """The engine need not see that patterns for names are apart; a judge tells whose name is whose."""
+    def with_one_pattern(self, node: dict[str, Any]) -> dict[str, Any]:
+        """The engine need not see that patterns for names are apart, nor merge what they say with what is said of a
+        listed name; a judge tells whose name is whose."""
         patterns = node["patternProperties"]
-        one = {"|".join(f"(?:{pattern})" for pattern in patterns): {"anyOf": list(patterns.values())}}
+        trees = [tree for tree in map(written_tree, patterns) if tree is not None]
+        touched = [name for name in node.get("properties", {}) if any(is_found(tree, name) for tree in trees)]
+        if len(patterns) < 2 and not touched:
+            return node
+        names = "|".join(f"(?:{pattern})" for pattern in patterns)
+        if touched and len(trees) == len(patterns):
+            with suppress(GrammarError):  # too large
+                names = engine_pattern(both([Alt(tuple(trees))], [inside(touched)]))
         whole = {key: value for key, value in node.items() if key != "$defs"}
+        one = {names: {"anyOf": list(patterns.values())}}
         return {**node, "patternProperties": one, HOLDS: {"schema": whole, "pointer": "#"}}
 
     def below(self, key: str, value: Any) -> Any:

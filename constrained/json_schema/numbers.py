@@ -52,8 +52,8 @@ def is_exact_bound(keyword: str, value: float) -> bool:
 
 
 def check_reach(keyword: str, value: float, pointer: str) -> None:
-    """Raises GrammarTooLarge for a bound of more digits than doubles have."""
-    if abs(value) >= 10**MAX_BOUND_DIGITS:
+    """Raises GrammarTooLarge for a whole bound of more digits than doubles have."""
+    if isinstance(value, int) and abs(value) >= 10**MAX_BOUND_DIGITS:
         raise too_large(f"{keyword} has more than {MAX_BOUND_DIGITS} digits", keyword, pointer)
 
 

@@ -165,3 +165,8 @@ def test_integers_below_a_tiny_bound_are_told_by_the_mask(compiler, accepts):
     assert accepts(grammar, "0")
     assert accepts(grammar, "-7")
     assert not accepts(grammar, "1")
+
+
+def test_bounds_of_all_doubles_are_served(check_schema):
+    largest = 1.7976931348623157e308
+    check_schema({"type": "number", "minimum": -largest, "maximum": largest}, [0, -1.5, 1e300], ["a"])
