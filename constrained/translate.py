@@ -306,7 +306,10 @@ _SHOWN = re.compile(r"^(?:at )?\d+\(\d+\): | \(at \".*$", re.DOTALL)
 
 
 def _pointed_at(text: str, line: int, column: int, message: str) -> GrammarSyntaxError:
-    written = (text.splitlines() or [""])[min(line, len(text.splitlines()) or 1) - 1]
+    lines = text.splitlines() or [""]
+    if line > len(lines):  # something that is open to the end, found behind it
+        line, column = len(lines), len(lines[-1]) + 1
+    written = lines[line - 1]
     start = max(0, column - 41)
     caret = f"{written[start : start + 80]}\n{' ' * min(column - 1 - start, 80)}^"
     return GrammarSyntaxError(f"{message} (line {line}, column {column})\n{caret}", line=line, column=column)

@@ -270,6 +270,7 @@ class _Reader:
         column = at - start + 1
         end = self.text.find("\n", at)
         shown = self.text[max(start, at - 40) : (end if end >= 0 else len(self.text))][:80]
+        shown = shown.encode(errors="replace").decode()
         caret = " " * min(at - start, 40) + "^"
         raise GrammarSyntaxError(
             f"{message} (line {line}, column {column})\n{shown}\n{caret}", line=line, column=column

@@ -9,11 +9,11 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from ...errors import GrammarTooLarge, UnsupportedGrammar
+from ...errors import UnsupportedGrammar
 from ..constraint import WhiteSpace
 from ..fsm import charset
 from ..fsm.charset import Ranges
-from ..fsm.pattern import EMPTY, Alt, Chars, Look, Node, Repeat, Seq, parse
+from ..fsm.pattern import EMPTY, Alt, Chars, Node, Repeat, Seq, parse
 from ..json_schema.strings import inside
 from .reader import START_RULE, Part, Ref, Rules
 from .xml_spec import Attribute, Document, Element, Particle, read
@@ -125,9 +125,7 @@ def _escape(node: Node, allowed: Ranges, escapes: dict[str, str]) -> Node:
             return Alt(tuple(_escape(p, allowed, escapes) for p in options))
         case Repeat(inner, low, high):
             return Repeat(_escape(inner, allowed, escapes), low, high)
-        case Look():
-            raise UnsupportedGrammar("a pattern in XML cannot look around; write out what it may match")
-    raise GrammarTooLarge(f"{node!r} cannot be escaped")
+    raise AssertionError(node)  # what looks around was refused where it was read
 
 
 def _escaped(ranges: Ranges, allowed: Ranges, escapes: dict[str, str]) -> Node:

@@ -14,7 +14,8 @@ import re
 from typing import Any, NamedTuple, NoReturn
 
 from ...errors import GrammarError, GrammarSyntaxError, GrammarTooLarge, UnsupportedGrammar
-from ..json_schema.refusal import invalid
+from ..fsm.pattern import has_look, parse
+from ..json_schema.refusal import invalid, placed
 
 MAX_CHARS = 1_000_000
 MAX_ELEMENTS = 5_000
@@ -24,6 +25,7 @@ PCDATA = "#PCDATA"
 SIMPLE = ("string", "integer", "number", "boolean")
 
 _NAME = re.compile(r"[A-Za-z_:][\w:.\-]*")
+_TOKEN_NAME = re.compile(r"[\w:.\-]+")
 _TOKEN = re.compile(r"\s+|#PCDATA|[A-Za-z_:][\w:.\-]*|\{\d{1,6}(?:,\d{0,6})?\}|[(),|?*+]")
 _DECLARATION = re.compile(r"\s+|<!--.*?-->|<!(ELEMENT|ATTLIST|ENTITY|NOTATION)\s+(?!\s)([^<>]*)>|<\?.*?\?>", re.DOTALL)
 _DOCTYPE = re.compile(r"\s*<!DOCTYPE\s+([\w:.\-]+)\s*\[(.*)\]\s*>\s*\Z", re.DOTALL)
@@ -96,7 +98,8 @@ def _read_json(spec: str) -> Document:
     try:
         data = json.loads(spec)
     except (ValueError, RecursionError) as error:
-        raise GrammarSyntaxError(f"not JSON: {error}") from None
+        line, column = getattr(error, "lineno", None), getattr(error, "colno", None)
+        raise GrammarSyntaxError(f"not JSON: {error}", line=line, column=column) from None
     _only(data, {"root", "elements", "html"}, "#")
     elements = data.get("elements")
     if not isinstance(elements, dict) or not elements:
@@ -153,12 +156,18 @@ def _check_type(kind: Any, pointer: str) -> None:
     elif "pattern" in kind:
         if set(kind) - {"pattern", "type"} or not isinstance(kind["pattern"], str):
             _fail("pattern stands alone and is a regular expression", f"{pointer}/pattern")
+        try:
+            if has_look(parse(kind["pattern"])):
+                raise UnsupportedGrammar("a pattern in XML cannot look around; write out what it may match")
+        except GrammarError as error:
+            raise placed(error, f"{pointer}/pattern") from None
     elif kind.get("type") not in SIMPLE:
         _fail(f"a type is one of {', '.join(SIMPLE)}", f"{pointer}/type")
     else:
         low, high = kind.get("minLength", 0), kind.get("maxLength", 0)
         bounded = "minLength" in kind or "maxLength" in kind
-        if bounded and (kind["type"] != "string" or not all(isinstance(n, int) and n >= 0 for n in (low, high))):
+        are_lengths = all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in (low, high))
+        if bounded and (kind["type"] != "string" or not are_lengths):
             _fail("minLength and maxLength are lengths of a string", pointer)
         if "maxLength" in kind and low > high:
             _fail("minLength is above maxLength", f"{pointer}/minLength")
@@ -311,9 +320,14 @@ def _attributes(text: str, body: str, at: int, into: dict[str, dict[str, Attribu
         if fixed is not None:
             found = {"enum": [fixed]}
         elif kind.startswith("("):
-            found = {"enum": [option.strip() for option in kind[1:-1].split("|")]}
+            options = [option.strip() for option in kind[1:-1].split("|")]
+            if not all(map(_TOKEN_NAME.fullmatch, options)):
+                raise _at(text, "an enumeration lists names, as (a | b)", at + match.start(2))
+            if default[0] in "\"'" and default[1:-1] not in options:
+                raise _at(text, f"the default {default} is none of the enumeration", at + match.start(3))
+            found = {"enum": options}
         elif kind == "NMTOKEN":
-            found = {"pattern": r"[\w:.\-]+"}
+            found = {"pattern": _TOKEN_NAME.pattern}
         elif kind != "CDATA":
             raise UnsupportedGrammar(
                 f"attribute type {kind} is not served (its values depend on others); use CDATA or NMTOKEN", keyword=kind

@@ -21,12 +21,12 @@ def parse(text: str) -> Any:
         raise GrammarTooLarge("the schema is nested too deeply") from None
     except json.JSONDecodeError as error:
         raise GrammarSyntaxError(
-            f"the schema is not JSON: {error.msg} (line {error.lineno}, column {error.colno})",
+            f"not JSON: {error.msg} (line {error.lineno}, column {error.colno})",
             line=error.lineno,
             column=error.colno,
         ) from None
     except ValueError as error:  # numbers of thousands of digits; NaN
-        raise GrammarSyntaxError(f"the schema is not JSON: {error}") from None
+        raise GrammarSyntaxError(f"not JSON: {error}") from None
 
 
 def _finite(text: str) -> float:

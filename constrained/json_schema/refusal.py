@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from ...errors import GrammarTooLarge, UnsatisfiableGrammar, UnsupportedGrammar
+from ...errors import GrammarError, GrammarTooLarge, UnsatisfiableGrammar, UnsupportedGrammar
 
 WHY = "x-why"  # in a normalised schema: message, keyword and pointer of what makes it empty
 
@@ -46,6 +46,13 @@ def no_array(message: str, keyword: str, pointer: str) -> dict[str, Any]:
 def too_large(message: str, keyword: str | None, pointer: str) -> GrammarTooLarge:
     """Above the limits."""
     return GrammarTooLarge(f"{message} (at {pointer})", keyword=keyword, pointer=pointer)
+
+
+def placed(error: GrammarError, pointer: str) -> GrammarError:
+    """The error of a pattern or a grammar that stands at `pointer`."""
+    error.message = f"{error.message} (at {pointer})"
+    error.pointer = pointer  # type: ignore[attr-defined]
+    return error
 
 
 def check_keys(spec: dict[str, Any], known: AbstractSet[str], pointer: str) -> None:

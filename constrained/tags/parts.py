@@ -5,11 +5,11 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-from ...errors import GrammarTooLarge, UnsatisfiableGrammar, UnsupportedGrammar
+from ...errors import GrammarTooLarge, UnsupportedGrammar
 from ..fsm.pattern import ANY, Node, Repeat, Seq
 from ..json_schema.names import both
 from ..json_schema.patterns import flatten
-from ..json_schema.refusal import invalid
+from ..json_schema.refusal import invalid, unsatisfiable
 from ..json_schema.strings import ANYTHING, literal
 
 
@@ -27,12 +27,8 @@ def check_reachable(wanted: list[str], excludes: list[str], pointer: str) -> Non
     for text in wanted:
         for i, other in enumerate(excludes):
             if other in text:
-                where = f"{pointer}/excludes/{i}"
-                raise UnsatisfiableGrammar(
-                    f"{other!r} is excluded and a part of {text!r}, which could never come (at {where})",
-                    keyword="excludes",
-                    pointer=where,
-                )
+                message = f"{other!r} is excluded and a part of {text!r}, which could never come"
+                raise unsatisfiable(message, "excludes", f"{pointer}/excludes/{i}")
 
 
 def is_unambiguous(spec: Any) -> bool:
@@ -85,6 +81,13 @@ def as_list(value: Any, pointer: str) -> list[Any]:
     if not isinstance(value, list):
         raise invalid("a list is expected here", pointer.rsplit("/", 1)[-1], pointer)
     return value
+
+
+def as_flag(spec: dict[str, Any], name: str, pointer: str) -> bool:
+    value = spec.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise invalid("true or false is expected here", name, f"{pointer}/{name}")
+    return value is True
 
 
 def as_text(value: Any, pointer: str) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from ...errors import GrammarError, GrammarTooLarge, UnsatisfiableGrammar, UnsupportedGrammar
+from ...errors import GrammarError, GrammarTooLarge, UnsupportedGrammar
 from ..constraint import WhiteSpace
 from ..distinct import may_repeat
 from ..fsm.pattern import Node, Seq, shortest_len
@@ -25,14 +25,25 @@ from ..json_schema.inline import edges
 from ..json_schema.judge import watch_of
 from ..json_schema.marks import first_mark, without_marks
 from ..json_schema.normalise import normalise
-from ..json_schema.refusal import check_keys, invalid
+from ..json_schema.refusal import check_keys, invalid, placed, unsatisfiable
 from ..json_schema.strings import literal
 from ..json_schema.whitespace import engine_options
 from .body import Body, Document, LarkWriter, Lexeme, Text, Token, alt, repeat, seq
 from .cursor import may_be_scalar
 from .follower import Follower
 from .lexemes import in_lexemes
-from .parts import as_list, as_text, check_apart, check_reachable, excluded, is_unambiguous, some_text, sparse, until
+from .parts import (
+    as_flag,
+    as_list,
+    as_text,
+    check_apart,
+    check_reachable,
+    excluded,
+    is_unambiguous,
+    some_text,
+    sparse,
+    until,
+)
 
 MAX_TAGS = 4096
 
@@ -83,6 +94,8 @@ def to_lark(
     document = parse_json(spec)
     if not isinstance(document, dict):
         raise invalid("a structural tag is an object", "", "#")
+    if document.get("type", "structural_tag") != "structural_tag":
+        raise invalid("the type of a structural tag is structural_tag", "type", "#/type")
     writer = _Writer(whitespace, special_tokens)
     is_plain, pointer = True, "#"
     if "format" in document:
@@ -123,10 +136,6 @@ def _legacy(document: dict[str, Any]) -> dict[str, Any]:
         content = {"type": "json_schema", "json_schema": structure.get("schema", True)}
         tags.append({"begin": structure.get("begin"), "content": content, "end": structure.get("end")})
     return {"triggers": document.get("triggers"), "tags": tags}
-
-
-def _impossible(message: str, keyword: str, pointer: str) -> UnsatisfiableGrammar:
-    return UnsatisfiableGrammar(f"{message} (at {pointer})", keyword=keyword, pointer=pointer)
 
 
 def _as_legacy(error: GrammarError) -> GrammarError:
@@ -220,8 +229,9 @@ class _Writer:
                     )
         excludes = excluded(spec, pointer)
         check_reachable(triggers, excludes, pointer)
-        if spec.get("at_least_one") and not tags:
-            raise _impossible("there is no tag of which one must be there", "tags", f"{pointer}/tags")
+        at_least_one = as_flag(spec, "at_least_one", pointer)
+        if at_least_one and not tags:
+            raise unsatisfiable("there is no tag of which one must be there", "tags", f"{pointer}/tags")
         begun: dict[str, list[tuple[str, Any, str]]] = {}
         specials: dict[str, list[tuple[Any, str]]] = {}
         for i, tag in enumerate(tags):
@@ -245,9 +255,9 @@ class _Writer:
         if not calls:
             return rest
         one = alt(*calls)
-        if spec.get("stop_after_first"):
-            return one if spec.get("at_least_one") else alt(one, rest)
-        return seq(repeat(one, int(bool(spec.get("at_least_one"))), None), rest)
+        if as_flag(spec, "stop_after_first", pointer):
+            return one if at_least_one else alt(one, rest)
+        return seq(repeat(one, int(at_least_one), None), rest)
 
     def separated(self, spec: dict[str, Any], pointer: str) -> Body:
         """Tags one after the other, with a separator between."""
@@ -257,14 +267,16 @@ class _Writer:
             for i, t in enumerate(tags)
         ]
         check_apart(begins, f"{pointer}/tags")
-        if not tags and spec.get("at_least_one"):
-            raise _impossible("there is no tag of which one must be there", "tags", f"{pointer}/tags")
+        at_least_one = as_flag(spec, "at_least_one", pointer)
+        if not tags and at_least_one:
+            raise unsatisfiable("there is no tag of which one must be there", "tags", f"{pointer}/tags")
         if not tags:
             return seq()
         one = self.one_of([(tag, f"{pointer}/tags/{i}") for i, tag in enumerate(tags)], "")
         separator = as_text(spec.get("separator", ""), f"{pointer}/separator")
-        more = seq() if spec.get("stop_after_first") else repeat(seq(self.text(separator), one), 0, None)
-        return repeat(seq(one, more), int(bool(spec.get("at_least_one"))), 1)
+        is_one = as_flag(spec, "stop_after_first", pointer)
+        more = seq() if is_one else repeat(seq(self.text(separator), one), 0, None)
+        return repeat(seq(one, more), int(at_least_one), 1)
 
     def one_of(self, tags: list[tuple[Any, str]], begun: str) -> Body:
         """One of these tags, each with its pointer; `begun`: how much of their begins has been read.
@@ -320,9 +332,14 @@ class _Writer:
 
     def regex(self, spec: dict[str, Any], pointer: str) -> Node:
         where = f"{pointer}/pattern"
-        tree = sparse(parse_regex(as_text(spec.get("pattern"), where)), where)
+        pattern = as_text(spec.get("pattern"), where)
+        try:
+            tree = parse_regex(pattern)
+        except GrammarError as error:
+            raise placed(error, where) from None
+        tree = sparse(tree, where)
         if shortest_len(tree) == math.inf:
-            raise _impossible("nothing matches the pattern", "pattern", where)
+            raise unsatisfiable("nothing matches the pattern", "pattern", where)
         return tree
 
     def schema(self, spec: dict[str, Any], pointer: str) -> Document:
@@ -331,7 +348,7 @@ class _Writer:
         text = value if isinstance(value, str) else json.dumps(value)
         if value is None:
             raise invalid("a schema is missing here", "json_schema", pointer)
-        strict = spec.get("strict") is True
+        strict = as_flag(spec, "strict", pointer.rpartition("/")[0])
         if (text, strict) in self.schemas:
             return self.schemas[text, strict]
         try:

@@ -60,6 +60,7 @@ def test_lines_stay_where_they_were():
     ("source", "line", "column"),
     [
         ('start: (("a"', 1, 13),
+        ("start: /a", 1, 10),
         ("start: b\nb: foo", 2, 4),
         ('start: %json {"type":', 1, 22),
         ('start: "a"\nb: %json [1', 2, 12),

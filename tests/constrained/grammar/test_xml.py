@@ -180,6 +180,10 @@ def test_elements_of_one_name_may_differ_by_their_place(compiler, accepts) -> No
         ("<!ELEMENT a (" + "(" * 300 + "b" + ")" * 300 + ")>", GrammarTooLarge, "nested"),
         ('{"elements": {"a": {"text": {"pattern": "a(?=b)b"}}}}', UnsupportedGrammar, "look around"),
         ("<!ELEMENT a (a)>", GrammarError, "without end"),
+        ('{"elements": {"a": {"text": {"pattern": "("}}}}', GrammarSyntaxError, "(at #/elements/a/text/pattern)"),
+        ('{"elements": {"a": {"text": {"type": "string", "maxLength": true}}}}', GrammarError, "#/elements/a/text"),
+        ('<!ELEMENT a EMPTY><!ATTLIST a b (x|) "x">', GrammarSyntaxError, "line 1, column 33"),
+        ('<!ELEMENT a EMPTY><!ATTLIST a b (x|y) "z">', GrammarSyntaxError, "line 1, column 39"),
     ],
 )
 def test_what_cannot_be_served_is_refused_with_its_place(compiler, spec: str, kind, told: str) -> None:
