@@ -19,6 +19,7 @@ for peer in "${what[@]}"; do
       "$(find -L "$peers/llama" -name llama-quantize -type f | head -1)" --allow-requantize "$model" \
         "$peers/smollm2-q4_0.gguf" Q4_0 ;;
     openvino)
+      [ -d "$peers/smollm2-hf" ] || "$python" "$here/export_hf.py" "$peers/smollm2-hf"
       "$python" -m venv "$peers/ov"
       "$peers/ov/bin/pip" install -q 'torch>=2.9,<2.14'
       "$peers/ov/bin/pip" install -q openvino-genai optimum-intel nncf
