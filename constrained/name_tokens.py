@@ -14,6 +14,9 @@ from .pieces import Pieces
 _NAME = re.compile(rb'[,{].*".*"', re.DOTALL)
 """A whole name, where none was wanted before."""
 _NAME_BEHIND_STRING = re.compile(rb'".*[,{].*".*"', re.DOTALL)
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)
+"""One that begins in a token, and perhaps ends there."""
+_STRING_END = re.compile(rb'(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)
 _NEXT_BEHIND_STRING = re.compile(rb'".*,', re.DOTALL)
 _ONE_NAME = re.compile(rb'[ \t\r\n]*"([^"\\]*)"[^"]*')
 _NEXT = rb',[ \t\r\n]*(?:"([^"\\]*))?'
@@ -65,12 +68,13 @@ class NameTokens:
         """They end a string, and hold a name."""
         self.beginning_wanted = Beginning([(data, t) for data, t in found])
         """A name may have begun behind them, or comes next, where one is written or comes next."""
-        self.beginning = Beginning([(data, t) for data, t in found if b"," in data], _REST_AND_NEXT)
+        outside = [(data, t) for data, t in found if _has_comma_outside(data)]
+        self.beginning = Beginning(outside, _REST_AND_NEXT)
         """The same elsewhere outside of strings."""
-        behind_string = [(data, t) for data, t in found if _NEXT_BEHIND_STRING.search(data)]
-        self.beginning_in_string = Beginning(behind_string, _END_AND_NEXT)
+        behind = [(data, t) for data, t in found if _has_comma_outside(_STRING_END.sub(b"", data, count=1))]
+        self.beginning_in_string = Beginning(behind, _END_AND_NEXT)
         """The same in strings that are no names."""
-        self.beginning_in_escape = Beginning(behind_string)
+        self.beginning_in_escape = Beginning([(data, t) for data, t in found if _NEXT_BEHIND_STRING.search(data)])
         """The same where an escape has begun in them."""
 
     def ending(self, rest: bytes) -> list[int]:
@@ -83,3 +87,8 @@ class NameTokens:
                     self._ending.clear()
                 self._ending[rest] = known
         return known
+
+
+def _has_comma_outside(data: bytes) -> bool:
+    """Whether a comma is outside of the strings in a text that begins outside of one."""
+    return b"," in _STRING.sub(b"", data)
