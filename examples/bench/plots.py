@@ -61,6 +61,9 @@ def engine_plots(table: dict[str, dict], out: Path) -> None:
     """Medians of the engines: decode by batch, prefill, and whole programs."""
     sizes = sorted(int(name.rpartition("_")[2]) for name in table if name.startswith("decode_"))
     programs = [name for name in table if name in REUSE]
+    if not sizes or not programs:
+        print(f"{out / 'engines.svg'} is not drawn: the last run of side_by_side.py had no decode or no programs")
+        return
     figure, (decode, bars) = plt.subplots(1, 2, figsize=(10, 3.6), width_ratios=(1, 1.3))
     for engine, colour in COLOURS.items():
         points = [
