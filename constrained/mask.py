@@ -28,7 +28,7 @@ def to_ids(mask_W: NDArray[np.uint32]) -> list[int]:
     return [int(i) for i in np.flatnonzero(np.unpackbits(mask_W.view(np.uint8), bitorder="little"))]
 
 
-_FEW_WORDS = 32
+_FEW_WORDS = 64
 """That are looked at one by one sooner than together."""
 
 
@@ -39,25 +39,26 @@ class Few:
         self._ids = np.array(token_ids, np.int64)
         self._words = self._ids >> 5
         self._bits = (1 << (self._ids & 31)).astype(np.uint32)
-        by_word: dict[int, int] = {}
+        by_word: dict[int, dict[int, int]] = {}
         for token_id in token_ids:
-            by_word[token_id >> 5] = by_word.get(token_id >> 5, 0) | 1 << (token_id & 31)
-        self._by_word = list(by_word.items())
+            by_word.setdefault(token_id >> 5, {})[1 << (token_id & 31)] = token_id
+        self._by_word = [(word, sum(ids), ids) for word, ids in by_word.items()]
 
     def __len__(self) -> int:
         return len(self._ids)
 
     def in_row(self, mask_W: NDArray[np.uint32]) -> list[int]:
-        """Those of the ids that the row allows, in their order."""
-        if len(self._by_word) <= _FEW_WORDS:
-            look = mask_W.item
-            for word, bits in self._by_word:
-                if look(word) & bits:
-                    break
-            else:
-                return []
-        hits = mask_W[self._words] & self._bits
-        return self._ids[hits != 0].tolist() if hits.any() else []
+        """Those of the ids that the row allows."""
+        if len(self._by_word) > _FEW_WORDS:
+            hits = mask_W[self._words] & self._bits
+            return self._ids[hits != 0].tolist() if hits.any() else []
+        found: list[int] = []
+        look = mask_W.item
+        for word, bits, ids in self._by_word:
+            allowed = look(word) & bits
+            if allowed:
+                found += [token_id for bit, token_id in ids.items() if allowed & bit]
+        return found
 
 
 def first_id(mask_W: NDArray[np.uint32]) -> int | None:
