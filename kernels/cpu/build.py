@@ -60,27 +60,33 @@ def instruction_sets(machine: str = platform.machine()) -> list[InstructionSet]:
     return found or [InstructionSet("scalar", ())]
 
 
-_SPELLED = {"avx512vnni": "avx512_vnni", "avx512bf16": "avx512_bf16", "avxvnni": "avx_vnni"}
+_SPELLED = {
+    "avx512vnni": "avx512_vnni", "avx512bf16": "avx512_bf16", "avxvnni": "avx_vnni", "dotprod": "asimddp",
+}  # fmt: skip
 """Compiler flags whose name in /proc/cpuinfo is another."""
 _CPUINFO = Path("/proc/cpuinfo")
 
 
-def sets_here() -> list[str] | None:
+def sets_here(machine: str = platform.machine()) -> list[str] | None:
     """Those that this machine's processor can run, best first; None where that cannot be told (no /proc/cpuinfo, or one
-    that names no flags)."""
+    that names no flags, as that of another architecture under an emulator)."""
     try:
         lines = _CPUINFO.read_text().splitlines()
     except OSError:
         return None
-    has = {flag for line in lines if line.startswith("flags") for flag in line.split(":", 1)[1].split()}
+    name = "Features" if machine == "aarch64" else "flags"
+    has = {flag for line in lines if line.startswith(name) for flag in line.split(":", 1)[1].split()}
     if not has:
         return None
-    return [isa.name for isa in instruction_sets() if has.issuperset(_needs(isa))]
+    return [isa.name for isa in instruction_sets(machine) if has.issuperset(_needs(isa))]
 
 
 def _needs(isa: InstructionSet) -> list[str]:
-    """As /proc/cpuinfo spells it."""
-    flags = [flag.removeprefix("-m") for flag in isa.flags if flag.startswith("-m") and "=" not in flag]
+    """As /proc/cpuinfo spells it: of -mavx2 and the like, and of what follows a plus in -march=armv8.2-a+dotprod."""
+    flags: list[str] = []
+    for flag in isa.flags:
+        if flag.startswith("-m"):
+            flags += flag.split("+")[1:] if "=" in flag else [flag.removeprefix("-m")]
     return [_SPELLED.get(flag, flag) for flag in flags]
 
 
