@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -37,6 +37,7 @@ def ranges_of(pairs: Iterable[tuple[int, int]]) -> Ranges:
     return tuple(result)
 
 
+@lru_cache(maxsize=512)
 def complement(ranges: Ranges) -> Ranges:
     """Every character that is not in `ranges`."""
     gaps: list[tuple[int, int]] = []

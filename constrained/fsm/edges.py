@@ -7,7 +7,7 @@ as an automaton it doubles the states. What cannot be written so stays as it is.
 from __future__ import annotations
 
 from . import charset
-from .charset import ALL, Ranges
+from .charset import Ranges
 from .pattern import EMPTY, NOTHING, Alt, Chars, Look, Node, Repeat, Seq, has_look
 
 MAX_WAYS = 64  # alternatives that are taken apart because they look around
@@ -163,8 +163,17 @@ def _empty(node: Node) -> Node:
 
 
 def _shared(one: Ranges, other: Ranges) -> Ranges:
-    outside = charset.ranges_of([*charset.complement(one), *charset.complement(other)])
-    return charset.complement(outside) if outside else ALL
+    found: list[tuple[int, int]] = []
+    i = j = 0
+    while i < len(one) and j < len(other):
+        low, high = max(one[i][0], other[j][0]), min(one[i][1], other[j][1])
+        if low <= high:
+            found.append((low, high))
+        if one[i][1] < other[j][1]:
+            i += 1
+        else:
+            j += 1
+    return tuple(found)
 
 
 def _size(node: Node) -> int:

@@ -14,11 +14,14 @@ from typing import Any, NamedTuple
 
 from ...errors import GrammarError
 from ..fsm.automaton import ByteDfa
+from ..fsm.choices import of_strings
 from ..fsm.determinise import alphabet_of, determinise
 from ..fsm.fallback import from_engine
 from ..fsm.pattern import Alt, Node, Repeat, Seq, char_sets, shortest_len, strip_anchors
 from ..fsm.utf8 import to_bytes
 from .inside import BESIDE, inner_schemas
+from .patterns import tree_written
+from .strings import listed
 
 REMEMBERED = 256  # patterns and, of one schema, places and names asked for
 MAX_DEPTH = 64  # containers around a place that is looked up
@@ -226,12 +229,16 @@ def counted(patterns: tuple[str, ...]) -> tuple[ByteDfa, list[float]] | None:
     """The automaton of what any of the patterns matches, and how many strings follow each state; None: too large, or
     every beginning has endless many."""
     try:
-        trees = [strip_anchors(from_engine(text)) for text in patterns]
+        trees = [tree_written(text) or strip_anchors(from_engine(text)) for text in patterns]
         if all(map(_is_endless, trees)):
             return None
         tree = Alt(tuple(trees))
-        alphabet = alphabet_of(char_sets(tree))
-        dfa = to_bytes(determinise(tree, alphabet), alphabet)
+        strings = listed(tree)
+        if strings is not None:
+            dfa = of_strings([text.encode() for text in strings])
+        else:
+            alphabet = alphabet_of(char_sets(tree))
+            dfa = to_bytes(determinise(tree, alphabet), alphabet)
     except GrammarError:
         return None
     return dfa, dfa.num_after

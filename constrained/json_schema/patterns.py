@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import NamedTuple
 
-from ...errors import GrammarError, GrammarSyntaxError, GrammarTooLarge
+import numpy as np
+
+from ...errors import GrammarError, GrammarSyntaxError
 from ..fsm.determinise import Alphabet, CharDfa, alphabet_of, determinise
 from ..fsm.determinise import complement as complement_of
 from ..fsm.edges import without_edges
@@ -20,6 +23,7 @@ from .strings import ANYTHING, listed, outside
 from .unicode_sets import members_text
 
 REMEMBERED = 512  # patterns, and pairs of them: schemas repeat theirs
+MAX_PAIRS = 50_000  # of states of two patterns that are compared
 
 
 def search_tree(pattern: str) -> Node:
@@ -68,7 +72,20 @@ def _found_tree(pattern: str) -> Node:
 
 def engine_pattern(tree: Node) -> str:
     """The tree, without what strings are not written with, as the text of a `pattern` that llguidance takes."""
-    return f"^(?:{to_engine(writable(tree))})$"
+    tree = writable(tree)
+    written = f"^(?:{to_engine(tree)})$"
+    if len(_written) >= REMEMBERED:
+        _written.clear()
+    _written[written] = tree
+    return written
+
+
+_written: dict[str, Node] = {}
+
+
+def tree_written(pattern: str) -> Node | None:
+    """The tree of which `engine_pattern` has made this lately."""
+    return _written.get(pattern)
 
 
 def flatten(tree: Node) -> Node:
@@ -93,7 +110,11 @@ def complement(tree: Node) -> Node:
 def found_nowhere(pattern: str) -> Node | None:
     """The tree of all strings in which `pattern` is not found; None where it would be too large."""
     try:
-        return complement(search_tree(pattern))
+        strings = listed(search_tree(pattern))
+        if strings is not None:
+            return outside(strings)
+        found = _automaton(pattern)
+        return None if found is None else regex_of(complement_of(found.dfa), found.alphabet)
     except GrammarError:
         return None
 
@@ -101,54 +122,63 @@ def found_nowhere(pattern: str) -> Node | None:
 @lru_cache(maxsize=8 * REMEMBERED)
 def are_apart(one: str, other: str) -> bool:
     """Whether no string matches both patterns; False also where that would take too long to say."""
+    first, second = _automaton(one), _automaton(other)
+    return first is not None and second is not None and not _overlap(first, second)
+
+
+class _Automaton(NamedTuple):
+    dfa: CharDfa
+    alphabet: Alphabet
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _automaton(pattern: str | Node) -> _Automaton | None:
+    """Of all strings in which a pattern is found, or that match a tree made of one; None: it would be too large."""
     try:
-        return not overlap(search_tree(one), search_tree(other))
+        return _automaton_of(search_tree(pattern) if isinstance(pattern, str) else pattern)
     except GrammarError:
-        return False
+        return None
 
 
-def overlap(one: Node, other: Node) -> bool:
-    """Whether some string matches both. Raises GrammarTooLarge."""
-    alphabet = alphabet_of(char_sets(one) | char_sets(other))
-    a, b = determinise(one, alphabet), determinise(other, alphabet)
+def _automaton_of(tree: Node) -> _Automaton:
+    alphabet = alphabet_of(char_sets(tree))
+    return _Automaton(determinise(tree, alphabet), alphabet)
+
+
+def _overlap(one: _Automaton, other: _Automaton) -> bool:
+    """Whether some string is accepted by both, or that would take too long to say."""
+    starts = {*one.alphabet.starts, *other.alphabet.starts}
+    shared = {(one.alphabet.class_of(start), other.alphabet.class_of(start)) for start in starts}
+    columns = np.array(sorted(pair for pair in shared if min(pair) >= 0))
+    rows, other_rows = one.dfa.table[:, columns[:, 0]].tolist(), other.dfa.table[:, columns[:, 1]].tolist()
     seen = {(1, 1)}
     stack = [(1, 1)]
-    while stack:
+    while stack and len(seen) <= MAX_PAIRS:
         p, q = stack.pop()
-        if a.accepting[p] and b.accepting[q]:
+        if one.dfa.accepting[p] and other.dfa.accepting[q]:
             return True
-        for pair in zip(a.table[p].tolist(), b.table[q].tolist(), strict=True):
+        for pair in zip(rows[p], other_rows[q], strict=True):
             if pair[0] and pair[1] and pair not in seen:
                 seen.add(pair)
                 stack.append(pair)
-        if len(seen) > 50_000:
-            raise GrammarTooLarge("two patterns are too large to compare")
-    return False
+    return bool(stack)
 
 
 def matcher_of(tree: Node) -> Callable[[str], bool]:
     """Says of texts whether the tree matches all of one. Raises GrammarTooLarge."""
-    alphabet = alphabet_of(char_sets(tree))
-    dfa = determinise(tree, alphabet)
-    return lambda text: _accepts(dfa, alphabet, text)
+    found = _automaton_of(tree)
+    return lambda text: _accepts(found, text)
 
 
 @lru_cache(maxsize=8 * REMEMBERED)
 def is_found(pattern: str | Node, text: str) -> bool | None:
     """Whether the pattern is found in the text, or a tree made of one matches all of it; None: that cannot be said."""
-    matcher = _matcher(pattern)
-    return None if matcher is None else matcher(text)
+    found = _automaton(pattern)
+    return None if found is None else _accepts(found, text)
 
 
-@lru_cache(maxsize=REMEMBERED)
-def _matcher(pattern: str | Node) -> Callable[[str], bool] | None:
-    try:
-        return matcher_of(search_tree(pattern) if isinstance(pattern, str) else pattern)
-    except GrammarError:
-        return None
-
-
-def _accepts(dfa: CharDfa, alphabet: Alphabet, text: str) -> bool:
+def _accepts(automaton: _Automaton, text: str) -> bool:
+    dfa, alphabet = automaton
     state = 1
     for character in text:
         found = alphabet.class_of(ord(character))

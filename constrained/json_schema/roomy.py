@@ -13,7 +13,7 @@ from ...errors import GrammarError
 from ..fsm.charset import Ranges, ranges_of
 from ..fsm.fallback import from_engine, to_engine
 from ..fsm.pattern import Alt, Chars, Node, Repeat, Seq
-from .patterns import REMEMBERED
+from .patterns import REMEMBERED, tree_written
 
 LETTERS: Ranges = ((ord("a"), ord("z")),)
 """Of each of the engine's sets of words."""
@@ -27,6 +27,9 @@ _OTHER = re.compile(r"\\(?!x)")
 @lru_cache(maxsize=REMEMBERED)
 def written_tree(pattern: str) -> Node | None:
     """The tree that `engine_pattern` wrote; None: it did not, or it is too large."""
+    known = tree_written(pattern)
+    if known is not None:
+        return known
     written = _WRITTEN.fullmatch(pattern)
     if written is None or _OTHER.search(written[1]):
         return None
