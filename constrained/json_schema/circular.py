@@ -111,23 +111,34 @@ class _Unroller:
 def _circular(definitions: dict[str, Any]) -> set[str]:
     """The definitions that reach themselves."""
     following = {name: _references(schema) & definitions.keys() for name, schema in definitions.items()}
-    found = set()
-    for name in definitions:
-        seen: set[str] = set()
-        waiting = list(following[name])
-        while waiting:
-            other = waiting.pop()
-            if other == name:
-                found.add(name)
-                break
-            if other not in seen:
-                seen.add(other)
-                waiting += following[other]
-    return found
+    left = dict(following)
+    while ended := [name for name, others in left.items() if not others & left.keys()]:
+        for name in ended:  # it leads to no circle
+            del left[name]
+    return {name for name in left if _reaches(name, left)}
+
+
+def _reaches(name: str, following: dict[str, set[str]]) -> bool:
+    """Whether a definition leads back to itself."""
+    seen: set[str] = set()
+    waiting = list(following[name])
+    while waiting:
+        other = waiting.pop()
+        if other == name:
+            return True
+        if other not in seen:
+            seen.add(other)
+            waiting += following.get(other, ())
+    return False
 
 
 def _references(schema: Any) -> set[str]:
-    if not isinstance(schema, dict):
-        return set()
-    own = {str(schema["$ref"]).removeprefix("#/$defs/")} if isinstance(schema.get("$ref"), str) else set()
-    return own.union(*map(_references, inner_schemas(schema)))
+    found: set[str] = set()
+    waiting = [schema]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            if isinstance(node.get("$ref"), str):
+                found.add(node["$ref"].removeprefix("#/$defs/"))
+            waiting += inner_schemas(node)
+    return found
