@@ -18,6 +18,14 @@ from .strings import ANYTHING, listed, literal
 MAX_OVERLAPPING = 4
 MAX_LISTED_NAMES = 64  # of patterns that are written out
 MAX_DEPTH = 8
+_OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
+_NAME_FORMATS = {
+    "date": r"^(?!0000)(?:\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|"
+    r"02-(?:0[1-9]|1\d|2[0-8]))|(?:\d\d(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)-02-29)$",
+    "ipv4": rf"^{_OCTET}(?:\.{_OCTET}){{3}}$",
+    "uuid": r"^[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$",
+}
+"""Formats that are small as patterns; the engine knows none of names."""
 
 
 def both(positive: list[Node], negative: list[Node]) -> Node:
@@ -184,6 +192,8 @@ def _names_tree(schema: Any, pointer: str, resolve: Resolve, depth: int = 0) -> 
         elif key in ("enum", "const"):
             values = [value] if key == "const" else value
             parts.append(Alt(tuple(literal(v) for v in values if isinstance(v, str))))
+        elif key == "format" and value in _NAME_FORMATS:
+            parts.append(search_tree(_NAME_FORMATS[value]))
         elif (key == "type" and "string" in ([value] if isinstance(value, str) else value)) or (
             key == "format" and value not in FORMATS
         ):

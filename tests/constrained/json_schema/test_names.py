@@ -73,3 +73,24 @@ def _objects():
         for names in itertools.combinations(NAMES, count):
             for values in itertools.product(VALUES, repeat=count):
                 yield names, values
+
+
+@pytest.mark.parametrize(
+    ("name_format", "valid", "invalid"),
+    [
+        (
+            "date",
+            ["2024-02-29", "2000-02-29", "1999-12-31"],
+            ["2023-02-29", "1900-02-29", "2024-04-31", "0000-01-01", "2024-1-1"],
+        ),
+        ("ipv4", ["0.0.0.0", "255.249.10.99"], ["256.1.1.1", "1.1.1", "01.1.1.1"]),
+        ("uuid", ["2eb8aa08-aa98-11ea-b4aa-73b441d16380"], ["2eb8aa08-aa98-11ea-b4aa-73b441d1638"]),
+    ],
+)
+def test_names_have_a_format(vocabulary, accepts, name_format, valid, invalid):
+    schema = {"type": "object", "propertyNames": {"format": name_format}, "additionalProperties": {"type": "integer"}}
+    grammar = compile_constraint(JsonSchema(json.dumps(schema)), vocabulary)
+    checker = jsonschema.Draft202012Validator(schema, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER)
+    assert all(checker.is_valid({name: 1}) for name in valid)
+    assert all(accepts(grammar, json.dumps({name: 1})) for name in valid)
+    assert not any(accepts(grammar, json.dumps({name: 1})) for name in invalid)
