@@ -67,12 +67,12 @@ def grammar(options: argparse.Namespace) -> int:
         if found is None:
             raise RequestError(f"--{source}: there is nothing in it")
         constraint = found.constraint
-        if options.action == "explain":
-            return _explain(constraint)
-        compiler = _compiler(options.model)
+        compiler = _compiler(getattr(options, "model", None))
         try:
             compiler.compile(JsonObject())  # what every first compile waits for is not this one's time
-            return (_check if options.action == "check" else _sample)(constraint, compiler, options)
+            return {"check": _check, "sample": _sample, "explain": _explain}[options.action](
+                constraint, compiler, options
+            )
         finally:
             compiler.close()
     except GrammarError as error:
@@ -118,6 +118,8 @@ def _check(constraint: Any, compiler: Any, options: argparse.Namespace) -> int:
     from ..constrained.explain import check
 
     text = options.text if options.text_file is None else _read(options.text_file)
+    if text is not None and text.encode(errors="ignore").decode() != text:
+        raise RequestError("--text: not UTF-8")
     report = check(constraint, compiler, text=text)
     is_good = report.is_valid and (report.text is None or report.text.is_accepted)
     if options.json:
@@ -167,9 +169,10 @@ def _sample(constraint: Any, compiler: Any, options: argparse.Namespace) -> int:
     return 0 if drawn else 1
 
 
-def _explain(constraint: Any) -> int:
+def _explain(constraint: Any, compiler: Any, _: argparse.Namespace) -> int:
     from ..constrained.explain import explain
 
+    compiler.compile(constraint)  # what is not served has no meaning
     print(explain(constraint).rstrip("\n"))
     return 0
 

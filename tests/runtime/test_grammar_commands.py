@@ -95,3 +95,20 @@ def test_a_models_tokenizer_is_enough(run):
     code, out, _ = run("check", "--regex", "a+", "--model", "smollm2-135m-instruct")
     assert code == 0
     assert "automaton" in out
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [("--regex", "("), ("--lark", "start: /a"), ("--ebnf", 'root ::= "x" root'), ("--choices", "\udcff|\udcff")],
+)
+def test_what_is_not_served_is_not_explained(run, source, text):
+    in_file = source in ("--lark", "--ebnf")
+    code, out, err = run("explain", source, "-" if in_file else text, stdin=text if in_file else "")
+    assert (code, out) == (1, "")
+    assert err.startswith("not served: ")
+
+
+def test_a_text_that_is_not_utf8_is_refused_in_our_words(run):
+    code, out, err = run("check", "--regex", "a+", "--text", "a\udcff")  # as an argument of any bytes arrives
+    assert (code, out) == (1, "")
+    assert "UTF-8" in err
