@@ -15,7 +15,7 @@ from ..fsm.fallback import to_engine
 from ..fsm.pattern import EMPTY, Chars, Node, Repeat, Seq
 from .inside import DATA, NAMED
 from .patterns import REMEMBERED
-from .roomy import roomy_pattern, written_tree
+from .roomy import roomy_pattern, with_roomy_format, written_tree
 
 
 def bounded(schema: Any) -> Any:
@@ -25,7 +25,10 @@ def bounded(schema: Any) -> Any:
     out: dict[str, Any] = {}
     for key, value in schema.items():
         if key in NAMED and isinstance(value, dict):
-            out[key] = {name: bounded(inner) for name, inner in value.items()}
+            out[key] = {name: with_roomy_format(bounded(inner)) for name, inner in value.items()}
+        elif key in ("items", "prefixItems", "additionalProperties", "anyOf"):
+            inner = bounded(value)
+            out[key] = [*map(with_roomy_format, inner)] if isinstance(inner, list) else with_roomy_format(inner)
         else:
             out[key] = value if key in DATA else bounded(value)
     pattern, most = out.get("pattern"), out.get("maxLength")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from typing import Any
 
 from ...errors import GrammarError
 from ..fsm.charset import Ranges, ranges_of
@@ -19,6 +20,13 @@ LETTERS: Ranges = ((ord("a"), ord("z")),)
 """Of each of the engine's sets of words."""
 MIN_MORE = 9
 """Characters after the first that a set of words needs room for."""
+_SOME = {
+    "uri": "^[a-z]+:$",
+    "email": r"^[a-zA-Z0-9_\x2d]+(?:\.[a-zA-Z0-9_\x2d]+)*@[a-z]+(?:\.[a-z]+)*$",
+    "hostname": r"^[a-z]{1,63}(?:\.[a-z]{1,63}){0,2}$",
+}
+"""Strings that surely are of a format, which begin with a repetition wherever the engine's own pattern goes on with one
+character and more: with these as an alternative a mask takes a third there."""
 _WRITTEN = re.compile(r"\^\(\?:(.*)\)\$")
 """With what `engine_pattern` writes: in that, Python and the engine agree."""
 _OTHER = re.compile(r"\\(?!x)")
@@ -49,6 +57,15 @@ def roomy_pattern(pattern: str) -> str:
         return f"^(?:{to_engine(changed)})$"
     except GrammarError:
         return pattern
+
+
+def with_roomy_format(schema: Any) -> Any:
+    """The same strings, of a schema that says nothing but their format."""
+    if isinstance(schema, dict) and schema.keys() == {"type", "format"} and schema["type"] == "string":
+        some = _SOME.get(schema["format"])
+        if some is not None:
+            return {"anyOf": [schema, {"type": "string", "pattern": some}]}
+    return schema
 
 
 def roomy(tree: Node) -> Node:

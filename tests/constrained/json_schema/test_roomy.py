@@ -2,6 +2,8 @@ import json
 import random
 import re
 
+import llguidance
+import numpy as np
 import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
@@ -10,8 +12,9 @@ from radixlang.constrained import mask
 from radixlang.constrained.constraint import JsonSchema
 from radixlang.constrained.fsm.determinise import alphabet_of, determinise
 from radixlang.constrained.fsm.pattern import Alt, Node, Repeat, Seq, char_sets, parse
+from radixlang.constrained.guidance import GuidanceGrammar
 from radixlang.constrained.json_schema.patterns import engine_pattern
-from radixlang.constrained.json_schema.roomy import roomy, roomy_pattern
+from radixlang.constrained.json_schema.roomy import roomy, roomy_pattern, with_roomy_format
 from radixlang.errors import GrammarTooLarge
 
 SETS = st.sampled_from(["[a-z]", "[a-z0-9]", "[a-z0-9-]", "[0-9]", "[b-y]", "[a-zA-Z_-]", "-"])
@@ -96,3 +99,46 @@ def test_a_schemas_masks_allow_what_may_go_on(compiler, vocabulary, pattern: str
 def test_a_repetition_of_one_set_is_as_it_was() -> None:
     letters = parse("[a-z]")
     assert same_texts(roomy(Seq((letters, Repeat(letters, 0, None)))), Repeat(letters, 1, None))
+
+
+def on_the_engine(schema, vocabulary) -> GuidanceGrammar:
+    return GuidanceGrammar(llguidance.LLMatcher.grammar_from_json_schema(json.dumps(schema)), vocabulary)
+
+
+@pytest.mark.parametrize("name", ["uri", "email", "hostname"])
+@pytest.mark.parametrize("seed", range(4))
+def test_strings_of_a_format_stay_the_same(vocabulary, name: str, seed: int) -> None:
+    """Under the strings that were added beside it, and under its own."""
+    schema = {"type": "string", "format": name}
+    either = with_roomy_format(schema)
+    assert either["anyOf"][0] == schema
+    grammars = [on_the_engine(one, vocabulary) for one in (schema, either, either["anyOf"][1])]
+    rng = random.Random(seed)
+    num_seen = 0
+    for leading in (0, 2, 2):
+        plain, both, some = (grammar.matcher() for grammar in grammars)
+        leader = plain if leading == 0 else some
+        rows = mask.allocate(3, vocabulary.words)
+        for length in range(24):
+            plain.fill(rows[0])
+            both.fill(rows[1])
+            assert np.array_equal(rows[0], rows[1])
+            if leader is some:
+                some.fill(rows[2])
+                assert not (rows[2] & ~rows[0]).any()
+                assert plain.is_accepting or not some.is_accepting
+            texts = [t for t in mask.to_ids(rows[leading]) if vocabulary.is_text(t)]
+            ends = [t for t in texts if vocabulary.token_bytes[t] in (b'"', b"@", b".", b":")]
+            if not texts:
+                break
+            token_id = rng.choice(ends if ends and length % 4 == 3 else texts)
+            assert plain.accept(token_id)
+            assert both.accept(token_id)
+            assert leader is plain or some.accept(token_id)
+            num_seen += 1
+    assert num_seen > 5
+
+
+def test_a_format_beside_which_more_is_said_is_left() -> None:
+    for schema in ({"type": "string", "format": "uri", "maxLength": 9}, {"type": "string", "format": "date"}, True):
+        assert with_roomy_format(schema) is schema
