@@ -138,8 +138,11 @@ class TrialChild:
             self._is_usable = False
             return None
         if self._ask(self._process, b"", STARTING_S) is None:
+            if self._is_usable:  # and not ended by `close`
+                logger.warning(
+                    "no child process for large constraints: they are compiled here, with the engine's limits"
+                )
             self._is_usable = False
-            logger.warning("no child process for large constraints: they are compiled here, with the engine's limits")
             self._stop()
             return None
         return self._process

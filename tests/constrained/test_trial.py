@@ -1,4 +1,5 @@
 import json
+import threading
 import time
 
 import pytest
@@ -84,6 +85,18 @@ def test_an_idle_engine_has_a_child_before_anybody_waits(vocabulary) -> None:
         assert compiler.has_child
     finally:
         compiler.close()
+
+
+def test_an_end_while_it_starts_is_no_failure(caplog) -> None:
+    child = TrialChild(timeout_s=1.0, max_bytes=64 * MiB)
+    starting = threading.Thread(target=child.start)
+    starting.start()
+    while starting.is_alive():
+        if child.is_running:  # and still loading
+            child.close()
+    starting.join()
+    assert not child.is_running
+    assert not caplog.records
 
 
 def test_a_trial_that_computes_too_long_is_ended() -> None:
