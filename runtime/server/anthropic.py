@@ -179,9 +179,9 @@ def _blocks(role: str, blocks: list[Any], path: str) -> list[dict[str, Any]]:
     return [*results, *own]
 
 
-def _stop(finish: Finish | None, has_calls: bool) -> dict[str, Any]:
+def _stop(finish: Finish | None, ends_in_calls: bool) -> dict[str, Any]:
     matched = finish.matched if finish is not None and isinstance(finish.matched, str) else None
-    if has_calls and finish is not None and finish.type == "stop":
+    if ends_in_calls and finish is not None and finish.type == "stop":
         return {"stop_reason": "tool_use", "stop_sequence": None}
     if finish is not None and finish.type == "length":
         return {"stop_reason": "max_tokens", "stop_sequence": None}
@@ -221,7 +221,7 @@ class _Shape:
             content.append({"type": "text", "text": text})
         for call in calls:
             content.append({"type": "tool_use", "id": _tool_id(), "name": call.name, "input": _object(call.arguments)})
-        stop = _stop(generation.finish, bool(calls))
+        stop = _stop(generation.finish, bool(calls) and calls[-1].is_whole)
         return json_response({**self._head, "content": content, **stop, "usage": _usage(tally)})
 
     async def stream(self, chunks: AsyncGenerator[GenerateChunk, None]) -> AsyncIterator[bytes]:
@@ -258,7 +258,7 @@ class _Shape:
                         yield _event("content_block_start", index=0, content_block={"type": "text", "text": ""})
                     if is_open:
                         yield _event("content_block_stop", index=index)
-                    stop = _stop(chunk.finish, tools is not None and tools.num_calls > 0)
+                    stop = _stop(chunk.finish, tools is not None and tools.ends_in_calls)
                     yield _event("message_delta", delta=stop, usage=_usage(tally))
                     yield _event("message_stop")
 

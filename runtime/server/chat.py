@@ -167,7 +167,7 @@ class _Shape:
             if calls:
                 message["content"] = text or None
                 message["tool_calls"] = [call_object(call) for call in calls]
-                reason = "tool_calls" if reason == "stop" else reason
+                reason = "tool_calls" if reason == "stop" and calls[-1].is_whole else reason
             choice: dict[str, Any] = {
                 "index": g.index,
                 "message": message,
@@ -248,7 +248,7 @@ class _Shape:
                     told, extra = b"null", b""
                 if chunk.finish is not None:
                     reason = finish_reason(chunk.finish)
-                    if tools is not None and tools.num_calls and reason == "stop":
+                    if tools is not None and tools.ends_in_calls and reason == "stop":
                         reason = "tool_calls"
                     matched = b',"matched_stop":' + _encode(chunk.finish.matched)
                     yield frame(index, b"{}", finish=_encode(reason), extra=matched)

@@ -26,6 +26,15 @@ class ToolCall(NamedTuple):
     arguments: str
     """JSON text of an object."""
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing cut the arguments short, as a stop or max_tokens may."""
+        try:
+            json.loads(self.arguments)
+        except (ValueError, RecursionError):
+            return False
+        return True
+
 
 class Parsed(NamedTuple):
     text: str

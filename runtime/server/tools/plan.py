@@ -70,7 +70,11 @@ def plan_tools(
     `schema_path`: where a tool has its schema.
     """
     checked = _tools(tools)
-    names = {t["function"]["name"]: t["function"] for t in checked}
+    names: dict[str, dict[str, Any]] = {}
+    for index, tool in enumerate(checked):
+        function = tool["function"]
+        if names.setdefault(function["name"], function) != function:
+            raise RequestError(f"two tools are called {function['name']!r}", param=f"tools.{index}.function.name")
     places = {t["function"]["name"]: index for index, t in enumerate(checked)}
     wanted: set[str] | None = None
     if isinstance(choice, dict):
@@ -125,6 +129,9 @@ def _tools(tools: Any) -> list[dict[str, Any]]:
         name = function.get("name")
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise RequestError(f"{path}.function.name must be letters, digits, _ . -", param=f"{path}.function.name")
+        for holder, where in ((tool, path), (function, f"{path}.function")):
+            if not isinstance(holder.get("strict"), bool | None):
+                raise RequestError(f"{where}.strict must be true or false", param=f"{where}.strict")
         parameters = function.get("parameters")
         if parameters is not None and not isinstance(parameters, dict):
             raise RequestError(f"{path}.function.parameters must be a schema", param=f"{path}.function.parameters")

@@ -74,6 +74,11 @@ class CallReader:
         self._thought = shown_thought
         self._in_thought = is_open and shown_thought is not None
 
+    @property
+    def is_in_call(self) -> bool:
+        """Whether arguments have begun and not ended."""
+        return self._end is not None
+
     def push(self, text: str) -> Iterator[Piece]:
         """What became certain."""
         self._held += text

@@ -28,6 +28,11 @@ class ToolStream:
         self._seen_text = False
         self.num_calls = 0
 
+    @property
+    def ends_in_calls(self) -> bool:
+        """Whether there are calls, and the last is whole."""
+        return self.num_calls > 0 and not (self._reader is not None and self._reader.is_in_call)
+
     def push(self, text: str) -> list[dict[str, Any]]:
         """Deltas that became certain."""
         if self._reader is not None:

@@ -112,6 +112,39 @@ def test_answers_with_calls(serve, stop_with):
     assert not any(c["delta"].get("content") for e in events for c in e["choices"])
 
 
+@pytest.mark.parametrize("path", [PATH, "/v1/messages"])
+def test_a_stop_within_a_call_does_not_make_it_look_whole(serve, stop_with, path):
+    client = serve(reply=CALL[: CALL.index("}")].encode(), finish=stop_with("}"))
+    tool = {"name": "f", "input_schema": SCHEMA} if path != PATH else STRICT[0]
+    choice = {"type": "any"} if path != PATH else "required"
+    body = {"messages": HI, "tools": [tool], "tool_choice": choice, "max_tokens": 200}
+    told = client.post(path, body).json()
+    if path == PATH:
+        assert told["choices"][0]["message"]["tool_calls"]
+        assert told["choices"][0]["finish_reason"] == "stop"
+        assert client.events(path, body)[-1]["choices"][0]["finish_reason"] == "stop"
+    else:
+        assert (told["stop_reason"], told["stop_sequence"]) == ("stop_sequence", "}")
+        assert '"stop_reason":"stop_sequence"' in client.post(path, {**body, "stream": True}).text
+
+
+def test_tools_of_one_name_are_refused_unless_they_are_the_same():
+    other = {"type": "function", "function": {"name": "f", "parameters": SCHEMA}}
+    with pytest.raises(RequestError) as told:
+        plan_tools([*TOOLS, other], "required")
+    assert told.value.param == "tools.2.function.name"
+    assert plan_tools([*TOOLS, TOOLS[0]], "required").names == {"f", "g"}
+
+
+@pytest.mark.parametrize("place", ["tools.0.strict", "tools.0.function.strict"])
+def test_strict_is_true_or_false(place):
+    tool = {"type": "function", "function": {"name": "f"}}
+    (tool["function"] if "function" in place else tool)["strict"] = "yes"
+    with pytest.raises(RequestError) as told:
+        plan_tools([tool], "auto")
+    assert told.value.param == place
+
+
 def test_parse_function_call_route(serve):
     body = {"text": CALL, "tool_call_parser": "qwen25", "tools": TOOLS}
     told = serve().post("/parse_function_call", body).json()
