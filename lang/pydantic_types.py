@@ -160,6 +160,9 @@ def _generator() -> type[GenerateJsonSchema]:
         def complex_schema(self, schema: Any) -> dict[str, Any]:
             raise PydanticInvalidForJsonSchema("complex numbers are nothing that a schema can say")
 
+        def is_subclass_schema(self, schema: Any) -> dict[str, Any]:
+            raise PydanticInvalidForJsonSchema("classes are nothing that a schema can say")
+
         def json_schema(self, schema: Any) -> dict[str, Any]:
             raise PydanticInvalidForJsonSchema("JSON within text is nothing that a schema can say; take Any")
 

@@ -198,6 +198,7 @@ def test_what_the_constraint_of_a_type_allows_is_a_value_of_it(kind):
     [
         (Pair, "an Enum's values must be text or numbers"),
         (complex, "complex numbers are nothing that a schema can say"),
+        (type[int], "classes are nothing that a schema can say"),
         (Callable[[int], int], "Cannot generate a JsonSchema"),
         (pydantic.FutureDate, "now_op of a date"),
         (Annotated[datetime.date, Field(gt=datetime.date(2020, 1, 1))], "gt of a date"),
