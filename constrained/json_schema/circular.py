@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ...errors import UnsupportedGrammar
 from .inside import inner_schemas, parts_of
 from .refusal import unsupported
 
 MAX_MADE = 400
+MAX_REWRITTEN = 20_000
+"""Schemas, beside those that the definitions hold: alternatives that hold at once multiply."""
 NAMED = ("properties", "patternProperties", "$defs")
 
 
@@ -29,6 +32,7 @@ class _Unroller:
         self.origins = origins
         self.made: dict[str, str] = {}  # a combination, as text → its definition
         self.waiting: list[tuple[str, list[Any]]] = []
+        self.left = MAX_REWRITTEN
 
     def run(self, root: Any) -> tuple[Any, dict[str, Any]]:
         root = self.rewrite(root)
@@ -50,8 +54,7 @@ class _Unroller:
         name = self.made.get(key)
         if name is None:
             if len(self.made) >= MAX_MADE:
-                message = "too many combinations of circular references with other keywords"
-                raise unsupported(message, "$ref", f"{self.origins[next(iter(self.circular))]}/$ref")
+                raise self.too_many()
             name = self.made[key] = f"c{len(self.made)}"
             self.waiting.append((name, flat))
         return {"$ref": f"#/$defs/{name}"}
@@ -60,9 +63,16 @@ class _Unroller:
         """What holds when all parts do; alternatives of which one leads round in a circle stand outside."""
         for i, part in enumerate(parts):
             if len(parts) > 1 and self.leads_round(part):
+                self.left -= len(part["anyOf"]) * len(parts)
+                if self.left < 0:
+                    raise self.too_many()
                 before, after = parts[:i], parts[i + 1 :]
                 return {"anyOf": [self.rewrite({"allOf": [*before, option, *after]}) for option in part["anyOf"]]}
         return {"allOf": [self.below(part) for part in parts]}
+
+    def too_many(self) -> UnsupportedGrammar:
+        message = "too many combinations of circular references with other keywords"
+        return unsupported(message, "$ref", f"{self.origins[next(iter(self.circular))]}/$ref")
 
     def leads_round(self, part: Any) -> bool:
         """Whether the engine would come to a circular reference in the part's own place."""

@@ -6,6 +6,8 @@ import json
 import pytest
 
 from radixlang.constrained.constraint import JsonSchema
+from radixlang.constrained.json_schema.normalise import normalise
+from radixlang.errors import UnsupportedGrammar
 
 NAMES = "abcd"
 
@@ -43,3 +45,18 @@ def test_keys_stand_in_the_order_that_they_have_where_nothing_is_circular(compil
     wanted = orders(compiler, accepts, {**schema, "$defs": {"d": plain}})
     assert wanted
     assert orders(compiler, accepts, {**schema, "$defs": {"d": circular}}) == wanted
+
+
+def test_alternatives_that_multiply_round_a_circle_are_refused_and_not_written_out() -> None:
+    array = {"type": "array", "minItems": 2, "maxItems": 2, "uniqueItems": True}
+    condition = {
+        "if": {"type": "array", "items": {"const": 1}, "contains": {"const": {"bc": True}}},
+        "then": {"$ref": "#"},
+    }
+    branches = [
+        {"oneOf": [array, {"maxLength": 2}]},
+        {"not": {"type": ["integer", "array"]}, "type": "object"},
+        condition,
+    ]
+    with pytest.raises(UnsupportedGrammar, match="too many combinations"):
+        normalise(json.dumps({"oneOf": branches}))
