@@ -20,6 +20,8 @@ from .plan import Executor
 
 logger = logging.getLogger(__name__)
 
+_MOST_THREADS = 8
+"""For each core."""
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1, "fp8": 1}
 
 
@@ -101,6 +103,7 @@ def _foreign(config: EngineConfig, checkpoint: Checkpoint) -> Executor:
 def _native(config: EngineConfig, checkpoint: Checkpoint, lora: SlotSize | None) -> Executor:
     from .native import NativeExecutor
 
+    check_threads(config.num_threads)
     if config.quantize != "none":
         from ..weights.rounded import RoundedCheckpoint
 
@@ -116,6 +119,24 @@ def _native(config: EngineConfig, checkpoint: Checkpoint, lora: SlotSize | None)
         )  # fmt: skip
     num_slots = _num_slots(config, checkpoint.config, weight_bytes, kv_dtype, free_memory())
     return NativeExecutor(checkpoint, config, num_slots, lora)
+
+
+def check_threads(asked: int) -> None:
+    """Of the native step; 0: as many as there are cores. A warning where more are asked for than this process has.
+
+    Raises ConfigError for so many that nobody would wait for a token: 8 threads a core take twelve times as long.
+    """
+    from ...kernels.cpu.load import default_threads
+
+    cores = default_threads()
+    if asked > _MOST_THREADS * cores:
+        raise ConfigError(
+            f"--num-threads {asked} is far more than the cores that this process may use ({cores}), and threads wait "
+            "for each other in every layer; leave it out",
+            param="num_threads",
+        )
+    if asked > cores:
+        logger.warning("--num-threads %d: steps take longer than with the %d that have a core here", asked, cores)
 
 
 def _need(extras: str, packages: tuple[str, ...], why: str) -> None:

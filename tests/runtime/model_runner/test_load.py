@@ -14,7 +14,7 @@ import pytest
 from radixlang.errors import ConfigError, UnsupportedModel
 from radixlang.runtime.config import EngineConfig
 from radixlang.runtime.lora.names import SlotSize
-from radixlang.runtime.model_runner.load import load_executor
+from radixlang.runtime.model_runner.load import check_threads, load_executor
 from radixlang.runtime.weights.checkpoint import Checkpoint
 from radixlang.runtime.weights.open import open_checkpoint
 
@@ -122,3 +122,22 @@ def test_adapters_fall_back_to_torch_and_no_further(checkpoint: Checkpoint, nati
     with pytest.raises(ConfigError, match=r"--enable-lora: .* merge the adapter") as caught:
         load_executor(config(executor="transformers"), checkpoint, lora=SlotSize(1, 4))
     assert caught.value.param == "enable_lora"
+
+
+@pytest.mark.parametrize(("asked", "told"), [(0, ""), (4, ""), (5, "--num-threads 5"), (32, "--num-threads 32")])
+def test_threads_without_a_core_are_warned_of(
+    asked: int, told: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("radixlang.kernels.cpu.load.default_threads", lambda: 4)
+    check_threads(asked)
+    assert bool(caplog.records) == bool(told)
+    assert told in caplog.text
+
+
+def test_threads_for_which_nobody_would_wait_are_refused(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("radixlang.kernels.cpu.load.default_threads", lambda: 4)
+    with pytest.raises(ConfigError, match="--num-threads 33 is far more than the cores") as caught:
+        load_executor(config(num_threads=33), checkpoint)
+    assert caught.value.param == "num_threads"
