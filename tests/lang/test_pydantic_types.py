@@ -151,8 +151,8 @@ TYPES = [
     Level, Literal[1, "x", None, True], Optional[int], int | str, float | int, Union[bool, int, None], list, dict,  # noqa: UP007, UP045
     dict[int, str], dict[Color, int], dict[Literal["a", "b"], int], dict[float, bool], dict[datetime.date, int],
     dict[uuid.UUID, int], tuple[int, ...], tuple[()], tuple, set[int], frozenset[str], set[Literal["a", "b"]],
-    datetime.date, datetime.datetime, pydantic.AwareDatetime, pydantic.NaiveDatetime, datetime.time, datetime.timedelta, uuid.UUID,
-    pydantic.UUID4, decimal.Decimal, Annotated[decimal.Decimal, Field(max_digits=4, decimal_places=2)],
+    datetime.date, datetime.datetime, pydantic.AwareDatetime, pydantic.NaiveDatetime, datetime.time, datetime.timedelta,
+    uuid.UUID, pydantic.UUID4, decimal.Decimal, Annotated[decimal.Decimal, Field(max_digits=4, decimal_places=2)],
     Annotated[decimal.Decimal, Field(ge=0)], UserId, Annotated[int, Field(ge=5, le=7)],
     Annotated[str, Field(pattern="^[a-c]{2}$")], Annotated[list[int], Field(min_length=2, max_length=3)],
     pydantic.constr(min_length=1, max_length=3), pydantic.conint(multiple_of=7),

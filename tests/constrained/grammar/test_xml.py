@@ -232,10 +232,10 @@ def test_a_declaration_that_does_not_end_is_refused_at_once():
 
 
 def test_many_texts_of_an_element_are_served(compiler, accepts):
-    spec = {"elements": {"a": {"text": {"enum": [f"value {n} & more" for n in range(3000)]}}}}
+    spec = {"elements": {"a": {"text": {"enum": [f"R&D {n}" for n in range(3000)]}}}}
     grammar = compiler.compile(Xml(json.dumps(spec)))
-    assert accepts(grammar, "<a>value 2999 &amp; more</a>")
-    assert not accepts(grammar, "<a>value 3000 &amp; more</a>")
+    assert accepts(grammar, "<a>R&amp;D 2999</a>")
+    assert not accepts(grammar, "<a>R&amp;D 3000</a>")
 
 
 def test_an_element_that_would_hold_itself_for_ever_is_never_begun(compiler, accepts):
