@@ -69,6 +69,9 @@ def _stripped(node: Any) -> Any:
         elif key in BOUNDS and not is_exact_bound(key, value):
             bound = looser(key, value)
             out |= {} if bound is None else {key: bound}
+        elif key == "allOf":
+            parts = [part for part in _stripped(value) if part not in ({}, True)]  # of a mark alone nothing is left
+            out |= {key: parts} if parts else {}
         elif key not in MARKS:
             out[key] = value if key in DATA else _stripped(value)
     return out

@@ -5,7 +5,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from radixlang.constrained.constraint import JsonSchema
@@ -28,6 +28,7 @@ def is_valid(schema: dict, text: str) -> bool:
     return all(holds(value, Fraction(str(schema[key]))) for key, holds in BOUNDS.items() if key in schema)
 
 
+@example(low=("minimum", 0.0), high=("maximum", 0.071), step=0.07, number=0)
 @settings(max_examples=150, deadline=None)
 @given(
     low=st.tuples(st.sampled_from(["minimum", "exclusiveMinimum"]), DECIMALS),
