@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from functools import partial
 from pathlib import Path
@@ -45,8 +44,8 @@ def open_tokenizer(source: Path | str | Checkpoint, *, late: bool = False) -> Te
 
 
 def _from_gguf(checkpoint: GgufCheckpoint, *, late: bool) -> TextTokenizer:
-    digest = hashlib.blake2b(f"{checkpoint.tokenizer_digest()} {BUILDER_VERSION}".encode(), digest_size=16).hexdigest()
-    file = cache_dir() / "tokenizers" / f"{checkpoint.config.architecture}-{digest}.json"
+    digest = checkpoint.tokenizer_digest()
+    file = cache_dir() / "tokenizers" / f"{checkpoint.config.architecture}-{digest}.{BUILDER_VERSION}.json"
     metadata, config = checkpoint.header.metadata, checkpoint.config
     # What llama.cpp assumes of a file that does not say: SentencePiece and Llama 3's kind begin with BOS.
     kind = metadata.get("tokenizer.ggml.model")

@@ -6,6 +6,7 @@ import pytest
 
 from radixlang.errors import ModelNotFound, UnsupportedModel
 from radixlang.runtime.tokenizer import gguf_vocabulary
+from radixlang.runtime.tokenizer import open as open_module
 from radixlang.runtime.tokenizer.open import open_tokenizer
 from radixlang.runtime.weights.open import open_checkpoint
 
@@ -30,6 +31,13 @@ def test_what_was_built_is_kept_and_used(cache, tiny_gguf_path, monkeypatch, odd
     again = open_tokenizer(tiny_gguf_path)
     assert again.digest == built.digest
     assert [again.encode(text) for text in odd_texts] == [built.encode(text) for text in odd_texts]
+
+
+def test_another_way_to_build_is_another_file_of_the_same_vocabulary(cache, tiny_gguf_path, monkeypatch):
+    before = open_tokenizer(tiny_gguf_path)
+    monkeypatch.setattr(open_module, "BUILDER_VERSION", -1)
+    assert open_tokenizer(tiny_gguf_path).digest == before.digest
+    assert len(list(cache.iterdir())) == 2
 
 
 def test_a_damaged_cache_is_built_again(cache, tiny_gguf_path, caplog):
