@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-from .inside import BESIDE
+from .inside import BESIDE, with_inner
 from .patterns import REMEMBERED, engine_pattern
 from .strings import inside
 
@@ -20,24 +20,13 @@ MAX_OPTIONAL = 1200
 """Optional properties that the engine is given one by one."""
 MAX_PATTERNS = 160  # of one object: the engine sees to it that each two are apart
 MAX_CHARS = 800  # of the names of one pattern: of two with a thousand it cannot tell that they are apart
-_ALONE = ("items", "additionalProperties")
-_NAMED = ("properties", "patternProperties")
 
 
 def uncrowded(schema: Any) -> Any:
     """The same documents, of a normalised schema; what stands beside other schemas of the same value stays."""
     if not isinstance(schema, dict) or "allOf" in schema or "$ref" in schema:
         return schema
-    out = dict(schema)
-    for key in _NAMED:
-        if key in schema:
-            out[key] = {name: uncrowded(inner) for name, inner in schema[key].items()}
-    for key in _ALONE:
-        if key in schema:
-            out[key] = uncrowded(schema[key])
-    if "anyOf" in schema and schema.keys() <= {"anyOf", "$defs"}:
-        out["anyOf"] = [uncrowded(inner) for inner in schema["anyOf"]]
-    return _by_patterns(out)
+    return _by_patterns(with_inner(schema, uncrowded, ("properties", "patternProperties")))
 
 
 def _by_patterns(schema: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 DATA = frozenset(["const", "enum"])
@@ -24,6 +24,23 @@ def inner_schemas(schema: dict[str, Any]) -> Iterator[Any]:
             yield from value
         else:
             yield value
+
+
+def with_inner(schema: dict[str, Any], change: Callable[[Any], Any], named: Iterable[str]) -> dict[str, Any]:
+    """A normalised schema with the schemas of its parts changed: under the keywords `named`, of items, and of
+    alternatives beside which nothing stands. What says something beside other schemas of the same value stays."""
+    out = dict(schema)
+    for key in named:
+        if key in schema:
+            out[key] = {name: change(inner) for name, inner in schema[key].items()}
+    for key in ("items", "additionalProperties"):
+        if key in schema:
+            out[key] = change(schema[key])
+    if "prefixItems" in schema:
+        out["prefixItems"] = [change(inner) for inner in schema["prefixItems"]]
+    if "anyOf" in schema and schema.keys() <= {"anyOf", "$defs"}:
+        out["anyOf"] = [change(inner) for inner in schema["anyOf"]]
+    return out
 
 
 def parts_of(schema: Any) -> list[Any]:

@@ -11,11 +11,9 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from .inside import BESIDE
+from .inside import BESIDE, with_inner
 
 _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
-_NAMED = ("properties", "patternProperties", "$defs")
-_ALONE = ("items", "additionalProperties")
 _OF_ONE_DIGIT = frozenset(["1", "2", "5"])
 """Of such multiples the engine takes every spelling."""
 
@@ -24,17 +22,7 @@ def with_short_numbers(schema: Any) -> Any:
     """The same documents, of a schema in the engine's words; what stands beside other schemas of its value stays."""
     if not isinstance(schema, dict):
         return schema
-    out = dict(schema)
-    for key in _NAMED:
-        if key in schema:
-            out[key] = {name: with_short_numbers(inner) for name, inner in schema[key].items()}
-    for key in _ALONE:
-        if key in schema:
-            out[key] = with_short_numbers(schema[key])
-    if "prefixItems" in schema:
-        out["prefixItems"] = [with_short_numbers(inner) for inner in schema["prefixItems"]]
-    if "anyOf" in schema and schema.keys() <= {"anyOf", "$defs"}:
-        out["anyOf"] = [with_short_numbers(inner) for inner in schema["anyOf"]]
+    out = with_inner(schema, with_short_numbers, ("properties", "patternProperties", "$defs"))
     kinds = schema.get("type")
     if "number" not in (kinds if isinstance(kinds, list) else [kinds]) or schema.keys() & (BESIDE | {"const", "enum"}):
         return out

@@ -94,3 +94,10 @@ def test_names_of_many_kinds_that_begin_alike_are_told_apart(vocabulary, accepts
     assert accepts(grammar, f'{{"{tools[9]}_LIMIT": 1, "{tools[200]}_MODE": "list", "{tools[9]}_REGEX": "a"}}')
     assert not accepts(grammar, f'{{"{tools[9]}_LIMIT": "a"}}')
     assert not accepts(grammar, f'{{"{tools[9]}_LIMITS": 1}}')
+
+
+def test_what_lies_at_a_place_of_a_list_becomes_patterns_too():
+    many = {"type": "object", "properties": {f"p{i}": {"type": "integer"} for i in range(crowded.MAX_OPTIONAL + 1)}}
+    [item] = crowded.uncrowded({"type": "array", "prefixItems": [many]})["prefixItems"]
+    assert item["patternProperties"]
+    assert not item["properties"]
